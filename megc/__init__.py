@@ -1,0 +1,1 @@
+"""Facial micro-expressions: annotations and frames in, scored answers out."""

@@ -1,0 +1,1 @@
+"""From a checkpoint and questions to stored answers."""

@@ -1,0 +1,120 @@
+"""A clip: one annotated micro-expression, its frames on disk, and `clips.jsonl`, which hands clips on."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from megc.facs import ActionUnit
+from megc.files import read_jsonl, resolve_inside, write_jsonl
+from megc.problems import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One micro-expression. Frame numbers are the integers in the file names, never positions in a list.
+
+    `id` is `dataset/subject/name`; `frames` is the folder relative to `clips.jsonl` (empty: no frames at hand);
+    `fine` and `coarse` are empty where the annotation gives none that ME-VQA uses; `notes` tells each repair.
+    """
+
+    id: str
+    dataset: str
+    subject: str
+    name: str
+    fps: float
+    frames: str
+    onset: int
+    apex: int
+    offset: int
+    apex_estimated: bool = False
+    action_units: tuple[ActionUnit, ...] = ()
+    fine: str = ""
+    coarse: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def frame_number(path: Path | str) -> int:
+    """The last integer of a file's stem: 46 of `img46.jpg`, 5562 of `006_05562.jpg`.
+
+    Raises ValueError where the stem has none.
+    """
+    numbers = re.findall(r"\d+", Path(path).stem)
+    if not numbers:
+        raise ValueError(f"no frame number in the file name {Path(path).name!r}")
+    return int(numbers[-1])
+
+
+def list_frames(folder: Path | str) -> dict[int, Path]:
+    """Frames of a folder by number, in rising order: the one place that sorts frames.
+
+    Files that are no images (`readme.pdf`, `Desktop.lnk`) and images without a number are passed over.
+    Raises DataError when the folder is missing, holds no frame, or has two frames of one number.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(folder, None, "the folder does not exist", "check where the dataset was unpacked")
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or not re.search(r"\d", path.stem):
+            continue
+        number = frame_number(path)
+        if number in found:
+            raise DataError(path, None, f"same frame number as {found[number].name}", "keep one of the two")
+        found[number] = path
+    if not found:
+        raise DataError(folder, None, "no image with a frame number in its name", "unpack the frames here")
+    return dict(sorted(found.items()))
+
+
+def nearest_frame(frames: dict[int, Path], number: int) -> int:
+    """The number in `frames` nearest to `number`, the earlier one of two equally near."""
+    return min(frames, key=lambda candidate: (abs(candidate - number), candidate))
+
+
+def clip_to_row(clip: Clip) -> dict:
+    """The `clips.jsonl` row of a clip."""
+    return asdict(clip)
+
+
+def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
+    """The clip of a `clips.jsonl` row. Raises DataError that names the file and the line."""
+    try:
+        units = tuple(ActionUnit(**unit) for unit in row.get("action_units", ()))
+        known = {**row, "action_units": units, "notes": tuple(row.get("notes", ()))}
+        return Clip(**known)
+    except TypeError as error:
+        raise DataError(
+            file, line, f"not a clip ({error})", "write it with data_process/index_clips.py"
+        ) from error
+
+
+def read_clips(path: Path | str) -> list[Clip]:
+    """Clips of a `clips.jsonl`. Raises DataError for a bad line and for an id that comes twice."""
+    clips: dict[str, Clip] = {}
+    for line, row in read_jsonl(path):
+        clip = clip_from_row(row, path, line)
+        if clip.id in clips:
+            raise DataError(path, line, f"duplicate clip {clip.id}", "keep one of the two rows")
+        clips[clip.id] = clip
+    return list(clips.values())
+
+
+def write_clips(path: Path | str, clips: Iterable[Clip]) -> int:
+    """Write `clips.jsonl`, atomically; returns the number of clips."""
+    return write_jsonl(path, (clip_to_row(clip) for clip in clips))
+
+
+def frames_folder(clip: Clip, clips_file: Path | str) -> Path:
+    """Folder of the clip's frames. Raises DataError when the clip has none or the path leaves the data's root."""
+    if not clip.frames:
+        raise DataError(
+            clips_file, clip.id, "the clip has no frames", "index it with --frames, or use --flow-dir"
+        )
+    try:
+        return resolve_inside(Path(clips_file).parent, clip.frames)
+    except ValueError as error:
+        fix = "put clips.jsonl above the frames, or link the frames below it"
+        raise DataError(clips_file, clip.id, str(error), fix) from error

@@ -1,0 +1,1 @@
+"""Faces, key frames, optical flow and its picture."""

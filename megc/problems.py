@@ -1,0 +1,70 @@
+"""What is wrong with the data, where, and what to do: one record, one exception, one list that sets the exit code."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding: `file` and `row` (line number, cell or clip; None for the whole file), what is wrong, what to do."""
+
+    file: str
+    row: str | int | None
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = self.file if self.row is None else f"{self.file}, row {self.row}"
+        return f"{where}: {self.what}; {self.fix}."
+
+
+class DataError(Exception):
+    """Bad input. Carries the Problem, so that a loop over many clips can collect it and go on."""
+
+    def __init__(self, file: Path | str, row: str | int | None, what: str, fix: str) -> None:
+        self.problem = Problem(str(file), row, what, fix)
+        super().__init__(str(self.problem))
+
+
+class Problems:
+    """Collects findings of a run. Good rows survive; the exit code says that some were bad."""
+
+    def __init__(self) -> None:
+        self.found: list[Problem] = []
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self.found)
+
+    def add(self, problem: Problem) -> None:
+        """Keep one finding."""
+        self.found.append(problem)
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keep the DataError that the block raises, if any, and go on behind the block."""
+        try:
+            yield
+        except DataError as error:
+            self.add(error.problem)
+
+    def report(self, limit: int = 20, stream: TextIO | None = None) -> None:
+        """Print the count and the first `limit` findings to `stream` (standard error)."""
+        stream = stream or sys.stderr
+        if not self.found:
+            return
+        print(f"{len(self.found)} problem(s):", file=stream)
+        for problem in self.found[:limit]:
+            print(f"  {problem}", file=stream)
+        if len(self.found) > limit:
+            print(f"  … and {len(self.found) - limit} more", file=stream)
+
+    def exit_code(self, skip_bad: bool = False) -> int:
+        """0 when nothing is wrong, or when the user asked to skip what is; else 1."""
+        return 0 if skip_bad or not self.found else 1

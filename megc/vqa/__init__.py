@@ -1,0 +1,1 @@
+"""Questions, prompts and instruction records of ME visual question answering."""
