@@ -86,9 +86,7 @@ def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
         known = {**row, "action_units": units, "notes": tuple(row.get("notes", ()))}
         return Clip(**known)
     except TypeError as error:
-        raise DataError(
-            file, line, f"not a clip ({error})", "write it with data_process/index_clips.py"
-        ) from error
+        raise DataError(file, line, f"not a clip ({error})", "write it with data_process/index_clips.py") from error
 
 
 def read_clips(path: Path | str) -> list[Clip]:
@@ -110,9 +108,7 @@ def write_clips(path: Path | str, clips: Iterable[Clip]) -> int:
 def frames_folder(clip: Clip, clips_file: Path | str) -> Path:
     """Folder of the clip's frames. Raises DataError when the clip has none or the path leaves the data's root."""
     if not clip.frames:
-        raise DataError(
-            clips_file, clip.id, "the clip has no frames", "index it with --frames, or use --flow-dir"
-        )
+        raise DataError(clips_file, clip.id, "the clip has no frames", "index it with --frames, or use --flow-dir")
     try:
         return resolve_inside(Path(clips_file).parent, clip.frames)
     except ValueError as error:

@@ -50,9 +50,7 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(
-            path, None, "the file does not exist", "check the path, or run the step that writes it"
-        )
+        raise DataError(path, None, "the file does not exist", "check the path, or run the step that writes it")
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -60,9 +58,7 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(
-                    path, number, f"not JSON ({error.msg})", "repair or delete the line"
-                ) from error
+                raise DataError(path, number, f"not JSON ({error.msg})", "repair or delete the line") from error
             if not isinstance(row, dict):
                 raise DataError(path, number, "not a JSON object", "write one object a line")
             yield number, row

@@ -10,7 +10,7 @@ from typing import TextIO
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: `file` and `row` (line number, cell or clip; None for the whole file), what is wrong, what to do."""
+    """One finding: `file` and `row` (line number, cell or clip; None for the whole file), what is wrong, the fix."""
 
     file: str
     row: str | int | None
