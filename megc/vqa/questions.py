@@ -1,0 +1,191 @@
+"""The wording of ME-VQA: every question text of the challenge, parsed; rows of a clip, generated.
+
+Wording, order and rules are those of the organisers' training file (MEGC 2025), re-derived from it; the later
+kinds come from the MEGC 2025 and 2026 test files. Nothing outside this module knows a question's words.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+
+from megc.clips import Clip
+from megc.facs import (
+    COARSE_EMOTIONS,
+    FINE_EMOTIONS,
+    FINE_OF_DATASET,
+    ME_VQA_UNITS,
+    unit_name,
+    unit_number,
+)
+
+# kind: texts; {unit} is an action unit's name, {n} an ordinal. Of two texts the first asks for one unit.
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "coarse": ("What is the coarse expression class?",),
+    "fine": ("What is the fine-grained expression class?",),
+    "units": ("What is the action unit?", "What are the action units?"),
+    "side": ("Is the action unit {unit} located on the left or right face?",),
+    "shown": ("Is the action unit {unit} shown on the face?",),
+    "long": (
+        "What is the action unit present, and based on it, "
+        "what is the fine-grained expression and the coarse expression class?",
+        "What are the action units present, and based on them, "
+        "what is the fine-grained expression and the coarse expression class?",
+    ),
+    # MEGC 2026: free-text analysis, and questions about long videos
+    "analysis": (
+        "Please analyse the micro-expression shown in this video in detail.",
+        "Provide a detailed analysis of the micro-expression observed in this clip.",
+        "Provide a comprehensive analysis of the facial micro-expression shown in this clip.",
+    ),
+    "count_all": ("How many expression events appear in this video?",),
+    "count_micro": ("How many micro-expression events appear in this video?",),
+    "count_macro": ("How many macro-expression events appear in this video?",),
+    "distinct_units": ("What distinct action units appear in this video?",),
+    "event_type": ("What is the expression type of the {n}-th expression event in this video?",),
+}
+CLIP_KINDS = ("coarse", "fine", "units", "side", "shown", "long")
+_ONE_OR_MANY = ("units", "long")  # kinds whose wording tells whether there is one action unit or several
+
+_LONG_ANSWER = (
+    "The action unit{s} present {verb}: {units}. Therefore, the fine-grained expression class is {fine}, "
+    "and the coarse expression class is {coarse}."
+)
+_LONG_PATTERN = re.compile(
+    r"the action units? present (?:is|are):?\s*(?P<units>.*?)\.\s*therefore,? the fine-grained expression class is "
+    r"(?P<fine>[a-z]+),? and the coarse expression class is (?P<coarse>[a-z]+)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a question text asks: its kind, the action unit it names, whether it speaks of several (None: no hint)."""
+
+    kind: str
+    unit: int | None = None
+    many: bool | None = None
+    ordinal: int | None = None
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{unit\}|\{n\})", " ".join(template.lower().split()))
+    named = {"{unit}": "(?P<unit>.+?)", "{n}": r"(?P<n>\d+)"}
+    return re.compile("".join(named.get(part) or re.escape(part) for part in parts))
+
+
+_PATTERNS = [
+    (kind, position, _pattern(template))
+    for kind, texts in TEMPLATES.items()
+    for position, template in enumerate(texts)
+]
+
+
+def parse(text: str) -> Question:
+    """What `text` asks. Case and spacing do not matter.
+
+    Raises ValueError for a text that is none of the challenge's, or that names an unknown action unit.
+    """
+    normal = " ".join(text.lower().split())
+    for kind, position, pattern in _PATTERNS:
+        match = pattern.fullmatch(normal)
+        if not match:
+            continue
+        found = match.groupdict()
+        unit = None
+        if "unit" in found:
+            unit = unit_number(found["unit"])
+            if unit is None:
+                raise ValueError(f"unknown action unit {found['unit']!r} in the question {text!r}")
+        ordinal = int(found["n"]) if "n" in found else None
+        return Question(kind, unit, bool(position) if kind in _ONE_OR_MANY else None, ordinal)
+    raise ValueError(f"not a question of the challenge: {text!r}")
+
+
+def question_text(question: Question) -> str:
+    """The organisers' wording of a question."""
+    template = TEMPLATES[question.kind][int(bool(question.many))]
+    name = unit_name(question.unit) if question.unit is not None else ""
+    return template.format(unit=name, n=question.ordinal)
+
+
+def allowed_answers(question: Question, dataset: str) -> tuple[str, ...] | None:
+    """The answers that a closed question may have, or None for lists and sentences.
+
+    Fine classes are those of the dataset's training rows; an unknown dataset (`casme3`) may use all eight.
+    """
+    closed = {
+        "coarse": COARSE_EMOTIONS,
+        "fine": FINE_OF_DATASET.get(dataset, FINE_EMOTIONS),
+        "side": ("left", "right"),
+        "shown": ("yes", "no"),
+        "event_type": ("micro-expression", "macro-expression"),
+    }
+    return closed.get(question.kind)
+
+
+def join_units(numbers: list[int]) -> str:
+    """Names of action units as an answer lists them: `brow lowerer, lid tightener`."""
+    return ", ".join(unit_name(number) for number in numbers)
+
+
+def split_units(answer: str) -> list[int | None]:
+    """FACS numbers of an answer's list, None for each name that is no action unit; no duplicates."""
+    names = [name for name in re.split(r",|\band\b", answer.strip().rstrip(".")) if name.strip()]
+    return list(dict.fromkeys(unit_number(name) for name in names))
+
+
+def compose_long(units: str, fine: str, coarse: str) -> str:
+    """The composed sentence of the `long` question from the clip's other answers (`units` joined by commas)."""
+    many = "," in units
+    return _LONG_ANSWER.format(
+        s="s" if many else "", verb="are" if many else "is", units=units, fine=fine, coarse=coarse
+    )
+
+
+def split_long(answer: str) -> tuple[str, str, str] | None:
+    """(units, fine, coarse) of a composed sentence, or None when it is not one."""
+    match = _LONG_PATTERN.search(" ".join(answer.split()))
+    return (match["units"], match["fine"].lower(), match["coarse"].lower()) if match else None
+
+
+def row_identity(clip: Clip) -> dict[str, str]:
+    """The fields that name a clip in an organisers' row: SAMM subjects are not padded there, its clips stand alone."""
+    if clip.dataset == "samm":
+        return {"image_id": clip.name, "subject": str(int(clip.subject)), "filename": clip.name}
+    return {"image_id": f"{clip.subject}_{clip.name}", "subject": clip.subject, "filename": clip.name}
+
+
+def question_rows(clip: Clip, seed: int = 0) -> list[dict]:
+    """ME-VQA rows of a clip, answered, in the organisers' form and order.
+
+    coarse, fine, action units, side (of the first unit that has one), shown (a unit of the clip: yes), shown
+    (one of the 25 names that is not: no), long. The two shown-questions are drawn from `seed` and the clip's
+    id, so that neither order nor the number of clips changes them. Raises ValueError for a clip that ME-VQA
+    leaves out (no coarse class, no fine class or no action unit).
+    """
+    if not (clip.coarse and clip.fine and clip.action_units):
+        raise ValueError(f"{clip.id} has no coarse class, fine class or action unit: ME-VQA leaves it out")
+    numbers = [unit.number for unit in clip.action_units]
+    many = len(numbers) > 1
+    draw = random.Random(f"{seed}:{clip.id}")
+    sided = next((unit for unit in clip.action_units if unit.side), None)
+    asked = [
+        (Question("coarse"), clip.coarse),
+        (Question("fine"), clip.fine),
+        (Question("units", many=many), join_units(numbers)),
+        *([(Question("side", sided.number), sided.side)] if sided else []),
+        (Question("shown", draw.choice(numbers)), "yes"),
+        (Question("shown", draw.choice([unit for unit in ME_VQA_UNITS if unit not in numbers])), "no"),
+        (Question("long", many=many), compose_long(join_units(numbers), clip.fine, clip.coarse)),
+    ]
+    identity = row_identity(clip)
+    return [
+        {
+            "id": f"{clip.dataset}_{identity['image_id']}_{number}",
+            "dataset": clip.dataset,
+            **identity,
+            "question": question_text(question),
+            "answer": answer,
+        }
+        for number, (question, answer) in enumerate(asked, start=1)
+    ]
