@@ -1,0 +1,128 @@
+"""The picture of a motion field and the words that explain it."""
+
+import re
+
+import numpy as np
+import pytest
+
+from megc.motion import colour
+from megc.motion.colour import DIRECTIONS, ENCODINGS, SCALE, colour_name, draw, legend_image, legend_text
+
+
+def uniform(x: float, y: float, size: int = 40) -> np.ndarray:
+    field = np.zeros((size, size, 2), np.float32)
+    field[...] = (x, y)
+    return field
+
+
+def patches(length: float, size: int = 48) -> np.ndarray:
+    """Five patches side by side: right, down, left, up, still."""
+    vectors = [*DIRECTIONS.values(), (0, 0)]
+    return np.concatenate([uniform(x * length, y * length, size) for x, y in vectors], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("vector", "rgb"),
+    [((3, 0), (255, 0, 0)), ((0, 3), (127, 255, 0)), ((-3, 0), (0, 255, 255)), ((0, -3), (128, 0, 255))],
+)
+def test_wheel_is_opencvs(vector, rgb):
+    assert np.abs(draw(uniform(*vector))[5, 5].astype(int) - rgb).max() <= 1
+
+
+def test_brightness_is_absolute():
+    """Half the scale is half the brightness whatever else moves; beyond the scale the colour stays full."""
+    field = uniform(SCALE / 2, 0)
+    field[:, 20:] *= 8
+    picture = draw(field)
+    assert tuple(picture[5, 5]) == (128, 0, 0)
+    assert tuple(picture[5, 30]) == (255, 0, 0)
+    assert draw(uniform(1, 0), scale=1)[0, 0, 0] == 255
+
+
+def test_uv_strain_values():
+    picture = draw(uniform(1.5, -3), "uv-strain")
+    assert tuple(picture[20, 20]) == (192, 1, 0)
+    x = np.arange(80, dtype=np.float32) - 40
+    stretched = np.zeros((80, 80, 2), np.float32)
+    stretched[..., 0] = 0.06 * x  # half of the strain that is full colour at 3 px
+    assert draw(stretched, "uv-strain")[40, 40, 2] == pytest.approx(128, abs=1)
+
+
+def test_minmax_pictures_fill_the_range_of_each_channel():
+    rng = np.random.default_rng(0)
+    field = rng.normal(size=(28, 28, 2)).astype(np.float32)
+    picture = draw(field, "uv-strain-minmax")
+    assert picture.reshape(-1, 3).min(0).tolist() == [0, 0, 0]
+    assert picture.reshape(-1, 3).max(0).tolist() == [255, 255, 255]
+    assert np.abs(picture.astype(int) - draw(field * 5, "uv-strain-minmax")).max() <= 1
+    assert np.corrcoef(picture[..., 0].ravel(), field[..., 0].ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_words_are_shared_and_prompt_is_short(encoding):
+    text = legend_text(encoding)
+    named = dict(re.findall(r"([a-z ]+) (right|down|left|up)\b", text.split(":")[1].split(";")[0]))
+    assert len(named) == 4, text
+    assert len(text.split()) <= 42
+    assert "picture" in text
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_legend_says_what_the_renderer_draws(encoding):
+    """Read the words back and compare them with a picture drawn here, not through the legend's own probe."""
+    text = legend_text(encoding)
+    picture = draw(patches(SCALE), encoding, onset_image=np.full((48, 240), 128, np.uint8))
+    for index, name in enumerate(DIRECTIONS):
+        word = colour_name(picture[24, index * 48 + 24])
+        assert f"{word} {name}" in text
+    assert f"{colour_name(picture[24, 4 * 48 + 24])} is still" in text
+
+
+def test_legend_follows_a_changed_renderer(monkeypatch):
+    """Mirror the wheel: the words must turn with it."""
+    true = ENCODINGS["colour"]
+    monkeypatch.setitem(ENCODINGS, "colour", lambda flow, scale, onset: true(-flow, scale, onset))
+    legend_text.cache_clear()
+    try:
+        assert "cyan right" in legend_text()
+        assert "red left" in legend_text()
+    finally:
+        legend_text.cache_clear()
+
+
+def test_legend_tells_absolute_from_relative_and_names_the_scale():
+    assert "3 pixels" in legend_text("colour")
+    assert "2.5 pixels" in legend_text("uv-strain", 2.5)
+    assert "pixels" not in legend_text("minmax-blend")
+    assert "strongest in this picture" in legend_text("uv-strain-minmax")
+    assert "stretched" in legend_text("uv-strain")
+    assert "stretched" not in legend_text("colour")
+
+
+def test_neutral_picture_is_the_still_colour():
+    assert colour.neutral_picture((12, 8)).shape == (8, 12, 3)
+    assert not colour.neutral_picture((12, 8)).any()
+    assert (colour.neutral_picture((4, 4), "uv-strain") == (128, 128, 0)).all()
+    assert (colour.neutral_picture((4, 4), "middlebury") == 255).all()
+
+
+def test_legend_image_shows_the_wheel():
+    image = legend_image(size=120)
+    assert image.shape == (120, 120, 3)
+    assert colour_name(image[60, 84]) in ("red", "brick red")
+    assert colour_name(image[60, 35]) in ("cyan", "teal", "sky blue")
+
+
+@pytest.mark.parametrize(
+    ("field", "kwargs", "word"),
+    [
+        (np.zeros((4, 4)), {}, "shape"),
+        (np.zeros((4, 4, 2)), {"encoding": "rainbow"}, "rainbow"),
+        (np.zeros((4, 4, 2)), {"scale": 0}, "positive"),
+        (np.full((4, 4, 2), np.nan), {}, "finite"),
+        (np.zeros((4, 4, 2)), {"encoding": "minmax-blend"}, "onset"),
+    ],
+)
+def test_bad_arguments(field, kwargs, word):
+    with pytest.raises(ValueError, match=word):
+        draw(field, **kwargs)
