@@ -1,0 +1,64 @@
+"""Write the instruction JSONL: questions and answers of every clip, with prompt and pictures.
+
+    python data_process/build_instructions.py
+    python data_process/build_instructions.py --clips dataset/CASME2/clips.jsonl \
+        --out dataset/CASME2/instructions.jsonl
+    python data_process/build_instructions.py --rows me_vqa_samm_test_to_answer.jsonl \
+        --out dataset/test/instructions.jsonl
+    python data_process/build_instructions.py --rows me_vqa_casme2.jsonl --flow-dir FOLDER_OF_PICTURES \
+        --images flow --encoding uv-strain-minmax --out dataset/real_casme2/instructions.jsonl
+
+Rows come from the clips' labels, or as they are from an ME-VQA file (`--rows`, answered or to be answered).
+Pictures come from extract_frames.py and compute_flow.py, or from a folder of flow pictures (`--flow-dir`).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from megc.problems import Problems
+from megc.vqa.builder import BuildSettings, build_files
+from megc.vqa.prompts import IMAGES
+
+
+def main() -> int:
+    """Parse, build, report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--clips", type=Path, default=Path("dataset/demo/clips.jsonl"), help="from index_clips.py")
+    parser.add_argument("--rows", type=Path, help="an ME-VQA JSONL to ask as it is, instead of generating rows")
+    parser.add_argument("--frames", type=Path, help="key frames (default: `frames` beside --out)")
+    parser.add_argument("--flow", type=Path, help="flow pictures (default: `flow` beside --out)")
+    parser.add_argument("--flow-dir", type=Path, help="a flat folder of <image_id>.png flow pictures")
+    parser.add_argument("--images", nargs="+", choices=IMAGES, default=list(IMAGES), help="pictures, in this order")
+    parser.add_argument("--encoding", help="of the flow pictures (default: as compute_flow.py recorded)")
+    parser.add_argument("--scale", type=float, help="pixels at full brightness (default: as recorded)")
+    parser.add_argument("--bare", action="store_true", help="ask without system prompt, legend and regions")
+    parser.add_argument("--no-legend", action="store_true", help="leave the legend of the flow colours out")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawn yes/no questions")
+    parser.add_argument("--out", type=Path, default=Path("dataset/demo/instructions.jsonl"))
+    parser.add_argument("--skip-bad", action="store_true", help="exit with 0 although rows were left out")
+    args = parser.parse_args()
+    settings = BuildSettings(
+        clips=args.clips,
+        rows=args.rows,
+        frames=args.frames,
+        flow=args.flow,
+        flow_dir=args.flow_dir,
+        images=tuple(args.images),
+        encoding=args.encoding,
+        scale=args.scale,
+        structured=not args.bare,
+        legend=not args.no_legend,
+        seed=args.seed,
+        out=args.out,
+    )
+    problems = Problems()
+    print(build_files(settings, problems))
+    problems.report()
+    return problems.exit_code(args.skip_bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

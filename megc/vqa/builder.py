@@ -1,0 +1,82 @@
+"""From clips, or ME-VQA rows, and pictures on disk to the instruction files: the work of build_instructions.py."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from megc.clips import read_clips
+from megc.files import read_jsonl, write_json, write_jsonl
+from megc.problems import Problems
+from megc.vqa.instructions import (
+    build_records,
+    clip_picture,
+    clip_rows,
+    flat_picture,
+    link_into,
+    question_of,
+    row_id,
+    write_records,
+)
+from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
+from megc.vqa.questions import parse
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """Where rows and pictures come from, how to ask, and where the instructions go (see build_instructions.py)."""
+
+    clips: Path
+    out: Path
+    rows: Path | None = None
+    frames: Path | None = None
+    flow: Path | None = None
+    flow_dir: Path | None = None
+    images: tuple[str, ...] = ()
+    encoding: str | None = None
+    scale: float | None = None
+    structured: bool = True
+    legend: bool = True
+    seed: int = 0
+
+
+def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
+    """How to ask: the look of the flow pictures is what compute_flow.py recorded, unless it is given."""
+    recorded = json.loads((flow / "flow.json").read_text()) if (flow / "flow.json").is_file() else {}
+    return PromptSettings(
+        images=settings.images or PromptSettings.images,
+        structured=settings.structured,
+        legend=settings.legend,
+        encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
+        scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
+    )
+
+
+def build_files(settings: BuildSettings, problems: Problems) -> str:
+    """Write `instructions.jsonl`, `rows.jsonl` (ME-VQA format) and `prompt.json` beside it; returns a summary.
+
+    Raises DataError for a clips or rows file that cannot be read; a row that cannot be asked is a problem.
+    """
+    root = settings.out.parent
+    if settings.flow_dir:
+        pictures = link_into(root, settings.flow_dir, "flow")
+        prompt = prompt_settings(settings, pictures)
+        find = flat_picture(pictures)
+    else:
+        frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
+        prompt = prompt_settings(settings, flow)
+        find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
+    if settings.rows:
+        source, numbered = settings.rows, list(read_jsonl(settings.rows))
+    else:
+        source = settings.clips
+        rows = clip_rows(read_clips(settings.clips), settings.seed, problems, settings.clips)
+        numbered = [(row_id(row), row) for row in rows]
+    records = build_records(numbered, source, find, root, prompt, problems)
+    write_records(settings.out, records)
+    write_jsonl(root / "rows.jsonl", (record["row"] for record in records))
+    write_json(root / "prompt.json", prompt_record(prompt))
+    kinds = Counter(parse(question_of(record)).kind for record in records)
+    clips = len({record["clip"] for record in records})
+    listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+    return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); prompt {prompt_hash(prompt)}"

@@ -1,0 +1,201 @@
+"""Instruction JSONL: a question a line, with its prompt, pictures and answer.
+
+ms-swift and LLaMA-Factory read the files as they are (`messages` with `<image>` tags, `images`); the other keys
+are ours. Lines of one clip are adjacent and share system prompt, pictures and the user text up to the question.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from megc.clips import Clip
+from megc.files import read_jsonl, resolve_inside, write_jsonl
+from megc.problems import DataError, Problems
+from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, prompt_hash
+from megc.vqa.questions import parse, question_rows
+
+_KEYS = ("id", "clip", "dataset", "subject", "messages", "images", "prompt", "row")
+
+
+def row_id(row: dict) -> str:
+    """Identity of an ME-VQA row in either key set of the challenge (`id`, or `video_id` of the 2025 test)."""
+    return row["id"] if "id" in row else row["video_id"]
+
+
+def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "smic")) -> dict[str, str]:
+    """Clip id, dataset and subject of an ME-VQA row.
+
+    Training rows name all three. Test rows name a video (`CAS-1`) and no subject: the video is its own subject,
+    and the dataset stands at the front of the row's id. Raises ValueError when the row names no clip.
+    """
+    if "video" in row:
+        dataset = next((name for name in datasets if row_id(row).startswith(name)), "unknown")
+        return {"clip": f"{dataset}/{row['video']}/{row['video']}", "dataset": dataset, "subject": row["video"]}
+    missing = [key for key in ("dataset", "image_id", "subject", "filename") if key not in row]
+    if missing:
+        raise ValueError(f"the row has no {', '.join(missing)}")
+    dataset, subject = row["dataset"], str(row["subject"])
+    if dataset == "samm" and subject.isdigit():
+        subject = f"{int(subject):03d}"
+    return {"clip": f"{dataset}/{subject}/{row['filename']}", "dataset": dataset, "subject": subject}
+
+
+def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
+    """The instruction record of an ME-VQA row. Raises ValueError for a question that is none of the challenge's."""
+    origin = row_clip(row)
+    messages = build_messages(parse(row["question"]), origin["dataset"], settings)
+    if row.get("answer"):
+        messages.append({"role": "assistant", "content": row["answer"]})
+    return {
+        "id": row_id(row),
+        **origin,
+        "messages": messages,
+        "images": images,
+        "prompt": prompt_hash(settings),
+        "row": row,
+    }
+
+
+def question_of(record: dict) -> str:
+    """The question's text of an instruction record."""
+    return record["row"]["question"]
+
+
+def answer_of(record: dict) -> str:
+    """The true answer of an instruction record; empty where it has none."""
+    last = record["messages"][-1]
+    return last["content"] if last["role"] == "assistant" else ""
+
+
+def clip_rows(clips: Iterable[Clip], seed: int, problems: Problems, clips_file: Path | str) -> list[dict]:
+    """Generated rows of the clips that ME-VQA uses; a clip with classes but no action unit is a problem."""
+    rows = []
+    for clip in clips:
+        if not clip.coarse:
+            continue
+        try:
+            rows += question_rows(clip, seed)
+        except ValueError as error:
+            problem = DataError(clips_file, clip.id, str(error), "complete the annotation or drop the clip")
+            problems.add(problem.problem)
+    return rows
+
+
+def build_records(
+    rows: Iterable[tuple[int | str, dict]],
+    source: Path | str,
+    picture: Callable[[dict, str], Path],
+    root: Path,
+    settings: PromptSettings,
+    problems: Problems,
+) -> list[dict]:
+    """Instruction records of numbered rows; `picture(row, name)` is the file of one of a row's pictures.
+
+    Rows that cannot be asked, and rows whose picture is gone, are added to `problems`; a clip's good rows stay.
+    Picture paths are written relative to `root`, the folder of the JSONL.
+    """
+    records: dict[str, dict] = {}
+    for number, row in rows:
+        with problems.collect():
+            try:
+                pictures = [picture(row, name) for name in settings.images]
+                relative = [Path(os.path.relpath(path, root)).as_posix() for path in pictures]
+                record = make_record(row, relative, settings)
+            except (ValueError, KeyError) as error:
+                raise DataError(source, number, f"cannot be asked ({error})", "correct or delete the row") from error
+            for path in pictures:
+                if not path.is_file():
+                    fix = "run extract_frames.py and compute_flow.py, or drop the clip"
+                    raise DataError(source, f"{number} ({record['id']})", f"picture {path} is gone", fix)
+            if record["id"] in records:
+                raise DataError(source, number, f"duplicate row {record['id']}", "keep one of the two")
+            records[record["id"]] = record
+    return group_by_clip(records.values())
+
+
+def group_by_clip(records: Iterable[dict]) -> list[dict]:
+    """Records with those of one clip adjacent; clips and a clip's records stay in order of first appearance."""
+    clips: dict[str, list[dict]] = {}
+    for record in records:
+        clips.setdefault(record["clip"], []).append(record)
+    return [record for group in clips.values() for record in group]
+
+
+def clip_picture(frames: Path, flow: Path) -> Callable[[dict, str], Path]:
+    """Pictures of the pipeline's own layout: `frames/<clip id>/apex.png`, `flow/<clip id>.png`."""
+
+    def find(row: dict, name: str) -> Path:
+        clip = row_clip(row)["clip"]
+        return flow / f"{clip}.png" if name == "flow" else frames / clip / f"{name}.png"
+
+    return find
+
+
+def flat_picture(folder: Path) -> Callable[[dict, str], Path]:
+    """Flow pictures of other projects, one folder of `<image_id>.png`."""
+
+    def find(row: dict, name: str) -> Path:
+        if name != "flow":
+            raise ValueError(f"{folder} holds flow pictures only: ask with --images flow")
+        return folder / f"{row['image_id'] if 'image_id' in row else row['video']}.png"
+
+    return find
+
+
+def link_into(root: Path, folder: Path, name: str) -> Path:
+    """`folder` itself when it lies below `root`, else a link `root/name` to it.
+
+    Picture paths stay inside the JSONL's folder while licensed data stays where it is. Raises DataError when
+    something else has that name.
+    """
+    if Path(os.path.abspath(folder)).is_relative_to(os.path.abspath(root)):
+        return folder
+    link = root / name
+    if link.is_symlink():
+        link.unlink()
+    if link.exists():
+        raise DataError(link, None, "stands where a link to the pictures should go", "move it away")
+    root.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(os.path.abspath(folder), target_is_directory=True)
+    return link
+
+
+def rebase(records: Iterable[dict], old_root: Path, new_root: Path) -> list[dict]:
+    """Records with picture paths of `old_root` made relative to `new_root`.
+
+    Raises ValueError where a picture would lie outside `new_root`.
+    """
+    moved = []
+    for record in records:
+        paths = [os.path.relpath(resolve_inside(old_root, image), new_root) for image in record["images"]]
+        for path in paths:
+            resolve_inside(new_root, path)
+        moved.append({**record, "images": [Path(path).as_posix() for path in paths]})
+    return moved
+
+
+def read_records(path: Path | str) -> list[dict]:
+    """Instruction records of a JSONL, checked in form: keys, roles, and as many `<image>` tags as pictures.
+
+    Raises DataError that names the file and the line. Whether pictures exist and open is `doctor`'s to say.
+    """
+    records = []
+    for line, record in read_jsonl(path):
+        missing = [key for key in _KEYS if key not in record]
+        if missing:
+            fix = "write the file with data_process/build_instructions.py"
+            raise DataError(path, line, f"no {', '.join(missing)} in the record", fix)
+        roles = [message.get("role") for message in record["messages"]]
+        if roles not in (["system", "user"], ["system", "user", "assistant"]):
+            raise DataError(path, line, f"roles are {roles}", "write system, user and, if answered, assistant")
+        tags = record["messages"][1]["content"].count(IMAGE_TAG)
+        if tags != len(record["images"]):
+            what = f"{tags} {IMAGE_TAG} tags for {len(record['images'])} pictures"
+            raise DataError(path, line, what, "give each picture one tag")
+        records.append(record)
+    return records
+
+
+def write_records(path: Path | str, records: Iterable[dict]) -> int:
+    """Write instruction records, atomically; returns their number."""
+    return write_jsonl(path, records)

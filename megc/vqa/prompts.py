@@ -1,0 +1,116 @@
+"""The only prompt builder: training, testing, ablation and the demo all ask through it.
+
+A prompt has a part that a clip's questions share (system prompt, what each picture is, the legend of the flow
+colours, the regions to watch) and, behind the line `Question:`, a part of its own. That order lets a clip's
+questions share one encoding of its pictures.
+"""
+
+from dataclasses import asdict, dataclass
+
+from megc.facs import ACTION_UNITS, ME_VQA_UNITS
+from megc.files import sha256_of
+from megc.motion.colour import legend_text
+from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, question_text
+
+IMAGE_TAG = "<image>"
+IMAGES = ("onset", "apex", "offset", "flow")
+QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
+
+SYSTEM_STRUCTURED = (
+    "You read facial micro-expressions: involuntary movements of less than half a second, a few pixels wide. "
+    "Judge by the movement between the pictures, not by the look of the resting face. "
+    "Left and right are the subject's own: the subject's left is on the right of a picture."
+)
+SYSTEM_BARE = "You are a helpful assistant."
+
+_PICTURE = {
+    "onset": "onset frame, before the movement",
+    "apex": "apex frame, movement at its peak",
+    "offset": "offset frame, movement over",
+    "flow": "optical flow from onset to apex",
+}
+_FORM = {
+    "units": "Answer with the name{s} of the action unit{s}{commas}.",
+    "long": "Answer in the form: The action unit{s} present {verb}: ... Therefore, the fine-grained expression class "
+    "is ..., and the coarse expression class is ...",
+    "analysis": "Name the action units, the fine-grained and the coarse expression class, and the reasoning.",
+    "count_all": "Answer with a number.",
+    "count_micro": "Answer with a number.",
+    "count_macro": "Answer with a number.",
+    "distinct_units": "Answer with the names of the action units, joined by commas.",
+}
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """What a prompt is made of: the pictures in order, structured or bare, and the look of the flow picture."""
+
+    images: tuple[str, ...] = IMAGES
+    structured: bool = True
+    legend: bool = True
+    encoding: str = "colour"
+    scale: float = 3.0  # pixels at full brightness, on an aligned crop
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.images if name not in IMAGES]
+        if unknown or not self.images:
+            raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images) or 'none'}")
+
+
+def regions_to_watch() -> str:
+    """The action units that ME-VQA asks about, by region of the face, as one line."""
+    regions: dict[str, list[str]] = {}
+    for number in ME_VQA_UNITS:
+        name, region, _ = ACTION_UNITS[number]
+        regions.setdefault(region, []).append(name)
+    return "; ".join(f"{region}: {', '.join(names)}" for region, names in regions.items())
+
+
+def shared_text(settings: PromptSettings) -> str:
+    """The user text that all questions of a clip begin with, an image tag for each picture."""
+    if not settings.structured:
+        return IMAGE_TAG * len(settings.images)
+    lines = [f"Picture {n}: {IMAGE_TAG} {_PICTURE[name]}." for n, name in enumerate(settings.images, start=1)]
+    if settings.legend and "flow" in settings.images:
+        lines.append(legend_text(settings.encoding, settings.scale))
+    lines.append(f"Regions to watch, with their action units: {regions_to_watch()}.")
+    return "\n".join(lines)
+
+
+def question_part(question: Question, dataset: str, settings: PromptSettings) -> str:
+    """The user text of one question: its wording and, in structured prompts, the allowed answers or their form."""
+    text = question_text(question)
+    if not settings.structured:
+        return text
+    allowed = allowed_answers(question, dataset)
+    if allowed:
+        return f"{text}\nAnswer with one of: {', '.join(allowed)}."
+    many = bool(question.many)
+    form = _FORM[question.kind].format(
+        s="s" if many else "", verb="are" if many else "is", commas=", joined by commas" if many else ""
+    )
+    return f"{text}\n{form}"
+
+
+def build_messages(question: Question, dataset: str, settings: PromptSettings) -> list[dict[str, str]]:
+    """System and user message of one question; `<image>` tags stand for the pictures of `settings.images`."""
+    user = f"{shared_text(settings)}{QUESTION_MARK}{question_part(question, dataset, settings)}"
+    system = SYSTEM_STRUCTURED if settings.structured else SYSTEM_BARE
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def prompt_hash(settings: PromptSettings) -> str:
+    """Sixteen hex digits that change whenever a prompt of any kind, or a setting behind it, changes."""
+    parts = [repr(sorted(asdict(settings).items()))]
+    for kind in CLIP_KINDS:
+        unit = 12 if kind in ("side", "shown") else None
+        for many in (False, True) if kind in ("units", "long") else (None,):
+            messages = build_messages(Question(kind, unit, many), "casme2", settings)
+            parts += [message["content"] for message in messages]
+    return sha256_of(*parts)
+
+
+def prompt_record(settings: PromptSettings) -> dict:
+    """What is stored beside data and checkpoints: the settings, the hash, and a prompt to read."""
+    example = build_messages(Question("units", many=True), "casme2", settings)
+    return {**asdict(settings), "hash": prompt_hash(settings), "example": example}

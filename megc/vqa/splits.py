@@ -1,0 +1,122 @@
+"""Splits by subject: none, and so no clip, on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6)."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
+
+from megc.files import sha256_of, write_json
+from megc.vqa.instructions import read_records, rebase, write_records
+
+PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Subjects (`dataset/subject`) to train on and to test on."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits of both lists: stored with checkpoints and scores."""
+        return sha256_of(*self.train, "|", *self.test)
+
+
+def subject_key(record: dict) -> str:
+    """`dataset/subject` of an instruction record."""
+    return f"{record['dataset']}/{record['subject']}"
+
+
+def make_folds(
+    records: list[dict], protocol: str, folds: int = 5, test_fraction: float = 0.25, seed: int = 0
+) -> list[Fold]:
+    """Folds over the subjects of instruction records.
+
+    `holdout`: one fold, `test_fraction` of each dataset's subjects; `kfold`: `folds` folds of about equally many
+    records; `loso`: a fold a subject; `cross-dataset`: a fold a dataset, tested on it and trained on the others.
+    Raises ValueError when there are too few subjects or datasets.
+    """
+    subjects = np.array([subject_key(record) for record in records])
+    names = sorted(set(subjects))
+    datasets = sorted({name.split("/")[0] for name in names})
+    if protocol == "holdout":
+        test = [name for dataset in datasets for name in _hold_out(names, dataset, test_fraction, seed)]
+        return [_fold("holdout", names, test)]
+    if protocol == "kfold":
+        splitter = GroupKFold(folds, shuffle=True, random_state=seed)
+    elif protocol == "loso":
+        splitter = LeaveOneGroupOut()
+    elif protocol == "cross-dataset":
+        if len(datasets) < 2:
+            raise ValueError(f"cross-dataset needs two datasets; the records have only {datasets}")
+        return [_fold(f"to-{d}", names, [n for n in names if n.startswith(f"{d}/")]) for d in datasets]
+    else:
+        raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    found = []
+    for number, (_, test_rows) in enumerate(splitter.split(subjects, groups=subjects)):
+        test = sorted(set(subjects[test_rows]))
+        found.append(_fold(test[0] if protocol == "loso" else f"fold{number}", names, test))
+    return found
+
+
+def _hold_out(names: list[str], dataset: str, fraction: float, seed: int) -> list[str]:
+    own = np.array([name for name in names if name.startswith(f"{dataset}/")])
+    if len(own) < 2:
+        raise ValueError(f"{dataset} has {len(own)} subject(s): too few to hold any out")
+    (_, test), *_ = GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(own, groups=own)
+    return list(own[test])
+
+
+def _fold(name: str, names: list[str], test: list[str]) -> Fold:
+    chosen = set(test)
+    return Fold(name, tuple(n for n in names if n not in chosen), tuple(n for n in names if n in chosen))
+
+
+def select(records: list[dict], subjects: tuple[str, ...]) -> list[dict]:
+    """The records of these subjects, in their order."""
+    wanted = set(subjects)
+    return [record for record in records if subject_key(record) in wanted]
+
+
+def write_folds(path: Path | str, folds: list[Fold], **settings: object) -> None:
+    """Freeze folds as JSON, with the settings that made them and a hash each."""
+    write_json(path, {**settings, "folds": [{**asdict(fold), "hash": fold.hash} for fold in folds]})
+
+
+def write_sides(
+    instructions: list[Path],
+    train: Path | None,
+    test: Path | None,
+    protocol: str = "holdout",
+    fold: int = 0,
+    **settings: int | float,
+) -> str:
+    """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
+
+    The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
+    Raises DataError for files that cannot be read and ValueError for a fold that does not exist or a picture
+    that does not lie below the folder of the file to write.
+    """
+    if not (train or test):
+        raise ValueError("name a file for the training side or for the test side")
+    files = {path: read_records(path) for path in instructions}
+    folds = make_folds([record for records in files.values() for record in records], protocol, **settings)
+    if not 0 <= fold < len(folds):
+        raise ValueError(f"fold {fold} does not exist: {protocol} gives folds 0 to {len(folds) - 1}")
+    chosen, lines = folds[fold], []
+    for path, subjects in ((train, chosen.train), (test, chosen.test)):
+        if path is None:
+            continue
+        side = [
+            r for file, records in files.items() for r in rebase(select(records, subjects), file.parent, path.parent)
+        ]
+        write_records(path, side)
+        write_folds(path.with_suffix(".split.json"), folds, protocol=protocol, fold=fold, **settings)
+        lines.append(
+            f"{path}: {len(side)} questions on {len({r['clip'] for r in side})} clips of {len(subjects)} subjects"
+        )
+    return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
