@@ -15,8 +15,8 @@ from megc.problems import DataError
 from megc.vqa.splits import PROTOCOLS, write_sides
 
 
-def main() -> int:
-    """Parse, split, print."""
+def main(**defaults: object) -> int:
+    """Parse, split, print. `defaults` replace those of the flags (the scripts in ablation/ have their own)."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--fold", type=int, default=0, help="which fold to write, from 0")
     parser.add_argument("--test-fraction", type=float, default=0.25, help="share of subjects that holdout keeps")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of subjects")
+    parser.set_defaults(**defaults)
     args = parser.parse_args()
     try:
         options = {"folds": args.folds, "test_fraction": args.test_fraction, "seed": args.seed}

@@ -111,12 +111,11 @@ def write_sides(
     for path, subjects in ((train, chosen.train), (test, chosen.test)):
         if path is None:
             continue
-        side = [
-            r for file, records in files.items() for r in rebase(select(records, subjects), file.parent, path.parent)
-        ]
+        side: list[dict] = []
+        for file, records in files.items():
+            side += rebase(select(records, subjects), file.parent, path.parent)
         write_records(path, side)
         write_folds(path.with_suffix(".split.json"), folds, protocol=protocol, fold=fold, **settings)
-        lines.append(
-            f"{path}: {len(side)} questions on {len({r['clip'] for r in side})} clips of {len(subjects)} subjects"
-        )
+        clips = len({record["clip"] for record in side})
+        lines.append(f"{path}: {len(side)} questions on {clips} clips of {len(subjects)} subjects")
     return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
