@@ -82,9 +82,9 @@ def select(records: list[dict], subjects: tuple[str, ...]) -> list[dict]:
     return [record for record in records if subject_key(record) in wanted]
 
 
-def write_folds(path: Path | str, folds: list[Fold], **settings: object) -> None:
+def write_folds(path: Path | str, folds: list[Fold], settings: dict) -> None:
     """Freeze folds as JSON, with the settings that made them and a hash each."""
-    write_json(path, {**settings, "folds": [{**asdict(fold), "hash": fold.hash} for fold in folds]})
+    write_json(path, {"settings": settings, "folds": [{**asdict(fold), "hash": fold.hash} for fold in folds]})
 
 
 def write_sides(
@@ -115,7 +115,7 @@ def write_sides(
         for file, records in files.items():
             side += rebase(select(records, subjects), file.parent, path.parent)
         write_records(path, side)
-        write_folds(path.with_suffix(".split.json"), folds, protocol=protocol, fold=fold, **settings)
+        write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
         clips = len({record["clip"] for record in side})
         lines.append(f"{path}: {len(side)} questions on {clips} clips of {len(subjects)} subjects")
     return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
