@@ -1,0 +1,212 @@
+"""Checkpoints that know what they were trained on: a transformers folder plus `megc.json`.
+
+`megc.json` of a trained checkpoint (all keys are written by `sft`):
+
+    kind         "trained" or "tiny, untrained"
+    base         the checkpoint that training started from
+    prompt_hash  of the instruction records; `prompt` is the record of the settings behind it, if it was at hand
+    min_pixels, max_pixels   the pixel budget of every picture, also in preprocessor_config.json
+    data         file, rows, clips, subjects (sorted), split (hash of the row ids)
+    training     every setting of the run
+    versions     of python, torch, transformers, deepspeed; `git`: the commit, or null
+"""
+
+import json
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+
+from megc.files import write_json
+from megc.model.distributed import say
+from megc.model.tiny import RECORD_NAME
+from megc.problems import DataError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint in memory. `record` is its `megc.json`; empty for a checkpoint that is not of this repository."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    record: dict
+
+
+def read_record(path: Path | str) -> dict:
+    """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is not JSON."""
+    file = Path(path) / RECORD_NAME
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(file, None, f"not JSON ({error})", "train the checkpoint again") from error
+
+
+def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
+    """Processor of a checkpoint with its own pixel budget, or the given one.
+
+    Pictures are resized by Pillow on every machine: its result and torchvision's differ by a grey level or two.
+    Raises DataError when the folder holds no processor.
+    """
+    _check_folder(path)
+    budget = {"min_pixels": min_pixels, "max_pixels": max_pixels}
+    budget = {name: value for name, value in budget.items() if value is not None}
+    try:
+        processor = AutoProcessor.from_pretrained(path)
+        processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **budget)
+    except (OSError, ValueError) as error:
+        raise _not_a_checkpoint(path, error) from error
+    low, high = pixel_budget(processor)
+    if low > high:
+        what = f"min_pixels {low} is more than max_pixels {high}"
+        raise DataError(path, None, what, "set both --min_pixels and --max_pixels")
+    return processor
+
+
+def pixel_budget(processor: ProcessorMixin) -> tuple[int, int]:
+    """Fewest and most pixels that a picture is resized to."""
+    size = processor.image_processor.size
+    return size["shortest_edge"], size["longest_edge"]
+
+
+def load_model(
+    path: Path | str, dtype: torch.dtype | str = "auto", attn_implementation: str | None = None
+) -> PreTrainedModel:
+    """Model of a checkpoint from its safetensors; `dtype` "auto" is the one it was saved in. Not moved to a device."""
+    try:
+        return AutoModelForImageTextToText.from_pretrained(
+            path, dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise _not_a_checkpoint(path, error) from error
+
+
+def check_mismatch(
+    path: Path | str,
+    record: dict,
+    *,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    prompt_hash: str | None = None,
+    allow_mismatch: bool = False,
+) -> list[str]:
+    """Compare what is asked for with what the checkpoint was trained on; returns a line a setting.
+
+    Raises DataError for a prompt or pixel budget other than the checkpoint's, unless `allow_mismatch`.
+    """
+    lines = []
+    asked = {"prompt_hash": prompt_hash, "min_pixels": min_pixels, "max_pixels": max_pixels}
+    for name, value in asked.items():
+        trained = record.get(name)
+        if trained is None:
+            lines.append(f"{name}: {'as the checkpoint has it' if value is None else f'{value} (given)'}")
+        elif value is None:
+            lines.append(f"{name}: {trained} (inherited from the checkpoint)")
+        elif value == trained:
+            lines.append(f"{name}: {value} (as the checkpoint was trained)")
+        elif allow_mismatch:
+            lines.append(f"{name}: {value} (overrides {trained}, which the checkpoint was trained with)")
+        else:
+            what = f"{name} is {value}, but the checkpoint was trained with {trained}"
+            fix = "ask as it was trained, or say that the difference is meant: --allow_mismatch"
+            raise DataError(path, None, what, fix)
+    return lines
+
+
+def load(
+    path: Path | str,
+    *,
+    dtype: torch.dtype | str = "auto",
+    device: torch.device | str | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    prompt_hash: str | None = None,
+    allow_mismatch: bool = False,
+    attn_implementation: str | None = None,
+) -> Loaded:
+    """Model (in eval mode, on `device`: a GPU if there is one), processor and record of a checkpoint.
+
+    `path` is a folder, or a name on the hub. Pixel budget and prompt come with the checkpoint; what is inherited
+    and what is overridden is printed. Raises DataError for a mismatch (see `check_mismatch`), for a folder that is
+    no Qwen2.5-VL checkpoint, and for a tokenizer that does not belong to the model.
+    """
+    record = read_record(path)
+    asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
+    lines = check_mismatch(path, record, **asked, allow_mismatch=allow_mismatch)
+    budget = [record.get(name) if asked[name] is None else asked[name] for name in ("min_pixels", "max_pixels")]
+    processor = load_processor(path, *budget)
+    model = load_model(path, dtype, attn_implementation)
+    check_tokens(path, model, processor)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    say(f"Loaded {path} ({model.dtype}, {device})", *(f"  {line}" for line in lines))
+    return Loaded(model.to(device).eval(), processor, record)
+
+
+def check_tokens(path: Path | str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Raise DataError when tokenizer and model disagree on the picture token or the vocabulary's size."""
+    config = model.config
+    same = processor.image_token_id == config.image_token_id
+    if not same or len(processor.tokenizer) > config.text_config.vocab_size:
+        what = f"tokenizer (picture token {processor.image_token_id}) and model ({config.image_token_id}) differ"
+        raise DataError(path, None, what, "take tokenizer and weights from one checkpoint")
+
+
+def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> None:
+    """Write tokenizer, chat template, preprocessor_config.json (with the pixel budget) and `megc.json` to `path`.
+
+    The picture settings are written under the names of the hub's files, so that other programs read them too.
+    """
+    path = Path(path)
+    processor.tokenizer.save_pretrained(path)
+    low, high = pixel_budget(processor)
+    pictures = {
+        "min_pixels": low,
+        "max_pixels": high,
+        **{name: getattr(processor.image_processor, name) for name in ("patch_size", "temporal_patch_size")},
+        "merge_size": processor.image_processor.merge_size,
+        "image_mean": list(processor.image_processor.image_mean),
+        "image_std": list(processor.image_processor.image_std),
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+    }
+    write_json(path / "preprocessor_config.json", pictures)
+    write_json(path / RECORD_NAME, record)
+
+
+def software() -> dict:
+    """Versions and git commit for the record; null where there is none."""
+    versions = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "tokenizers", "accelerate", "deepspeed", "pillow"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    folder = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    return {"versions": versions, "git": found.stdout.strip() or None}
+
+
+def _check_folder(path: Path | str) -> None:
+    """Tell a folder that is gone from a name on the hub (`Qwen/Qwen2.5-VL-7B-Instruct`), which is left to it."""
+    owner = Path(path).parent
+    hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and owner.name not in ("..", "checkpoints")
+    if not Path(path).is_dir() and (not hub_name or owner.is_dir()):
+        raise DataError(path, None, "the folder does not exist", "check the path, or train a checkpoint with train.py")
+
+
+def _not_a_checkpoint(path: Path | str, error: Exception) -> DataError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    fix = "give the folder of a Qwen2.5-VL checkpoint with safetensors weights, or train one with train.py"
+    return DataError(path, None, f"cannot be loaded ({reason})", fix)

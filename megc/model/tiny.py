@@ -1,0 +1,207 @@
+"""A Qwen2.5-VL of about one million parameters, to run every step of the chain on a CPU in minutes.
+
+Same classes, files and chat template as the real checkpoints; random weights; its own byte-level BPE vocabulary,
+trained on the texts that it will read. What differs from the real model is only size.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+)
+from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+from megc.files import sha256_of, write_json
+from megc.problems import DataError
+
+RECORD_NAME = "megc.json"
+VERSION = 1  # raise it when a change here changes the weights or the vocabulary
+VOCABULARY = 1024  # BPE tokens, before the added ones
+
+# The 22 added tokens of Qwen2.5-VL in the order of their ids; True: special.
+ADDED_TOKENS = {
+    "<|endoftext|>": True,
+    "<|im_start|>": True,
+    "<|im_end|>": True,
+    "<|object_ref_start|>": True,
+    "<|object_ref_end|>": True,
+    "<|box_start|>": True,
+    "<|box_end|>": True,
+    "<|quad_start|>": True,
+    "<|quad_end|>": True,
+    "<|vision_start|>": True,
+    "<|vision_end|>": True,
+    "<|vision_pad|>": True,
+    "<|image_pad|>": True,
+    "<|video_pad|>": True,
+    "<tool_call>": False,
+    "</tool_call>": False,
+    "<|fim_prefix|>": False,
+    "<|fim_middle|>": False,
+    "<|fim_suffix|>": False,
+    "<|fim_pad|>": False,
+    "<|repo_name|>": False,
+    "<|file_sep|>": False,
+}
+
+# The template of Qwen/Qwen2.5-VL-*-Instruct (Apache 2.0): images stand where the message's content has them.
+CHAT_TEMPLATE = (
+    "{% set image_count = namespace(value=0) %}{% set video_count = namespace(value=0) %}"
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}<|im_start|>system\n"
+    "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}<|im_end|>\n"
+    "{% else %}{% for content in message['content'] %}"
+    "{% if content['type'] == 'image' or 'image' in content or 'image_url' in content %}"
+    "{% set image_count.value = image_count.value + 1 %}"
+    "{% if add_vision_id %}Picture {{ image_count.value }}: {% endif %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif content['type'] == 'video' or 'video' in content %}"
+    "{% set video_count.value = video_count.value + 1 %}"
+    "{% if add_vision_id %}Video {{ video_count.value }}: {% endif %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% elif 'text' in content %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+PREPROCESSOR = {
+    "min_pixels": 3136,
+    "max_pixels": 12845056,
+    "patch_size": 14,
+    "temporal_patch_size": 2,
+    "merge_size": 2,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "processor_class": "Qwen2_5_VLProcessor",
+}
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> Qwen2Tokenizer:
+    """Byte-level BPE of at most `vocabulary` tokens from `texts`, with Qwen2's splitting rule and added tokens."""
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizers.NFC()
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PRETOKENIZE_REGEX), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(texts, trainer)
+    trained = json.loads(bpe.to_str())["model"]
+    base = len(trained["vocab"])
+    added = {
+        base + place: AddedToken(token, special=special, normalized=False)
+        for place, (token, special) in enumerate(ADDED_TOKENS.items())
+    }
+    return Qwen2Tokenizer(
+        vocab=trained["vocab"],
+        merges=[tuple(merge) for merge in trained["merges"]],
+        unk_token=None,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        added_tokens_decoder=added,  # without it the constructor puts <|im_end|> first
+        additional_special_tokens=[token for token, special in ADDED_TOKENS.items() if special][1:],
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=4096,
+    )
+
+
+def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
+    """Configuration for the vocabulary of `tokenizer`; no token id is fixed beforehand.
+
+    `initializer_range` 0.2: with the usual 0.02 a model this narrow stays at the prior.
+    """
+    number = tokenizer.convert_tokens_to_ids
+    vision = {
+        "depth": 3,
+        "hidden_size": 64,
+        "intermediate_size": 170,
+        "num_heads": 4,
+        "window_size": 112,
+        "fullatt_block_indexes": [2],
+        "out_hidden_size": 128,
+        "tokens_per_second": 2,
+        "initializer_range": 0.2,
+    }
+    text = {
+        "vocab_size": -(-len(tokenizer) // 64) * 64,
+        "hidden_size": 128,
+        "intermediate_size": 384,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
+        "bos_token_id": number("<|endoftext|>"),
+        "eos_token_id": number("<|im_end|>"),
+        "initializer_range": 0.2,
+    }
+    return Qwen2_5_VLConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=number("<|image_pad|>"),
+        video_token_id=number("<|video_pad|>"),
+        vision_start_token_id=number("<|vision_start|>"),
+        vision_end_token_id=number("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+
+
+def recipe_hash(texts: Iterable[str], seed: int) -> str:
+    """What the tiny checkpoint is a function of: texts, seed and the version of this file."""
+    return sha256_of(str(VERSION), str(seed), *texts)
+
+
+def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
+    """Write a tiny checkpoint to the folder `path`, in the layout of the hub; returns the folder.
+
+    `texts`: what the vocabulary is trained on (`data.training_texts` of the training file). Same texts and seed
+    give the same vocabulary and weights.
+    """
+    path, texts = Path(path), sorted(set(texts))
+    tokenizer = train_tokenizer(texts)
+    config = tiny_config(tokenizer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=1e-6,
+        repetition_penalty=1.05,  # both as the real checkpoints have them: whoever generates must set them
+        bos_token_id=config.text_config.bos_token_id,
+        eos_token_id=[config.text_config.eos_token_id, config.text_config.bos_token_id],
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    write_json(path / "preprocessor_config.json", PREPROCESSOR)
+    write_json(path / RECORD_NAME, {"kind": "tiny, untrained", "recipe": recipe_hash(texts, seed), "seed": seed})
+    return path
+
+
+def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:
+    """Build the tiny checkpoint at `path` unless the same one is there; returns whether it was built.
+
+    An untrained tiny checkpoint of other texts is replaced; anything else in the folder raises DataError.
+    """
+    path, texts = Path(path), sorted(set(texts))
+    if not path.exists() or not any(path.iterdir()):
+        build(path, texts, seed)
+        return True
+    record_file = path / RECORD_NAME
+    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
+    if record.get("kind") != "tiny, untrained":
+        fix = "name another folder with --model, or set --build_tiny false to start from this checkpoint"
+        raise DataError(path, None, "the folder holds something else than an untrained tiny checkpoint", fix)
+    if record["recipe"] == recipe_hash(texts, seed):
+        return False
+    build(path, texts, seed)
+    return True
