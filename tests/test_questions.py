@@ -7,7 +7,7 @@ import pytest
 
 from megc.clips import Clip
 from megc.facs import ME_VQA_UNITS, ActionUnit, unit_name
-from megc.problems import DataError
+from megc.problems import DataError, Problems
 from megc.vqa.questions import (
     TEMPLATES,
     Question,
@@ -129,9 +129,10 @@ def test_real_rows_all_parse_and_keep_the_rules() -> None:
 
 @needs_real
 def test_regenerated_rows_of_the_145_clips_equal_the_organisers() -> None:
-    from megc.datasets.casme2 import read_casme2
+    from megc.datasets import casme2
 
-    clips, problems = read_casme2(REAL / "annotations" / "CASME2-coding-20190701.xlsx")
+    problems = Problems()
+    clips = casme2.read(REAL / "annotations" / "CASME2-coding-20190701.xlsx", None, REAL, problems)
     assert len(clips) == 255 and not problems
     lines = (REAL / "me_vqa_casme2.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines if line.strip()]
