@@ -1,0 +1,184 @@
+"""Dense motion between two aligned crops, and the head's part of it, which is taken away."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from megc.motion.regions import face_width, stable_mask
+
+DEFAULT_METHOD = "dis"
+DEFAULT_COMPENSATION = "stable"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """DIS splits its work by the number of threads, and the split shows in the result."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+@lru_cache(maxsize=1)
+def _dis() -> cv2.DISOpticalFlow:
+    """Kroeger et al. 2016 down to full resolution, with a stronger smoothness term than the preset."""
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    method.setFinestScale(0)
+    method.setPatchStride(4)
+    method.setVariationalRefinementAlpha(40)
+    method.setVariationalRefinementIterations(5)
+    return method
+
+
+@lru_cache(maxsize=1)
+def _dis_fast() -> cv2.DISOpticalFlow:
+    """The MEDIUM preset: finest scale 1, a quarter of the time."""
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+
+@lru_cache(maxsize=1)
+def _tvl1() -> cv2.optflow.DualTVL1OpticalFlow:
+    """Zach, Pock and Bischof 2007 with OpenCV's parameters (5 scales)."""
+    return cv2.optflow.DualTVL1OpticalFlow_create()
+
+
+@lru_cache(maxsize=1)
+def _tvl1_original() -> cv2.optflow.DualTVL1OpticalFlow:
+    """The parameters of the original MEGC project: one scale, so motion beyond about 4 px is underestimated."""
+    return cv2.optflow.DualTVL1OpticalFlow_create(tau=0.25, lambda_=0.15, theta=0.3, nscales=1, warps=5)
+
+
+@lru_cache(maxsize=1)
+def _deepflow() -> cv2.DenseOpticalFlow:
+    """Weinzaepfel et al. 2013 without its matching step."""
+    return cv2.optflow.createOptFlow_DeepFlow()
+
+
+def _with(make: Callable[[], cv2.DenseOpticalFlow]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda a, b: make().calc(a, b, None)
+
+
+def _farneback(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Farnebäck 2003, window 15."""
+    return cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+
+
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "dis": _with(_dis),
+    "dis-fast": _with(_dis_fast),
+    "tvl1": _with(_tvl1),
+    "tvl1-original": _with(_tvl1_original),
+    "farneback": _farneback,
+    "deepflow": _with(_deepflow),
+}
+
+
+def to_grey(image: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) of a uint8 grey or RGB image."""
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
+def optical_flow(a: np.ndarray, b: np.ndarray, method: str = DEFAULT_METHOD) -> np.ndarray:
+    """Motion from image `a` to image `b` (uint8, grey or RGB, one size): float32 (H, W, 2), x right, y down, pixels.
+
+    The same on any machine and for any number of OpenCV threads. Raises ValueError for an unknown method, sizes that
+    differ and images below 16 pixels.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    if a.shape[:2] != b.shape[:2] or min(a.shape[:2]) < 16:
+        raise ValueError(f"two images of one size, at least 16 pixels a side, are needed: {a.shape}, {b.shape}")
+    with _one_thread():
+        return METHODS[method](to_grey(a), to_grey(b)).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class HeadMotion:
+    """Rigid motion in the picture: v(p) = (turn - 1)(p - centre) + shift, in complex numbers.
+
+    `shift` in pixels at `centre`; `turn` is scale times rotation (1: none).
+    """
+
+    centre: complex = 0j
+    shift: complex = 0j
+    turn: complex = 1 + 0j
+
+    def field(self, shape: tuple[int, int]) -> np.ndarray:
+        """The motion at every pixel: float32 (H, W, 2)."""
+        y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+        a, b = self.turn.real - 1, self.turn.imag
+        x, y = x - self.centre.real, y - self.centre.imag
+        return np.dstack([a * x - b * y + self.shift.real, b * x + a * y + self.shift.imag]).astype(np.float32)
+
+    def summary(self) -> dict[str, float]:
+        """Numbers for a record: shift in pixels at the middle of the face, rotation in degrees, scale."""
+        return {
+            "x": round(self.shift.real, 3),
+            "y": round(self.shift.imag, 3),
+            "degrees": round(float(np.degrees(np.angle(self.turn))), 4),
+            "scale": round(abs(self.turn), 5),
+        }
+
+
+def _similarity_fit(flow: np.ndarray, landmarks: np.ndarray, iterations: int = 4, step: int = 2) -> HeadMotion:
+    """Similarity of the flow on the stable regions by iteratively reweighted least squares, Cauchy weights."""
+    mask = stable_mask(landmarks, flow.shape[:2])
+    mask[np.arange(flow.shape[0]) % step != 0] = False
+    mask[:, np.arange(flow.shape[1]) % step != 0] = False
+    y, x = np.nonzero(mask)
+    centre = complex(*landmarks[27:36].mean(axis=0).astype(float))
+    if len(x) < 8:
+        return HeadMotion(centre)
+    place = (x + 1j * y) - centre
+    vector = flow[y, x].astype(np.float64) @ (1, 1j)
+    weight = np.ones(len(x))
+    for _ in range(iterations):
+        weight = weight / weight.sum()
+        mean_place, mean_vector = weight @ place, weight @ vector
+        off = place - mean_place
+        linear = (weight * off.conj()) @ (vector - mean_vector) / (weight @ np.abs(off) ** 2)
+        shift = mean_vector - linear * mean_place
+        residual = np.abs(vector - shift - linear * place)
+        cut = max(1.5 * 1.4826 * float(np.median(residual)), 1e-3)
+        weight = 1 / (1 + (residual / cut) ** 2)
+    return HeadMotion(centre, complex(shift), complex(1 + linear))
+
+
+def _nose_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
+    """Mean motion in a box of 21 px (of a face 236 px wide) around the tip of the nose, as the original did."""
+    half = max(1, round(10 / 236 * face_width(landmarks)))
+    x, y = (round(float(value)) for value in landmarks[30])
+    box = flow[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
+    shift = box.mean(axis=(0, 1)).astype(float) if box.size else (0.0, 0.0)
+    return HeadMotion(complex(x, y), complex(*shift))
+
+
+def _no_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
+    return HeadMotion()
+
+
+COMPENSATIONS: dict[str, Callable[[np.ndarray, np.ndarray], HeadMotion]] = {
+    "stable": _similarity_fit,
+    "nose": _nose_fit,
+    "none": _no_fit,
+}
+
+
+def compensate(
+    flow: np.ndarray, landmarks: np.ndarray, mode: str = DEFAULT_COMPENSATION
+) -> tuple[np.ndarray, HeadMotion]:
+    """The flow (H, W, 2) without the head's motion, and that motion.
+
+    `landmarks` (68, 2) are those of the frame the flow starts from. Modes: `stable` (robust similarity on regions
+    that no action unit moves), `nose` (mean of the nose tip), `none`. Raises ValueError for an unknown mode.
+    """
+    if mode not in COMPENSATIONS:
+        raise ValueError(f"unknown compensation {mode!r}; known: {', '.join(COMPENSATIONS)}")
+    head = COMPENSATIONS[mode](flow, landmarks)
+    return flow - head.field(flow.shape[:2]), head

@@ -1,0 +1,161 @@
+"""One door to frames: a folder of images or a video file, any size and depth, colour or grey."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from megc.clips import list_frames, nearest_frame
+from megc.problems import DataError
+
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
+
+
+def white_level(image: np.ndarray) -> int:
+    """Value of white of a 16-bit image: full scale of 8, 10, 12, 14 or 16 bits, the smallest that holds it."""
+    highest = int(image.max())
+    return next(level for level in (255, 1023, 4095, 16383, 65535) if highest <= level)
+
+
+def to_rgb(image: np.ndarray, white: int = 255) -> np.ndarray:
+    """uint8 RGB (H, W, 3) of a grey, RGB or RGBA array of 8 or more bits; `white` is the value of white."""
+    if white != 255:
+        image = np.clip(image.astype(np.float32) * (255 / white), 0, 255)
+    image = image.astype(np.uint8)
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    return np.ascontiguousarray(image[..., :3])
+
+
+def _decode(path: Path, row: str | int | None) -> np.ndarray:
+    """Pixels of an image file, upright, 8 bit RGB or 16 bit grey. Raises DataError for what cannot be read."""
+    fix = "copy the frame again from the dataset, or leave the clip out with --skip-bad"
+    try:
+        with Image.open(path) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise DataError(path, row, "the frame does not exist", fix) from error
+    except UnidentifiedImageError as error:
+        what = "the file is empty" if not path.stat().st_size else "not an image"
+        raise DataError(path, row, what, fix) from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(path, row, f"the image cannot be read ({error})", fix) from error
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return np.clip(np.asarray(upright, dtype=np.float64), 0, 65535).astype(np.uint16)
+    return np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
+
+
+def read_image(path: Path | str, row: str | int | None = None, white: int | None = None) -> np.ndarray:
+    """uint8 RGB (H, W, 3) of an image file: grey, palette, 16 bit and RGBA (alpha is dropped) accepted.
+
+    `white` is the value of white of 16-bit files; None judges it by this image alone, which may flicker over a clip.
+    Raises DataError for a missing, empty, truncated or foreign file; `row` names the clip in it.
+    """
+    pixels = _decode(Path(path), row)
+    return to_rgb(pixels, white or white_level(pixels))
+
+
+class Frames:
+    """Frames of a clip by number. `numbers` rise; gaps are allowed. Iterates nothing by itself: ask `read_many`."""
+
+    def __init__(self, source: Path, numbers: tuple[int, ...], row: str | int | None) -> None:
+        self.source, self.numbers, self.row = source, numbers, row
+
+    def nearest(self, number: int) -> int:
+        """The existing frame number nearest to `number`."""
+        return nearest_frame(dict.fromkeys(self.numbers), number)
+
+    def read(self, number: int) -> np.ndarray:
+        """uint8 RGB of one frame. Raises DataError when it cannot be read, KeyError when there is none."""
+        return next(image for _, image in self.read_many([number]))
+
+    def read_many(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, uint8 RGB) of the given frames, in rising order, each once."""
+        raise NotImplementedError
+
+    def name(self, number: int) -> str:
+        """Name of the file that holds the frame, for notes."""
+        raise NotImplementedError
+
+
+class FolderFrames(Frames):
+    """A folder of images; the number is the last integer of the name."""
+
+    def __init__(self, folder: Path, row: str | int | None) -> None:
+        self.paths = list_frames(folder)
+        super().__init__(folder, tuple(self.paths), row)
+        self.white: int | None = None  # judged by the first frame that is read, then kept for the clip
+
+    def read_many(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for number in sorted(set(numbers)):
+            pixels = _decode(self.paths[number], self.row)
+            if pixels.dtype == np.uint16 and self.white is None:
+                self.white = white_level(pixels)
+            yield number, to_rgb(pixels, self.white or 255)
+
+    def name(self, number: int) -> str:
+        return self.paths[number].name
+
+
+class VideoFrames(Frames):
+    """A video file; its frames are numbered from 1, as the frame folders cut from such videos are."""
+
+    def __init__(self, path: Path, row: str | int | None) -> None:
+        count = 0
+        capture = self._open(path, row)
+        while capture.grab():  # the count in the header is a guess for many codecs
+            count += 1
+        self.fps = float(capture.get(cv2.CAP_PROP_FPS))
+        capture.release()
+        if not count:
+            raise DataError(path, row, "the video holds no frame that can be read", "copy or convert it again")
+        super().__init__(path, tuple(range(1, count + 1)), row)
+
+    @staticmethod
+    def _open(path: Path, row: str | int | None) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(path))
+        if not capture.isOpened():
+            raise DataError(path, row, "the video cannot be opened", "copy it again, or convert it to MJPG .avi")
+        return capture
+
+    def read_many(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        wanted = sorted(set(numbers))
+        missing = [number for number in wanted if number not in self.numbers]
+        if missing:
+            raise KeyError(missing[0])
+        capture, position = self._open(self.source, self.row), 0
+        try:
+            for number in wanted:  # read from the start: seeking is not exact in every container
+                while position < number:
+                    good, position = capture.grab(), position + 1
+                    if not good:
+                        raise DataError(self.source, self.row, f"frame {number} cannot be read", "copy it again")
+                good, image = capture.retrieve()
+                if not good:
+                    raise DataError(self.source, self.row, f"frame {number} cannot be decoded", "copy it again")
+                yield number, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        finally:
+            capture.release()
+
+    def name(self, number: int) -> str:
+        return f"{self.source.name}#{number}"
+
+
+def open_frames(source: Path | str, row: str | int | None = None) -> Frames:
+    """Frames of a folder of images or of a video file (.avi, .mp4, .mov, .mkv).
+
+    Raises DataError when the source is missing, empty or of another kind; `row` names the clip in it.
+    """
+    source = Path(source)
+    if source.is_file():
+        if source.suffix.lower() not in VIDEO_SUFFIXES:
+            kinds = ", ".join(VIDEO_SUFFIXES)
+            raise DataError(source, row, "neither a folder of frames nor a video", f"give a folder or one of {kinds}")
+        return VideoFrames(source, row)
+    try:
+        return FolderFrames(source, row)
+    except DataError as error:
+        raise DataError(error.problem.file, row, error.problem.what, error.problem.fix) from error

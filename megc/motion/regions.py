@@ -1,0 +1,86 @@
+"""Regions of the face from its 68 landmarks: where muscles do not move, where they do, and the face itself."""
+
+import cv2
+import numpy as np
+
+# name: landmarks (0-based) whose mean is the region's middle. Sides are those of the person: the left half of the
+# face is on the right of the picture.
+CENTRES: dict[str, tuple[int, ...]] = {
+    "right outer brow": (17, 18),
+    "right inner brow": (20, 21),
+    "left inner brow": (22, 23),
+    "left outer brow": (25, 26),
+    "glabella": (21, 22, 27),
+    "right nostril": (31,),
+    "left nostril": (35,),
+    "right lip corner": (48,),
+    "left lip corner": (54,),
+    "upper lip": (50, 51, 52),
+    "lower lip": (56, 57, 58),
+    "chin": (8, 8, 57),
+    "right cheek": (2, 31, 40),
+    "left cheek": (14, 35, 47),
+}
+BROWS = ("right outer brow", "right inner brow", "left inner brow", "left outer brow", "glabella")
+EYES: dict[str, tuple[int, ...]] = {"right eye": tuple(range(36, 42)), "left eye": tuple(range(42, 48))}
+BOX = 24 / 236  # side of a region's box, in face widths
+STABLE_DISC = 0.045  # radius of a stable disc, in face widths
+
+
+def face_width(landmarks: np.ndarray) -> float:
+    """Distance of landmarks 0 and 16 in pixels."""
+    return float(np.linalg.norm(landmarks[16] - landmarks[0]))
+
+
+def stable_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Boolean (H, W): nose bridge between the inner eye corners, and discs at temples, upper cheeks and nose sides.
+
+    No action unit moves these much, so what moves there is the head.
+    """
+    points = landmarks.astype(np.float64)
+    mask = np.zeros(shape, np.uint8)
+    alae = [(points[39] + points[31]) / 2, (points[42] + points[35]) / 2]
+    hull = cv2.convexHull(np.array([*points[27:30], points[39], points[42], *alae], np.float32))
+    cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
+    discs = [
+        (points[0] + points[36]) / 2,
+        (points[16] + points[45]) / 2,
+        0.6 * points[1] + 0.4 * points[41],
+        0.6 * points[15] + 0.4 * points[46],
+        (points[40] + points[29]) / 2,
+        (points[47] + points[29]) / 2,
+    ]
+    radius = round(STABLE_DISC * face_width(landmarks))
+    for centre in discs:
+        cv2.circle(mask, tuple(round(value) for value in centre), radius, 1, -1)
+    return mask.astype(bool)
+
+
+def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Boolean (H, W): convex hull of the landmarks and of the brows lifted into the forehead."""
+    lifted = landmarks[17:27] - (0, 0.15 * face_width(landmarks))
+    hull = cv2.convexHull(np.concatenate([landmarks, lifted]).astype(np.float32))
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
+    return mask.astype(bool)
+
+
+def region_boxes(landmarks: np.ndarray, shape: tuple[int, int]) -> dict[str, tuple[slice, slice]]:
+    """(rows, columns) of the box of each region and of each eye, cut at the border of the picture.
+
+    A box that lies outside the picture is left out.
+    """
+    half = BOX * face_width(landmarks) / 2
+    boxes = {}
+    for name, members in {**CENTRES, **EYES}.items():
+        x, y = landmarks[list(members)].mean(axis=0)
+        rows = slice(max(0, round(y - half)), min(shape[0], round(y + half)))
+        columns = slice(max(0, round(x - half)), min(shape[1], round(x + half)))
+        if rows.stop > rows.start and columns.stop > columns.start:
+            boxes[name] = (rows, columns)
+    return boxes
+
+
+def region_means(field: np.ndarray, boxes: dict[str, tuple[slice, slice]]) -> np.ndarray:
+    """Mean vectors (regions, 2) of a field (H, W, 2) in the boxes."""
+    return np.array([field[rows, columns].mean(axis=(0, 1)) for rows, columns in boxes.values()], np.float32)
