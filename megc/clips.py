@@ -17,7 +17,8 @@ class Clip:
     """One micro-expression. Frame numbers are the integers in the file names, never positions in a list.
 
     `id` is `dataset/subject/name`; `frames` is the folder relative to `clips.jsonl` (empty: no frames at hand);
-    `fine` and `coarse` are empty where the annotation gives none that ME-VQA uses; `notes` tells each repair.
+    `fine` is the annotated emotion (`others` too), empty where there is none; `coarse` is empty for clips that ME-VQA
+    leaves out; `notes` tells each repair, and why ME-VQA leaves the clip out.
     """
 
     id: str

@@ -1,1 +1,16 @@
 """Readers of the annotation files, one a dataset, and the synthetic demo set."""
+
+from importlib import import_module
+from types import ModuleType
+
+# A reader is a module with `read(annotations, frames, root, problems) -> list[Clip]`.
+READERS = {
+    "casme2": "megc.datasets.casme2",
+    "samm": "megc.datasets.samm",
+    "unlabelled": "megc.datasets.unlabelled",
+}
+
+
+def reader(name: str) -> ModuleType:
+    """The module that reads the dataset `name`. Raises KeyError for a name that is not in `READERS`."""
+    return import_module(READERS[name])

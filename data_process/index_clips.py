@@ -1,0 +1,83 @@
+"""Index annotated micro-expressions: spreadsheets and frame folders in, `clips.jsonl` out.
+
+    python data_process/index_clips.py                      # the two demo datasets
+    python data_process/index_clips.py \\
+        --dataset casme2 --annotations dataset/CASME2/CASME2-coding-20190701.xlsx --frames dataset/CASME2 \\
+        --dataset samm --annotations dataset/SAMM/SAMM_Micro_FACS_Codes_v2.xlsx --frames dataset/SAMM \\
+        --out dataset/clips.jsonl
+    python data_process/index_clips.py --dataset unlabelled --frames dataset/ME_VQA_MEGC_2025_Test \\
+        --out dataset/test_clips.jsonl
+
+Each `--dataset` starts a dataset; the `--annotations` and `--frames` behind it are its own. Without `--frames`
+only the annotations are read. Frames must lie below the folder of `--out` (a symbolic link will do).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from megc.datasets import READERS
+from megc.datasets.index import Source, index_clips, summary
+from megc.problems import DataError, Problems
+
+DEMO = Path("dataset/demo")
+DEMO_SOURCES = [
+    Source("casme2", DEMO / "CASME2/CASME2-coding-20190701.xlsx", DEMO / "CASME2"),
+    Source("samm", DEMO / "SAMM/SAMM_Micro_FACS_Codes_v2.xlsx", DEMO / "SAMM"),
+]
+
+
+class SourceAction(argparse.Action):
+    """`--dataset` starts a Source; `--annotations` and `--frames` fill the last one."""
+
+    def __call__(self, parser, namespace, value, option=None):
+        namespace.sources = list(namespace.sources or [])
+        if self.dest == "dataset":
+            namespace.sources.append(Source(value))
+        elif not namespace.sources:
+            parser.error(f"{option} belongs behind a --dataset")
+        else:
+            setattr(namespace.sources[-1], self.dest, value)
+
+
+def main() -> int:
+    """Parse, index, report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--dataset",
+        action=SourceAction,
+        choices=list(READERS),
+        default=argparse.SUPPRESS,
+        help="starts a dataset; repeatable",
+    )
+    parser.add_argument(
+        "--annotations", action=SourceAction, type=Path, default=argparse.SUPPRESS, help="its spreadsheet (.xlsx)"
+    )
+    parser.add_argument(
+        "--frames",
+        action=SourceAction,
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="its frames: the folder of the subjects, or above",
+    )
+    parser.add_argument("--out", type=Path, default=DEMO / "clips.jsonl", help="file to write")
+    parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some rows were unusable")
+    parser.set_defaults(sources=None)
+    args = parser.parse_args()
+    problems = Problems()
+    try:
+        clips = index_clips(args.sources or DEMO_SOURCES, args.out, problems)
+    except DataError as error:
+        problems.report()
+        print(error, file=sys.stderr)
+        return 1
+    print(summary(clips))
+    print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
+    problems.report()
+    return problems.exit_code(args.skip_bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

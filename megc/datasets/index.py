@@ -1,0 +1,57 @@
+"""Several datasets into one `clips.jsonl`, and the summary of what came in."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from megc.clips import Clip, write_clips
+from megc.datasets import reader
+from megc.problems import DataError, Problems
+
+
+@dataclass
+class Source:
+    """One dataset to read: a name of `READERS`, its spreadsheet, and the folder of its frames (None: not at hand)."""
+
+    dataset: str
+    annotations: Path | None = None
+    frames: Path | None = None
+
+
+def index_clips(sources: list[Source], out: Path, problems: Problems) -> list[Clip]:
+    """Read all `sources` and write their clips to `out`; what is wrong goes to `problems`.
+
+    A dataset that cannot be read at all is a problem too, and the others are still indexed. Raises DataError,
+    and writes nothing, when there is no clip at all.
+    """
+    clips: dict[str, Clip] = {}
+    for source in sources:
+        with problems.collect():
+            if source.annotations is None and source.dataset != "unlabelled":
+                raise DataError(source.dataset, None, "no spreadsheet", "give it as --annotations")
+            for clip in reader(source.dataset).read(source.annotations, source.frames, out.parent, problems):
+                with problems.collect():
+                    if clip.id in clips:
+                        raise DataError(source.dataset, clip.id, "read before", "give each dataset once")
+                    clips[clip.id] = clip
+    if not clips:
+        raise DataError(out, None, "no clip to write", "mend the problems above")
+    write_clips(out, clips.values())
+    return list(clips.values())
+
+
+def summary(clips: list[Clip]) -> str:
+    """Lines that tell, for each dataset: clips, subjects, those that ME-VQA uses, emotions, repairs, frames."""
+    lines = []
+    for dataset in dict.fromkeys(clip.dataset for clip in clips):
+        mine = [clip for clip in clips if clip.dataset == dataset]
+        subjects = {clip.subject for clip in mine}
+        emotions = Counter(clip.fine or "no emotion" for clip in mine)
+        lines += [
+            f"{dataset}: {len(mine)} clips of {len(subjects)} subjects; {sum(bool(clip.coarse) for clip in mine)} "
+            f"with a coarse class (ME-VQA uses them); {sum(bool(clip.frames) for clip in mine)} with frames",
+            "  emotions: " + ", ".join(f"{name} {count}" for name, count in emotions.most_common()),
+            f"  apex estimated: {sum(clip.apex_estimated for clip in mine)}; "
+            f"clips with notes: {sum(bool(clip.notes) for clip in mine)}",
+        ]
+    return "\n".join(lines)
