@@ -1,0 +1,295 @@
+"""How ME-VQA answers are scored: UF1 and UAR of the coarse and the fine class, BLEU and ROUGE-1 of every answer.
+
+A profile is a choice of settings over scikit-learn, nltk and rouge-score. `megc2025` follows the challenge paper
+(arXiv 2506.15298: BLEU eq. 2, ROUGE-1 eq. 3), `tie` the scripts of Humphrey-0125/MEGC2025, `m26` those of
+null-xy/MEGC2026. Two deviations hold for every profile: a missing or empty answer is wrong, never skipped (the
+scripts of `tie` skip it), and it never adds a class of its own.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from nltk.translate.bleu_score import (
+    SmoothingFunction,
+    brevity_penalty,
+    corpus_bleu,
+    modified_precision,
+    sentence_bleu,
+)
+from rouge_score import rouge_scorer
+from sklearn.metrics import f1_score, recall_score
+
+from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
+from megc.vqa.questions import Question, allowed_answers, split_long, split_units
+
+METRICS = ("uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine", "bleu", "rouge1", "avg")
+CLASS_KINDS = ("coarse", "fine")
+_ORDERS = (1, 2, 3, 4)  # BLEU-4
+
+
+def _plain(answer: str, kind: str) -> str:
+    """Case, spacing and the final full stop do not matter."""
+    return " ".join(answer.lower().split()).rstrip(".").rstrip()
+
+
+def _verbatim(answer: str, kind: str) -> str:
+    return answer.strip().lower()
+
+
+_KEYWORDS = {"coarse": ("positive", "negative", "surprise"), "fine": FINE_EMOTIONS}
+_PHRASES = {"coarse": r"coarse expression class is (\w+)", "fine": r"fine-grained expression class is (\w+)"}
+
+
+def _keyword(answer: str, kind: str) -> str:
+    """The class that a sentence names: after `… expression class is`, else the first class word in it."""
+    text = " ".join(answer.lower().split())
+    if kind not in _KEYWORDS:
+        return text.rstrip(".")
+    phrase = re.search(_PHRASES[kind], text)
+    if phrase and (kind == "fine" or phrase[1] in COARSE_EMOTIONS):
+        return phrase[1]
+    if kind == "coarse":  # m26 looks for the classes one after the other, not for the first word
+        return next((word for word in _KEYWORDS[kind] if re.search(rf"\b{word}\b", text)), "")
+    found = re.search(rf"\b({'|'.join(_KEYWORDS[kind])})\b", text)
+    return found[1] if found else ""
+
+
+def _alphanumeric(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def _whitespace(text: str) -> list[str]:
+    return text.lower().split()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Settings of a scorer.
+
+    `labels`: macro means run over the classes of the references, or over the union with the predicted ones;
+    `read`: the label in an answer to a question of a kind; `tokens`: words for BLEU; `bleu`: over the corpus, or
+    the mean of smoothed sentence scores; `rouge`: what of ROUGE-1 is averaged; `stem`: stem words for ROUGE-1.
+    """
+
+    name: str
+    labels: str
+    read: Callable[[str, str], str]
+    tokens: Callable[[str], list[str]]
+    bleu: str
+    rouge: str
+    stem: bool
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("megc2025", "reference", _plain, _alphanumeric, "corpus", "recall", False),
+        Profile("tie", "union", _verbatim, _whitespace, "sentence", "recall", True),
+        Profile("m26", "reference", _keyword, _alphanumeric, "corpus", "fmeasure", False),
+    )
+}
+
+
+def profile_of(profile: str | Profile) -> Profile:
+    """The profile of a name. Raises ValueError for a name that is none."""
+    if isinstance(profile, Profile):
+        return profile
+    if profile not in PROFILES:
+        raise ValueError(f"unknown scoring profile {profile!r}: choose from {', '.join(PROFILES)}")
+    return PROFILES[profile]
+
+
+def score(
+    references: Sequence[str],
+    predictions: Sequence[str | None],
+    kinds: Sequence[str],
+    profile: str | Profile = "megc2025",
+    datasets: Sequence[str] | None = None,
+) -> dict[str, float]:
+    """Score predicted answers, one a row, against the references of the same rows.
+
+    `kinds` are those of `megc.vqa.questions.parse`; a missing prediction is None or empty. Returns every name of
+    METRICS as a share (NaN where no row asks for that class; `avg`, the mean of the six, is then NaN too),
+    `invalid` (answers outside the allowed ones; `datasets` names the dataset of each row, whose fine classes are
+    then the allowed ones) and `missing`. Raises ValueError when the lengths differ or there is no row.
+    """
+    profile = profile_of(profile)
+    if not references or len(references) != len(predictions) or len(references) != len(kinds):
+        counts = f"{len(references)} references, {len(predictions)} predictions, {len(kinds)} kinds"
+        raise ValueError(f"{counts}: give one of each a row, and one row at least")
+    answers = [prediction or "" for prediction in predictions]
+    result = {}
+    for kind in CLASS_KINDS:
+        true, said, labels = class_labels(references, answers, kinds, kind, profile)
+        options = {"labels": labels, "average": "macro", "zero_division": 0}
+        result[f"uf1_{kind}"] = float(f1_score(true, said, **options)) if true else float("nan")
+        result[f"uar_{kind}"] = float(recall_score(true, said, **options)) if true else float("nan")
+    result["bleu"] = _bleu(references, answers, profile)
+    result["rouge1"] = float(np.mean(_rouge(references, answers, profile)))
+    result["avg"] = sum(result.values()) / 6
+    datasets = datasets or [""] * len(kinds)
+    asked = zip(answers, kinds, datasets, strict=True)
+    result["invalid"] = sum(is_invalid(answer, kind, profile, dataset) for answer, kind, dataset in asked)
+    result["missing"] = sum(not answer.strip() for answer in answers)
+    return result
+
+
+def is_invalid(answer: str | None, kind: str, profile: str | Profile = "megc2025", dataset: str = "") -> bool:
+    """True when an answer is outside the allowed ones: an unknown class, a name that is no action unit, a sentence
+    that does not read as the composed one. A missing answer is missing, not invalid."""
+    if not answer or not answer.strip():
+        return False
+    read = profile_of(profile).read
+    if kind == "units":
+        return None in split_units(answer)
+    if kind == "long":
+        parts = split_long(answer)
+        if parts is None:
+            return True
+        units, fine, coarse = parts
+        classes = is_invalid(fine, "fine", profile, dataset) or is_invalid(coarse, "coarse", profile, dataset)
+        return classes or not units.strip() or None in split_units(units)
+    allowed = allowed_answers(Question(kind), dataset)
+    return allowed is not None and read(answer, kind) not in allowed
+
+
+def is_right(reference: str, answer: str | None, kind: str, profile: str | Profile = "megc2025") -> bool:
+    """True when an answer says what the reference says: the same label, the same set of action units in any order,
+    for a composed sentence both of these. For marks in reports; no metric is computed from it."""
+    read = profile_of(profile).read
+    if not answer or not answer.strip():
+        return False
+    if kind == "units":
+        return set(split_units(answer)) == set(split_units(reference))
+    if kind == "long":
+        wanted, found = split_long(reference), split_long(answer)
+        if wanted and found:
+            return set(split_units(found[0])) == set(split_units(wanted[0])) and found[1:] == wanted[1:]
+    return read(answer, kind) == read(reference, kind)
+
+
+def class_labels(
+    references: Sequence[str], answers: Sequence[str | None], kinds: Sequence[str], kind: str, profile: str | Profile
+) -> tuple[list[str], list[str], list[str]]:
+    """True labels, said labels (empty: missing) of the rows of a kind, and the classes that macro means run over."""
+    profile = profile_of(profile)
+    rows = [row for row, found in enumerate(kinds) if found == kind]
+    true = [profile.read(references[row], kind) for row in rows]
+    said = [profile.read(answers[row] or "", kind) for row in rows]
+    classes = set(true) | set(said) if profile.labels == "union" else set(true)
+    return true, said, sorted(classes - {""})
+
+
+def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -> float:
+    wanted = [profile.tokens(text) for text in references]
+    found = [profile.tokens(text) for text in answers]
+    if profile.bleu == "sentence":
+        return float(np.mean(_sentence_bleu(wanted, found)))
+    lengths = [sum(max(0, len(tokens) - order + 1) for tokens in found) for order in _ORDERS]
+
+    def exact(precisions: list[Fraction], **_: object) -> list[float]:
+        # nltk counts one n-gram in an answer that is too short to hold any, so that right one-word answers lower
+        # the corpus score; eq. 2 sums the n-grams that are there. No match at all: as nltk's own method0.
+        return [
+            precision.numerator / length if precision.numerator else sys.float_info.min
+            for precision, length in zip(precisions, lengths, strict=True)
+        ]
+
+    return float(corpus_bleu([[tokens] for tokens in wanted], found, smoothing_function=exact))
+
+
+def _sentence_bleu(wanted: list[list[str]], found: list[list[str]]) -> list[float]:
+    smooth = SmoothingFunction().method1
+    pairs = zip(wanted, found, strict=True)
+    return [float(sentence_bleu([reference], answer, smoothing_function=smooth)) for reference, answer in pairs]
+
+
+def _rouge(references: Sequence[str], answers: Sequence[str], profile: Profile) -> list[float]:
+    scorer = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=profile.stem)
+    pairs = zip(references, answers, strict=True)
+    return [getattr(scorer.score(reference, answer)["rouge1"], profile.rouge) for reference, answer in pairs]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What each row adds to the score of a set of rows: `table` (rows, columns), and the columns' meaning.
+
+    Sums over rows, weighted or not, give the metrics of `score` through `metrics`, thousands at a time.
+    """
+
+    table: np.ndarray
+    classes: dict[str, int]  # number of label columns of each class kind
+    profile: Profile
+
+    def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
+        """METRICS of summed counts, shape (…, columns): each of shape (…)."""
+        start, result = 0, {}
+        for kind in CLASS_KINDS:
+            width = self.classes[kind]
+            parts = [totals[..., start + part * width : start + (part + 1) * width] for part in range(3)]
+            result[f"uf1_{kind}"], result[f"uar_{kind}"] = _macro(*parts, self.profile.labels)
+            start += 3 * width
+        matched, held = totals[..., start : start + 4], totals[..., start + 4 : start + 8]
+        answer_length, reference_length, sentences, rouge, rows = np.moveaxis(totals[..., start + 8 :], -1, 0)
+        if self.profile.bleu == "sentence":
+            result["bleu"] = sentences / rows
+        else:
+            result["bleu"] = _corpus_bleu(matched, held, answer_length, reference_length)
+        result["rouge1"] = rouge / rows
+        result["avg"] = sum(result.values()) / 6
+        return result
+
+
+def row_counts(
+    references: Sequence[str],
+    predictions: Sequence[str | None],
+    kinds: Sequence[str],
+    profile: str | Profile = "megc2025",
+) -> Counts:
+    """Counts of each row, so that a resample is scored by adding rows instead of reading texts again."""
+    profile = profile_of(profile)
+    answers = [prediction or "" for prediction in predictions]
+    columns, classes = [], {}
+    for kind in CLASS_KINDS:
+        true, said, labels = class_labels(references, answers, kinds, kind, profile)
+        hit, wanted, found = (np.zeros((len(kinds), len(labels))) for _ in range(3))
+        rows = [row for row, asked in enumerate(kinds) if asked == kind]
+        for row, truth, label in zip(rows, true, said, strict=True):
+            wanted[row] = [truth == name for name in labels]
+            found[row] = [label == name for name in labels]
+            hit[row] = wanted[row] * found[row]
+        columns += [hit, wanted, found]
+        classes[kind] = len(labels)
+    pairs = [
+        (profile.tokens(wanted), profile.tokens(found)) for wanted, found in zip(references, answers, strict=True)
+    ]
+    matched = [[modified_precision([wanted], found, order).numerator for order in _ORDERS] for wanted, found in pairs]
+    held = [[max(0, len(found) - order + 1) for order in _ORDERS] for _, found in pairs]
+    lengths = [[len(found), len(wanted)] for wanted, found in pairs]
+    sentence = profile.bleu == "sentence"
+    sentences = _sentence_bleu(*map(list, zip(*pairs, strict=True))) if sentence else np.zeros(len(pairs))
+    rest = np.column_stack([sentences, _rouge(references, answers, profile), np.ones(len(pairs))])
+    return Counts(np.hstack([*columns, matched, held, lengths, rest]), classes, profile)
+
+
+def _macro(hit: np.ndarray, wanted: np.ndarray, found: np.ndarray, over: str) -> tuple[np.ndarray, np.ndarray]:
+    """Macro F1 and macro recall of counts (…, classes) over the classes that a set of rows has."""
+    present = wanted > 0 if over == "reference" else wanted + found > 0
+    f1 = 2 * hit / np.maximum(wanted + found, 1)
+    recall = hit / np.maximum(wanted, 1)
+    many = present.sum(axis=-1)
+    answered = wanted.sum(axis=-1) > 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return tuple(np.where(answered, (values * present).sum(axis=-1) / many, np.nan) for values in (f1, recall))
+
+
+def _corpus_bleu(
+    matched: np.ndarray, held: np.ndarray, answer_length: np.ndarray, reference_length: np.ndarray
+) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        precision = np.exp(np.log(matched / np.maximum(held, 1)).mean(axis=-1))
+    return precision * np.vectorize(brevity_penalty, otypes=[float])(reference_length, answer_length)
