@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The whole ME-VQA chain on the synthetic demo set with the tiny model: data, training, answers, scores, report.
+# Two cores, no GPU, under 15 minutes with the installation. Killed and started again, it goes on where it was.
+#
+#   bash demo.sh
+set -euo pipefail
+cd "$(dirname "$0")"
+bash setup_venv.sh
+PATH=$PWD/${VENV:-.venv}/bin:$PATH
+workers=$(nproc)
+
+step() {
+  printf '\n\033[1m== %s\033[0m\n' "$*"
+  "$@"
+}
+
+step python data_process/make_demo_dataset.py --workers "$workers"
+step python data_process/index_clips.py
+step python data_process/extract_frames.py --workers "$workers"
+step python data_process/compute_flow.py --workers "$workers"
+step python data_process/build_instructions.py
+step python train/set_train_dataset.py
+step python data_process/check_dataset.py
+step python train.py --config train/tiny.yaml
+step python test/generate_answers.py --out result/demo/tiny
+step python test/generate_answers.py --blank flow --out result/demo/blank-flow
+step python test/answer_baselines.py --baseline prior --out result/demo/prior/predictions.jsonl
+step python test/answer_baselines.py --baseline flow-probe --out result/demo/flow-probe/predictions.jsonl
+step python test/score_answers.py --out result/demo \
+  --predictions result/demo/{tiny,blank-flow,prior,flow-probe}/predictions.jsonl \
+  --names tiny "tiny, flow blanked" "prior only" "flow probe"
+printf '\nDone in %d min %d s. Open result/demo/report.html; the table is result/demo/metrics.csv.\n' \
+  $((SECONDS / 60)) $((SECONDS % 60))
