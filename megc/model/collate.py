@@ -1,0 +1,101 @@
+"""Packed sequences → what the model's forward takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from megc.model.data import Pixels
+from megc.model.packing import IGNORED, Packed, packed_mask
+
+
+class Clips(Dataset):
+    """Packed sequences with the shift that augments their pictures in this epoch.
+
+    The shift is a function of seed, epoch and place, not of a generator's state: a resumed run sees the same
+    pictures as one that was not interrupted. `epoch` is set by the trainer.
+    """
+
+    def __init__(self, packed: Sequence[Packed], shift: int = 0, seed: int = 0) -> None:
+        self.packed, self.shift, self.seed, self.epoch = packed, shift, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, place: int) -> tuple[Packed, tuple[int, int]]:
+        if not self.shift:
+            return self.packed[place], (0, 0)
+        generator = np.random.default_rng([self.seed, self.epoch, place])
+        down, right = generator.integers(-self.shift, self.shift + 1, 2).tolist()
+        return self.packed[place], (down, right)
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Batch of packed sequences, padded on the right.
+
+    `packed_attention`: a 4-D mask; without, a plain 2-D one, which every attention implementation takes but which
+    is right only for sequences of one sample. Logits are computed where an answer is predicted and nowhere else:
+    `labels` and `shift_labels` are the targets at those places (`logits_to_keep`).
+    """
+
+    pixels: Pixels
+    pad_token_id: int
+    image_token_id: int
+    packed_attention: bool = True
+
+    def __call__(self, items: Sequence[tuple[Packed, tuple[int, int]]]) -> dict[str, torch.Tensor]:
+        packed = [one for one, _ in items]
+        ids = _pad([one.input_ids for one in packed], self.pad_token_id)  # (B, L)
+        branch = _pad([one.branch for one in packed], -1)
+        targets = _pad([one.targets for one in packed], IGNORED)
+        positions = pad_sequence([one.position_ids.T for one in packed], batch_first=True)  # (B, L, 3)
+        kept = (targets != IGNORED).any(0).nonzero()[:, 0]
+        answers = targets[:, kept].contiguous()
+        return {
+            "input_ids": ids,
+            "attention_mask": packed_mask(branch) if self.packed_attention else (branch >= 0).long(),
+            "position_ids": positions.permute(2, 0, 1).contiguous(),  # (3, B, L)
+            "mm_token_type_ids": (ids == self.image_token_id).int(),
+            "labels": answers,
+            "shift_labels": answers,
+            "logits_to_keep": kept,
+            **self.pixels.batch([(one.pictures, shift) for one, shift in items]),
+        }
+
+
+def _pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:
+    return pad_sequence(rows, batch_first=True, padding_value=value)
+
+
+def answer_loss(
+    outputs: dict, targets: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross entropy of the answer tokens, each with the same weight in the whole step.
+
+    `outputs.logits` (B, K, V) at the K kept places, `targets` (B, K) already shifted. The sum is divided by the
+    step's number of answer tokens over all micro-batches and processes, so that 8×1, 4×2 and two processes of 4
+    take the same step.
+    """
+    logits = outputs["logits"].float()
+    total = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total / ((targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def answers_right(predicted: np.ndarray, targets: np.ndarray, end: int) -> tuple[int, int]:
+    """(answers all of whose tokens are predicted, answers) of (B, K) arrays; an answer ends with token `end`.
+
+    With the true answer as context, all tokens right means that greedy decoding writes this very answer.
+    """
+    right = total = 0
+    for row, wanted in zip(predicted, targets, strict=True):
+        places = np.flatnonzero(wanted != IGNORED)
+        ends = np.flatnonzero(wanted[places] == end)
+        for answer in np.split(places, ends + 1)[: len(ends)]:
+            right += bool((row[answer] == wanted[answer]).all())
+        total += len(ends)
+    return right, total

@@ -1,0 +1,144 @@
+"""Instruction records → chat messages, checked pictures, pixels; what is wrong is found before step 1."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from transformers import ProcessorMixin
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from megc.files import resolve_inside
+from megc.problems import DataError, Problems
+from megc.vqa.instructions import answer_of, read_records
+from megc.vqa.prompts import IMAGE_TAG
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question: its record, and its pictures as paths that exist and open, in the order of the tags."""
+
+    record: dict
+    pictures: tuple[Path, ...]
+    sizes: tuple[tuple[int, int], ...]  # (height, width) of each picture on disk
+
+    @property
+    def clip(self) -> str:
+        """Clip id."""
+        return self.record["clip"]
+
+
+def read_samples(path: Path | str, *, answered: bool = True, problems: Problems | None = None) -> list[Sample]:
+    """Samples of an instruction JSONL, in its order.
+
+    Raises DataError, naming file and row, for `<image>` tags that do not match the pictures, a picture that is gone
+    or does not open, and (when `answered`) a missing answer. With `problems`, bad rows are collected and left out;
+    a file that is no instruction JSONL at all raises in any case.
+    """
+    root = Path(path).parent
+    collected = Problems() if problems is None else problems
+    sizes: dict[Path, tuple[int, int]] = {}
+    samples = []
+    for record in read_records(path):
+        with collected.collect():
+            if answered and not answer_of(record).strip():
+                fix = "add the assistant message, or delete the row"
+                raise DataError(path, record["id"], "no answer to train on", fix)
+            pictures = tuple(_picture(path, record, root, image, sizes) for image in record["images"])
+            samples.append(Sample(record, pictures, tuple(sizes[picture] for picture in pictures)))
+    if problems is None and len(collected):
+        collected.report()
+        first = next(iter(collected))
+        raise DataError(first.file, first.row, first.what, first.fix)
+    if not samples:
+        raise DataError(path, None, "no usable row in the file", "write it with train/set_train_dataset.py")
+    return samples
+
+
+def _picture(path: Path | str, record: dict, root: Path, image: str, sizes: dict[Path, tuple[int, int]]) -> Path:
+    try:
+        picture = resolve_inside(root, image)
+        if picture not in sizes:
+            with Image.open(picture) as opened:
+                sizes[picture] = (opened.height, opened.width)
+    except FileNotFoundError as error:
+        fix = "make the pictures again with data_process/, or drop the clip"
+        raise DataError(path, record["id"], f"picture {image} is gone", fix) from error
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DataError(path, record["id"], f"picture {image}: {error}", "make the picture again") from error
+    return picture
+
+
+def chat_messages(record: dict, *, with_answer: bool = True) -> list[dict]:
+    """Messages for `processor.apply_chat_template`: each `<image>` tag of the user text becomes a picture entry."""
+    messages = []
+    for message in record["messages"]:
+        if message["role"] == "assistant" and not with_answer:
+            continue
+        content = []
+        for place, text in enumerate(message["content"].split(IMAGE_TAG)):
+            content += [{"type": "image"}] * (place > 0) + [{"type": "text", "text": text}] * bool(text)
+        messages.append({"role": message["role"], "content": content})
+    return messages
+
+
+def training_texts(records: Iterable[dict]) -> list[str]:
+    """The different texts of the records, sorted: what the tiny checkpoint's vocabulary is trained on."""
+    return sorted({message["content"] for record in records for message in record["messages"]})
+
+
+@dataclass
+class Pixels:
+    """Pictures as the vision tower takes them: resized by Pillow to the pixel budget, normalised, cut into patches.
+
+    With `cache`, each resized picture stays in memory (one byte a value), so that an epoch reads no file.
+    """
+
+    processor: ProcessorMixin
+    cache: bool = True
+    _kept: dict[Path, np.ndarray] = field(default_factory=dict)
+
+    def grid(self, height: int, width: int) -> tuple[int, int, int]:
+        """Patches in time, height and width of a picture of that size; `h·w / merge²` of them are tokens."""
+        images = self.processor.image_processor
+        factor = images.patch_size * images.merge_size
+        low, high = images.size["shortest_edge"], images.size["longest_edge"]
+        resized = smart_resize(height, width, factor, min_pixels=low, max_pixels=high)
+        return 1, resized[0] // images.patch_size, resized[1] // images.patch_size
+
+    def picture(self, path: Path) -> np.ndarray:
+        """Resized picture, uint8 (height, width, 3)."""
+        if path in self._kept:
+            return self._kept[path]
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        _, rows, columns = self.grid(image.height, image.width)
+        patch = self.processor.image_processor.patch_size
+        size = (columns * patch, rows * patch)
+        if image.size != size:
+            image = image.resize(size, Image.Resampling(self.processor.image_processor.resample))
+        pixels = np.asarray(image)
+        if self.cache:
+            self._kept[path] = pixels
+        return pixels
+
+    def batch(self, groups: Sequence[tuple[Sequence[Path], tuple[int, int]]]) -> dict[str, torch.Tensor]:
+        """`pixel_values` (all patches, 1176) and `image_grid_thw` (pictures, 3) of groups of pictures in order.
+
+        Each group comes with the shift (down, right) in pixels that all of its pictures get.
+        """
+        images = [shifted(self.picture(path), *shift) for paths, shift in groups for path in paths]
+        made = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
+        return {"pixel_values": made["pixel_values"], "image_grid_thw": made["image_grid_thw"]}
+
+
+def shifted(picture: np.ndarray, down: int, right: int) -> np.ndarray:
+    """`picture` (height, width, channels) moved by whole pixels; the edge is repeated where nothing comes in."""
+    if not down and not right:
+        return picture
+    height, width = picture.shape[:2]
+    rows = np.clip(np.arange(height) - down, 0, height - 1)
+    columns = np.clip(np.arange(width) - right, 0, width - 1)
+    return picture[rows[:, None], columns]

@@ -1,0 +1,192 @@
+"""Shared-prefix packing: a clip's questions in one sequence, so that its pictures and legend are computed once.
+
+    [system, pictures, legend | question 1, answer 1 | question 2, answer 2 | …]
+
+A branch (question and answer) sees the prefix and itself, never another branch, and its positions go on from the
+prefix; so loss and gradients are those of separate samples. Ordinary inputs of the model do it: a 4-D mask and
+position ids. The mask needs the sdpa or eager attention; flash attention takes no such mask.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from transformers import PretrainedConfig, ProcessorMixin
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
+
+from megc.model.data import Pixels, Sample, chat_messages
+from megc.problems import DataError
+
+IGNORED = -100  # a target that counts for nothing, as in torch's cross entropy
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample in tokens. `answer`: index of the first answer token; the sequence ends with `<|im_end|>`."""
+
+    id: str
+    ids: torch.Tensor  # (L,)
+    positions: torch.Tensor  # (3, L): time, height, width
+    answer: int
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One or more samples of a clip in one sequence of L tokens.
+
+    `branch` is 0 in the prefix and n in the n-th question. `targets` is the token to predict at each place (that
+    is, already shifted by one), or IGNORED: only answers and the `<|im_end|>` behind them are predicted.
+    """
+
+    ids: tuple[str, ...]
+    pictures: tuple[Path, ...]
+    input_ids: torch.Tensor  # (L,)
+    position_ids: torch.Tensor  # (3, L)
+    branch: torch.Tensor  # (L,)
+    targets: torch.Tensor  # (L,)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+class PositionIds:
+    """The model's own M-RoPE position ids, without its weights."""
+
+    get_rope_index = Qwen2_5_VLModel.get_rope_index
+    get_vision_position_ids = Qwen2_5_VLModel.get_vision_position_ids
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        self.config = config
+
+    def __call__(self, ids: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
+        """Position ids (3, L) of token ids (L,) with pictures of patch grids (n, 3)."""
+        kinds = (ids == self.config.image_token_id).int()
+        positions, _ = self.get_rope_index(ids[None], kinds[None], image_grid_thw=grids)
+        return positions[:, 0]
+
+
+def encode(sample: Sample, pixels: Pixels, positions: PositionIds) -> Encoded:
+    """Tokens of one answered sample.
+
+    Raises ValueError when the texts hold special tokens of the model, which would break the count of pictures or
+    turns.
+    """
+    processor: ProcessorMixin = pixels.processor
+    text = processor.apply_chat_template(chat_messages(sample.record), tokenize=False)
+    if text.count(processor.image_token) != len(sample.pictures) or text.count("<|im_start|>") != 3:
+        raise ValueError("special tokens such as <|im_start|> or <|image_pad|> in a text")
+    grids = [pixels.grid(*size) for size in sample.sizes]
+    pieces = text.split(processor.image_token)
+    merge = processor.image_processor.merge_size**2
+    for place, (_, rows, columns) in enumerate(grids):
+        pieces[place] += processor.image_token * (rows * columns // merge)
+    tokenizer = processor.tokenizer
+    header = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    found = tokenizer.encode("".join(pieces), add_special_tokens=False)
+    while found[-1] != end:  # the template writes a newline behind the last turn, which nobody should learn
+        found.pop()
+    starts = [at for at in range(len(found) - len(header) + 1) if found[at : at + len(header)] == header]
+    ids = torch.tensor(found)
+    return Encoded(
+        sample.record["id"], ids, positions(ids, torch.tensor(grids).reshape(-1, 3)), starts[-1] + len(header)
+    )
+
+
+def shared_prefix(samples: list[Encoded]) -> int:
+    """Number of leading tokens that all samples have in common, never reaching the token that predicts an answer."""
+    limit = min(sample.answer for sample in samples) - 1
+    stacked = torch.stack([sample.ids[:limit] for sample in samples])
+    differs = (stacked != stacked[0]).any(0).nonzero()
+    return int(differs[0]) if len(differs) else limit
+
+
+def pack(samples: list[Encoded], pictures: tuple[Path, ...], prefix: int) -> Packed:
+    """One sequence of the samples' first `prefix` tokens, once, and of what each has behind them."""
+    first = samples[0]
+    ids, positions = [first.ids[:prefix]], [first.positions[:, :prefix]]
+    branch, targets = [torch.zeros(prefix, dtype=torch.long)], [torch.full((prefix,), IGNORED)]
+    for number, sample in enumerate(samples, start=1):
+        target = torch.full_like(sample.ids, IGNORED)
+        target[sample.answer - 1 : -1] = sample.ids[sample.answer :]
+        ids.append(sample.ids[prefix:])
+        positions.append(sample.positions[:, prefix:])
+        branch.append(torch.full((len(sample.ids) - prefix,), number))
+        targets.append(target[prefix:])
+    return Packed(
+        tuple(sample.id for sample in samples),
+        pictures,
+        torch.cat(ids),
+        torch.cat(positions, dim=1),
+        torch.cat(branch),
+        torch.cat(targets),
+    )
+
+
+def pack_samples(
+    samples: list[Sample],
+    pixels: Pixels,
+    config: PretrainedConfig,
+    *,
+    packing: str = "clip",
+    max_length: int = 4096,
+    file: Path | str = "",
+) -> list[Packed]:
+    """Sequences of the samples: a sequence a clip (`packing` "clip") or a sequence a sample ("none").
+
+    Neighbours with the same clip and pictures are packed. A clip whose questions do not fit into `max_length`
+    tokens is cut into several sequences between questions. Raises DataError, naming `file` and row, for a sample
+    that is longer than `max_length` by itself; nothing is ever truncated.
+    """
+    positions = PositionIds(config)
+    packed = []
+    for (_, pictures), group in groupby(samples, key=lambda sample: (sample.clip, sample.pictures)):
+        encoded = [_encode_checked(sample, pixels, positions, max_length, file) for sample in group]
+        together = encoded if packing == "clip" else []
+        prefix = shared_prefix(encoded) if together else 0
+        if together and (encoded[0].ids[prefix:] == config.image_token_id).any():
+            together = []  # the texts part before the last picture
+        if not together:
+            packed += [pack([sample], pictures, 0) for sample in encoded]
+        else:
+            packed += [pack(part, pictures, prefix) for part in _fitting(together, prefix, max_length)]
+    return packed
+
+
+def _encode_checked(
+    sample: Sample, pixels: Pixels, positions: PositionIds, max_length: int, file: Path | str
+) -> Encoded:
+    try:
+        encoded = encode(sample, pixels, positions)
+    except ValueError as error:
+        raise DataError(file, sample.record["id"], str(error), "reword the text") from error
+    if len(encoded.ids) > max_length:
+        what = f"{len(encoded.ids)} tokens, more than max_length {max_length}"
+        raise DataError(file, encoded.id, what, "raise --max_length, or lower --max_pixels")
+    return encoded
+
+
+def _fitting(samples: list[Encoded], prefix: int, max_length: int) -> list[list[Encoded]]:
+    parts: list[list[Encoded]] = [[]]
+    length = prefix
+    for sample in samples:
+        own = len(sample.ids) - prefix
+        if parts[-1] and length + own > max_length:
+            parts.append([])
+            length = prefix
+        parts[-1].append(sample)
+        length += own
+    return parts
+
+
+def packed_mask(branch: torch.Tensor) -> torch.Tensor:
+    """Who sees whom, bool (B, 1, L, L), True: may look. `branch` (B, L) as in Packed, -1 where padded.
+
+    Padding looks at itself, so that no row of the mask is empty (its softmax would be NaN).
+    """
+    length = branch.shape[1]
+    before = torch.ones(length, length, dtype=torch.bool).tril()
+    own = branch[:, :, None] == branch[:, None, :]
+    prefix = (branch == 0)[:, None, :]
+    return (before & (own | prefix))[:, None]

@@ -1,0 +1,73 @@
+"""A small instruction set for tests of the model room: 3 clips × 6 questions on drawn 112 × 112 pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from megc.files import write_jsonl
+
+QUESTIONS = {
+    "What is the coarse expression class?": ("negative", "positive", "surprise"),
+    "What is the fine-grained expression class?": ("disgust", "happiness", "surprise"),
+    "What is the action unit?": ("brow lowerer", "lip corner puller", "inner brow raiser"),
+    "Is the action unit brow lowerer shown on the face?": ("yes", "no", "no"),
+    "Is the action unit lip corner puller shown on the face?": ("no", "yes", "no"),
+    "What is the action unit present, and based on it, what is the fine-grained expression and the coarse expression "
+    "class?": tuple(
+        f"The action unit present is: {unit}. Therefore, the fine-grained expression class is {fine}, and the coarse "
+        f"expression class is {coarse}."
+        for unit, fine, coarse in (
+            ("brow lowerer", "disgust", "negative"),
+            ("lip corner puller", "happiness", "positive"),
+            ("inner brow raiser", "surprise", "surprise"),
+        )
+    ),
+}
+PICTURES = ("apex.png", "flow.png")
+
+
+def draw(folder: Path, clip: int, size: tuple[int, int] = (112, 112)) -> None:
+    """A gray face with noise, and a flow picture with one coloured patch at a height that depends on the clip."""
+    generator = np.random.default_rng(clip)
+    folder.mkdir(parents=True, exist_ok=True)
+    face = generator.integers(90, 160, (*size, 3), dtype=np.uint8)
+    flow = np.zeros((*size, 3), dtype=np.uint8)
+    top = size[0] * (clip % 3) // 3
+    flow[top : top + size[0] // 3, size[1] // 4 : -size[1] // 4, clip % 3] = 255
+    Image.fromarray(face).save(folder / "apex.png")
+    Image.fromarray(flow).save(folder / "flow.png")
+
+
+def write_instructions(root: Path, clips: int = 3, size: tuple[int, int] = (112, 112)) -> Path:
+    """Draw pictures below `root` and write `root/train.jsonl`; returns its path. Clip n has the answers of n mod 3."""
+    records = []
+    for clip in range(clips):
+        folder = f"frames/demo/sub{clip:02d}/EP01"
+        draw(root / folder, clip, size)
+        for number, (question, answers) in enumerate(QUESTIONS.items()):
+            answer = answers[clip % 3]
+            name = f"demo_sub{clip:02d}_EP01_{number}"
+            user = (
+                "Picture 1: <image> apex frame.\nPicture 2: <image> optical flow.\nRed is right, green is up.\n"
+                f"Question: {question}"
+            )
+            records.append(
+                {
+                    "id": name,
+                    "clip": f"demo/sub{clip:02d}/EP01",
+                    "dataset": "demo",
+                    "subject": f"sub{clip:02d}",
+                    "messages": [
+                        {"role": "system", "content": "You read facial micro-expressions."},
+                        {"role": "user", "content": user},
+                        {"role": "assistant", "content": answer},
+                    ],
+                    "images": [f"{folder}/{picture}" for picture in PICTURES],
+                    "prompt": "0123456789abcdef",
+                    "row": {"id": name, "question": question, "answer": answer},
+                }
+            )
+    path = root / "train.jsonl"
+    write_jsonl(path, records)
+    return path

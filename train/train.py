@@ -1,0 +1,48 @@
+"""Fine-tune a Qwen2.5-VL checkpoint on an instruction JSONL.
+
+    python train/train.py --config train/tiny.yaml
+    python train/train.py --config train/tiny.yaml --max_steps 50 --output_dir checkpoints/short
+    deepspeed --num_gpus 4 train/train.py --config train/qwen2_5_vl_7b.yaml
+
+The yaml file gives the defaults of the flags; every flag of --help may stand in it, and on the command line it wins.
+"""
+
+import os
+import sys
+from argparse import ArgumentParser
+from dataclasses import fields
+from pathlib import Path
+
+from transformers import HfArgumentParser, TrainingArguments
+
+from megc.model import distributed
+from megc.model.sft import SftSettings, read_config, train, training_defaults
+from megc.problems import DataError
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> int:
+    """Parse, train, say what went wrong."""
+    first = ArgumentParser(add_help=False)
+    first.add_argument("--config", default=str(HERE / "tiny.yaml"), help="yaml file of settings")
+    config = first.parse_known_args()[0].config
+    parser = HfArgumentParser((SftSettings, TrainingArguments), description=__doc__.split("\n\n")[0], parents=[first])
+    known = {field.name for kind in (SftSettings, TrainingArguments) for field in fields(kind)}
+    try:
+        parser.set_defaults(**{**training_defaults(), **read_config(config, known)})
+        values = vars(parser.parse_args())
+        del values["config"]
+        if values["deepspeed"] or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            distributed.before_deepspeed()
+        train(*parser.parse_dict(values))
+    except (DataError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    distributed.finish(code)
+    sys.exit(code)
