@@ -1,0 +1,203 @@
+"""From a clip to its aligned key frames: onset, apex and offset as 280×336 crops, and `align.json` that tells how."""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from megc.clips import Clip, clip_to_row, frames_folder
+from megc.files import resolve_inside, sha256_of, write_bytes, write_json
+from megc.motion.apex import FEWEST, apex_of, measure, sampled_positions
+from megc.motion.faces import (
+    CROP_HEIGHT,
+    CROP_WIDTH,
+    FaceFinder,
+    align_transform,
+    centre_transform,
+    crop,
+    template,
+    transform_points,
+)
+from megc.motion.parallel import run
+from megc.motion.reading import Frames, open_frames
+from megc.problems import DataError, Problems
+
+MOMENTS = ("onset", "apex", "offset")
+FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
+VERSION = 1  # of what is written; a change makes every clip be done again
+
+
+@dataclass(frozen=True)
+class KeyframeSettings:
+    """What changes the key frames. `apex`: `annotated` (spot only where it is not) or `spotted` (spot always).
+
+    `no_face`: `error`, or `centre`, which takes the middle of a frame in which no face is found.
+    """
+
+    apex: str = "annotated"
+    no_face: str = "error"
+
+
+def clip_folder(root: Path, clip_id: str) -> Path:
+    """Folder of a clip below `root`. Raises DataError when the id leads out of it."""
+    try:
+        return resolve_inside(root, clip_id)
+    except ValueError as error:
+        raise DataError(root, clip_id, str(error), "rename the clip in clips.jsonl") from error
+
+
+def png_bytes(image: np.ndarray, metadata: dict[str, str] | None = None) -> bytes:
+    """PNG of a uint8 array, with text metadata; the same bytes for the same input."""
+    info = PngInfo()
+    for name, text in (metadata or {}).items():
+        info.add_itxt(name, text)
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG", pnginfo=info, compress_level=4)
+    return out.getvalue()
+
+
+def clear_leftovers(folder: Path, name: str = "") -> None:
+    """Delete what kills in the middle of a write left in `folder`: temporary files of `name` (empty: of any)."""
+    for path in folder.glob(f".{name}*.*"):
+        path.unlink(missing_ok=True)
+
+
+def read_align(folder: Path) -> dict | None:
+    """The `align.json` of a finished clip; None where there is none or it is damaged."""
+    try:
+        record = json.loads((folder / "align.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _interval(frames: Frames, clip: Clip) -> tuple[dict[str, int], list[str]]:
+    """Frame numbers that exist for onset, apex and offset, and notes. Raises DataError where none is near."""
+    wanted = {moment: getattr(clip, moment) for moment in MOMENTS}
+    used, notes = {moment: frames.nearest(number) for moment, number in wanted.items()}, []
+    if not any(used["onset"] < number <= used["offset"] for number in frames.numbers):
+        what = f"only frame {used['onset']} exists of {clip.onset} to {clip.offset}"
+        raise DataError(frames.source, clip.id, what, "motion needs two frames or more: unpack the clip again")
+    reach = max(3, FURTHEST * (clip.offset - clip.onset))
+    for moment, number in wanted.items():
+        gap = abs(used[moment] - number)
+        if gap and moment != "offset" and gap > reach:
+            what = f"{moment} frame {number} is missing and the nearest is {used[moment]}"
+            raise DataError(frames.source, clip.id, what, "unpack the clip again, or leave it out with --skip-bad")
+        if gap:
+            notes.append(f"{moment} frame {number} is missing: {used[moment]} taken")
+    return used, notes
+
+
+def _spot(
+    frames: Frames, used: dict[str, int], clip: Clip, transform: np.ndarray, landmarks: np.ndarray
+) -> int | None:
+    """Number of the spotted apex frame, or None where the clip has too few frames."""
+    numbers = [number for number in frames.numbers if used["onset"] <= number <= used["offset"]]
+    if len(numbers) < FEWEST:
+        return None
+    numbers = [numbers[position] for position in sampled_positions(len(numbers), clip.fps)]
+    crops = [crop(image, transform) for _, image in frames.read_many(numbers)]
+    trace = measure(crops, landmarks, [number - numbers[0] for number in numbers])
+    return frames.nearest(numbers[0] + apex_of(trace, clip.fps))
+
+
+def _align(
+    image: np.ndarray, frames: Frames, number: int, clip: Clip, settings: KeyframeSettings
+) -> tuple[np.ndarray, dict, list[str]]:
+    """(transform, record, notes) of the onset frame."""
+    name = frames.source / frames.name(number) if frames.source.is_dir() else frames.source
+    try:
+        face = FaceFinder().find(image, name, clip.id)
+    except DataError:
+        if settings.no_face != "centre":
+            raise
+        transform = centre_transform(image.shape)
+        return transform, {"landmarks_from": "template"}, ["no face found: centre of the frame, mean landmarks"]
+    record = {"landmarks_from": "dlib", "landmarks_frame": face.landmarks.tolist(), "box": list(face.box)}
+    return align_transform(face.landmarks), record, list(face.notes)
+
+
+def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False) -> str:
+    """Write the key frames of one clip; returns `done`, or `kept` where they are there already, made the same way.
+
+    One similarity transform, from the landmarks of the onset frame, serves all three. `align.json` is written last,
+    so a folder that has it is complete. Raises DataError for a missing or unreadable frame and for no face.
+    """
+    folder = clip_folder(out, clip.id)
+    frames = open_frames(frames_folder(clip, clips_file), clip.id)
+    key = sha256_of(str(VERSION), json.dumps(asdict(settings)), json.dumps(clip_to_row(clip)), str(frames.numbers))
+    finished = read_align(folder)
+    complete = all((folder / f"{moment}.png").is_file() for moment in MOMENTS)
+    if finished and finished.get("key") == key and complete and not overwrite:
+        return "kept"
+    (folder / "align.json").unlink(missing_ok=True)
+    clear_leftovers(folder)
+
+    used, notes = _interval(frames, clip)
+    onset = frames.read(used["onset"])
+    transform, record, found = _align(onset, frames, used["onset"], clip, settings)
+    notes += found
+    landmarks = template() if record["landmarks_from"] == "template" else np.array(record["landmarks_frame"])
+    if record["landmarks_from"] == "dlib":
+        landmarks = transform_points(landmarks, transform)
+    spotted = None
+    if settings.apex == "spotted" or clip.apex_estimated or used["apex"] == used["onset"]:
+        spotted = _spot(frames, used, clip, transform, landmarks)
+        notes.append("too few frames to spot the apex" if spotted is None else f"apex spotted at frame {spotted}")
+        used["apex"] = used["apex"] if spotted is None else spotted
+    images = dict(frames.read_many(sorted(set(used.values()))))
+    _same_size(images, onset, frames, clip)
+    for moment in MOMENTS:
+        write_bytes(folder / f"{moment}.png", png_bytes(crop(images[used[moment]], transform)))
+    sources = {
+        moment: {"wanted": getattr(clip, moment), "used": used[moment], "file": frames.name(used[moment])}
+        for moment in MOMENTS
+    }
+    write_json(
+        folder / "align.json",
+        {
+            "clip": clip.id,
+            "key": key,
+            "settings": asdict(settings),
+            "size": [CROP_WIDTH, CROP_HEIGHT],
+            "frames": sources,
+            "apex_spotted": spotted is not None,
+            "transform": np.round(transform, 6).tolist(),
+            "landmarks": np.round(landmarks.astype(float), 2).tolist(),
+            **record,
+            "notes": notes,
+        },
+    )
+    return "done"
+
+
+def _same_size(images: dict[int, np.ndarray], onset: np.ndarray, frames: Frames, clip: Clip) -> None:
+    for number, image in images.items():
+        if image.shape != onset.shape:
+            what = f"frame {number} is {image.shape[1]}×{image.shape[0]}, the onset {onset.shape[1]}×{onset.shape[0]}"
+            raise DataError(frames.source, clip.id, what, "all frames of a clip must have one size: unpack it again")
+
+
+def extract_all(
+    clips: list[Clip],
+    clips_file: Path,
+    out: Path,
+    settings: KeyframeSettings,
+    problems: Problems,
+    workers: int = 1,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """`extract` of every clip; failures go to `problems`. Returns how many were `done`, `kept` and `failed`."""
+    work = partial(extract, clips_file=clips_file, out=out, settings=settings, overwrite=overwrite)
+    results = run(work, clips, [clip.id for clip in clips], problems, workers, "key frames")
+    return {
+        "done": results.count("done"),
+        "kept": results.count("kept"),
+        "failed": results.count(None),
+    }
