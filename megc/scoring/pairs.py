@@ -1,0 +1,150 @@
+"""Reference answers and the answers of runs, joined on the row's identity."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from megc.files import read_jsonl, resolve_inside
+from megc.problems import DataError, Problem, Problems
+from megc.vqa.instructions import answer_of, row_clip, row_id
+from megc.vqa.questions import parse
+
+MOTION = "motion"  # caption of a flow picture
+_DETAILS = ("votes", "agreement", "margin")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A question with its true answer. `images` are the pictures that go with it, by caption (none: no names)."""
+
+    id: str
+    clip: str
+    dataset: str
+    subject: str
+    question: str
+    kind: str
+    answer: str
+    images: tuple[tuple[str, Path], ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's answers, one a reference and in their order (None: missing), with what it says of each answer."""
+
+    name: str
+    answers: tuple[str | None, ...]
+    details: tuple[dict, ...]
+    settings: dict
+
+
+def is_motion_picture(image: str) -> bool:
+    """True for the flow picture among a record's pictures: it lies in a folder `flow`."""
+    return "flow" in PurePosixPath(image).parts[:-1]
+
+
+def read_references(path: Path | str, problems: Problems) -> list[Reference]:
+    """References of a JSONL of answered ME-VQA rows or of instruction records.
+
+    A row without an answer, of an unknown question or of an identity that came before is added to `problems`.
+    Raises DataError when no row is left.
+    """
+    path = Path(path)
+    found: dict[str, Reference] = {}
+    for line, record in read_jsonl(path):
+        with problems.collect():
+            reference = _reference(path, line, record)
+            if reference.id in found:
+                raise DataError(path, line, f"duplicate row {reference.id}", "keep one of the two")
+            found[reference.id] = reference
+    if not found:
+        raise DataError(path, None, "no row with a true answer", "give the answered rows as --references")
+    return list(found.values())
+
+
+def _caption(image: str) -> str:
+    return MOTION if is_motion_picture(image) else PurePosixPath(image).stem
+
+
+def _reference(path: Path, line: int, record: dict) -> Reference:
+    row = record.get("row", record)
+    try:
+        answer = answer_of(record) if "messages" in record else row.get("answer", "")
+        origin = row_clip(row)
+        kind = parse(row["question"]).kind
+        images = tuple((_caption(image), resolve_inside(path.parent, image)) for image in record.get("images", ()))
+        reference = Reference(row_id(row), **origin, question=row["question"], kind=kind, answer=answer, images=images)
+    except KeyError as error:
+        raise DataError(path, line, f"the row has no {error}", "give rows in the challenge's format") from error
+    except ValueError as error:
+        raise DataError(path, line, str(error), "correct or delete the row") from error
+    if not isinstance(answer, str) or not answer.strip():
+        raise DataError(path, line, f"{reference.id} has no true answer", "score against answered rows only")
+    return reference
+
+
+def read_run(path: Path | str, name: str, references: list[Reference], problems: Problems, settings: dict) -> Run:
+    """A run's answers from a JSONL of ME-VQA rows, joined to `references`.
+
+    A second answer to a row (the first is kept), an answer without a reference, and the number of missing answers
+    are added to `problems`; missing answers are scored as wrong.
+    """
+    wanted = {reference.id for reference in references}
+    found: dict[str, dict] = {}
+    for line, row in read_jsonl(path):
+        with problems.collect():
+            if "id" not in row and "video_id" not in row:
+                raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
+            identity = row_id(row)
+            if identity in found:
+                raise DataError(path, line, f"second answer to {identity}", "keep one; the first is scored")
+            if identity not in wanted:
+                raise DataError(path, line, f"{identity} has no reference", "give the references of this test set")
+            if not isinstance(row.get("answer", ""), str):
+                raise DataError(path, line, f"the answer of {identity} is not text", "write it as a string")
+            found[identity] = row
+    rows = [found.get(reference.id, {}) for reference in references]
+    answers = tuple(row.get("answer", "").strip() or None for row in rows)
+    if missing := [r.id for r, answer in zip(references, answers, strict=True) if answer is None]:
+        what = f"{len(missing)} of {len(references)} answers are missing, the first is {missing[0]}"
+        problems.add(Problem(str(path), None, what, "finish the run; they are scored as wrong"))
+    details = tuple({key: row[key] for key in _DETAILS if row.get(key) not in (None, {}, [])} for row in rows)
+    return Run(name, answers, details, settings)
+
+
+def find_predictions(folder: Path | str) -> list[Path]:
+    """Every `predictions.jsonl` in and below a folder, those of the folder itself first.
+
+    Raises DataError when there is none.
+    """
+    folder = Path(folder)
+    found = sorted(folder.rglob("predictions.jsonl"), key=lambda path: (len(path.parts), path))
+    if not found:
+        raise DataError(folder, None, "no predictions.jsonl in or below", "run test/generate_answers.py first")
+    return found
+
+
+def read_runs(
+    paths: list[Path | str], names: list[str] | None, references: list[Reference], problems: Problems
+) -> list[Run]:
+    """Runs of several prediction files, named by `names` or by the files' folders; `run.json` beside a file holds
+    the settings. Raises ValueError when names and files differ in number or two runs have one name."""
+    names = names or [Path(path).resolve().parent.name for path in paths]
+    if len(names) != len(paths):
+        raise ValueError(f"{len(names)} names for {len(paths)} prediction files: give one a file")
+    if len(set(names)) < len(names):
+        raise ValueError(f"run names {', '.join(names)} are not all different: give --names")
+    runs = []
+    for path, name in zip(paths, names, strict=True):
+        settings = _read_settings(Path(path).parent / "run.json")
+        runs.append(read_run(path, name, references, problems, settings))
+    return runs
+
+
+def _read_settings(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(path, error.lineno, f"not JSON ({error.msg})", "delete it, or write the run again") from error
+    return settings if isinstance(settings, dict) else {}

@@ -1,0 +1,87 @@
+"""Confusion matrices of the coarse and the fine class as pictures."""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
+from megc.files import write_bytes
+from megc.scoring.metrics import class_labels
+from megc.scoring.pairs import Reference, Run
+
+CLASSES = {"coarse": COARSE_EMOTIONS, "fine": FINE_EMOTIONS}
+OTHER = "none of these"  # a missing answer, or one outside the vocabulary
+
+
+def confusion(
+    references: Sequence[Reference], run: Run, kind: str, profile: str = "megc2025"
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Counts (true classes, said classes) of a class kind, with the names of both.
+
+    True classes come first and in one order in both; classes that are only said follow, last what is no class.
+    """
+    texts = [r.answer for r in references], run.answers, [r.kind for r in references]
+    true, said, _ = class_labels(*texts, kind, profile)
+    said = [label if label in CLASSES[kind] else OTHER for label in said]
+    names = [name for name in (*CLASSES[kind], OTHER) if name in true or name in said]
+    rows = [name for name in names if name in true]
+    columns = rows + [name for name in names if name not in rows]
+    if not rows:
+        return np.zeros((0, 0), int), rows, columns
+    return confusion_matrix(true, said, labels=columns)[: len(rows)], rows, columns
+
+
+def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], title: str) -> bytes:
+    """PNG of a confusion matrix: each cell holds its count and its share of the row, which is also its colour."""
+    size = len(columns)
+    shares = np.zeros((size, size))
+    shares[: len(rows)] = counts / counts.sum(axis=1, keepdims=True)
+    figure = Figure(figsize=(1.6 + 1.0 * size, 1.5 + 0.62 * len(rows)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    display = ConfusionMatrixDisplay(shares, display_labels=columns)
+    display.plot(
+        ax=axes, cmap="Blues", colorbar=False, xticks_rotation=30, im_kw={"vmin": 0, "vmax": 1, "aspect": "auto"}
+    )
+    for (row, column), text in np.ndenumerate(display.text_):
+        if row >= len(rows):
+            text.remove()
+        else:
+            text.set_text(f"{counts[row, column]}\n{shares[row, column]:.0%}")
+            text.set_color("white" if shares[row, column] > 0.55 else "black")
+    # sklearn draws squares; classes that are said but never true have no row
+    axes.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=rows, title=title)
+    axes.set(xlabel="answered", ylabel="true")
+    for label in axes.get_xticklabels():
+        label.set_ha("right")
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def slug(name: str) -> str:
+    """A run's name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+
+
+def write_confusions(
+    folder: Path | str, references: Sequence[Reference], run: Run, profile: str = "megc2025"
+) -> dict[str, Path]:
+    """Write `confusion_<run>_<kind>.png` of each class kind that is asked for; returns the files by kind."""
+    written = {}
+    for kind in CLASSES:
+        counts, rows, columns = confusion(references, run, kind, profile)
+        if not rows:
+            continue
+        path = Path(folder) / f"confusion_{slug(run.name)}_{kind}.png"
+        write_bytes(path, draw_confusion(counts, rows, columns, f"{run.name}: {kind} class"))
+        written[kind] = path
+    return written
