@@ -1,0 +1,1 @@
+"""Synthetic micro-expression clips with known motion, from two public-domain portraits."""
