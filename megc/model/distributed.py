@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 
 import torch
 
@@ -45,6 +46,8 @@ def start_deepspeed() -> None:
     """
     import deepspeed
 
+    for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):  # torch has renamed what DeepSpeed calls
+        warnings.filterwarnings("ignore", message=f".*{name}", category=FutureWarning)
     if not torch.cuda.is_available() and not deepspeed.comm.is_initialized():
         deepspeed.init_distributed(dist_backend="gloo", verbose=False)
 

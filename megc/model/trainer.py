@@ -30,6 +30,11 @@ def count(parameter: nn.Parameter) -> int:
     return getattr(parameter, "ds_numel", parameter.numel())
 
 
+def is_matrix(parameter: nn.Parameter) -> bool:
+    """Whether the parameter has two dimensions or more, also where ZeRO-3 holds only a share of it."""
+    return len(getattr(parameter, "ds_shape", parameter.shape)) > 1
+
+
 class SftTrainer(Trainer):
     """Trainer for packed clips.
 
@@ -51,14 +56,16 @@ class SftTrainer(Trainer):
         self.add_callback(_LogFile())
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Groups of parameters by part (for its rate) and by whether weight decay applies."""
+        """Groups of parameters by part (for its rate) and by whether weight decay applies: to matrices.
+
+        The base class goes by names and would decay the vision tower's norms.
+        """
         model = self.model if model is None else model
         if self.optimizer is None:
-            decayed = set(self.get_decay_parameter_names(model))
             groups = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    groups.setdefault((part_of(name), name in decayed), []).append(parameter)
+                    groups.setdefault((part_of(name), is_matrix(parameter)), []).append(parameter)
             made = [
                 {
                     "params": parameters,
