@@ -1,0 +1,47 @@
+"""Several sampled answers to one question, made into one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What most of the votes say, and how clearly.
+
+    `agreement` is the winner's share of the votes, `margin` its lead over the second as a share; both are None
+    where there was one vote, which agrees with nothing.
+    """
+
+    answer: str
+    agreement: float | None
+    margin: float | None
+
+
+def same(text: str) -> str:
+    """What two votes must share to count as the same answer: the text but for case, spaces and a final full stop."""
+    return " ".join(text.casefold().split()).rstrip(".").rstrip()
+
+
+def majority(votes: Sequence[str], log_probabilities: Sequence[float] | None = None) -> Vote:
+    """The answer with most votes.
+
+    Answers with equally many votes: the one with the most probable vote (`log_probabilities`, one a vote), else
+    the one that was drawn first. The winner is written as its most probable, else first, vote writes it.
+    Raises ValueError for no votes, and for as many probabilities as votes do not have.
+    """
+    if not votes:
+        raise ValueError("no votes")
+    chances = [0.0] * len(votes) if log_probabilities is None else list(log_probabilities)
+    if len(chances) != len(votes):
+        raise ValueError(f"{len(chances)} probabilities for {len(votes)} votes")
+    if len(votes) == 1:
+        return Vote(votes[0], None, None)
+    groups: dict[str, list[int]] = {}
+    for place, vote in enumerate(votes):
+        groups.setdefault(same(vote), []).append(place)
+    # max() keeps the first of equals: of groups the one drawn first, of a group its first vote
+    winner = max(groups.values(), key=lambda places: (len(places), max(chances[place] for place in places)))
+    sizes = sorted((len(places) for places in groups.values()), reverse=True)
+    second = sizes[1] if len(sizes) > 1 else 0
+    best = max(winner, key=lambda place: chances[place])
+    return Vote(votes[best], sizes[0] / len(votes), (sizes[0] - second) / len(votes))

@@ -1,0 +1,73 @@
+"""Answer a test set with a checkpoint: instruction JSONL in, predictions out.
+
+    python test/generate_answers.py
+    python test/generate_answers.py --model checkpoints/qwen2_5_vl_7b --questions dataset/test/instructions.jsonl \
+        --out result/test_7b --votes 5 --temperature 0.7 --top-p 0.9 --seed 0
+    python test/generate_answers.py --blank flow --out result/demo/tiny_blank_flow
+
+`OUT/predictions.jsonl` has the rows of the questions, in their order, with the answers; `OUT/run.json` what made
+them. A run that was stopped goes on where it was; other settings start a new file and keep the old one.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from megc.answers.blank import BLANKS
+from megc.answers.generate import Decoding
+from megc.answers.run import RunSettings, answer_questions
+from megc.problems import DataError, Problems
+
+
+def main() -> int:
+    """Parse, answer, report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", default="checkpoints/tiny", help="folder of a checkpoint, or a name on the hub")
+    add(
+        "--questions",
+        type=Path,
+        default=Path("dataset/demo/test.jsonl"),
+        help="instruction JSONL; answers are ignored",
+    )
+    add("--out", type=Path, default=Path("result/demo/tiny"), help="folder of predictions.jsonl and run.json")
+    add("--batch-size", type=int, default=16, help="questions at once; does not change the answers")
+    add("--votes", type=int, default=1, help="1: greedy; more: sampled, and the majority counts")
+    add("--temperature", type=float, default=0.7, help="of the sampled votes")
+    add("--top-p", type=float, default=0.9, help="share of probability to sample from")
+    add("--top-k", type=int, default=0, help="number of tokens to sample from; 0: all")
+    add("--repetition-penalty", type=float, default=1.0, help="1: none")
+    add("--seed", type=int, default=0, help="of the sampled votes")
+    add("--max-new-tokens", type=int, default=128, help="longest answer")
+    add("--blank", choices=BLANKS, default="none", help="pictures to replace by neutral ones, as a control")
+    add("--min-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
+    add("--max-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
+    add("--allow-mismatch", "--allow_mismatch", action="store_true", help="ask otherwise than it was trained")
+    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of the weights")
+    add("--device", help="such as cpu, cuda:1 (default: a GPU if there is one)")
+    add("--attention", help="attn_implementation of transformers, such as sdpa or flash_attention_2")
+    add("--no-sort", action="store_true", help="batch the questions in file order rather than by length")
+    add("--overwrite", action="store_true", help="answer again what these settings have answered")
+    add("--skip-bad", action="store_true", help="exit with 0 although rows could not be answered")
+    args = vars(parser.parse_args())
+    skip_bad, sort = args.pop("skip_bad"), not args.pop("no_sort")
+    names = ("votes", "temperature", "top_p", "top_k", "seed", "max_new_tokens", "repetition_penalty")
+    problems = Problems()
+    try:
+        decoding = Decoding(**{name: args.pop(name) for name in names})
+        print(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))
+    except (DataError, ValueError) as error:
+        problems.report()
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. What is answered is kept; the same command goes on.", file=sys.stderr)
+        return 130
+    problems.report()
+    return problems.exit_code(skip_bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
