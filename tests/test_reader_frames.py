@@ -3,7 +3,9 @@
 import pytest
 from sheets import casme2_row, read_casme2, read_samm, samm_row, write_frames
 
-from megc.datasets import unlabelled
+from megc.datasets import casme2, samm, unlabelled
+from megc.datasets.demo import DemoSettings, plan_demo, truth_row
+from megc.datasets.demo_sheets import annotate, casme2_workbook, samm_workbook
 from megc.problems import DataError, Problems
 
 
@@ -96,3 +98,27 @@ def test_an_unlabelled_folder_must_hold_clips(tmp_path):
     for frames in (None, tmp_path / "none", tmp_path):
         with pytest.raises(DataError):
             unlabelled.read(None, frames, tmp_path, Problems())
+
+
+# ---- the synthetic set
+
+
+def test_the_demo_spreadsheets_are_read_as_what_their_maker_meant(tmp_path):
+    specs = plan_demo(DemoSettings(casme2_subjects=24, samm_subjects=12, clips=4))
+    annotations = annotate(specs)
+    truth = [truth_row(spec, annotation) for spec, annotation in zip(specs, annotations, strict=True)]
+    problems, clips = Problems(), []
+    for reader, workbook in ((casme2, casme2_workbook), (samm, samm_workbook)):
+        name = reader.__name__.rsplit(".", 1)[-1]
+        own = [annotation for spec, annotation in zip(specs, annotations, strict=True) if spec.id.startswith(name)]
+        (tmp_path / f"{name}.xlsx").write_bytes(workbook(own))
+        clips += reader.read(tmp_path / f"{name}.xlsx", None, tmp_path, problems)
+    assert [str(problem) for problem in problems] == []
+    assert [clip.id for clip in clips] == [row["id"] for row in truth]
+    for clip, row in zip(clips, truth, strict=True):
+        assert [(unit.number, unit.side) for unit in clip.action_units] == [
+            (unit["number"], unit["side"]) for unit in row["action_units"]
+        ]
+        assert (clip.fine, clip.onset, clip.offset) == (row["fine"], row["onset"], row["offset"])
+        assert clip.apex == row["apex"] or clip.apex_estimated
+    assert sum(clip.apex_estimated for clip in clips) == 5
