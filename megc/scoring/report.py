@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from megc.files import write_text
-from megc.motion.colour import SCALE, legend_image, legend_text
+from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
 from megc.motion.fields import picture_metadata
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import METRICS, is_invalid, is_right
@@ -26,6 +26,7 @@ from megc.scoring.tables import (
     compare,
     difference_table,
     evaluate,
+    pooled_only,
     share,
     text_table,
     write_metrics,
@@ -70,18 +71,30 @@ def thumbnail(path: Path) -> str | None:
     return _data_uri(out.getvalue(), "jpeg")
 
 
+def _encoding(picture: Path) -> tuple[str, float] | None:
+    """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
+    build_instructions.py writes for pictures of other projects too."""
+    texts = [picture_metadata(picture).get("settings", "{}")]
+    files = (folder / "prompt.json" for folder in picture.parents)
+    texts += [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    for text in texts:
+        settings = json.loads(text)
+        if settings.get("encoding") in ENCODINGS:
+            return settings["encoding"], float(settings.get("scale", SCALE))
+    return None
+
+
 def legend(references: Sequence[Reference]) -> dict | None:
-    """Words and wheel that explain the motion pictures, by the encoding and scale that the first of them names;
-    None where there is no motion picture."""
+    """Words and wheel that explain the motion pictures, by the encoding of the first one; None where there is no
+    motion picture or nothing tells how it was drawn."""
     pictures = (path for reference in references for caption, path in reference.images if caption == MOTION)
     path = next(pictures, None)
-    if path is None:
+    found = _encoding(path) if path else None
+    if found is None:
         return None
-    settings = json.loads(picture_metadata(path).get("settings", "{}"))
-    encoding, scale = settings.get("encoding", "colour"), settings.get("scale", SCALE)
     out = io.BytesIO()
-    Image.fromarray(legend_image(encoding, scale)).save(out, "PNG")
-    return {"text": legend_text(encoding, scale), "uri": _data_uri(out.getvalue(), "png")}
+    Image.fromarray(legend_image(*found)).save(out, "PNG")
+    return {"text": legend_text(*found), "uri": _data_uri(out.getvalue(), "png")}
 
 
 def _detail(name: str, value: object) -> str:
@@ -168,8 +181,8 @@ def write_report(
     environment.filters["share"] = share
     page = environment.get_template("report.html").render(
         heads=HEADS,
-        metrics=METRICS,
-        rows=rows,
+        order=["avg", *(metric for metric in METRICS if metric != "avg")],
+        rows=pooled_only(rows),
         runs=runs,
         differences=differences,
         confusions={
@@ -210,13 +223,14 @@ def score_runs(
         confusions[run.name] = list(write_confusions(out, references, run, profiles[0]).values())
         if run is not runs[0]:
             differences[run.name] = compare(references, runs[0], run, profiles[0], *draws)
-    notes = [f"{profile}: right answers get a BLEU of {share(ceiling(references, profile))}." for profile in profiles]
+    tops = {profile: ceiling(references, profile) for profile in profiles}
+    notes = [f"{name}: the references themselves get a BLEU of {share(top)}." for name, top in tops.items() if top < 1]
     missing = {run.name: sum(answer is None for answer in run.answers) for run in runs}
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]
     notes.append(f"Intervals: {resamples} resamples of {by}s, seed {seed}.")
     write_metrics(out / "metrics.csv", rows)
     write_report(out / "report.html", references, runs, rows, differences, confusions, notes, limit)
-    texts = [text_table(rows), *notes]
+    texts = [text_table(pooled_only(rows)), *notes]
     if differences:
         texts += ["", difference_table(runs[0].name, differences)]
     return "\n".join([*texts, "", f"written: {out / 'metrics.csv'}, {out / 'report.html'}"])

@@ -87,6 +87,12 @@ def write_metrics(path: Path | str, rows: Sequence[dict]) -> None:
     write_text(path, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
+def pooled_only(rows: Sequence[dict]) -> list[dict]:
+    """Rows to show: without those of the one dataset where there is only one, which repeat the overall ones."""
+    several = len({row["dataset"] for row in rows}) > 2
+    return [row for row in rows if several or row["dataset"] == OVERALL]
+
+
 def share(value: float) -> str:
     """A share as papers print it: `.335`, `1.000`, `-.012`; a dash where there is none."""
     if math.isnan(value):
@@ -104,6 +110,15 @@ def text_table(rows: Sequence[dict]) -> str:
         ends = [f"[{share(row[f'{m}_low'])}, {share(row[f'{m}_high'])}]" for m in METRICS]
         lines.append([""] * len(heads) + ends + [""])
     return _align(lines, left=3)
+
+
+def metric_table(references: Sequence[Reference], runs: Sequence[Run], metrics: Sequence[str], profile: str) -> str:
+    """Some metrics of each run over all rows, for a terminal."""
+    lines = [["run", "profile", *metrics]]
+    for run in runs:
+        values = score([r.answer for r in references], run.answers, [r.kind for r in references], profile)
+        lines.append([run.name, profile, *(share(values[metric]) for metric in metrics)])
+    return _align(lines, left=2)
 
 
 def difference_table(first: str, differences: dict[str, dict[str, tuple[float, float, float]]]) -> str:
