@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from megc.motion.colour import ENCODINGS, SCALE
-from megc.motion.fields import FlowSettings, compute_all
+from megc.motion.fields import MASKS, FlowSettings, compute_all
 from megc.motion.flow import COMPENSATIONS, DEFAULT_COMPENSATION, DEFAULT_METHOD, METHODS
 from megc.problems import DataError, Problems
 
@@ -34,6 +34,7 @@ def main() -> int:
     )
     parser.add_argument("--encoding", choices=list(ENCODINGS), default="colour", help="picture of the field")
     parser.add_argument("--scale", type=float, default=SCALE, help="pixels of motion at full colour")
+    parser.add_argument("--mask", choices=MASKS, default="face", help="draw the motion of the face only, or all")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--overwrite", action="store_true", help="do finished clips again")
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some clips failed")
@@ -41,7 +42,7 @@ def main() -> int:
     if not args.scale > 0:
         parser.error("--scale must be positive")
     problems = Problems()
-    settings = FlowSettings(args.method, args.compensate, args.encoding, args.scale)
+    settings = FlowSettings(args.method, args.compensate, args.encoding, args.scale, args.mask)
     try:
         counts = compute_all(args.frames, args.out, settings, problems, args.workers, args.overwrite)
     except DataError as error:

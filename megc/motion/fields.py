@@ -18,19 +18,25 @@ from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, o
 from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
 from megc.motion.parallel import run
 from megc.motion.reading import read_image
+from megc.motion.regions import face_mask
 from megc.problems import DataError, Problems
 
 VERSION = 1  # of what is written; a change makes every clip be done again
+MASKS = ("face", "none")
 
 
 @dataclass(frozen=True)
 class FlowSettings:
-    """What changes the fields and their pictures; `scale` in pixels at full colour for a face 236 px wide."""
+    """What changes the fields and their pictures; `scale` in pixels at full colour for a face 236 px wide.
+
+    `mask`: `face` draws no motion outside the face, where hair, background and borders only distract.
+    """
 
     method: str = DEFAULT_METHOD
     compensate: str = DEFAULT_COMPENSATION
     encoding: str = "colour"
     scale: float = SCALE
+    mask: str = "face"
 
 
 def finished_clips(frames: Path) -> list[str]:
@@ -94,7 +100,10 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     landmarks = np.array(align["landmarks"], np.float32)
     field, head = compensate(optical_flow(onset, apex, settings.method), landmarks, settings.compensate)
     stored = _npy_bytes(field)
-    picture = draw(np.load(io.BytesIO(stored)), settings.encoding, settings.scale, onset)
+    shown = np.load(io.BytesIO(stored))
+    if settings.mask == "face":
+        shown = shown * face_mask(landmarks, shown.shape[:2])[..., None]
+    picture = draw(shown, settings.encoding, settings.scale, onset)
     metadata = {
         "clip": clip_id,
         "key": key,
