@@ -3,7 +3,7 @@
     python data_process/make_demo_dataset.py
 
 writes `dataset/demo`: spreadsheets, frames, `true_flow/`, `truth.jsonl`, `demo.json`. Clips that are there already
-are kept. A set that is hard for optical flow: `--amplitude 0.55 --drift 2 --noise 2 --output dataset/demo_hard`.
+are kept. A set that is hard for optical flow: `--amplitude 0.55 --drift 2 --noise 2 --out dataset/demo_hard`.
 """
 
 import argparse
@@ -15,13 +15,13 @@ from megc.datasets.demo import DemoSettings, write_demo
 from megc.problems import DataError
 from megc.synthesis.plan import Difficulty
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     settings, difficulty = DemoSettings(), Difficulty()
-    parser.add_argument("--output", type=Path, default=ROOT / "dataset" / "demo", help="folder to write")
+    parser.add_argument("--out", type=Path, default=Path("dataset/demo"), help="folder to write")
     parser.add_argument("--seed", type=int, default=settings.seed, help="another seed, other people and clips")
     parser.add_argument("--casme2-subjects", type=int, default=settings.casme2_subjects, help="at most 99")
     parser.add_argument("--samm-subjects", type=int, default=settings.samm_subjects, help="at most 31")
@@ -46,12 +46,12 @@ def main() -> int:
     settings = DemoSettings(args.seed, args.casme2_subjects, args.samm_subjects, args.clips, args.every,
                             args.samm_size, args.others, difficulty)  # fmt: skip
     try:
-        specs = write_demo(args.output, settings, args.workers, args.overwrite)
+        specs = write_demo(args.out, settings, args.workers, args.overwrite)
     except DataError as error:
         print(error, file=sys.stderr)
         return 1
     subjects = {spec.id.rsplit("/", 1)[0] for spec in specs}
-    print(f"{len(specs)} clips of {len(subjects)} synthetic subjects in {args.output}")
+    print(f"{len(specs)} clips of {len(subjects)} synthetic subjects in {args.out}")
     return 0
 
 

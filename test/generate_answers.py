@@ -29,7 +29,7 @@ def main() -> int:
     add(
         "--questions",
         type=Path,
-        default=Path("dataset/demo/test.jsonl"),
+        default=Path("dataset/test_dataset.jsonl"),
         help="instruction JSONL; answers are ignored",
     )
     add("--out", type=Path, default=Path("result/demo/tiny"), help="folder of predictions.jsonl and run.json")

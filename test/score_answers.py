@@ -1,7 +1,7 @@
 """Score answers against the true ones: metrics.csv, confusion matrices and report.html.
 
     python test/score_answers.py
-    python test/score_answers.py --references dataset/demo/test.jsonl --out result/demo --profiles all \
+    python test/score_answers.py --references dataset/test_dataset.jsonl --out result/demo --profiles all \
         --predictions result/demo/prior/predictions.jsonl result/demo/flow-probe/predictions.jsonl
 
 Several files of predictions become several runs of one table and one report; differences are to the first.
@@ -24,7 +24,7 @@ def main() -> int:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--predictions", nargs="+", type=Path, help="rows with answers (None: all below --out)")
-    parser.add_argument("--references", type=Path, default=Path("dataset/demo/test.jsonl"), help="answered rows")
+    parser.add_argument("--references", type=Path, default=Path("dataset/test_dataset.jsonl"), help="answered rows")
     parser.add_argument("--out", type=Path, default=Path("result/demo"), help="folder of table, plots and report")
     parser.add_argument("--names", nargs="+", help="a name for each file (None: its folder's)")
     words = "how to score, side by side; the report marks by the first"

@@ -2,7 +2,7 @@
 
     python ablation/Metrics/F1_UAR.py
     python ablation/Metrics/F1_UAR.py --predictions result/demo/prior/predictions.jsonl \
-        --references dataset/demo/test.jsonl
+        --references dataset/test_dataset.jsonl
 
 Unlike the original, a missing answer counts as wrong. All metrics with intervals: test/score_answers.py.
 """
@@ -23,7 +23,7 @@ def main() -> int:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--predictions", nargs="+", type=Path, help="rows with answers (None: all in result/demo)")
-    parser.add_argument("--references", type=Path, default=Path("dataset/demo/test.jsonl"), help="answered rows")
+    parser.add_argument("--references", type=Path, default=Path("dataset/test_dataset.jsonl"), help="answered rows")
     parser.add_argument("--profile", choices=PROFILES, default="tie", help="how to score")
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 although answers or rows are bad")
     args = parser.parse_args()
