@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# What the answers of a checkpoint rest on: the test set asked with all pictures, and with some of them blanked.
+#
+#   bash infer.sh                                   the demo checkpoint of demo.sh; table: result/ablation.csv
+#   bash infer.sh CHECKPOINT QUESTIONS.jsonl        another one
+set -euo pipefail
+cd "$(dirname "$0")"
+model=${1:-checkpoints/tiny}
+questions=${2:-dataset/test_dataset.jsonl}
+bin=${VENV:-.venv}/bin
+[ -x "$bin/python" ] && PATH=$PWD/$bin:$PATH
+for blank in none flow frames all; do
+  python test/generate_answers.py --model "$model" --questions "$questions" --blank "$blank" \
+    --out "result/ablation/blank-$blank"
+done
+python test/answer_baselines.py --test "$questions" --out result/ablation/prior/predictions.jsonl
+python test/score_answers.py --references "$questions" --out result/ablation \
+  --predictions result/ablation/{blank-none,blank-flow,blank-frames,blank-all,prior}/predictions.jsonl \
+  --names "all pictures" "flow blanked" "frames blanked" "all blanked" "prior only"
+cp result/ablation/metrics.csv result/ablation.csv
