@@ -6,6 +6,7 @@ Everything is inlined, so that the page opens from the file system without a net
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,14 +98,13 @@ def legend(references: Sequence[Reference]) -> dict | None:
     return {"text": legend_text(*found), "uri": _data_uri(out.getvalue(), "png")}
 
 
-def _detail(name: str, value: object) -> str:
-    if isinstance(value, Mapping):
-        value = ", ".join(f"{key} {count}" for key, count in value.items())
-    elif isinstance(value, float):
-        value = f"{value:.2f}"
-    elif isinstance(value, list):
-        value = ", ".join(map(str, value))
-    return f"{name} {value}"
+def _details(found: Mapping[str, object]) -> list[str]:
+    """What a run says of an answer, in words; a single vote says nothing."""
+    words = []
+    if len(votes := found.get("votes", [])) > 1:
+        words.append("votes " + ", ".join(f"{text} × {count}" for text, count in Counter(votes).most_common()))
+    words += [f"{name} {found[name]:.2f}" for name in ("agreement", "margin") if name in found]
+    return words
 
 
 def _answer(reference: Reference, run: Run, row: int, profile: str) -> dict:
@@ -114,7 +114,7 @@ def _answer(reference: Reference, run: Run, row: int, profile: str) -> dict:
         "text": text,
         "right": is_right(reference.answer, text, reference.kind, profile),
         "invalid": is_invalid(text, reference.kind, profile, reference.dataset),
-        "details": [_detail(name, value) for name, value in run.details[row].items()],
+        "details": _details(run.details[row]),
     }
 
 
