@@ -5,6 +5,7 @@ In the folder: `CASME2/CASME2-coding-20190701.xlsx` and `CASME2/Cropped/sub01/EP
 (`read_true_flow`); `truth.jsonl` (`truth_row`); `demo.json`, the settings.
 """
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -26,6 +27,7 @@ from megc.synthesis.plan import Difficulty, plan_clips, samm_view
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
 
 _FLOW_UNIT = 64  # the true flow is kept in 1/64 px, which float16 holds exactly up to 32 px
+_GENERATOR = 2  # raise it when the same settings give other bytes
 _OWN = ("CASME2", "SAMM", "true_flow", "truth.jsonl", ".partial")
 
 
@@ -56,6 +58,11 @@ def clip_folder(root: Path, spec: ClipSpec) -> Path:
     """Where the frames of a clip lie below the set's root."""
     dataset, subject, name = spec.id.split("/")
     return root / "CASME2" / "Cropped" / subject / name if dataset == "casme2" else root / "SAMM" / subject / name
+
+
+def flow_file(root: Path, spec: ClipSpec) -> Path:
+    """Where the true flow of a clip lies below the set's root."""
+    return root / "true_flow" / f"{spec.id}.npz"
 
 
 def frame_name(spec: ClipSpec, number: int) -> str:
@@ -102,8 +109,8 @@ def read_true_flow(path: Path | str) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """True onset→apex motion of a clip: `total` and `expression` float32 (H, W, 2), `valid` bool (H, W).
 
     At the pixels of the onset frame, in pixels, x right, y down, in steps of 1/64 px. `total` is all motion;
-    `expression` is with the head held in its pose at the onset; `valid` is False around the eyes where a blink
-    covers or uncovers skin. Raises DataError for a missing or foreign file.
+    `expression` is with the head held in its pose at the onset, so that a head tilt (unit 56) is not in it; `valid`
+    is False around the eyes where a blink covers or uncovers skin. Raises DataError for a missing or foreign file.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -139,7 +146,8 @@ def write_clip(root: Path, spec: ClipSpec, every: int, note: bool = False) -> No
         (partial / frame_name(spec, number)).write_bytes(data.tobytes())
     if note:
         (partial / "note.txt").write_text("Synthetic frames, see truth.jsonl.\n")
-    _write_flow(root / "true_flow" / f"{spec.id}.npz", rendering)
+    _write_flow(flow_file(root, spec), rendering)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, folder)
 
@@ -156,7 +164,7 @@ def _one_thread() -> None:
 
 def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
     """Raises DataError where the folder holds another set, or data that this program did not write."""
-    record, wanted = root / "demo.json", {"settings": asdict(settings)}
+    record, wanted = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
     made_here = record.is_file()
     if not made_here and any((root / name).exists() for name in _OWN):
         fix = "choose another folder: this one may hold licensed data"
@@ -165,15 +173,14 @@ def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
         for name in _OWN:
             path = root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif made_here and record.read_text() != _json_text(wanted):
-        raise DataError(record, None, "the set was made with other settings", "use --overwrite or another --output")
+    elif made_here and json.loads(record.read_text()) != wanted:
+        raise DataError(
+            record,
+            None,
+            "the set was made with other settings, or by another version",
+            "use --overwrite or another --output",
+        )
     write_json(record, wanted)
-
-
-def _json_text(value: dict) -> str:
-    import json
-
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list[ClipSpec], bool]]:
@@ -183,7 +190,9 @@ def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list
         first = key[0] not in seen
         seen.add(key[0])
         group = list(group)
-        missing = [spec for spec in group if not clip_folder(root, spec).is_dir()]
+        missing = [
+            spec for spec in group if not (clip_folder(root, spec).is_dir() and flow_file(root, spec).is_file())
+        ]
         if missing:
             yield missing, first and missing[0] is group[0]
 

@@ -40,35 +40,48 @@ _OUTLINES = {
     "astronaut": """
         20,511 28,400 46,305 64,268 97,232 114,208 126,182 134,171 150,158 172,152 184,152 183,133 172,130 169,122
         161,107 155,88 155,69 158,56 167,45 183,36 192,30 205,23 220,18 234,17 252,20 269,29 283,42 293,55 298,72
-        300,87 297,103 290,116 281,124 277,133 269,136 264,152 256,160 256,174 270,186 284,198 295,213 303,234
+        300,87 297,103 290,116 281,124 277,133 269,136 263,152 254,161 252,175 270,187 284,198 295,213 303,234
         330,264 350,287 364,342 290,511""",
     "hopper": """
         2,599 28,455 48,398 72,377 131,357 191,336 203,315 198,301 190,301 173,285 167,262 157,225 154,200 152,182
-        152,97 179,88 181,61 206,42 236,27 265,24 299,32 333,57 350,77 353,90 368,97 370,150 369,182 374,196 372,224
+        150,150 156,112 168,82 186,58 208,40 236,27 265,23 299,31 330,54 348,80 361,114 369,150 369,182 374,196 372,224
         360,262 357,290 343,304 331,315 331,332 345,347 400,367 470,387 489,397 503,440 511,465 511,599""",
 }
-# Hinges and rims of the admiral's spectacles that the astronaut's eyes do not cover: painted over with skin.
+# The admiral's hat, which subjects wear as a plain cap.
+_HAT = """
+    146,190 152,176 160,160 172,148 184,143 204,136 236,132 262,135 292,131 326,135 346,144 362,160 372,180 378,190
+    390,120 380,60 340,20 265,2 190,16 150,50 134,120"""
+# Hinges and upper rims of the admiral's spectacles, painted over with skin: the astronaut's eyes do not hide them all.
 _SPECTACLES = """
-    174,174 204,174 208,186 204,196 178,192|334,170 360,170 358,192 338,196 332,186"""
+    174,170 200,169 240,176 264,183 264,193 240,191 212,191 206,199 176,195|
+    274,181 300,172 330,168 362,168 362,191 338,199 330,187 300,187 276,192"""
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """`image` (H, W, 3) uint8 BGR, `points` (68, 2) pixels, `matte` (H, W) uint8, 255 inside head and shoulders."""
+    """`image` (H, W, 3) uint8 BGR, `points` (68, 2) pixels, `matte` and `hat` (H, W) uint8, 255 inside head and
+    shoulders, and inside the hat."""
 
     image: np.ndarray
     points: np.ndarray
     matte: np.ndarray
+    hat: np.ndarray
 
 
 def _numbers(text: str) -> np.ndarray:
     return np.array([pair.split(",") for pair in text.split()], dtype=np.float64)
 
 
+def _filled(outline: str, size: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros(size, np.uint8)
+    if outline:
+        cv2.fillPoly(mask, [_numbers(outline).astype(np.int32)], 255, cv2.LINE_AA)
+    return mask
+
+
 def _without_spectacles(image: np.ndarray) -> np.ndarray:
-    mask = np.zeros(image.shape[:2], np.uint8)
-    for outline in _SPECTACLES.split("|"):
-        cv2.fillPoly(mask, [_numbers(outline).astype(np.int32)], 255)
+    right, left = (_filled(outline, image.shape[:2]) for outline in _SPECTACLES.split("|"))
+    mask = ((right > 0) | (left > 0)).astype(np.uint8)
     filled = cv2.inpaint(image, mask, 4, cv2.INPAINT_TELEA)
     filled[..., 0] = np.minimum(filled[..., 0], filled[..., 1])  # nothing of her is blue but the backdrop at the rim
     return filled
@@ -82,6 +95,5 @@ def portrait(name: str) -> Portrait:
         image = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
     else:
         image = _without_spectacles(cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False))))
-    matte = np.zeros(image.shape[:2], np.uint8)
-    cv2.fillPoly(matte, [_numbers(_OUTLINES[name]).astype(np.int32)], 255, cv2.LINE_AA)
-    return Portrait(image, points, matte)
+    matte = cv2.erode(_filled(_OUTLINES[name], image.shape[:2]), np.ones((3, 3), np.uint8))
+    return Portrait(image, points, matte, _filled(_HAT if name == "hopper" else "", image.shape[:2]))

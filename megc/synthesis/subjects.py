@@ -101,10 +101,11 @@ def face_shape(rng: np.random.Generator) -> np.ndarray:
     return shape * (1, 1 + rng.normal(0, 0.03))
 
 
-def _warp(source: Portrait, target: np.ndarray, size: tuple[int, int], face: float) -> tuple[np.ndarray, np.ndarray]:
-    """Portrait and matte (float32, 0–1) with its points moved to `target`, by a thin-plate spline (Bookstein 1989).
+def _warp(source: Portrait, target: np.ndarray, size: tuple[int, int], face: float) -> tuple[np.ndarray, ...]:
+    """Portrait, matte and hat (float32, masks 0–1) with its points moved to `target`.
 
-    A ring of points around the head follows the best similarity, so that hair and shoulders keep their shape.
+    By a thin-plate spline (Bookstein 1989). A ring of points around the head follows the best similarity, so that
+    hair and shoulders keep their shape.
     """
     height, width = size
     centred, moved = target - target.mean(0), source.points - source.points.mean(0)
@@ -121,8 +122,11 @@ def _warp(source: Portrait, target: np.ndarray, size: tuple[int, int], face: flo
     coarse = spline(grid.reshape(-1, 2)).reshape(grid.shape).astype(np.float32)
     full = cv2.resize(coarse, (len(xs) * step, len(ys) * step), interpolation=cv2.INTER_CUBIC)[:height, :width]
     image = cv2.remap(source.image, full, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    matte = cv2.remap(source.matte, full, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return image.astype(np.float32), cv2.GaussianBlur(matte, (0, 0), face * 0.006).astype(np.float32) / 255
+    masks = cv2.remap(
+        cv2.merge([source.matte, source.hat]), full, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    matte, hat = cv2.split(cv2.GaussianBlur(masks, (0, 0), face * 0.006).astype(np.float32) / 255)
+    return image.astype(np.float32), matte, hat
 
 
 def _region(size: tuple[int, int], outline: np.ndarray, feather: float) -> np.ndarray:
@@ -154,31 +158,45 @@ def _match_tone(
 def _blend(points: np.ndarray, size: tuple[int, int], face: float, rng: np.random.Generator) -> tuple:
     """Both portraits in one face: eyes of the astronaut, mouth of the admiral, the rest of either.
 
-    Returns image, matte (float32) and whether the head wears the admiral's hat.
+    Returns image, matte and cap (float32; the cap is empty for a bare head).
     """
-    astronaut, bare = _warp(portrait("astronaut"), points, size, face)
-    admiral, hatted = _warp(portrait("hopper"), points, size, face)
-    cheeks = _cheeks(points, size, face)
-    skin_of_admiral = _match_tone(admiral, astronaut, cheeks, face, rng.uniform(0.3, 0.7))
-    hat = bool(rng.random() < 0.3)
-    low_share = rng.uniform(0.25, 1.0)
-    oval = _region(size, np.vstack([points[:17] * 0.97 + points[30] * 0.03, points[26:16:-1]]), 0.03 * face)
+    astronaut, bare, none = _warp(portrait("astronaut"), points, size, face)
+    admiral, hatted, cap = _warp(portrait("hopper"), points, size, face)
+    skin_of_admiral = _match_tone(admiral, astronaut, _cheeks(points, size, face), face, rng.uniform(0.3, 0.7))
+    wears_cap, low_share = bool(rng.random() < 0.35), rng.uniform(0.25, 1.0)
+    jaw = points[:17] * 0.97 + points[30] * 0.03
+    oval = _region(size, np.vstack([jaw, points[26:16:-1]]), 0.03 * face)
+    admiral = _calm(admiral, astronaut, points, face)
     admiral = admiral + (skin_of_admiral - admiral) * oval[..., None]
     nose = points[27:36]
-    lower = np.vstack([points[3:14] * 0.93 + points[33] * 0.07, nose[8] + (0.16 * face, 0.0), nose[4],
-                       nose[4] - (0.24 * face, 0.0)])  # fmt: skip
+    right, left = nose[4] - (0.24 * face, 0.0), nose[8] - (-0.16 * face, 0.0)
+    lower = np.vstack([points[3:14] * 0.93 + points[33] * 0.07, left, nose[4], right])
     mouth = points[48:60]
     mouth = mouth.mean(0) + (mouth - mouth.mean(0)) * (1.35, 1.9)
-    lower_mask = _region(size, lower, 0.035 * face)
-    mouth_mask = _region(size, mouth, 0.02 * face)
-    share = np.maximum(lower_mask * low_share, mouth_mask)
-    if hat:
-        band = np.vstack([points[17:27] - (0, 0.012 * face), points[16] * 0.9 + points[30] * 0.1,
-                          points[14] * 0.75 + points[30] * 0.25, points[35], points[31],
-                          points[2] * 0.75 + points[30] * 0.25, points[0] * 0.9 + points[30] * 0.1])  # fmt: skip
-        share = np.maximum(1 - _region(size, band, 0.016 * face), share)
+    share = np.maximum(_region(size, lower, 0.035 * face) * low_share, _region(size, mouth, 0.02 * face))
+    if wears_cap:
+        # a band over the eyes, brow to nostrils, reaches the ears where the spectacles were
+        sides = [
+            points[i] * (1 - inward) + points[30] * inward
+            for i, inward in ((16, 0.02), (14, 0.25), (2, 0.25), (0, 0.02))
+        ]
+        brows = points[17:27] - (0, 0.012 * face)
+        band = np.vstack([brows, sides[:2], points[35], points[31], sides[2:]])
+        share = np.maximum(1 - _region(size, band, 0.018 * face), share)
     image = astronaut + (admiral - astronaut) * share[..., None]
-    return image, hatted if hat else bare, hat
+    return (image, hatted, cap) if wears_cap else (image, bare, none)
+
+
+def _calm(image: np.ndarray, reference: np.ndarray, points: np.ndarray, face: float) -> np.ndarray:
+    """The admiral's head outside the face with the astronaut's cheek colour and softer colour contrast."""
+    cheeks = _cheeks(points, image.shape[:2], face)
+    gain = np.array(cv2.mean(reference, cheeks)[:3]) / np.array(cv2.mean(image, cheeks)[:3])
+    lab = cv2.cvtColor(np.clip(image * gain.astype(np.float32) / 255, 0, 1), cv2.COLOR_BGR2LAB)
+    mean = np.array(cv2.mean(lab, cheeks)[:3], np.float32)
+    skin_like = np.clip((lab[..., :1] - 8) / 50, 0, 1)
+    lab[..., :1] += 0.4 * skin_like * (mean[0] - lab[..., :1])
+    lab[..., 1:] += 0.6 * skin_like * (mean[1:] - lab[..., 1:])
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2BGR) * 255
 
 
 def _skin_mask(image: np.ndarray, matte: np.ndarray, points: np.ndarray, face: float) -> np.ndarray:
@@ -194,35 +212,48 @@ def _skin_mask(image: np.ndarray, matte: np.ndarray, points: np.ndarray, face: f
     )
     inside = _region(size, oval, 0.02 * face)
     eyes = _region(size, points[36:42], 0.008 * face) + _region(size, points[42:48], 0.008 * face)
-    return np.clip(np.maximum(likely, inside) * matte * (1 - eyes), 0, 1)
+    return np.clip(np.maximum(likely, inside) * matte * (1 - 0.6 * eyes), 0, 1)
+
+
+def _hair_and_cap(
+    image: np.ndarray, hair: np.ndarray, cap: np.ndarray, face: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Hair (and clothes) from black to the portrait's own shade or grey; the cap plain cloth without a badge."""
+    shade = image * (rng.uniform(0.25, 1.05) * rng.normal(1, 0.05, 3).astype(np.float32))
+    grey = cv2.cvtColor(shade, cv2.COLOR_BGR2GRAY)[..., None] * rng.uniform(0.9, 1.3)
+    shade += (grey - shade) * (rng.uniform(0.5, 1.0) if rng.random() < 0.3 else rng.uniform(0.0, 0.3))
+    image = image + hair[..., None] * (shade - image)
+    cloth = rng.uniform(20, 90) * rng.uniform(0.6, 1.4, 3)
+    weave = cv2.GaussianBlur(rng.normal(0, 1, hair.shape).astype(np.float32), (0, 0), 1.0) * rng.uniform(0.03, 0.12)
+    rows = np.arange(hair.shape[0], dtype=np.float32)[:, None]
+    rim = np.flatnonzero(cap.max(1) > 0.5)
+    low = float(rim[-1]) if rim.size else 0.0
+    folds = 1 - 0.45 * np.exp(-np.clip(low - rows, 0, None) / (0.12 * face)) + 0.5 * weave
+    return image + cap[..., None] * (cloth.astype(np.float32) * (folds + weave)[..., None] - image)
 
 
 def _colour(
-    image: np.ndarray, matte: np.ndarray, points: np.ndarray, face: float, hat: bool, rng: np.random.Generator
+    image: np.ndarray, matte: np.ndarray, points: np.ndarray, face: float, cap: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Skin tone, hair, brow and lip tint, stubble, pores and moles."""
     size = image.shape[:2]
-    skin = _skin_mask(image, matte, points, face)
+    skin = _skin_mask(image, matte, points, face) * (1 - cap)
     place = rng.uniform(0, len(_SKIN_TONES) - 1.001)
     tone = _SKIN_TONES[int(place)] + (place % 1) * (_SKIN_TONES[int(place) + 1] - _SKIN_TONES[int(place)])
     gain = tone * rng.normal(1, 0.015, 3) / np.array(cv2.mean(image, _cheeks(points, size, face))[:3])
     image = image * (1 + skin[..., None] * (gain.astype(np.float32) - 1))
-    hair = np.clip(matte - skin, 0, 1)[..., None]
-    if hat:  # a plain dark hat: no braid, no badge
-        above = np.clip((points[17:27, 1].min() - np.arange(size[0])) / (0.1 * face), 0, 1)[:, None, None]
-        image = image + (hair * above).astype(np.float32) * (np.minimum(image, 45) - image)
-    image = image * (1 + hair * (rng.uniform(0.25, 1.0) * rng.normal(1, 0.05, 3).astype(np.float32) - 1))
+    image = _hair_and_cap(image, np.clip(matte - skin, 0, 1) * (1 - cap), cap * matte, face, rng)
     brows = rng.uniform(0.05, 0.5)
     for part in (slice(17, 22), slice(22, 27)):
         line = np.vstack([points[part] - (0, 0.004 * face), points[part][::-1] - (0, -0.02 * face)])
         image *= 1 - _region(size, line, 0.01 * face)[..., None] * brows
     lips = _region(size, points[48:60], 0.008 * face)[..., None]
-    image *= 1 + lips * rng.uniform((-0.15, -0.2, -0.15), (0.05, 0.05, 0.0)).astype(np.float32)
+    image *= 1 + lips * rng.uniform((-0.3, -0.32, -0.12), (-0.06, -0.08, 0.04)).astype(np.float32)
     if rng.random() < 0.35:
-        beard = np.vstack([points[2:15] * 0.97 + points[33] * 0.03, points[35], points[33], points[31]])
-        grain = 1 - 0.22 * np.abs(rng.normal(0, 1, size)).astype(np.float32)
-        shade = _region(size, beard, 0.04 * face) * (1 - lips[..., 0]) * rng.uniform(0.2, 0.55)
-        image *= 1 - (shade * (0.75 + 0.25 * grain))[..., None] * np.array([0.5, 0.52, 0.55], np.float32)
+        beard = np.vstack([points[3:14] * 0.97 + points[33] * 0.03, points[35], points[33], points[31]])
+        grain = 1 - 0.25 * np.abs(rng.normal(0, 1, size)).astype(np.float32)
+        shade = _region(size, beard, 0.05 * face) * (1 - lips[..., 0]) * rng.uniform(0.15, 0.4)
+        image *= 1 - (shade * (0.75 + 0.25 * grain))[..., None] * np.array([0.48, 0.5, 0.53], np.float32)
     pores = cv2.GaussianBlur(rng.normal(0, 1, size).astype(np.float32), (0, 0), 0.9)
     pores += 2 * cv2.GaussianBlur(rng.normal(0, 1, size).astype(np.float32), (0, 0), 2.2)
     image *= 1 + (0.035 * rng.uniform(0.5, 1.4) * skin * pores)[..., None]
@@ -247,13 +278,13 @@ def _light(
     ny = np.clip((ys - centre[1]) / (0.95 * face), -1.2, 1.2)
     side, down = rng.normal(0, 0.13), rng.normal(-0.03, 0.08)
     image = image * (1 + np.clip(side * nx + down * ny, -0.35, 0.35))[..., None]
-    backdrop = rng.uniform(60, 205) * rng.normal(1, 0.04, 3) * np.ones((height, width, 3))
+    backdrop = rng.uniform(60, 205) * rng.normal(1, 0.025, 3) * np.ones((height, width, 3))
     backdrop = (
         backdrop * (1 + 0.15 * rng.normal() * (xs / width - 0.5) + 0.1 * rng.normal() * (ys / height - 0.5))[..., None]
     )
     image = image * matte[..., None] + backdrop.astype(np.float32) * (1 - matte[..., None])
     image = image * (rng.normal(1, 0.012, 3) * rng.uniform(0.9, 1.05)).astype(np.float32)
-    return np.clip(image, 0, 255)
+    return np.clip(np.where(image > 185, 185 + 0.6 * (image - 185), image), 0, 255)  # film's soft shoulder
 
 
 @lru_cache(maxsize=4)
@@ -265,8 +296,8 @@ def make_subject(seed: int, view: View) -> Subject:
     points = shape * scale + (view.eyes_x + rng.normal(0, 0.008) * scale, view.eyes_y + rng.normal(0, 0.012) * scale)
     size = (2 * (view.height + 2 * MARGIN), 2 * (view.width + 2 * MARGIN))
     base, face = to_texture(points), 2 * scale
-    image, matte, hat = _blend(base, size, face, rng)
-    image = _colour(image, matte, base, face, hat, rng)
+    image, matte, cap = _blend(base, size, face, rng)
+    image = _colour(image, matte, base, face, cap, rng)
     image = _light(image, matte, base, face, rng)
     if rng.random() < 0.5:
         middle = np.array([(view.width - 1) / 2, 0.0])
