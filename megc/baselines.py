@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from megc.facs import FINE_TO_COARSE
@@ -25,14 +26,7 @@ from megc.motion.fields import read_flow
 from megc.problems import DataError
 from megc.scoring.pairs import is_motion_picture
 from megc.vqa.instructions import answer_of, read_records
-from megc.vqa.questions import (
-    Question,
-    allowed_answers,
-    compose_long,
-    join_units,
-    parse,
-    split_units,
-)
+from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
 from megc.vqa.splits import make_folds, select, subject_key
 
 BASELINES = ("prior", "flow-probe")
@@ -250,8 +244,9 @@ class Probe:
 
 def flow_probe(train: Sequence[dict], test: Sequence[dict], features: Mapping[str, np.ndarray]) -> list[str]:
     """Answers to the test records by a `Probe` of the training records; `features` are those of `read_features`."""
-    probe = Probe(train, features)
-    seen = {clip: probe.read(features[clip]) for clip in dict.fromkeys(record["clip"] for record in test)}
+    with threadpool_limits(1):  # threads cost more than these small matrices
+        probe = Probe(train, features)
+        seen = {clip: probe.read(features[clip]) for clip in dict.fromkeys(record["clip"] for record in test)}
     return [probe.answer(parse(record["row"]["question"]), record["dataset"], seen[record["clip"]]) for record in test]
 
 
