@@ -27,7 +27,7 @@ from megc.synthesis.plan import Difficulty, plan_clips, samm_view
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
 
 _FLOW_UNIT = 64  # the true flow is kept in 1/64 px, which float16 holds exactly up to 32 px
-_GENERATOR = 2  # raise it when the same settings give other bytes
+_GENERATOR = 1  # raise it when the same settings give other bytes
 _OWN = ("CASME2", "SAMM", "true_flow", "truth.jsonl", ".partial")
 
 
@@ -178,7 +178,7 @@ def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
             record,
             None,
             "the set was made with other settings, or by another version",
-            "use --overwrite or another --output",
+            "use --overwrite or another --out",
         )
     write_json(record, wanted)
 

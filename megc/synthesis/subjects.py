@@ -155,7 +155,9 @@ def _match_tone(
     return level + detail * (image - broad)
 
 
-def _blend(points: np.ndarray, size: tuple[int, int], face: float, rng: np.random.Generator) -> tuple:
+def _blend(
+    points: np.ndarray, size: tuple[int, int], face: float, wears_cap: bool, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
     """Both portraits in one face: eyes of the astronaut, mouth of the admiral, the rest of either.
 
     Returns image, matte and cap (float32; the cap is empty for a bare head).
@@ -163,7 +165,7 @@ def _blend(points: np.ndarray, size: tuple[int, int], face: float, rng: np.rando
     astronaut, bare, none = _warp(portrait("astronaut"), points, size, face)
     admiral, hatted, cap = _warp(portrait("hopper"), points, size, face)
     skin_of_admiral = _match_tone(admiral, astronaut, _cheeks(points, size, face), face, rng.uniform(0.3, 0.7))
-    wears_cap, low_share = bool(rng.random() < 0.35), rng.uniform(0.25, 1.0)
+    low_share = rng.uniform(0.25, 1.0)
     jaw = points[:17] * 0.97 + points[30] * 0.03
     oval = _region(size, np.vstack([jaw, points[26:16:-1]]), 0.03 * face)
     admiral = _calm(admiral, astronaut, points, face)
@@ -178,7 +180,7 @@ def _blend(points: np.ndarray, size: tuple[int, int], face: float, rng: np.rando
         # a band over the eyes, brow to nostrils, reaches the ears where the spectacles were
         sides = [
             points[i] * (1 - inward) + points[30] * inward
-            for i, inward in ((16, 0.02), (14, 0.25), (2, 0.25), (0, 0.02))
+            for i, inward in ((16, 0.1), (14, 0.28), (2, 0.28), (0, 0.1))
         ]
         brows = points[17:27] - (0, 0.012 * face)
         band = np.vstack([brows, sides[:2], points[35], points[31], sides[2:]])
@@ -296,7 +298,7 @@ def make_subject(seed: int, view: View) -> Subject:
     points = shape * scale + (view.eyes_x + rng.normal(0, 0.008) * scale, view.eyes_y + rng.normal(0, 0.012) * scale)
     size = (2 * (view.height + 2 * MARGIN), 2 * (view.width + 2 * MARGIN))
     base, face = to_texture(points), 2 * scale
-    image, matte, cap = _blend(base, size, face, rng)
+    image, matte, cap = _blend(base, size, face, seed % 3 == 1, rng)
     image = _colour(image, matte, base, face, cap, rng)
     image = _light(image, matte, base, face, rng)
     if rng.random() < 0.5:
