@@ -79,10 +79,11 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     ) as store:
         if store.set_aside:
             print(f"Other settings: the predictions there are kept as predictions.{store.set_aside}.jsonl")
-        inputs = _input_hashes(samples)
-        pending = [sample for sample in samples if not store.has(sample.record["id"], inputs[sample.record["id"]])]
+        inputs = _input_hashes(samples, problems)
+        readable = [sample for sample in samples if sample.record["id"] in inputs]
+        pending = [sample for sample in readable if not store.has(sample.record["id"], inputs[sample.record["id"]])]
         if len(store):
-            print(f"{len(samples) - len(pending)} of {len(samples)} questions are answered already")
+            print(f"{len(readable) - len(pending)} of {len(samples)} questions are answered already")
         cut = _answer(settings, loaded, pending, pictures, inputs, store, problems)
         for record in records:
             if not store.has(record["id"], inputs.get(record["id"], "")):
@@ -188,18 +189,31 @@ def checkpoint_hash(model: Path | str, loaded: Loaded) -> str:
     return sha256_of(*parts)
 
 
-def _input_hashes(samples: Sequence[Sample]) -> dict[str, str]:
-    """By row id: a hash of what is asked, messages without the answer and content of the pictures."""
+def _input_hashes(samples: Sequence[Sample], problems: Problems) -> dict[str, str]:
+    """By row id: a hash of what is asked, messages without the answer and content of the pictures.
+
+    Rows with a picture that cannot be read (any more) are left out and told to `problems`.
+    """
     content: dict[Path, str] = {}
     found = {}
     for sample in samples:
-        for picture in sample.pictures:
-            if picture not in content:
-                content[picture] = hashlib.sha256(picture.read_bytes()).hexdigest()
-        messages = [message for message in sample.record["messages"] if message["role"] != "assistant"]
-        pictures = [content[picture] for picture in sample.pictures]
-        found[sample.record["id"]] = sha256_of(json.dumps(messages, sort_keys=True), *pictures)
+        identity = sample.record["id"]
+        with problems.collect():
+            for picture in sample.pictures:
+                if picture not in content:
+                    content[picture] = _content_hash(picture, identity)
+            messages = [message for message in sample.record["messages"] if message["role"] != "assistant"]
+            pictures = [content[picture] for picture in sample.pictures]
+            found[identity] = sha256_of(json.dumps(messages, sort_keys=True), *pictures)
     return found
+
+
+def _content_hash(picture: Path, identity: str) -> str:
+    try:
+        return hashlib.sha256(picture.read_bytes()).hexdigest()
+    except OSError as error:
+        fix = "make the picture again with data_process/, or drop the clip"
+        raise DataError(picture, identity, f"the picture cannot be read ({error.strerror})", fix) from error
 
 
 def _tokens(sample: Sample) -> int:
