@@ -77,7 +77,7 @@ def training_defaults() -> dict:
         "use_cpu": not gpu,  # bf16 on a CPU is refused without it
         "dataloader_pin_memory": gpu,
         "report_to": "none",
-        "include_for_metrics": [],
+        "ddp_find_unused_parameters": False,  # a frozen part takes no gradient at all
     }
 
 
