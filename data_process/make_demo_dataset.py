@@ -47,7 +47,7 @@ def main() -> int:
                             args.samm_size, args.others, difficulty)  # fmt: skip
     try:
         specs = write_demo(args.out, settings, args.workers, args.overwrite)
-    except DataError as error:
+    except (DataError, ValueError) as error:  # ValueError: more subjects than names, --every 0
         print(error, file=sys.stderr)
         return 1
     subjects = {spec.id.rsplit("/", 1)[0] for spec in specs}

@@ -97,6 +97,13 @@ def test_data_that_is_no_demo_set_is_left_alone(tmp_path, overwrite):
     assert (tmp_path / "CASME2" / "licensed.txt").read_text() == "real"
 
 
+@pytest.mark.parametrize("change", [{"every": 0}, {"samm_subjects": 99}])
+def test_impossible_settings_write_nothing(tmp_path, change):
+    with pytest.raises(ValueError):
+        write_demo(tmp_path, replace(SMALL, **change))
+    assert not list(tmp_path.iterdir())
+
+
 def test_frames_have_the_layout_and_size_of_the_datasets(small):
     root, specs = small
     for spec in specs:

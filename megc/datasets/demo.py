@@ -201,11 +201,13 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
     """Write a demo set; clips that an earlier run with the same settings finished are kept.
 
     The bytes depend on the settings alone, not on `workers`. Returns the clips. Raises DataError where the folder
-    holds another set and `overwrite` is not given, or data that is no demo set at all.
+    holds another set and `overwrite` is not given, or data that is no demo set at all; ValueError for settings that
+    no set can have.
     """
-    root = Path(root)
+    if settings.every < 1:
+        raise ValueError(f"every must be at least 1, not {settings.every}")
+    root, specs = Path(root), plan_demo(settings)
     _prepare(root, settings, overwrite)
-    specs = plan_demo(settings)
     annotations = annotate(specs)
     for folder, workbook in (("CASME2/CASME2-coding-20190701.xlsx", casme2_workbook),
                              ("SAMM/SAMM_Micro_FACS_Codes_v2.xlsx", samm_workbook)):  # fmt: skip
