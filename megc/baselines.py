@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -50,10 +51,11 @@ class Prior:
             key = (question.kind, question.unit if question.kind == "shown" else None, question.many)
             self.answers[key][answer_of(record)] += 1
 
-    def most(self, kind: str, unit: int | None = None, many: bool | None = None) -> str | None:
-        """The most frequent answer, the alphabetically first of several; None where there is none."""
-        counts = self.answers.get((kind, unit, many), {})
-        return min(counts, key=lambda answer: (-counts[answer], answer)) if counts else None
+    def most(self, kind: str, many: bool | None = None, allowed: Sequence[str] | None = None) -> str | None:
+        """The most frequent answer (of the allowed ones), the alphabetically first of several; None where none."""
+        counts = self.answers.get((kind, None, many), {})
+        found = [answer for answer in counts if allowed is None or answer in allowed]
+        return min(found, key=lambda answer: (-counts[answer], answer), default=None)
 
     def shown(self, unit: int) -> float:
         """How often `yes` was right for a unit, drawn towards one half by one pretended question."""
@@ -76,7 +78,8 @@ class Prior:
             return self.units(bool(question.many))
         if question.kind == "shown":
             return "yes" if self.shown(question.unit) > 0.5 else "no"
-        found = self.most(question.kind) or next(iter(allowed_answers(question, dataset) or ()), None)
+        allowed = allowed_answers(question, dataset)
+        found = self.most(question.kind, allowed=allowed) or next(iter(allowed or ()), None)
         if found is None:
             raise ValueError(f"no training question of the kind {question.kind!r}")
         return found
@@ -154,8 +157,7 @@ def _fit(features: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> Pipe
 
 
 def _logit(share: float) -> float:
-    share = min(max(share, 1e-4), 1 - 1e-4)
-    return math.log(share / (1 - share))
+    return float(logit(min(max(share, 1e-4), 1 - 1e-4)))
 
 
 class Probe:
@@ -202,10 +204,12 @@ class Probe:
             return {}
         return dict(zip(model.classes_, model.predict_proba(feature[None])[0], strict=True))
 
-    def read(self, feature: np.ndarray) -> dict:
-        """What the flow of one clip says: `fine`, `coarse`, `side`, and `units`, the probability of each unit."""
+    def read(self, feature: np.ndarray, dataset: str) -> dict:
+        """What the flow of one clip says: `fine` (of the dataset's classes), `coarse`, `side`, and `units`, the
+        probability of each unit."""
         coarse, fine = self._probabilities("coarse", feature), self._probabilities("fine", feature)
-        joint = {name: p * coarse.get(FINE_TO_COARSE.get(name, ""), 1e-6) for name, p in fine.items()}
+        allowed = allowed_answers(Question("fine"), dataset)
+        joint = {name: p * coarse.get(FINE_TO_COARSE[name], 1e-6) for name, p in fine.items() if name in allowed}
         side = self._probabilities("side", feature)
         units = {unit: model.predict_proba(feature[None])[0, 1] for unit, model in self.units.items()}
         best = max(joint, key=joint.get) if joint else None
@@ -246,7 +250,8 @@ def flow_probe(train: Sequence[dict], test: Sequence[dict], features: Mapping[st
     """Answers to the test records by a `Probe` of the training records; `features` are those of `read_features`."""
     with threadpool_limits(1):  # threads cost more than these small matrices
         probe = Probe(train, features)
-        seen = {clip: probe.read(features[clip]) for clip in dict.fromkeys(record["clip"] for record in test)}
+        clips = {record["clip"]: record["dataset"] for record in test}
+        seen = {clip: probe.read(features[clip], dataset) for clip, dataset in clips.items()}
     return [probe.answer(parse(record["row"]["question"]), record["dataset"], seen[record["clip"]]) for record in test]
 
 
@@ -283,17 +288,13 @@ def answer_files(
     if shared := {subject_key(record) for record in asked} & {subject_key(record) for record in known}:
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {test}: split by subject, or leave one out")
     answer: Baseline = prior_only
-    if baseline == "flow-probe":
-        features = {
-            **read_features(known, Path(train).parent, source),
-            **read_features(asked, Path(test).parent, source),
-        }
-        answer = partial(flow_probe, features=features)
-    found = leave_one_subject_out(asked, answer) if loso else answer(known, asked)
-    rows = [{**record["row"], "answer": text} for record, text in zip(asked, found, strict=True)]
-    write_jsonl(out, rows)
     settings = {"baseline": baseline, "train": "all other subjects" if loso else str(train), "test": str(test)}
     if baseline == "flow-probe":
         settings["features"] = source
+        features = read_features(asked, Path(test).parent, source)
+        answer = partial(flow_probe, features=features | read_features(known, Path(train).parent, source))
+    found = leave_one_subject_out(asked, answer) if loso else answer(known, asked)
+    rows = [{**record["row"], "answer": text} for record, text in zip(asked, found, strict=True)]
+    write_jsonl(out, rows)
     write_json(Path(out).with_name("run.json"), settings)
     return f"{baseline}: {len(rows)} answers in {out}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flow_set import clip_records, make_set, store
 from PIL import Image
 
 from megc.baselines import Prior, answer_files, flow_probe, leave_one_subject_out, pool, prior_only, read_features
@@ -15,73 +16,10 @@ from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError
 from megc.scoring.metrics import is_invalid, score
 from megc.vqa.instructions import answer_of, row_clip
-from megc.vqa.questions import Question, compose_long, join_units, parse, question_text
+from megc.vqa.questions import Question, compose_long, parse
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "real"
-FINE = ("disgust", "happiness", "repression", "surprise")
-UNITS = {"disgust": (4, 7), "happiness": (12,), "repression": (17,), "surprise": (1, 2)}
-PLACES = {4: (0, 0), 7: (2, 0), 12: (6, 3), 17: (7, 4), 1: (0, 3), 2: (0, 6)}  # cell (row, column) that moves
-
-
-def record_of(subject, name, question, answer, number=1):
-    identity = {"id": f"casme2_{subject}_{name}_{number}", "dataset": "casme2", "image_id": f"{subject}_{name}"}
-    row = {**identity, "subject": subject, "filename": name, "question": question_text(question), "answer": answer}
-    messages = [{"role": "system", "content": ""}, {"role": "user", "content": ""}]
-    messages.append({"role": "assistant", "content": answer})
-    origin = row_clip(row)
-    image = f"flow/{origin['clip']}.png"
-    return {"id": row["id"], **origin, "messages": messages, "images": [image], "prompt": "0", "row": row}
-
-
-def clip_records(subject, name, fine, side="left", absent=43):
-    """Seven records of a clip, as in the challenge."""
-    units, coarse = UNITS[fine], FINE_TO_COARSE[fine]
-    many = len(units) > 1
-    asked = [
-        (Question("coarse"), coarse),
-        (Question("fine"), fine),
-        (Question("units", many=many), join_units(list(units))),
-        (Question("side", units[0]), side),
-        (Question("shown", units[0]), "yes"),
-        (Question("shown", absent), "no"),
-        (Question("long", many=many), compose_long(join_units(list(units)), fine, coarse)),
-    ]
-    return [record_of(subject, name, *pair, number) for number, pair in enumerate(asked, start=1)]
-
-
-def flow_of(fine, side, rng):
-    """A field (80, 80, 2): the cells of the clip's action units move, stronger on one half, over noise."""
-    field = rng.normal(0, 0.15, (80, 80, 2))
-    for unit in UNITS[fine]:
-        row, column = PLACES[unit]
-        field[row * 10 : row * 10 + 10, column * 10 : column * 10 + 10] += (0.4, 1.0)
-    half = slice(40, 80) if side == "left" else slice(0, 40)  # the subject's left is on the picture's right
-    field[:, half] += (0.0, 0.3)
-    return field.astype(np.float16)
-
-
-def make_set(subjects=8, seed=0):
-    rng = np.random.default_rng(seed)
-    records, flows = [], {}
-    for subject in range(1, subjects + 1):
-        for index, fine in enumerate(FINE):
-            side = "left" if rng.random() < 0.5 else "right"
-            found = clip_records(f"sub{subject:02d}", f"EP0{index}", fine, side)
-            records += found
-            flows[found[0]["clip"]] = flow_of(fine, side, rng)
-    return records, flows
-
-
-def store(root, records, flows):
-    write_jsonl(root / "instructions.jsonl", records)
-    for clip, flow in flows.items():
-        path = root / "flow" / f"{clip}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, flow)
-        picture = np.zeros((80, 80, 3), np.uint8)
-        picture[..., :2] = np.clip(128 + 60 * flow.astype(np.float32), 0, 255)
-        Image.fromarray(picture).save(path.with_suffix(".png"))
 
 
 def scored(records, answers):
@@ -214,6 +152,18 @@ def test_probe_trains_on_very_few_subjects(subjects):
     assert not any(is_invalid(answer, kind, "megc2025", "casme2") for answer, kind in zip(answers, kinds, strict=True))
 
 
+def test_probe_answers_with_classes_of_the_dataset():
+    train = [record for subject in ("sub01", "sub02") for record in clip_records(subject, "a", "happiness")]
+    train += clip_records("sub01", "b", "repression") + clip_records("sub02", "b", "repression")
+    test = clip_records("sub03", "a", "happiness")
+    features = {record["clip"]: np.ones(8) * (record["clip"][-1] == "b") for record in [*train, *test]}
+    features[test[0]["clip"]] = np.ones(8)  # moves like repression, which SAMM has not
+    assert flow_probe(train, test, features)[:2] == ["negative", "repression"]
+    for record in test:
+        record["dataset"] = "samm"
+    assert flow_probe(train, test, features)[:2] == ["positive", "happiness"]
+
+
 def test_probe_of_one_class_answers_it():
     train = [record for subject in ("sub01", "sub02") for record in clip_records(subject, "a", "happiness")]
     test = clip_records("sub03", "a", "surprise")
@@ -297,17 +247,15 @@ def test_prior_on_casme2(casme2):
 
 @pytest.mark.slow
 def test_probe_on_casme2(casme2):
-    images = [{**record, "images": [f"flow/{Path(record['images'][0]).name}"]} for record in casme2]
-    features = {}
-    for record in images:
-        path = REAL / "flow_casme2" / Path(record["images"][0]).name
-        features.setdefault(record["clip"], pool(np.asarray(Image.open(path), np.float32) / 255, 7))
+    pictures = {record["clip"]: REAL / record["images"][0] for record in casme2}
+    features = {clip: pool(np.asarray(Image.open(path), np.float32) / 255, 7) for clip, path in pictures.items()}
     subjects = sorted({record["subject"] for record in casme2})
     answers = {}
     for fold in range(4):  # four folds of six subjects, for time
-        held = set(subjects[fold::4])
-        train = [record for record in casme2 if record["subject"] not in held]
-        test = [record for record in casme2 if record["subject"] in held]
-        answers |= {record["id"]: text for record, text in zip(test, flow_probe(train, test, features), strict=True)}
+        sides = [], []
+        for record in casme2:
+            sides[record["subject"] in subjects[fold::4]].append(record)
+        found = flow_probe(*sides, features)
+        answers |= {record["id"]: text for record, text in zip(sides[1], found, strict=True)}
     found, _ = scored(casme2, [answers[record["id"]] for record in casme2])
     assert found["uf1_coarse"] > 0.7 and found["uf1_fine"] > 0.6 and found["avg"] > 0.7

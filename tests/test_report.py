@@ -1,237 +1,29 @@
-"""From files of rows and answers to metrics.csv, confusion matrices and the page."""
+"""The page: it stands alone, shows every answer, and shows nothing as markup that is text."""
 
-import csv
 import json
 import re
-import runpy
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from score_files import make_demo, make_rows
 
 from megc.files import write_jsonl
-from megc.problems import DataError, Problems
-from megc.scoring.metrics import METRICS, score
-from megc.scoring.pairs import Run, find_predictions, read_references, read_run, read_runs
+from megc.problems import Problems
+from megc.scoring.pairs import Run, find_predictions, read_references, read_runs
 from megc.scoring.plots import confusion, draw_confusion
 from megc.scoring.report import legend, make_cards, score_runs
-from megc.scoring.tables import COLUMNS, compare, evaluate, share
-from megc.vqa.questions import compose_long
-
-SCRIPT = Path(__file__).parents[1] / "test" / "score_answers.py"
-CLIPS = [  # dataset, subject, name, coarse, fine, units
-    ("casme2", "sub01", "EP02_01f", "positive", "happiness", "lip corner puller"),
-    ("casme2", "sub01", "EP03_02", "negative", "disgust", "brow lowerer, lid tightener"),
-    ("casme2", "sub02", "EP01_11f", "surprise", "surprise", "inner brow raiser"),
-    ("samm", "6", "006_1_2", "negative", "anger", "lid tightener"),
-    ("samm", "7", "007_3_1", "negative", "fear", "lip stretcher"),
-]
-
-
-def make_rows():
-    rows = []
-    for dataset, subject, name, coarse, fine, units in CLIPS:
-        image = name if dataset == "samm" else f"{subject}_{name}"
-        many = "," in units
-        asked = [
-            ("What is the coarse expression class?", coarse),
-            ("What is the fine-grained expression class?", fine),
-            ("What are the action units?" if many else "What is the action unit?", units),
-            (
-                "What are the action units present, and based on them, what is the fine-grained expression and the "
-                "coarse expression class?"
-                if many
-                else "What is the action unit present, and based on it, what is the fine-grained expression and the "
-                "coarse expression class?",
-                compose_long(units, fine, coarse),
-            ),
-        ]
-        for number, (question, answer) in enumerate(asked, start=1):
-            identity = {"id": f"{dataset}_{image}_{number}", "dataset": dataset, "image_id": image}
-            identity |= {"subject": subject, "filename": name}
-            rows.append({**identity, "question": question, "answer": answer})
-    return rows
-
-
-def make_records(root, rows, encoding="colour"):
-    """Instruction records of the rows, with four pictures a clip on disk."""
-    from PIL.PngImagePlugin import PngInfo
-
-    records = []
-    for row in rows:
-        subject = f"{int(row['subject']):03d}" if row["dataset"] == "samm" else row["subject"]
-        clip = f"{row['dataset']}/{subject}/{row['filename']}"
-        images = [f"frames/{clip}/{moment}.png" for moment in ("onset", "apex", "offset")] + [f"flow/{clip}.png"]
-        info = PngInfo()
-        info.add_itxt("settings", json.dumps({"encoding": encoding, "scale": 2.5}))
-        for image in images:
-            (root / image).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (280, 336), (90, 60, 30)).save(root / image, pnginfo=info)
-        messages = [{"role": role, "content": role} for role in ("system", "user")]
-        messages.append({"role": "assistant", "content": row["answer"]})
-        record = {"id": row["id"], "clip": clip, "dataset": row["dataset"], "subject": subject}
-        records.append({**record, "messages": messages, "images": images, "prompt": "0", "row": row})
-    return records
 
 
 @pytest.fixture
 def demo(tmp_path):
-    """References with pictures, a good and a bad run."""
-    rows = make_rows()
-    write_jsonl(tmp_path / "test.jsonl", make_records(tmp_path, rows))
-    bad = [{**row, "answer": "negative" if row["id"].endswith("_1") else "x"} for row in rows]
-    good = [dict(row) for row in rows]
-    votes = ["negative", "positive", "negative", "negative", "positive"]
-    good[0] |= {"answer": "negative", "votes": votes, "agreement": 0.6, "margin": 1.25}
-    good[1] |= {"votes": ["happiness"], "agreement": None}
-    write_jsonl(tmp_path / "out" / "prior" / "predictions.jsonl", bad)
-    write_jsonl(tmp_path / "out" / "model" / "predictions.jsonl", good)
-    (tmp_path / "out" / "model" / "run.json").write_text('{"checkpoint": "a <b>bold</b> one"}')
-    return tmp_path
+    return make_demo(tmp_path)
 
 
-def read_csv(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_rows_and_records_give_the_same_references(tmp_path):
+def test_confusion_counts(tmp_path):
     rows = make_rows()
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    write_jsonl(tmp_path / "test.jsonl", make_records(tmp_path, rows))
-    problems = Problems()
-    plain = read_references(tmp_path / "rows.jsonl", problems)
-    full = read_references(tmp_path / "test.jsonl", problems)
-    assert not len(problems)
-    assert [(r.id, r.clip, r.subject, r.kind, r.answer) for r in plain] == [
-        (r.id, r.clip, r.subject, r.kind, r.answer) for r in full
-    ]
-    assert [caption for caption, _ in full[0].images] == ["onset", "apex", "offset", "motion"]
-    assert all(path.is_file() for _, path in full[0].images)
-    assert plain[-1].clip == "samm/007/007_3_1" and plain[0].images == ()
-
-
-def test_test_rows_of_the_challenge(tmp_path):
-    row = {"video_id": "casme3_test_CAS-1_1", "video": "CAS-1", "question": "What is the coarse expression class?"}
-    write_jsonl(tmp_path / "r.jsonl", [{**row, "answer": "negative"}])
-    write_jsonl(tmp_path / "p.jsonl", [{**row, "answer": "negative"}])
-    problems = Problems()
-    references = read_references(tmp_path / "r.jsonl", problems)
-    run = read_run(tmp_path / "p.jsonl", "model", references, problems, {})
-    assert references[0].dataset == "casme3" and run.answers == ("negative",) and not len(problems)
-
-
-def test_bad_references_are_reported_and_the_others_stay(tmp_path):
-    rows = make_rows()[:4]
-    write_jsonl(
-        tmp_path / "r.jsonl",
-        [
-            *rows,
-            rows[0],
-            {**rows[1], "id": "a", "answer": ""},
-            {**rows[1], "id": "b", "question": "Who is it?"},
-            {"id": "c"},
-        ],
-    )
-    problems = Problems()
-    assert len(read_references(tmp_path / "r.jsonl", problems)) == 4
-    found = [(problem.row, problem.what) for problem in problems]
-    assert [line for line, _ in found] == [5, 6, 7, 8]
-    assert "duplicate" in found[0][1] and "no true answer" in found[1][1] and "Who is it?" in found[2][1]
-    write_jsonl(tmp_path / "none.jsonl", [{**row, "answer": ""} for row in rows])
-    with pytest.raises(DataError, match="no row with a true answer"):
-        read_references(tmp_path / "none.jsonl", Problems())
-
-
-def test_bad_predictions_are_reported(tmp_path):
-    rows = make_rows()
-    write_jsonl(tmp_path / "r.jsonl", rows)
-    second = {**rows[0], "answer": "surprise"}
-    stray = {**rows[0], "id": "casme2_sub99_EP01_1"}
-    odd = [{**rows[3], "answer": 7}, {"answer": "negative"}]
-    write_jsonl(tmp_path / "p.jsonl", [rows[0], second, stray, *odd, *rows[5:]])
-    problems = Problems()
-    references = read_references(tmp_path / "r.jsonl", problems)
-    run = read_run(tmp_path / "p.jsonl", "model", references, problems, {})
-    whats = " | ".join(problem.what for problem in problems)
-    assert "second answer to casme2_sub01_EP02_01f_1" in whats
-    assert "casme2_sub99_EP01_1 has no reference" in whats
-    assert "is not text" in whats and "neither id nor video_id" in whats
-    assert "4 of 20 answers are missing, the first is casme2_sub01_EP02_01f_2" in whats
-    assert run.answers[0] == "positive" and run.answers[1] is None  # the first answer counts
-
-
-def test_runs_are_named_by_their_folders(demo):
-    paths = find_predictions(demo / "out")
-    assert [path.parent.name for path in paths] == ["model", "prior"]
-    references = read_references(demo / "test.jsonl", Problems())
-    runs = read_runs(paths, None, references, Problems())
-    assert [run.name for run in runs] == ["model", "prior"] and runs[0].settings["checkpoint"]
-    assert [run.name for run in read_runs(paths, ["a", "b"], references, Problems())] == ["a", "b"]
-    with pytest.raises(ValueError, match="1 names for 2"):
-        read_runs(paths, ["a"], references, Problems())
-    with pytest.raises(ValueError, match="not all different"):
-        read_runs(paths, ["a", "a"], references, Problems())
-    with pytest.raises(DataError, match=r"no predictions\.jsonl"):
-        find_predictions(demo / "frames")
-
-
-def test_metrics_csv_has_the_columns_and_the_scores(demo):
-    references = read_references(demo / "test.jsonl", Problems())
-    runs = read_runs(find_predictions(demo / "out"), None, references, Problems())
-    score_runs(demo / "out", references, runs, ["megc2025", "tie"], resamples=50)
-    rows = read_csv(demo / "out" / "metrics.csv")
-    assert tuple(rows[0]) == COLUMNS
-    assert [(row["run"], row["dataset"], row["profile"]) for row in rows[:6]] == [
-        ("model", dataset, profile) for dataset in ("casme2", "samm", "overall") for profile in ("megc2025", "tie")
-    ]
-    pooled = next(row for row in rows if row["dataset"] == "overall")
-    assert (pooled["clips"], pooled["subjects"], pooled["invalid"]) == ("5", "4", "0")
-    expected = score([r.answer for r in references], runs[0].answers, [r.kind for r in references])
-    for metric in METRICS:
-        assert float(pooled[metric]) == pytest.approx(expected[metric], abs=1e-6)
-        assert float(pooled[f"{metric}_low"]) <= float(pooled[metric]) <= float(pooled[f"{metric}_high"])
-    prior = next(row for row in rows if row["run"] == "prior" and row["dataset"] == "overall")
-    assert prior["invalid"] == "15"  # `x` as fine class, action unit and sentence
-
-
-def test_a_class_that_is_not_asked_leaves_the_cell_empty(tmp_path):
-    rows = [row for row in make_rows() if "coarse" in row["question"] and "based" not in row["question"]]
-    write_jsonl(tmp_path / "r.jsonl", rows)
-    references = read_references(tmp_path / "r.jsonl", Problems())
-    run = Run("model", tuple(r.answer for r in references), ({},) * len(references), {})
-    text = score_runs(tmp_path, references, [run], resamples=20)
-    row = read_csv(tmp_path / "metrics.csv")[0]
-    assert row["uf1_coarse"] == "1.000000" and row["uf1_fine"] == "" and row["avg"] == ""
-    assert "–" in text
-    assert not (tmp_path / "confusion_model_fine.png").exists()
-
-
-def test_resampling_by_subject_is_an_option(demo):
-    references = read_references(demo / "test.jsonl", Problems())
-    runs = read_runs(find_predictions(demo / "out"), None, references, Problems())
-    by_clip, by_subject = (evaluate(references, runs[0], by=by, resamples=200)[-1] for by in ("clip", "subject"))
-    assert by_clip["avg"] == by_subject["avg"] and by_clip["avg_low"] != by_subject["avg_low"]
-    with pytest.raises(ValueError, match="cannot resample by 'row'"):
-        evaluate(references, runs[0], by="row")
-
-
-def test_paired_difference_of_runs(demo):
-    references = read_references(demo / "test.jsonl", Problems())
-    good, bad = read_runs(find_predictions(demo / "out"), None, references, Problems())
-    found = compare(references, good, bad, resamples=100)["avg"]
-    scores = [evaluate(references, run, resamples=2)[-1]["avg"] for run in (good, bad)]
-    assert found[0] == pytest.approx(scores[1] - scores[0]) and found[2] < 0
-
-
-def test_confusion_counts():
-    rows = make_rows()
-    from megc.scoring.pairs import _reference
-
-    references = [_reference(Path("rows.jsonl"), 1, row) for row in rows]
+    references = read_references(tmp_path / "rows.jsonl", Problems())
     answers = [r.answer for r in references]
     coarse = [row for row, reference in enumerate(references) if reference.kind == "coarse"]
     answers[coarse[0]], answers[coarse[1]], answers[coarse[3]] = "Negative.", None, "grim"
@@ -332,69 +124,3 @@ def test_legend_of_other_pictures_comes_from_the_prompt_record(demo):
     (demo / "prompt.json").write_text('{"encoding": "uv-strain-minmax", "scale": 3.0}')
     assert "relative to the strongest" in legend(references)["text"]
     assert legend([]) is None
-
-
-@pytest.fixture
-def run_script(demo, monkeypatch, capsys):
-    """Runs a script as a command in the folder of the demo files: exit code, standard output and error."""
-
-    def run(path, *arguments):
-        monkeypatch.chdir(demo)
-        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(path), run_name="__main__")
-        return ended.value.code, *capsys.readouterr()
-
-    return run
-
-
-def test_script_scores_several_runs(demo, run_script):
-    paths = [demo / "out" / name / "predictions.jsonl" for name in ("prior", "model")]
-    where = ("--references", "test.jsonl", "--predictions", *paths, "--out", "scores", "--resamples", 20)
-    code, out, err = run_script(SCRIPT, *where, "--profiles", "all")
-    assert code == 0, err
-    assert "minus prior" in out and "m26" in out and "tie" in out
-    rows = read_csv(demo / "scores" / "metrics.csv")
-    assert {row["run"] for row in rows} == {"prior", "model"} and len(rows) == 2 * 3 * 3
-    names = {path.name for path in (demo / "scores").iterdir()}
-    assert names == {"metrics.csv", "report.html"} | {
-        f"confusion_{run}_{kind}.png" for run in ("prior", "model") for kind in ("coarse", "fine")
-    }
-
-
-def test_script_says_what_is_missing_and_exits_accordingly(demo, run_script):
-    predictions = demo / "out" / "model" / "predictions.jsonl"
-    predictions.write_text("".join(predictions.read_text().splitlines(keepends=True)[:-3]))
-    where = ("--references", "test.jsonl", "--predictions", predictions, "--out", "scores", "--resamples", 20)
-    code, out, err = run_script(SCRIPT, *where)
-    assert code == 1 and "3 of 20 answers are missing" in err and "3 of 20 answers are missing" in out
-    assert (demo / "scores" / "metrics.csv").is_file()
-    assert run_script(SCRIPT, *where, "--skip-bad")[0] == 0
-    code, _, err = run_script(SCRIPT, "--references", "gone.jsonl", "--predictions", predictions)
-    assert code == 1 and "gone.jsonl: the file does not exist" in err
-
-
-@pytest.mark.parametrize(
-    ("script", "columns"),
-    [("F1_UAR", ["uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine"]), ("BLEU_ROUGE", ["bleu", "rouge1"])],
-)
-def test_metric_commands_of_the_original(demo, run_script, script, columns):
-    path = SCRIPT.parents[1] / "ablation" / "Metrics" / f"{script}.py"
-    where = ("--references", "test.jsonl", "--predictions", demo / "out" / "model" / "predictions.jsonl")
-    code, out, err = run_script(path, *where)
-    assert code == 0, err
-    head, line = (text.split() for text in out.splitlines())
-    assert head == ["run", "profile", *columns]
-    rows = make_rows()
-    answers = ["negative", *(row["answer"] for row in rows[1:])]
-    kinds = ["coarse", "fine", "units", "long"] * len(CLIPS)
-    expected = score([row["answer"] for row in rows], answers, kinds, "tie")
-    assert [float(cell) for cell in line[2:]] == pytest.approx([expected[name] for name in columns], abs=5e-4)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.3351, ".335"), (1, "1.000"), (-0.012, "-.012"), (0, ".000"), (float("nan"), "–"), (10.5, "10.500")],
-)
-def test_shares_read_as_in_papers(value, text):
-    assert share(float(np.float64(value))) == text

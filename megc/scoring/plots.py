@@ -41,7 +41,7 @@ def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], titl
     size = len(columns)
     shares = np.zeros((size, size))
     shares[: len(rows)] = counts / counts.sum(axis=1, keepdims=True)
-    figure = Figure(figsize=(1.6 + 1.0 * size, 1.5 + 0.62 * len(rows)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(1.7 + 0.85 * size, 1.5 + 0.56 * len(rows)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     display = ConfusionMatrixDisplay(shares, display_labels=columns)
     display.plot(

@@ -72,6 +72,13 @@ def thumbnail(path: Path) -> str | None:
     return _data_uri(out.getvalue(), "jpeg")
 
 
+def _plot(path: Path) -> dict:
+    """A plot at 80 % of its pixels, so that the letters of matrices of any size are equally large."""
+    with Image.open(path) as image:
+        width = round(0.8 * image.width)
+    return {"uri": _data_uri(path.read_bytes(), "png"), "width": width}
+
+
 def _encoding(picture: Path) -> tuple[str, float] | None:
     """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
     build_instructions.py writes for pictures of other projects too."""
@@ -185,9 +192,7 @@ def write_report(
         rows=pooled_only(rows),
         runs=runs,
         differences=differences,
-        confusions={
-            name: [_data_uri(Path(file).read_bytes(), "png") for file in files] for name, files in confusions.items()
-        },
+        confusions={name: [_plot(Path(file)) for file in files] for name, files in confusions.items()},
         by_kind=right_by_kind(references, runs, profile),
         legend=legend(references),
         cards=cards,
