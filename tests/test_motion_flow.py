@@ -94,12 +94,12 @@ def test_centre_transform_keeps_the_middle():
 def test_regions_keep_to_their_places(aligned):
     _, landmarks = aligned
     stable = stable_mask(landmarks, (336, 280))
-    assert 1000 < stable.sum() < 10000
+    assert 1000 < stable.sum() < 14000
     boxes = region_boxes(landmarks, (336, 280))
     assert len(boxes) == 16
     for name in ("right lip corner", "left lip corner", "chin", "right inner brow", "left inner brow"):
         assert not stable[boxes[name]].any(), name
-    assert face_mask(landmarks, (336, 280))[stable].all()
+    assert face_mask(landmarks, (336, 280))[stable].mean() > 0.8
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -136,7 +136,7 @@ def test_flow_direction_is_image_direction():
     assert np.median(flow.reshape(-1, 2), axis=0) == pytest.approx((2, 3), abs=0.1)
 
 
-@pytest.mark.parametrize(("mode", "limit"), [("stable", 0.3), ("nose", 0.8)])
+@pytest.mark.parametrize(("mode", "limit"), [("stable", 0.3), ("similarity", 0.3), ("nose", 0.8)])
 def test_compensation_recovers_the_expression_under_head_motion(mode, limit, aligned):
     transform, landmarks = aligned
     before, after = (crop(image, transform) for image in (portrait(), render(AMPLITUDE, HEAD, noise=2)))
@@ -176,7 +176,7 @@ def test_unknown_names_are_refused(aligned):
         optical_flow(blank, np.zeros((32, 40), np.uint8))
     with pytest.raises(ValueError, match="known: stable"):
         compensate(np.zeros((336, 280, 2), np.float32), aligned[1], "affine")
-    assert list(COMPENSATIONS) == ["stable", "nose", "none"]
+    assert list(COMPENSATIONS) == ["stable", "similarity", "nose", "none"]
 
 
 def scene(count: int, top: int, drift: float, blink_at: int | None = None) -> list[np.ndarray]:

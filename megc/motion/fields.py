@@ -21,7 +21,7 @@ from megc.motion.reading import read_image
 from megc.motion.regions import face_mask
 from megc.problems import DataError, Problems
 
-VERSION = 1  # of what is written; a change makes every clip be done again
+VERSION = 2  # of what is written; a change makes every clip be done again
 MASKS = ("face", "none")
 
 

@@ -100,54 +100,81 @@ def optical_flow(a: np.ndarray, b: np.ndarray, method: str = DEFAULT_METHOD) -> 
 
 @dataclass(frozen=True)
 class HeadMotion:
-    """Rigid motion in the picture: v(p) = (turn - 1)(p - centre) + shift, in complex numbers.
+    """The head's motion in the picture, in complex numbers (x + iy) and pixels.
 
-    `shift` in pixels at `centre`; `turn` is scale times rotation (1: none).
+    v(p) = shift + (turn - 1) q + parallax depth(q), with q = p - centre. `turn` is scale times rotation (1: none).
+    `parallax` is how far the nearest point runs ahead when the head turns or nods (weak perspective); `depth` is a
+    paraboloid over the face of width `face`, 0 at the nose and negative towards the ears.
     """
 
     centre: complex = 0j
     shift: complex = 0j
     turn: complex = 1 + 0j
+    parallax: complex = 0j
+    face: float = 1.0
 
     def field(self, shape: tuple[int, int]) -> np.ndarray:
         """The motion at every pixel: float32 (H, W, 2)."""
         y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-        a, b = self.turn.real - 1, self.turn.imag
         x, y = x - self.centre.real, y - self.centre.imag
-        return np.dstack([a * x - b * y + self.shift.real, b * x + a * y + self.shift.imag]).astype(np.float32)
+        a, b = self.turn.real - 1, self.turn.imag
+        u, v = a * x - b * y + self.shift.real, b * x + a * y + self.shift.imag
+        if self.parallax:
+            depth = _depth(x, y, self.face)
+            u, v = u + self.parallax.real * depth, v + self.parallax.imag * depth
+        return np.dstack([u, v]).astype(np.float32)
 
     def summary(self) -> dict[str, float]:
-        """Numbers for a record: shift in pixels at the middle of the face, rotation in degrees, scale."""
+        """Numbers for a record: shift at the nose in pixels, rotation in degrees, scale, parallax in pixels."""
         return {
             "x": round(self.shift.real, 3),
             "y": round(self.shift.imag, 3),
             "degrees": round(float(np.degrees(np.angle(self.turn))), 4),
             "scale": round(abs(self.turn), 5),
+            "parallax_x": round(self.parallax.real, 3),
+            "parallax_y": round(self.parallax.imag, 3),
         }
 
 
-def _similarity_fit(flow: np.ndarray, landmarks: np.ndarray, iterations: int = 4, step: int = 2) -> HeadMotion:
-    """Similarity of the flow on the stable regions by iteratively reweighted least squares, Cauchy weights."""
+def _depth(x: np.ndarray, y: np.ndarray, face: float) -> np.ndarray:
+    """Depth of a head relative to its middle: a paraboloid; its exact shape matters little for small turns."""
+    return -((x / (0.6 * face)) ** 2) - (y / (0.9 * face)) ** 2
+
+
+def _robust_fit(flow: np.ndarray, landmarks: np.ndarray, turning: bool, iterations: int = 5) -> HeadMotion:
+    """Head motion on the stable regions by iteratively reweighted least squares with Cauchy weights."""
     mask = stable_mask(landmarks, flow.shape[:2])
-    mask[np.arange(flow.shape[0]) % step != 0] = False
-    mask[:, np.arange(flow.shape[1]) % step != 0] = False
+    mask[1::2] = False  # every fourth pixel: neighbours say the same
+    mask[:, 1::2] = False
     y, x = np.nonzero(mask)
-    centre = complex(*landmarks[27:36].mean(axis=0).astype(float))
-    if len(x) < 8:
+    centre, face = complex(*landmarks[27:36].mean(axis=0).astype(float)), face_width(landmarks)
+    if len(x) < 32:
         return HeadMotion(centre)
-    place = (x + 1j * y) - centre
-    vector = flow[y, x].astype(np.float64) @ (1, 1j)
+    x, y = x - centre.real, y - centre.imag
+    one, none = np.ones(len(x)), np.zeros(len(x))
+    columns = [(one, none), (none, one), (x / face, y / face), (-y / face, x / face)]
+    if turning:
+        depth = _depth(x, y, face)
+        columns += [(depth, none), (none, depth)]
+    design = np.array([np.concatenate(column) for column in columns]).T  # rows: all u, then all v
+    moved = flow[mask].astype(np.float64).T.ravel()
     weight = np.ones(len(x))
     for _ in range(iterations):
-        weight = weight / weight.sum()
-        mean_place, mean_vector = weight @ place, weight @ vector
-        off = place - mean_place
-        linear = (weight * off.conj()) @ (vector - mean_vector) / (weight @ np.abs(off) ** 2)
-        shift = mean_vector - linear * mean_place
-        residual = np.abs(vector - shift - linear * place)
+        weighted = design * np.tile(weight, 2)[:, None]
+        fit = np.linalg.solve(weighted.T @ design, weighted.T @ moved)
+        residual = np.hypot(*(moved - design @ fit).reshape(2, -1))
         cut = max(1.5 * 1.4826 * float(np.median(residual)), 1e-3)
         weight = 1 / (1 + (residual / cut) ** 2)
-    return HeadMotion(centre, complex(shift), complex(1 + linear))
+    turn = 1 + complex(fit[2], fit[3]) / face
+    return HeadMotion(centre, complex(fit[0], fit[1]), turn, complex(*fit[4:6]) if turning else 0j, face)
+
+
+def _stable_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
+    return _robust_fit(flow, landmarks, turning=True)
+
+
+def _similarity_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
+    return _robust_fit(flow, landmarks, turning=False)
 
 
 def _nose_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
@@ -164,7 +191,8 @@ def _no_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
 
 
 COMPENSATIONS: dict[str, Callable[[np.ndarray, np.ndarray], HeadMotion]] = {
-    "stable": _similarity_fit,
+    "stable": _stable_fit,
+    "similarity": _similarity_fit,
     "nose": _nose_fit,
     "none": _no_fit,
 }
@@ -175,8 +203,9 @@ def compensate(
 ) -> tuple[np.ndarray, HeadMotion]:
     """The flow (H, W, 2) without the head's motion, and that motion.
 
-    `landmarks` (68, 2) are those of the frame the flow starts from. Modes: `stable` (robust similarity on regions
-    that no action unit moves), `nose` (mean of the nose tip), `none`. Raises ValueError for an unknown mode.
+    `landmarks` (68, 2) are those of the frame the flow starts from. Modes: `stable` (shift, rotation, scale and the
+    parallax of turning, fitted robustly to regions that no action unit moves), `similarity` (the same without
+    turning), `nose` (mean of the nose tip), `none`. Raises ValueError for an unknown mode.
     """
     if mode not in COMPENSATIONS:
         raise ValueError(f"unknown compensation {mode!r}; known: {', '.join(COMPENSATIONS)}")

@@ -32,27 +32,34 @@ def face_width(landmarks: np.ndarray) -> float:
     return float(np.linalg.norm(landmarks[16] - landmarks[0]))
 
 
-def stable_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Boolean (H, W): nose bridge between the inner eye corners, and discs at temples, upper cheeks and nose sides.
+# Landmarks of the right half (left in the picture) and of the left half, and shares: middles of the stable discs,
+# at the temple, the ear, the upper and the outer cheek and the side of the jaw.
+_STABLE = (
+    ((0, 16), (36, 45), 0.5),
+    ((0, 16), (36, 45), 0.9),
+    ((1, 15), (41, 46), 0.6),
+    ((1, 15), (41, 46), 0.9),
+    ((2, 14), (31, 35), 0.8),
+    ((3, 13), (48, 54), 0.85),
+    ((4, 12), (48, 54), 0.85),
+)
 
-    No action unit moves these much, so what moves there is the head.
+
+def stable_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Boolean (H, W): the nose from between the inner eye corners to its tip, and discs along the face's sides.
+
+    Action units move these least, so what moves there is the head.
     """
     points = landmarks.astype(np.float64)
     mask = np.zeros(shape, np.uint8)
     alae = [(points[39] + points[31]) / 2, (points[42] + points[35]) / 2]
-    hull = cv2.convexHull(np.array([*points[27:30], points[39], points[42], *alae], np.float32))
+    hull = cv2.convexHull(np.array([*points[27:31], points[39], points[42], *alae], np.float32))
     cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
-    discs = [
-        (points[0] + points[36]) / 2,
-        (points[16] + points[45]) / 2,
-        0.6 * points[1] + 0.4 * points[41],
-        0.6 * points[15] + 0.4 * points[46],
-        (points[40] + points[29]) / 2,
-        (points[47] + points[29]) / 2,
-    ]
     radius = round(STABLE_DISC * face_width(landmarks))
-    for centre in discs:
-        cv2.circle(mask, tuple(round(value) for value in centre), radius, 1, -1)
+    for outer, inner, share in _STABLE:
+        for half in (0, 1):
+            centre = share * points[outer[half]] + (1 - share) * points[inner[half]]
+            cv2.circle(mask, tuple(round(value) for value in centre), radius, 1, -1)
     return mask.astype(bool)
 
 
