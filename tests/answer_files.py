@@ -1,16 +1,22 @@
-"""A small test set with random pictures of mixed sizes, and a tiny random checkpoint that can read it."""
+"""A small test set with random pictures of mixed sizes, and a tiny random checkpoint that answers it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from megc.answers.generate import Decoding
+from megc.answers.run import RunSettings, answer_questions
 from megc.files import write_json
 from megc.model import tiny
 from megc.model.data import training_texts
+from megc.problems import Problems
 from megc.vqa.instructions import make_record, write_records
 from megc.vqa.prompts import PromptSettings, prompt_record
 
+GREEDY = Decoding(max_new_tokens=10)
+SAMPLED = Decoding(votes=3, temperature=1.0, max_new_tokens=10)
 PROMPT = PromptSettings(images=("apex", "flow"), structured=False)
 QUESTIONS = (
     "What is the coarse expression class?",
@@ -59,3 +65,14 @@ def write_checkpoint(path: Path) -> Path:
         PROMPT,
     )
     return tiny.build(path, [*texts, *training_texts([record])], seed=1)
+
+
+def answer(checkpoint, questions, out, decoding=GREEDY, **settings):
+    """Rows of predictions.jsonl after a run, and its problems."""
+    problems = Problems()
+    answer_questions(RunSettings(checkpoint, questions, out, decoding, **settings), problems)
+    return rows_of(out), list(problems)
+
+
+def rows_of(out):
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]

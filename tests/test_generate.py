@@ -1,34 +1,20 @@
-"""Answers do not depend on the batch, survive a kill, and tell of bad pictures: with a tiny random checkpoint."""
+"""Answers of a tiny random checkpoint do not depend on the batch, and are those of plain transformers."""
 
 import json
-import runpy
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
-from answer_files import PROMPT, write_checkpoint, write_questions
+from answer_files import GREEDY, SAMPLED, answer, write_checkpoint, write_questions
 from PIL import Image
 from transformers import AutoConfig
 
 from megc.answers import run
-from megc.answers.blank import Pictures, find_prompt
 from megc.answers.generate import Decoding, build_inputs
-from megc.answers.run import RunSettings, answer_questions
-from megc.model.checkpoint import load_processor
-from megc.model.data import Pixels, read_samples
+from megc.model.checkpoint import load, load_processor
+from megc.model.data import Pixels, chat_messages, read_samples
 from megc.model.packing import PositionIds, encode
-from megc.motion.colour import neutral_picture
-from megc.problems import DataError, Problems
 from megc.vqa.instructions import read_records
-
-PROGRAM = Path(__file__).parents[1] / "test" / "generate_answers.py"
-GREEDY = Decoding(max_new_tokens=10)
-SAMPLED = Decoding(votes=3, temperature=1.0, max_new_tokens=10)
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +25,6 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory):
     return write_questions(tmp_path_factory.mktemp("questions"))
-
-
-def answer(checkpoint, questions, out, decoding=GREEDY, **settings):
-    """Rows of predictions.jsonl after a run, and its problems."""
-    problems = Problems()
-    answer_questions(RunSettings(checkpoint, questions, out, decoding, **settings), problems)
-    return rows_of(out), list(problems)
-
-
-def rows_of(out):
-    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("decoding", [GREEDY, SAMPLED], ids=["greedy", "votes"])
@@ -113,197 +88,46 @@ def test_the_repetition_penalty_of_the_checkpoint_is_not_inherited(checkpoint, q
     assert [row["answer"] for row in asked] != [row["answer"] for row in plain]
 
 
-def test_the_model_is_asked_as_it_is_trained(checkpoint, questions):
-    """Tokens and pixels of a question are those that training packs, and nothing of the processor's is dropped."""
+def test_the_model_is_asked_as_it_is_trained_and_as_the_processor_does(checkpoint, questions):
+    """Tokens of a question are those that training packs; a padded batch is the processor's own, key by key."""
     processor = load_processor(checkpoint)
     pixels, positions = Pixels(processor), PositionIds(AutoConfig.from_pretrained(checkpoint))
-    for sample in read_samples(questions)[::4]:
-        inputs = build_inputs(processor, [sample], [Pictures(processor).of(sample)])
+    samples = read_samples(questions)
+    grids = [torch.tensor([pixels.grid(*size) for size in sample.sizes]) for sample in samples]
+    for sample, grid in zip(samples, grids, strict=True):
         encoded = encode(sample, pixels, positions)
-        assert inputs["input_ids"][0].tolist() == encoded.ids[: encoded.answer].tolist()
-        trained = pixels.batch([(sample.pictures, (0, 0))])
-        assert torch.equal(inputs["pixel_values"], trained["pixel_values"])
-        assert torch.equal(inputs["image_grid_thw"], trained["image_grid_thw"])
-        image = inputs["input_ids"] == processor.image_token_id
-        assert torch.equal(inputs["mm_token_type_ids"].bool(), image)
+        ids = build_inputs(processor, [sample], [grid])["input_ids"][0]
+        assert ids.tolist() == encoded.ids[: encoded.answer].tolist()
+    ours = build_inputs(processor, samples, grids)
+    theirs = by_processor(processor, samples)
+    assert ours.keys() | {"pixel_values"} == theirs.keys()
+    assert all(torch.equal(ours[name].long(), theirs[name].long()) for name in ours)
 
 
-# ---- stopped, continued, changed
+def by_processor(processor, samples):
+    """What the stock processor makes of prompts and pictures."""
+    chats = [chat_messages(sample.record, with_answer=False) for sample in samples]
+    texts = [processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats]
+    images = [Image.open(path).convert("RGB") for sample in samples for path in sample.pictures]
+    return processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
 
 
-def test_a_killed_run_goes_on_to_the_same_file(checkpoint, tmp_path):
-    questions = write_questions(tmp_path / "questions", clips=40)
-    out = tmp_path / "out"
-    command = [sys.executable, str(PROGRAM), "--model", str(checkpoint), "--questions"]
-    command += [str(questions), "--out", str(out), "--batch-size", "4", "--max-new-tokens", "10", "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    file, deadline = out / "predictions.jsonl", time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if file.exists() and file.read_bytes().count(b"\n") >= 8:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
-    process.stderr.close()
-    done = file.read_bytes().count(b"\n")
-    assert 8 <= done < 160
-    undisturbed, _ = answer(checkpoint, questions, tmp_path / "undisturbed", batch_size=16)
-    answer(checkpoint, questions, out, batch_size=16)
-    assert file.read_bytes() == (tmp_path / "undisturbed" / "predictions.jsonl").read_bytes()
-    assert len(undisturbed) == 160
+def test_greedy_answers_are_those_of_plain_transformers(checkpoint, questions, tmp_path):
+    """Pictures encoded once a clip change nothing against encoding them with every question."""
+    rows, _ = answer(checkpoint, questions, tmp_path, batch_size=5)
+    loaded = load(checkpoint, device="cpu")
+    for row, sample in zip(rows, read_samples(questions), strict=True):
+        inputs = by_processor(loaded.processor, [sample])
+        written = loaded.model.generate(**inputs, do_sample=False, repetition_penalty=1.0, max_new_tokens=10)
+        text = loaded.processor.tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert row["answer"] == text.strip()
 
 
-def test_an_interruption_keeps_what_is_answered_and_only_the_rest_is_asked_again(
-    checkpoint, questions, tmp_path, monkeypatch
-):
-    asked, room, generate = [], [2], run.generate
-
-    def counted(loaded, samples, *rest):
-        if not room[0]:
-            raise KeyboardInterrupt
-        room[0] -= 1
-        asked.extend(sample.record["id"] for sample in samples)
-        return generate(loaded, samples, *rest)
-
-    monkeypatch.setattr(run, "generate", counted)
-    with pytest.raises(KeyboardInterrupt):
-        answer(checkpoint, questions, tmp_path, batch_size=4)
-    assert [row["id"] for row in rows_of(tmp_path)] == asked
-    assert len(asked) == 8
-    room[0] = 1
-    rows, _ = answer(checkpoint, questions, tmp_path, batch_size=4)
-    assert sorted(asked) == sorted(row["id"] for row in rows)
-    assert len(set(asked)) == 12
-    assert answer(checkpoint, questions, tmp_path, batch_size=4)[0] == rows  # nothing left to ask: no room for it
-
-
-def test_changed_settings_never_mix(checkpoint, questions, tmp_path):
-    greedy, _ = answer(checkpoint, questions, tmp_path)
-    first = json.loads((tmp_path / "run.json").read_text())["hash"]
-    for settings in ({"decoding": SAMPLED}, {"blank": "flow"}, {"max_pixels": 4000, "allow_mismatch": True}):
-        changed, _ = answer(checkpoint, questions, tmp_path, **settings)
-        assert {row["run"] for row in changed} != {first}
-    assert len(list(tmp_path.glob("predictions.*.jsonl"))) == 3
-    assert answer(checkpoint, questions, tmp_path)[0] == greedy
-
-
-def test_another_checkpoint_is_another_run(checkpoint, questions, tmp_path):
-    answer(checkpoint, questions, tmp_path / "out")
-    other = shutil.copytree(checkpoint, tmp_path / "other")
-    weights = bytearray((other / "model.safetensors").read_bytes())
-    weights[-1] ^= 1
-    (other / "model.safetensors").write_bytes(bytes(weights))
-    answer(other, questions, tmp_path / "out")
-    assert len(list((tmp_path / "out").glob("run.*.json"))) == 1
-
-
-def test_a_changed_picture_is_asked_about_again(checkpoint, questions, tmp_path):
-    shutil.copytree(questions.parent, tmp_path / "q")
-    before, _ = answer(checkpoint, tmp_path / "q/test.jsonl", tmp_path / "out")
-    path = tmp_path / "q/flow/casme2/sub02/EP01_01.png"
-    Image.new("RGB", Image.open(path).size, "red").save(path)
-    after, _ = answer(checkpoint, tmp_path / "q/test.jsonl", tmp_path / "out")
-    changed = {row["subject"] for row, old in zip(after, before, strict=True) if row["input"] != old["input"]}
-    assert changed == {"sub02"}
-    assert [row["answer"] for row in after[4:8]] != [row["answer"] for row in before[4:8]]
-
-
-# ---- pictures
-
-
-@pytest.mark.parametrize("damage", ["gone", "no picture", "cut off"])
-def test_a_bad_picture_is_told_the_others_are_answered_and_a_rerun_mends_it(checkpoint, questions, tmp_path, damage):
-    whole, _ = answer(checkpoint, questions, tmp_path / "whole")
-    shutil.copytree(questions.parent, tmp_path / "q")
-    path = tmp_path / "q/frames/casme2/sub02/EP01_01/apex.png"
-    content = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(b"no picture" if damage == "no picture" else content[:3000])
-    rows, problems = answer(checkpoint, tmp_path / "q/test.jsonl", tmp_path / "out")
-    assert rows[:4] + rows[8:] == whole[:4] + whole[8:]
-    assert [row["answer"] for row in rows[4:8]] == [""] * 4
-    assert len(problems) == 4
-    assert all("sub02_EP01_01" in str(problem) for problem in problems)
-    path.write_bytes(content)
-    mended, problems = answer(checkpoint, tmp_path / "q/test.jsonl", tmp_path / "out")
-    assert (mended, problems) == (whole, [])
-
-
-def test_blank_pictures_are_neutral_and_only_those_asked_for(checkpoint, questions):
-    processor = load_processor(checkpoint)
-    sample = read_samples(questions)[0]
-    prompt = find_prompt(sample.record["prompt"], questions, sample, {})
-    assert prompt == PROMPT
-    apex, flow = Pictures(processor).of(sample)
-    for blank, same in {
-        "none": (True, True),
-        "flow": (True, False),
-        "frames": (False, True),
-        "all": (False, False),
-    }.items():
-        made = Pictures(processor, blank, prompt).of(sample)
-        assert [(made[0] == apex).all(), (made[1] == flow).all()] == list(same)
-        assert [picture.shape for picture in made] == [apex.shape, flow.shape]
-    assert (made[1] == neutral_picture((flow.shape[1], flow.shape[0]))).all()
-    grey = build_inputs(processor, [sample], [made])["pixel_values"][: apex.shape[0] * apex.shape[1] // 14**2]
-    assert grey.abs().max() < 0.02  # half a grey level
-
-
-def test_blanking_is_recorded_and_changes_what_the_model_sees(checkpoint, questions, tmp_path):
-    seen, _ = answer(checkpoint, questions, tmp_path / "seen")
-    blank, _ = answer(checkpoint, questions, tmp_path / "blank", blank="all")
-    assert json.loads((tmp_path / "blank/run.json").read_text())["settings"]["blank"] == "all"
-    assert [row["answer"] for row in blank] != [row["answer"] for row in seen]
-
-
-def test_without_a_prompt_record_nothing_can_be_blanked(checkpoint, questions, tmp_path):
-    shutil.copytree(questions.parent, tmp_path / "q")
-    (tmp_path / "q/prompt.json").unlink()
-    with pytest.raises(DataError, match=r"no prompt\.json"):
-        answer(checkpoint, tmp_path / "q/test.jsonl", tmp_path / "out", blank="flow")
-
-
-# ---- refusals
-
-
-def test_a_prompt_other_than_the_checkpoints_is_refused(checkpoint, questions, tmp_path):
-    other = shutil.copytree(checkpoint, tmp_path / "other")
-    (other / "megc.json").write_text(json.dumps({"prompt_hash": "another"}))
-    with pytest.raises(DataError, match="prompt_hash"):
-        answer(other, questions, tmp_path / "out")
-    rows, _ = answer(other, questions, tmp_path / "out", allow_mismatch=True)
-    assert len(rows) == 12
-
-
-@pytest.mark.parametrize(
-    "bad", [{"votes": 0}, {"temperature": 0.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_new_tokens": 0}]
-)
-def test_decoding_that_makes_no_sense_is_refused(bad):
-    with pytest.raises(ValueError, match="must be"):
-        Decoding(**bad)
-
-
-def test_out_of_memory_says_what_to_do(checkpoint, questions, tmp_path, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(run, "generate", full)
-    with pytest.raises(DataError, match="smaller --batch-size"):
-        answer(checkpoint, questions, tmp_path)
-
-
-def test_the_program_answers_and_its_exit_code_tells_of_bad_rows(checkpoint, questions, tmp_path, monkeypatch, capsys):
-    shutil.copytree(questions.parent, tmp_path / "q")
-    (tmp_path / "q/flow/casme2/sub01/EP01_01.png").unlink()
-    command = ["generate_answers.py", "--model", str(checkpoint), "--questions", str(tmp_path / "q/test.jsonl")]
-    command += ["--out", str(tmp_path / "out"), "--max-new-tokens", "5"]
-    for extra, code in (([], 1), (["--skip-bad"], 0), (["--blank", "flow", "--votes", "0"], 1)):
-        monkeypatch.setattr(sys, "argv", command + extra)
-        with pytest.raises(SystemExit) as done:
-            runpy.run_path(str(PROGRAM), run_name="__main__")
-        assert done.value.code == code
-    told = capsys.readouterr()
-    assert told.out.count("8 of 12 questions answered") == 2
-    assert "picture flow/casme2/sub01/EP01_01.png is gone" in told.err
+def test_each_clips_pictures_are_encoded_once(checkpoint, questions, tmp_path, monkeypatch):
+    encoded, see = [], run.see
+    monkeypatch.setattr(run, "see", lambda loaded, groups: encoded.extend(groups) or see(loaded, groups))
+    whole, _ = answer(checkpoint, questions, tmp_path / "whole", batch_size=2)
+    assert len(encoded) == 3
+    monkeypatch.setattr(run, "_WINDOW", 1)
+    assert answer(checkpoint, questions, tmp_path / "small", batch_size=3)[0] == whole
+    assert len(encoded) == 6

@@ -44,14 +44,12 @@ class Pictures:
     processor, which normalises to zero) or `all`. `prompt` tells which picture is which; not needed for `none`.
     """
 
-    def __init__(
-        self, processor: ProcessorMixin, blank: str = "none", prompt: PromptSettings | None = None, cache: bool = True
-    ) -> None:
+    def __init__(self, processor: ProcessorMixin, blank: str = "none", prompt: PromptSettings | None = None) -> None:
         if blank not in BLANKS:
             raise ValueError(f"unknown blank {blank!r}; known: {', '.join(BLANKS)}")
         if blank != "none" and prompt is None:
             raise ValueError("blank pictures need the prompt's settings")
-        self.pixels = Pixels(processor, cache)
+        self.pixels = Pixels(processor, cache=False)  # each clip is looked at once
         self.blank = blank
         self.prompt = prompt
         self._grey = np.rint(255 * np.asarray(processor.image_processor.image_mean)).astype(np.uint8)

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from transformers import BatchFeature, GenerationConfig, ProcessorMixin
+from transformers import GenerationConfig, ProcessorMixin
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.sampling import RowSampler
 from megc.model.checkpoint import Loaded
@@ -52,32 +53,51 @@ class Answer:
     cut: bool = False
 
 
-def build_inputs(
-    processor: ProcessorMixin, samples: Sequence[Sample], pictures: Sequence[Sequence[np.ndarray]]
-) -> BatchFeature:
-    """Everything the processor makes of the samples' prompts (answers left out) and pictures, padded on the left.
+@dataclass(frozen=True)
+class Seen:
+    """A clip's pictures behind the vision tower: `grids` (n, 3) of patches, and of each picture (tokens, width)."""
 
-    `pictures` are those of each sample, already resized to the pixel budget. All of the result must reach the
-    model: without `mm_token_type_ids` its positions are silently wrong.
+    grids: torch.Tensor
+    features: tuple[torch.Tensor, ...]
+
+
+@torch.inference_mode()
+def see(loaded: Loaded, groups: Sequence[Sequence[np.ndarray]]) -> list[Seen]:
+    """Each group of pictures (uint8, already resized to the pixel budget) through the vision tower, in one pass."""
+    images = [picture for group in groups for picture in group]
+    made = loaded.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
+    made = made.to(loaded.model.device)
+    found = loaded.model.get_image_features(made["pixel_values"], made["image_grid_thw"], return_dict=True)
+    seen, start = [], 0
+    for group in groups:
+        stop = start + len(group)
+        seen.append(Seen(made["image_grid_thw"][start:stop], tuple(found.pooler_output[start:stop])))
+        start = stop
+    return seen
+
+
+def build_inputs(
+    processor: ProcessorMixin, samples: Sequence[Sample], grids: Sequence[torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """What the processor makes of the samples' prompts (answers left out), padded on the left, but for the pixels.
+
+    `grids` are the patch grids of each sample's pictures. All of the result must reach the model: without
+    `mm_token_type_ids` its positions are silently wrong.
     """
-    texts = [
-        processor.apply_chat_template(
-            chat_messages(sample.record, with_answer=False), tokenize=False, add_generation_prompt=True
-        )
-        for sample in samples
-    ]
-    images = [picture for group in pictures for picture in group]
-    inputs = processor(
-        text=texts,
-        images=images,
-        do_resize=False,
-        padding=True,
-        padding_side="left",
-        return_mm_token_type_ids=True,
-        return_tensors="pt",
-    )
-    assert "mm_token_type_ids" in inputs
-    return inputs
+    merge = processor.image_processor.merge_size**2
+    texts = []
+    for sample, grid in zip(samples, grids, strict=True):
+        messages = chat_messages(sample.record, with_answer=False)
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        first, *pieces = text.split(processor.image_token)
+        counts = [processor.image_token * (count // merge) for count in grid.prod(dim=-1).tolist()]
+        texts.append(first + "".join(count + piece for count, piece in zip(counts, pieces, strict=True)))
+    made = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    return {
+        **made,
+        "mm_token_type_ids": (made["input_ids"] == processor.image_token_id).int(),
+        "image_grid_thw": torch.cat(list(grids)),
+    }
 
 
 def end_tokens(loaded: Loaded) -> list[int]:
@@ -89,14 +109,18 @@ def end_tokens(loaded: Loaded) -> list[int]:
 
 @torch.inference_mode()
 def generate(
-    loaded: Loaded, samples: Sequence[Sample], pictures: Sequence[Sequence[np.ndarray]], decoding: Decoding
+    loaded: Loaded, samples: Sequence[Sample], seen: Sequence[Seen], decoding: Decoding
 ) -> list[list[Answer]]:
     """Answers of each sample, as many as `decoding.votes`, in the order of the samples.
 
+    `seen` are the samples' pictures; questions on one clip share them, so that they are encoded once.
     Greedy and sampled answers are those that each sample would get alone, up to the rounding of the arithmetic
     (none seen in float32; bfloat16 may tip an answer that is nearly a tie).
     """
-    inputs = build_inputs(loaded.processor, samples, pictures).to(loaded.model.device)
+    inputs = build_inputs(loaded.processor, samples, [one.grids.cpu() for one in seen])
+    inputs = {name: value.to(loaded.model.device) for name, value in inputs.items()}
+    features = tuple(picture for one in seen for picture in one.features)
+    vision = {"image": BaseModelOutputWithPooling(pooler_output=features)} if features else {}
     prompt = inputs["input_ids"].shape[1]
     ends = end_tokens(loaded)
     sampler = None
@@ -125,7 +149,12 @@ def generate(
         pad_token_id=loaded.processor.tokenizer.pad_token_id,
         use_cache=True,
     )
-    written = loaded.model.generate(**inputs, generation_config=config, logits_processor=[sampler] if sampler else [])
+    written = loaded.model.generate(
+        **inputs,
+        mm_encoder_outputs=vision,
+        generation_config=config,
+        logits_processor=[sampler] if sampler else [],
+    )
     written = written[:, prompt:].cpu()
     texts = loaded.processor.tokenizer.batch_decode(written, skip_special_tokens=True)
     complete = torch.isin(written, torch.tensor(ends)).any(dim=1).tolist()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from megc.answers.blank import Pictures, find_prompt
-from megc.answers.generate import Answer, Decoding, generate
+from megc.answers.generate import Answer, Decoding, Seen, generate, see
 from megc.answers.store import Store
 from megc.answers.vote import majority
 from megc.files import sha256_of
@@ -22,7 +22,7 @@ from megc.vqa.instructions import question_of, read_records
 # Files of a checkpoint's folder that decide its answers.
 _CHECKPOINT_FILES = ("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json")
 _CHECKPOINT_FILES += ("tokenizer*.json", "vocab.json", "merges.txt", "chat_template.*")
-_KEPT_PICTURES = 4000  # about a gigabyte of resized crops
+_WINDOW = 64  # clips whose encoded pictures are kept: 230 MB for four crops and the 7B model in bfloat16
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
         allow_mismatch=settings.allow_mismatch,
         attn_implementation=settings.attention,
     )
-    distinct = {picture for sample in samples for picture in sample.pictures}
-    pictures = Pictures(loaded.processor, settings.blank, pictures_prompt, len(distinct) <= _KEPT_PICTURES)
+    pictures = Pictures(loaded.processor, settings.blank, pictures_prompt)
     with Store(
         settings.out, hashed_settings(settings, loaded, prompt), _about(settings, loaded), settings.overwrite
     ) as store:
@@ -105,33 +104,68 @@ def _answer(
     problems: Problems,
 ) -> int:
     """Answer what is pending, batch by batch, into the store; returns how many answers were cut off."""
-    if settings.sort:  # long answers go with long questions: batches end together and pad little
-        pending = sorted(pending, key=lambda sample: (len(question_of(sample.record)), _tokens(sample)))
     cut = 0
     with tqdm(total=len(pending), unit="question", desc="Answers", disable=not pending) as bar:
-        for start in range(0, len(pending), settings.batch_size):
-            chosen = pending[start : start + settings.batch_size]
-            usable = []
-            for sample in chosen:
-                with problems.collect():
-                    usable.append((sample, pictures.of(sample)))
-            if usable:
-                batch = [sample for sample, _ in usable]
-                answers = _generate(settings, loaded, batch, [made for _, made in usable])
-                cut += sum(answer.cut for votes in answers for answer in votes)
-                rows = zip(batch, answers, strict=True)
-                store.append(
-                    {**prediction(sample, votes), "input": inputs[sample.record["id"]]} for sample, votes in rows
-                )
-            bar.update(len(chosen))
+        for window in _windows(pending, settings.sort):
+            seen: dict[tuple[Path, ...], Seen] = {}
+            for start in range(0, len(window), settings.batch_size):
+                chosen = window[start : start + settings.batch_size]
+                batch = _see(settings, loaded, chosen, pictures, seen, problems)
+                if batch:
+                    views = [seen[sample.pictures] for sample in batch]
+                    answers = _in_memory(settings, generate, loaded, batch, views, settings.decoding)
+                    cut += sum(answer.cut for votes in answers for answer in votes)
+                    rows = zip(batch, answers, strict=True)
+                    store.append(
+                        {**prediction(sample, votes), "input": inputs[sample.record["id"]]} for sample, votes in rows
+                    )
+                bar.update(len(chosen))
     return cut
 
 
-def _generate(settings: RunSettings, loaded: Loaded, batch: list[Sample], pictures: list) -> list[list[Answer]]:
+def _windows(pending: list[Sample], sort: bool) -> Iterator[list[Sample]]:
+    """The samples in portions of whole clips, whose pictures stay encoded while their portion is answered.
+
+    Within a portion, with `sort`, long questions follow short ones: batches then pad little and end together.
+    """
+    clips: dict[tuple[Path, ...], list[Sample]] = {}
+    for sample in pending:
+        clips.setdefault(sample.pictures, []).append(sample)
+    groups = list(clips.values())
+    for start in range(0, len(groups), _WINDOW):
+        window = [sample for group in groups[start : start + _WINDOW] for sample in group]
+        if sort:
+            window.sort(key=lambda sample: (len(question_of(sample.record)), _tokens(sample)))
+        yield window
+
+
+def _see(
+    settings: RunSettings,
+    loaded: Loaded,
+    chosen: list[Sample],
+    pictures: Pictures,
+    seen: dict[tuple[Path, ...], Seen],
+    problems: Problems,
+) -> list[Sample]:
+    """Encode the pictures that are not in `seen` yet; returns the samples whose pictures could be read."""
+    batch, new = [], {}
+    for sample in chosen:
+        with problems.collect():
+            if sample.pictures not in seen and sample.pictures not in new:
+                new[sample.pictures] = pictures.of(sample)
+            batch.append(sample)
+    if new:
+        views = _in_memory(settings, see, loaded, list(new.values()))
+        seen.update(zip(new, views, strict=True))
+    return batch
+
+
+def _in_memory(settings: RunSettings, work: Callable[..., list], *arguments: object) -> list:
+    """`work(*arguments)`, with advice where the memory does not suffice."""
     try:
-        return generate(loaded, batch, pictures, settings.decoding)
+        return work(*arguments)
     except torch.OutOfMemoryError as error:
-        what = f"out of memory with {len(batch)} questions at once"
+        what = f"out of memory with {settings.batch_size} questions at once"
         fix = "run again with a smaller --batch-size or --max-pixels; what is answered is kept"
         raise DataError(settings.questions, None, what, fix) from error
 
