@@ -29,10 +29,14 @@ class Trace:
     names: tuple[str, ...]
 
 
-def sampled_positions(count: int, fps: float) -> list[int]:
-    """Positions of the frames that are measured: every STEP seconds, always with the first and the last."""
+def sampled(numbers: Sequence[int], fps: float) -> list[int]:
+    """Those of the rising frame `numbers` that are measured: STEP seconds apart or more, first and last included."""
     step = max(1, round(fps * STEP))
-    return sorted({*range(0, count, step), count - 1})
+    chosen = [numbers[0]]
+    for number in numbers[1:]:
+        if number - chosen[-1] >= step:
+            chosen.append(number)
+    return chosen if chosen[-1] == numbers[-1] else [*chosen, numbers[-1]]
 
 
 def measure(frames: Sequence[np.ndarray], landmarks: np.ndarray, positions: Sequence[int]) -> Trace:
@@ -81,7 +85,7 @@ def spot_apex(frames: Sequence[np.ndarray], landmarks: np.ndarray, fps: float) -
     """
     if len(frames) < FEWEST:
         raise ValueError(f"{len(frames)} frames are too few to spot an apex; at least {FEWEST} are needed")
-    positions = sampled_positions(len(frames), fps)
+    positions = sampled(range(len(frames)), fps)
     trace = measure([frames[position] for position in positions], landmarks, positions)
     return apex_of(trace, fps)
 

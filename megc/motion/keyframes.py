@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from megc.clips import Clip, clip_to_row, frames_folder
 from megc.files import resolve_inside, sha256_of, write_bytes, write_json
-from megc.motion.apex import FEWEST, apex_of, measure, sampled_positions
+from megc.motion.apex import FEWEST, apex_of, measure, sampled
 from megc.motion.faces import (
     CROP_HEIGHT,
     CROP_WIDTH,
@@ -29,7 +29,7 @@ from megc.problems import DataError, Problems
 
 MOMENTS = ("onset", "apex", "offset")
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
-VERSION = 1  # of what is written; a change makes every clip be done again
+VERSION = 2  # of what is written; a change makes every clip be done again
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _spot(
     numbers = [number for number in frames.numbers if used["onset"] <= number <= used["offset"]]
     if len(numbers) < FEWEST:
         return None
-    numbers = [numbers[position] for position in sampled_positions(len(numbers), clip.fps)]
+    numbers = sampled(numbers, clip.fps)
     crops = [crop(image, transform) for _, image in frames.read_many(numbers)]
     trace = measure(crops, landmarks, [number - numbers[0] for number in numbers])
     return frames.nearest(numbers[0] + apex_of(trace, clip.fps))

@@ -99,7 +99,7 @@ def run(
     def call(index: int) -> partial:
         return partial(_attempt, function, names[index], tasks[index])
 
-    with tqdm(total=len(tasks), desc=label, unit="clip") as bar:
+    with tqdm(total=len(tasks), desc=label, unit="clip", mininterval=0.5) as bar:
         while len(outcomes) < len(tasks):
             left = [index for index in range(len(tasks)) if index not in outcomes]
             if workers > 1 and len(left) > 1:
