@@ -48,6 +48,7 @@ def main() -> int:
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of the weights")
     add("--device", help="such as cpu, cuda:1 (default: a GPU if there is one)")
     add("--attention", help="attn_implementation of transformers, such as sdpa or flash_attention_2")
+    add("--threads", type=int, default=0, help="CPU threads; 0: torch's choice (1 is best for the tiny model)")
     add("--no-sort", action="store_true", help="batch the questions in file order rather than by length")
     add("--overwrite", action="store_true", help="answer again what these settings have answered")
     add("--skip-bad", action="store_true", help="exit with 0 although rows could not be answered")

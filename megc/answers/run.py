@@ -42,6 +42,7 @@ class RunSettings:
     dtype: str = "auto"
     device: str | None = None
     attention: str | None = None
+    threads: int = 0
     overwrite: bool = False
 
 
@@ -54,6 +55,8 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     """
     if settings.batch_size < 1:
         raise DataError("--batch-size", None, f"{settings.batch_size} is less than 1", "give 1 or more")
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     records = read_records(settings.questions)
     prompt = _one_prompt(settings.questions, records)
     samples = read_samples(settings.questions, answered=False, problems=problems)
