@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.motion.colour import ENCODINGS, SCALE
+from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS, SCALE
 from megc.motion.fields import MASKS, FlowSettings, compute_all
 from megc.motion.flow import COMPENSATIONS, DEFAULT_COMPENSATION, DEFAULT_METHOD, METHODS
 from megc.problems import DataError, Problems
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument(
         "--compensate", choices=list(COMPENSATIONS), default=DEFAULT_COMPENSATION, help="removal of head motion"
     )
-    parser.add_argument("--encoding", choices=list(ENCODINGS), default="colour", help="picture of the field")
+    parser.add_argument("--encoding", choices=list(ENCODINGS), default=DEFAULT_ENCODING, help="picture of the field")
     parser.add_argument("--scale", type=float, default=SCALE, help="pixels of motion at full colour")
     parser.add_argument("--mask", choices=MASKS, default="face", help="draw the motion of the face only, or all")
     parser.add_argument("--workers", type=int, default=1, help="processes")

@@ -97,7 +97,7 @@ def test_hash_changes_with_every_setting() -> None:
         replace(base, images=("flow",)),
         replace(base, structured=False),
         replace(base, legend=False),
-        replace(base, encoding="uv-strain"),
+        replace(base, encoding="colour"),
         replace(base, scale=2.5),
     ]
     assert len({prompt_hash(settings) for settings in [base, *others]}) == len(others) + 1

@@ -26,17 +26,17 @@ def patches(length: float, size: int = 48) -> np.ndarray:
     [((3, 0), (255, 0, 0)), ((0, 3), (127, 255, 0)), ((-3, 0), (0, 255, 255)), ((0, -3), (128, 0, 255))],
 )
 def test_wheel_is_opencvs(vector, rgb):
-    assert np.abs(draw(uniform(*vector))[5, 5].astype(int) - rgb).max() <= 1
+    assert np.abs(draw(uniform(*vector), "colour")[5, 5].astype(int) - rgb).max() <= 1
 
 
 def test_brightness_is_absolute():
     """Half the scale is half the brightness whatever else moves; beyond the scale the colour stays full."""
     field = uniform(SCALE / 2, 0)
     field[:, 20:] *= 8
-    picture = draw(field)
+    picture = draw(field, "colour")
     assert tuple(picture[5, 5]) == (128, 0, 0)
     assert tuple(picture[5, 30]) == (255, 0, 0)
-    assert draw(uniform(1, 0), scale=1)[0, 0, 0] == 255
+    assert draw(uniform(1, 0), "colour", scale=1)[0, 0, 0] == 255
 
 
 def test_uv_strain_values():
@@ -84,8 +84,8 @@ def test_legend_follows_a_changed_renderer(monkeypatch):
     monkeypatch.setitem(ENCODINGS, "colour", lambda flow, scale, onset: true(-flow, scale, onset))
     legend_text.cache_clear()
     try:
-        assert "cyan right" in legend_text()
-        assert "red left" in legend_text()
+        assert "cyan right" in legend_text("colour")
+        assert "red left" in legend_text("colour")
     finally:
         legend_text.cache_clear()
 
@@ -101,13 +101,13 @@ def test_legend_tells_absolute_from_relative_and_names_the_scale():
 
 def test_neutral_picture_is_the_still_colour():
     assert colour.neutral_picture((12, 8)).shape == (8, 12, 3)
-    assert not colour.neutral_picture((12, 8)).any()
+    assert not colour.neutral_picture((12, 8), "colour").any()
     assert (colour.neutral_picture((4, 4), "uv-strain") == (128, 128, 0)).all()
     assert (colour.neutral_picture((4, 4), "middlebury") == 255).all()
 
 
 def test_legend_image_shows_the_wheel():
-    image = legend_image(size=120)
+    image = legend_image("colour", size=120)
     assert image.shape == (120, 120, 3)
     assert colour_name(image[60, 84]) in ("red", "brick red")
     assert colour_name(image[60, 35]) in ("cyan", "teal", "sky blue")

@@ -80,13 +80,13 @@ def test_one_clip_from_frames_to_picture(tmp_path, images):
     assert json.loads(metadata["settings"]) == {
         "method": "dis",
         "compensate": "stable",
-        "encoding": "colour",
+        "encoding": "uv-strain",
         "scale": 3.0,
         "mask": "face",
     }
     picture = np.asarray(Image.open(tmp_path / "flow/demo/s1/a.png"))
-    assert not picture[:, 0].any() and not picture[0].any(), "nothing is drawn outside the face"
-    assert "3 px" in metadata["scale"] and "violet up" in metadata["legend"]
+    assert (picture[0] == (128, 128, 0)).all() and (picture[:, 0] == (128, 128, 0)).all(), "only the face is drawn"
+    assert "3 px" in metadata["scale"] and "dark red up" in metadata["legend"]
     assert json.loads(metadata["head_motion"])["x"] == pytest.approx(0.6, abs=0.3)
     assert json.loads((tmp_path / "flow/flow.json").read_text())["clips"] == ["demo/s1/a"]
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+DEFAULT_ENCODING = "uv-strain"  # keeps most of the field; a small model learns from it soonest
 SCALE = 3.0  # pixels of motion at full colour, for a face 236 pixels wide (1.27 % of the face)
 STRAIN_PER_PIXEL = 0.04  # strain at full colour = this x scale: 0.12 at 3 px
 STRAIN_BLUR = 1.5  # sigma in pixels; the strain of a raw field is mostly its noise
@@ -139,7 +140,7 @@ ENCODINGS: dict[str, Renderer] = {
 
 
 def draw(
-    flow: np.ndarray, encoding: str = "colour", scale: float = SCALE, onset_image: np.ndarray | None = None
+    flow: np.ndarray, encoding: str = DEFAULT_ENCODING, scale: float = SCALE, onset_image: np.ndarray | None = None
 ) -> np.ndarray:
     """Picture of a motion field.
 
@@ -163,7 +164,7 @@ def draw(
     return ENCODINGS[encoding](field, float(scale), onset_image)
 
 
-def neutral_picture(size: tuple[int, int], encoding: str = "colour") -> np.ndarray:
+def neutral_picture(size: tuple[int, int], encoding: str = DEFAULT_ENCODING) -> np.ndarray:
     """Picture (uint8 RGB) of no motion at all; `size` is (width, height)."""
     width, height = size
     grey = np.full((height, width), GREY, np.uint8)
@@ -200,7 +201,7 @@ def _stretch_colour(encoding: str, scale: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def legend_text(encoding: str = "colour", scale: float = SCALE) -> str:
+def legend_text(encoding: str = DEFAULT_ENCODING, scale: float = SCALE) -> str:
     """What the colours of the picture mean, in at most about 40 words fit for a prompt, read off the renderer."""
     full, more = _probe(encoding, scale, scale), _probe(encoding, scale, 2 * scale)
     half = _probe(encoding, scale, scale / 2)
@@ -220,7 +221,7 @@ def legend_text(encoding: str = "colour", scale: float = SCALE) -> str:
     return " ".join(sentences)
 
 
-def legend_image(encoding: str = "colour", scale: float = SCALE, size: int = 200) -> np.ndarray:
+def legend_image(encoding: str = DEFAULT_ENCODING, scale: float = SCALE, size: int = 200) -> np.ndarray:
     """Colour wheel with the names of the four directions: uint8 RGB (size, size, 3), for reports."""
     wheel = int(size * 0.5)
     axis = np.linspace(-1, 1, 8 * wheel, dtype=np.float32)  # drawn large, so that the wheel itself has little strain

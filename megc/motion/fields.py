@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from megc.files import sha256_of, write_bytes, write_json
-from megc.motion.colour import SCALE, draw, legend_text
+from megc.motion.colour import DEFAULT_ENCODING, SCALE, draw, legend_text
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
 from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
@@ -34,7 +34,7 @@ class FlowSettings:
 
     method: str = DEFAULT_METHOD
     compensate: str = DEFAULT_COMPENSATION
-    encoding: str = "colour"
+    encoding: str = DEFAULT_ENCODING
     scale: float = SCALE
     mask: str = "face"
 

@@ -9,17 +9,16 @@ from dataclasses import asdict, dataclass
 
 from megc.facs import ACTION_UNITS, ME_VQA_UNITS
 from megc.files import sha256_of
-from megc.motion.colour import legend_text
-from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, question_text
+from megc.motion.colour import DEFAULT_ENCODING, SCALE, legend_text
+from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, join_units, question_text
 
 IMAGE_TAG = "<image>"
 IMAGES = ("onset", "apex", "offset", "flow")
 QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
 
 SYSTEM_STRUCTURED = (
-    "You read facial micro-expressions: involuntary movements of less than half a second, a few pixels wide. "
-    "Judge by the movement between the pictures, not by the look of the resting face. "
-    "Left and right are the subject's own: the subject's left is on the right of a picture."
+    "You read facial micro-expressions: involuntary movements, brief and a few pixels wide. Judge the movement, not "
+    "the resting face. Left and right are the subject's own, the other way round in the pictures."
 )
 SYSTEM_BARE = "You are a helpful assistant."
 
@@ -30,7 +29,7 @@ _PICTURE = {
     "flow": "optical flow from onset to apex",
 }
 _FORM = {
-    "units": "Answer with the name{s} of the action unit{s}{commas}.",
+    "units": "Answer with {count}: {names}.",
     "long": "Answer in the form: The action unit{s} present {verb}: ... Therefore, the fine-grained expression class "
     "is ..., and the coarse expression class is ...",
     "analysis": "Name the action units, the fine-grained and the coarse expression class, and the reasoning.",
@@ -48,8 +47,8 @@ class PromptSettings:
     images: tuple[str, ...] = IMAGES
     structured: bool = True
     legend: bool = True
-    encoding: str = "colour"
-    scale: float = 3.0  # pixels at full brightness, on an aligned crop
+    encoding: str = DEFAULT_ENCODING
+    scale: float = SCALE  # pixels at full brightness, on an aligned crop
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.images if name not in IMAGES]
@@ -58,12 +57,8 @@ class PromptSettings:
 
 
 def regions_to_watch() -> str:
-    """The action units that ME-VQA asks about, by region of the face, as one line."""
-    regions: dict[str, list[str]] = {}
-    for number in ME_VQA_UNITS:
-        name, region, _ = ACTION_UNITS[number]
-        regions.setdefault(region, []).append(name)
-    return "; ".join(f"{region}: {', '.join(names)}" for region, names in regions.items())
+    """The regions of the face whose action units ME-VQA asks about: `brow, eyelid, cheek, …`."""
+    return ", ".join(dict.fromkeys(ACTION_UNITS[number][1] for number in ME_VQA_UNITS))
 
 
 def shared_text(settings: PromptSettings) -> str:
@@ -73,7 +68,7 @@ def shared_text(settings: PromptSettings) -> str:
     lines = [f"Picture {n}: {IMAGE_TAG} {_PICTURE[name]}." for n, name in enumerate(settings.images, start=1)]
     if settings.legend and "flow" in settings.images:
         lines.append(legend_text(settings.encoding, settings.scale))
-    lines.append(f"Regions to watch, with their action units: {regions_to_watch()}.")
+    lines.append(f"Regions to watch: {regions_to_watch()}.")
     return "\n".join(lines)
 
 
@@ -87,7 +82,10 @@ def question_part(question: Question, dataset: str, settings: PromptSettings) ->
         return f"{text}\nAnswer with one of: {', '.join(allowed)}."
     many = bool(question.many)
     form = _FORM[question.kind].format(
-        s="s" if many else "", verb="are" if many else "is", commas=", joined by commas" if many else ""
+        s="s" if many else "",
+        verb="are" if many else "is",
+        count="several, joined by commas, of" if many else "one of",
+        names=join_units(list(ME_VQA_UNITS)),
     )
     return f"{text}\n{form}"
 
