@@ -1,0 +1,286 @@
+"""Our flow, its fast option and the original project's pipeline against the true motion of synthetic clips.
+
+    python benchmarks/flow.py                     # about 12 minutes on one core
+    python benchmarks/flow.py --subjects 4 --clips 3 --apex-clips 8 --separability-clips 0
+
+Clips are drawn as the demo set's, filmed at 640×480 with a face 250 px wide. Errors are in pixels of the 280×336
+crop (face 236 px), against the expression's own motion, means over clips; the original works on the full frame and
+its field is brought into the crop afterwards. Times are CPU time of one thread for the whole job of one clip: read
+two JPEGs, find the face, flow, remove head motion, write the picture. A ratio is ours over the original's.
+"""
+
+import argparse
+import io
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import dlib
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from megc.motion.apex import apex_of, measure, sampled
+from megc.motion.colour import draw
+from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
+from megc.motion.flow import compensate, optical_flow
+from megc.motion.keyframes import png_bytes
+from megc.motion.regions import face_mask
+from megc.synthesis.plan import Difficulty, plan_clips
+from megc.synthesis.render import ClipSpec, Rendering
+from megc.synthesis.subjects import View
+
+CAMERA = View(640, 480, 250.0, 319.5, 215.0)
+SETS = {
+    "no drift": Difficulty(drift=0, blink=0),
+    "drift": Difficulty(blink=0),
+    "hard": Difficulty(amplitude=0.6, spread=0.3, drift=2, noise=2, blink=0),
+}
+METHODS = {"default": ("dis", "stable"), "fast": ("dis-fast", "stable"), "original": ("tvl1-original", "nose")}
+
+
+@dataclass
+class Pair:
+    """Onset and apex of a clip: JPEGs, crops, landmarks in the crop, transform, and the true motion in the crop."""
+
+    spec: ClipSpec
+    jpegs: tuple[bytes, bytes]
+    frames: tuple[np.ndarray, np.ndarray]
+    crops: tuple[np.ndarray, np.ndarray]
+    transform: np.ndarray
+    landmarks: np.ndarray
+    truth: np.ndarray
+    valid: np.ndarray
+
+
+def jpeg(rendering: Rendering, number: int) -> bytes:
+    """A frame as the camera stores it."""
+    return cv2.imencode(".jpg", rendering.image(number), [cv2.IMWRITE_JPEG_QUALITY, rendering.jpeg_quality])[
+        1
+    ].tobytes()
+
+
+def decode(data: bytes) -> np.ndarray:
+    """uint8 RGB of a JPEG."""
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def to_crop(field: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """A field of the frame, float32, as the crop sees it."""
+    return crop(np.ascontiguousarray(field, np.float32), transform) @ transform[:, :2].T.astype(np.float32)
+
+
+def make_pair(spec: ClipSpec) -> Pair:
+    """Draw onset and apex of a clip and cut them."""
+    rendering = Rendering(spec)
+    jpegs = jpeg(rendering, spec.onset), jpeg(rendering, spec.apex)
+    frames = decode(jpegs[0]), decode(jpegs[1])
+    landmarks = FaceFinder().find(frames[0], spec.id).landmarks
+    transform = align_transform(landmarks)
+    _, expression, valid = rendering.flow(spec.onset, spec.apex)
+    crops = crop(frames[0], transform), crop(frames[1], transform)
+    inside = crop(valid.astype(np.uint8), transform).astype(bool)
+    points = transform_points(landmarks, transform)
+    return Pair(spec, jpegs, frames, crops, transform, points, to_crop(expression, transform), inside)
+
+
+def our_field(pair: Pair, method: str, mode: str) -> np.ndarray:
+    """Flow on the crops."""
+    return compensate(optical_flow(*pair.crops, method), pair.landmarks, mode)[0]
+
+
+def original_field(pair: Pair) -> np.ndarray:
+    """The original's TV-L1 on the full frames less the mean of the nose tip, brought into the crop."""
+    points = transform_points(pair.landmarks, cv2.invertAffineTransform(pair.transform))
+    field = optical_flow(*pair.frames, "tvl1-original")
+    return to_crop(compensate(field, points, "nose")[0], pair.transform)
+
+
+def errors(field: np.ndarray, pair: Pair) -> tuple[float, float, float]:
+    """Endpoint error inside the face, where the skin moves more than 0.3 px, and degrees where more than 0.5 px."""
+    face = face_mask(pair.landmarks, field.shape[:2]) & pair.valid
+    length = np.linalg.norm(pair.truth, axis=2)
+    wrong = np.linalg.norm(field - pair.truth, axis=2)
+    product = (field * pair.truth).sum(axis=2) / np.maximum(np.linalg.norm(field, axis=2) * length, 1e-6)
+    degrees = np.degrees(np.arccos(np.clip(product, -1, 1)))
+
+    def mean(values: np.ndarray, mask: np.ndarray) -> float:
+        return float(values[mask].mean()) if mask.any() else float("nan")
+
+    return mean(wrong, face), mean(wrong, face & (length > 0.3)), mean(degrees, face & (length > 0.5))
+
+
+def our_job(pair: Pair, method: str, mode: str) -> bytes:
+    """From two JPEGs to the picture, as the pipeline does it."""
+    onset, apex = decode(pair.jpegs[0]), decode(pair.jpegs[1])
+    landmarks = FaceFinder().find(onset, pair.spec.id).landmarks
+    transform = align_transform(landmarks)
+    field = optical_flow(crop(onset, transform), crop(apex, transform), method)
+    return png_bytes(draw(compensate(field, transform_points(landmarks, transform), mode)[0]))
+
+
+def original_job(pair: Pair) -> bytes:
+    """The original's: detector and predictor built for every image, detection enlarged, min-max colour blended."""
+    weights = Path(find_spec("face_recognition_models").submodule_search_locations[0])
+    frames, points = [decode(data) for data in pair.jpegs], []
+    for frame in frames:
+        detector = dlib.get_frontal_face_detector()
+        predictor = dlib.shape_predictor(str(weights / "models" / "shape_predictor_68_face_landmarks.dat"))
+        shape = predictor(frame, detector(frame, 1)[0])
+        points.append(np.array([(point.x, point.y) for point in shape.parts()], np.float32))
+    field = compensate(optical_flow(*frames, "tvl1-original"), points[0], "nose")[0]
+    return png_bytes(draw(field, "minmax-blend", onset_image=frames[0]))
+
+
+def cpu_ms(job: Callable[[Pair], bytes], pairs: list[Pair]) -> float:
+    """Median CPU time of the job over clips; the first, which loads the models, is not counted."""
+    job(pairs[0])
+    times = []
+    for pair in pairs:
+        start = time.process_time()
+        job(pair)
+        times.append((time.process_time() - start) * 1000)
+    return float(np.median(times))
+
+
+def accuracy(subjects: int, clips: int, seed: int) -> tuple[dict[tuple[str, str], np.ndarray], list[Pair]]:
+    """Mean errors by (set, pipeline), and the pairs of the set with drift."""
+    table, kept = {}, []
+    for name, difficulty in SETS.items():
+        specs = plan_clips("casme2", subjects, clips, seed, difficulty, view=CAMERA)
+        found: dict[str, list] = {pipeline: [] for pipeline in METHODS}
+        for spec in tqdm(specs, desc=f"accuracy, {name}", unit="clip", mininterval=1):
+            pair = make_pair(spec)
+            for pipeline, settings in METHODS.items():
+                field = original_field(pair) if pipeline == "original" else our_field(pair, *settings)
+                found[pipeline].append(errors(field, pair))
+            if name == "drift":
+                kept.append(pair)
+        table |= {(name, pipeline): np.nanmean(rows, axis=0) for pipeline, rows in found.items()}
+    return table, kept
+
+
+def pooled(picture: np.ndarray) -> np.ndarray:
+    """8×8 means of a field, or of a picture brought to 224×224 first, in one row."""
+    if picture.dtype == np.uint8:
+        picture = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture.astype(np.float32), (8, 8), interpolation=cv2.INTER_AREA).ravel()
+
+
+def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -> dict[str, tuple[float, float]]:
+    """Action units told apart without the test subject: mean area under curve and mean F1 of each input."""
+    inputs: dict[str, list] = {}
+    labels, groups = [], []
+    specs = plan_clips("casme2", subjects, clips, seed + 1, difficulty, view=CAMERA)
+    for spec in tqdm(specs, desc="separability", unit="clip", mininterval=1):
+        pair = make_pair(spec)
+        field = our_field(pair, "dis", "stable")
+        seen = {
+            "true motion": pair.truth,
+            "field": field,
+            "minmax-blend": draw(field, "minmax-blend", 3.0, pair.crops[0]),
+        }
+        seen |= {name: draw(field, name) for name in ("colour", "uv-strain", "middlebury", "uv-strain-minmax")}
+        for name, value in seen.items():
+            inputs.setdefault(name, []).append(pooled(value))
+        labels.append({unit.number for unit in spec.units})
+        groups.append(spec.subject_seed)
+    units = [unit for unit in sorted(set().union(*labels)) if sum(unit in row for row in labels) >= 8]
+    scores = {}
+    for name, rows in inputs.items():
+        areas, f1s = [], []
+        for unit in units:
+            truth = np.array([unit in row for row in labels])
+            model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500, class_weight="balanced"))
+            chance = cross_val_predict(
+                model, np.array(rows), truth, groups=groups, cv=LeaveOneGroupOut(), method="predict_proba"
+            )[:, 1]
+            areas.append(roc_auc_score(truth, chance))
+            f1s.append(f1_score(truth, chance > 0.5))
+        scores[name] = float(np.mean(areas)), float(np.mean(f1s))
+    return scores
+
+
+def apex_errors(clips: int, seed: int, difficulty: Difficulty) -> dict[str, float]:
+    """Mean |error| / clip length of our apex, of the largest difference to the first frame, and of the middle."""
+    found: dict[str, list] = {"ours": [], "original": [], "middle": []}
+    specs = plan_clips("casme2", max(1, clips // 2), 2, seed + 2, difficulty, view=CAMERA)
+    for spec in tqdm(specs, desc="apex", unit="clip", mininterval=1):
+        rendering, numbers = Rendering(spec), range(spec.onset, spec.offset + 1)
+        frames = [decode(jpeg(rendering, number)) for number in numbers]
+        landmarks = FaceFinder().find(frames[0], spec.id).landmarks
+        transform = align_transform(landmarks)
+        positions = sampled(range(len(frames)), spec.fps)
+        crops = [crop(frames[position], transform) for position in positions]
+        trace = measure(crops, transform_points(landmarks, transform), positions)
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+        guesses = {
+            "ours": apex_of(trace, spec.fps),
+            "original": int(np.argmax([cv2.absdiff(frame, grey[0]).mean() for frame in grey])),
+            "middle": len(frames) // 2,
+        }
+        for name, guess in guesses.items():
+            found[name].append(abs(guess - (spec.apex - spec.onset)) / len(frames))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def main() -> int:
+    """Measure, print, sum up."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--subjects", type=int, default=8, help="of each set of the accuracy table")
+    parser.add_argument("--clips", type=int, default=5, help="of each of these subjects")
+    parser.add_argument("--timed", type=int, default=8, help="clips whose CPU time is measured")
+    parser.add_argument("--separability-clips", type=int, default=24, help="of each of 12 subjects; 0: leave it out")
+    parser.add_argument("--apex-clips", type=int, default=24, help="of each set of the apex table; 0: leave it out")
+    parser.add_argument("--seed", type=int, default=7, help="another seed, other people and clips")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    out = io.StringIO()
+
+    table, pairs = accuracy(args.subjects, args.clips, args.seed)
+    timed = pairs[: args.timed]
+    times = {name: cpu_ms(lambda pair, s=settings: our_job(pair, *s), timed) for name, settings in METHODS.items()}
+    times["original"] = cpu_ms(original_job, timed[:4])
+    print(f"{'set':10}{'pipeline':10}{'EPE face':>10}{'moving':>8}{'degrees':>9}{'CPU ms':>9}{'clips/s':>9}", file=out)
+    for (name, pipeline), (face, moving, degrees) in table.items():
+        speed = f"{times[pipeline]:9.1f}{1000 / times[pipeline]:9.2f}"
+        print(f"{name:10}{pipeline:10}{face:10.3f}{moving:8.3f}{degrees:9.1f}{speed}", file=out)
+    result = {
+        "error_ratio": table["drift", "default"][1] / table["drift", "original"][1],
+        "speed_ratio": times["original"] / times["default"],
+        "fast_speed_ratio": times["original"] / times["fast"],
+        "fast_error_ratio": table["drift", "fast"][1] / table["drift", "original"][1],
+        "hard_error_ratio": table["hard", "default"][1] / table["hard", "original"][1],
+    }
+    if args.separability_clips:
+        for name in ("drift", "hard"):
+            scores = separability(12, args.separability_clips, args.seed, SETS[name])
+            print(f"\naction units, {name} set: area under curve, F1 (subject left out)", file=out)
+            for encoding, (area, f1) in scores.items():
+                print(f"  {encoding:18}{area:7.3f}{f1:7.3f}", file=out)
+            result[f"auc_loss_{name}"] = scores["field"][0] - scores["colour"][0]
+    if args.apex_clips:
+        for name, difficulty in {"clean": SETS["no drift"], "nuisance": Difficulty(blink=0.3)}.items():
+            found = apex_errors(args.apex_clips, args.seed, difficulty)
+            print(f"\napex, {name}: " + ", ".join(f"{who} {error:.3f}" for who, error in found.items()), file=out)
+            result[f"apex_error_{name}"] = found["ours"]
+    print(out.getvalue())
+    print("RESULT " + " ".join(f"{name}={value:.3f}" for name, value in result.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
