@@ -16,7 +16,8 @@ from megc.problems import DataError
 from megc.synthesis.plan import Difficulty
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> int:
+    """Parse, write, print."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -37,14 +38,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--blink", type=float, default=difficulty.blink, help="share of clips with a blink")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; results do not change")
     parser.add_argument("--overwrite", action="store_true", help="delete an earlier demo set in the folder first")
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_arguments()
+    args = parser.parse_args()
     difficulty = Difficulty(args.amplitude, args.spread, args.variation, args.drift, args.noise, args.blink)
-    settings = DemoSettings(args.seed, args.casme2_subjects, args.samm_subjects, args.clips, args.every,
-                            args.samm_size, args.others, difficulty)  # fmt: skip
+    size = (args.seed, args.casme2_subjects, args.samm_subjects, args.clips, args.every, args.samm_size)
+    settings = DemoSettings(*size, args.others, difficulty)
     try:
         specs = write_demo(args.out, settings, args.workers, args.overwrite)
     except (DataError, ValueError) as error:  # ValueError: more subjects than names, --every 0

@@ -9,7 +9,7 @@ The yaml file gives the defaults of the flags; every flag of --help may stand in
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 from dataclasses import fields
 from pathlib import Path
 
@@ -25,14 +25,14 @@ HERE = Path(__file__).resolve().parent
 def main() -> int:
     """Parse, train, say what went wrong."""
     first = ArgumentParser(add_help=False)
-    first.add_argument("--config", default=str(HERE / "tiny.yaml"), help="yaml file of settings")
-    config = first.parse_known_args()[0].config
+    first.add_argument("--config", default=SUPPRESS, help="yaml file of settings; without it, tiny.yaml beside this")
+    config = vars(first.parse_known_args()[0]).get("config", HERE / "tiny.yaml")
     parser = HfArgumentParser((SftSettings, TrainingArguments), description=__doc__.split("\n\n")[0], parents=[first])
     known = {field.name for kind in (SftSettings, TrainingArguments) for field in fields(kind)}
     try:
         parser.set_defaults(**{**training_defaults(), **read_config(config, known)})
         values = vars(parser.parse_args())
-        del values["config"]
+        values.pop("config", None)
         if values["deepspeed"] or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
             distributed.before_deepspeed()
         train(*parser.parse_dict(values))
