@@ -31,8 +31,9 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from megc.motion.apex import apex_of, measure, sampled
-from megc.motion.colour import draw
+from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS, draw
 from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
+from megc.motion.fields import FlowSettings, draw_face
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.keyframes import png_bytes
 from megc.motion.regions import face_mask
@@ -125,8 +126,9 @@ def our_job(pair: Pair, method: str, mode: str) -> bytes:
     onset, apex = decode(pair.jpegs[0]), decode(pair.jpegs[1])
     landmarks = FaceFinder().find(onset, pair.spec.id).landmarks
     transform = align_transform(landmarks)
-    field = optical_flow(crop(onset, transform), crop(apex, transform), method)
-    return png_bytes(draw(compensate(field, transform_points(landmarks, transform), mode)[0]))
+    points, onset = transform_points(landmarks, transform), crop(onset, transform)
+    field = compensate(optical_flow(onset, crop(apex, transform), method), points, mode)[0]
+    return png_bytes(draw_face(field, points, onset, FlowSettings()))
 
 
 def original_job(pair: Pair) -> bytes:
@@ -185,12 +187,11 @@ def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -
     for spec in tqdm(specs, desc="separability", unit="clip", mininterval=1):
         pair = make_pair(spec)
         field = our_field(pair, "dis", "stable")
-        seen = {
-            "true motion": pair.truth,
-            "field": field,
-            "minmax-blend": draw(field, "minmax-blend", 3.0, pair.crops[0]),
-        }
-        seen |= {name: draw(field, name) for name in ("colour", "uv-strain", "middlebury", "uv-strain-minmax")}
+        seen = {"true motion": pair.truth, "field": field}
+        for name in ENCODINGS:
+            seen[name] = draw_face(field, pair.landmarks, pair.crops[0], FlowSettings(encoding=name))
+        whole = FlowSettings(encoding="minmax-blend", mask="none")
+        seen["original's"] = draw_face(field, pair.landmarks, pair.crops[0], whole)
         for name, value in seen.items():
             inputs.setdefault(name, []).append(pooled(value))
         labels.append({unit.number for unit in spec.units})
@@ -271,7 +272,7 @@ def main() -> int:
             print(f"\naction units, {name} set: area under curve, F1 (subject left out)", file=out)
             for encoding, (area, f1) in scores.items():
                 print(f"  {encoding:18}{area:7.3f}{f1:7.3f}", file=out)
-            result[f"auc_loss_{name}"] = scores["field"][0] - scores["colour"][0]
+            result[f"auc_loss_{name}"] = scores["field"][0] - scores[DEFAULT_ENCODING][0]
     if args.apex_clips:
         for name, difficulty in {"clean": SETS["no drift"], "nuisance": Difficulty(blink=0.3)}.items():
             found = apex_errors(args.apex_clips, args.seed, difficulty)

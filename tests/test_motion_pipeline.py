@@ -1,6 +1,7 @@
 """Clips to key frames to fields: what is written and refused; runs that are killed, repeated and spread."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -86,6 +87,7 @@ def test_one_clip_from_frames_to_picture(tmp_path, images):
     }
     picture = np.asarray(Image.open(tmp_path / "flow/demo/s1/a.png"))
     assert (picture[0] == (128, 128, 0)).all() and (picture[:, 0] == (128, 128, 0)).all(), "only the face is drawn"
+    assert np.median(picture[picture[..., 2] > 0][:, 2]) < 60, "the mask's edge is no strain"
     assert "3 px" in metadata["scale"] and "dark red up" in metadata["legend"]
     assert json.loads(metadata["head_motion"])["x"] == pytest.approx(0.6, abs=0.3)
     assert json.loads((tmp_path / "flow/flow.json").read_text())["clips"] == ["demo/s1/a"]
@@ -246,26 +248,27 @@ def test_workers_change_nothing(tmp_path, images):
     assert results[0][0][0][0] == {"done": 2, "kept": 0, "failed": 1}
 
 
-def run_scripts(root: Path, kill_after: float | None = None) -> int:
-    """extract_frames.py, then compute_flow.py; the exit code of the last, or -9 when killed."""
+def count_files(root: Path) -> int:
+    return sum(len(names) for folder in ("frames", "flow") for _, _, names in os.walk(root / folder))
+
+
+def run_scripts(root: Path, kill_at: int | None = None) -> int:
+    """extract_frames.py, then compute_flow.py; the exit code. `kill_at`: kill at so many files, whatever is going on."""
     commands = [
         ["extract_frames.py", "--clips", str(root / "clips.jsonl"), "--out", str(root / "frames")],
         ["compute_flow.py", "--frames", str(root / "frames"), "--out", str(root / "flow")],
     ]
-    end = None if kill_after is None else time.monotonic() + kill_after
-    code = 0
     for command in commands:
-        process = subprocess.Popen([sys.executable, str(SCRIPTS / command[0]), *command[1:]], stderr=subprocess.PIPE)
-        try:
-            process.communicate(timeout=None if end is None else max(0.01, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            return -9
-        code = process.returncode
-        if code:
-            return code
-    return code
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPTS / command[0]), *command[1:]], stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None:
+            if kill_at is not None and count_files(root) >= kill_at:
+                process.send_signal(signal.SIGKILL)
+            time.sleep(0.005)
+        if process.returncode:
+            return process.returncode
+    return 0
 
 
 def test_killed_run_goes_on_to_the_same_files(tmp_path, images):
@@ -279,10 +282,8 @@ def test_killed_run_goes_on_to_the_same_files(tmp_path, images):
     assert run_scripts(whole) == 0
     (cut / "frames/demo/s1/c").mkdir(parents=True)
     (cut / "frames/demo/s1/c/.apex.png.x1y2").write_bytes(b"left by a kill in the middle of a write")
-    kills = 0
-    for moment in (0.4, 0.8, 1.2, 1.6):
-        kills += run_scripts(cut, kill_after=moment) == -9
-    assert kills
+    for files in (4, 15, 30):  # 24 files of key frames, then 13 of flow
+        assert run_scripts(cut, kill_at=files) == -signal.SIGKILL
     assert run_scripts(cut) == 0
     left, right = (tree(root / "frames", root / "flow") for root in (whole, cut))
     assert left == right

@@ -137,6 +137,7 @@ ENCODINGS: dict[str, Renderer] = {
     "uv-strain-minmax": _uv_strain_minmax,
     "minmax-blend": _minmax_blend,
 }
+ABSOLUTE = ("colour", "uv-strain", "middlebury")
 
 
 def draw(

@@ -122,14 +122,22 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def align_transform(landmarks: np.ndarray) -> np.ndarray:
+def align_transform(landmarks: np.ndarray, upright: bool = False) -> np.ndarray:
     """2×3 transform from a frame to the 280×336 crop, from the landmarks (68, 2) of the clip's ONSET frame.
+
+    `upright` leaves rotation out: an upright box around the face, as the datasets' own cropped releases have it.
 
     One transform serves all frames of the clip: landmarks jitter by about a pixel from frame to frame, which is as
     much as a micro-expression moves, so aligning each frame by its own would write that jitter into the flow.
     """
     stable = list(STABLE_POINTS)
-    return similarity(landmarks[stable], template()[stable])
+    start, end = landmarks[stable], template()[stable]
+    transform = similarity(start, end)
+    if upright:
+        scale = float(np.hypot(transform[0, 0], transform[1, 0]))
+        shift = end.mean(axis=0) - scale * start.mean(axis=0)
+        transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
+    return transform
 
 
 def centre_transform(shape: tuple[int, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from megc.files import sha256_of, write_bytes, write_json
-from megc.motion.colour import DEFAULT_ENCODING, SCALE, draw, legend_text
+from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_text, neutral_picture
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
 from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
@@ -21,7 +21,7 @@ from megc.motion.reading import read_image
 from megc.motion.regions import face_mask
 from megc.problems import DataError, Problems
 
-VERSION = 2  # of what is written; a change makes every clip be done again
+VERSION = 3  # of what is written; a change makes every clip be done again
 MASKS = ("face", "none")
 
 
@@ -77,6 +77,21 @@ def _npy_bytes(field: np.ndarray) -> bytes:
     return out.getvalue()
 
 
+def draw_face(field: np.ndarray, landmarks: np.ndarray, onset: np.ndarray, settings: FlowSettings) -> np.ndarray:
+    """Picture (uint8 RGB) of a field by the settings, still outside the face where they mask it.
+
+    Absolute encodings are drawn whole and then masked, so that the mask's edge makes no strain; those that stretch
+    each picture to its range are masked first, so that the background does not set the range.
+    """
+    if settings.mask == "none":
+        return draw(field, settings.encoding, settings.scale, onset)
+    inside = face_mask(landmarks, field.shape[:2])[..., None]
+    if settings.encoding not in ABSOLUTE:
+        return draw(field * inside, settings.encoding, settings.scale, onset)
+    still = neutral_picture((field.shape[1], field.shape[0]), settings.encoding)
+    return np.where(inside, draw(field, settings.encoding, settings.scale, onset), still)
+
+
 def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> str:
     """Write field and picture of one clip; returns `done`, or `kept` where they are there already, made the same way.
 
@@ -100,10 +115,7 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     landmarks = np.array(align["landmarks"], np.float32)
     field, head = compensate(optical_flow(onset, apex, settings.method), landmarks, settings.compensate)
     stored = _npy_bytes(field)
-    shown = np.load(io.BytesIO(stored))
-    if settings.mask == "face":
-        shown = shown * face_mask(landmarks, shown.shape[:2])[..., None]
-    picture = draw(shown, settings.encoding, settings.scale, onset)
+    picture = draw_face(np.load(io.BytesIO(stored)), landmarks, onset, settings)
     metadata = {
         "clip": clip_id,
         "key": key,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,24 +24,50 @@ from megc.motion.faces import (
     template,
     transform_points,
 )
+from megc.motion.flow import compensate, optical_flow
+from megc.motion.magnify import magnify
 from megc.motion.parallel import run
 from megc.motion.reading import Frames, open_frames
 from megc.problems import DataError, Problems
 
 MOMENTS = ("onset", "apex", "offset")
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
-VERSION = 2  # of what is written; a change makes every clip be done again
+VERSION = 3  # of what is written; a change makes every clip be done again
 
 
 @dataclass(frozen=True)
 class KeyframeSettings:
     """What changes the key frames. `apex`: `annotated` (spot only where it is not) or `spotted` (spot always).
 
-    `no_face`: `error`, or `centre`, which takes the middle of a frame in which no face is found.
+    `roi`: `aligned` (eyes level) or `box` (upright, as the cropped releases). `no_face`: `error`, or `centre`, which
+    takes the middle of a frame in which no face is found. `magnify`: factor of the motion in a fourth picture,
+    `magnified.png`; 0 writes none.
     """
 
     apex: str = "annotated"
+    roi: str = "aligned"
     no_face: str = "error"
+    magnify: float = 0.0
+
+
+def clips_of_sources(sources: list[Path], fps: float) -> tuple[list[Clip], Path]:
+    """Clips of videos and frame folders that nobody annotated, and the file name that their paths are relative to.
+
+    Onset is the first frame, offset the last, the apex to be spotted. `fps` is that of folders; a video knows its own.
+    Raises DataError for a source that cannot be read and for two of one name.
+    """
+    root = Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
+    clips: dict[str, Clip] = {}
+    for source in sources:
+        frames = open_frames(source)
+        rate = getattr(frames, "fps", 0.0) or fps
+        name, first, last = source.stem, frames.numbers[0], frames.numbers[-1]
+        if name in clips:
+            raise DataError(source, None, f"a second source named {name}", "rename one of the two")
+        path = Path(os.path.relpath(os.path.abspath(source), root)).as_posix()
+        middle = frames.numbers[len(frames.numbers) // 2]
+        clips[name] = Clip(f"unknown/{name}/{name}", "unknown", name, name, rate, path, first, middle, last, True)
+    return list(clips.values()), root / "clips.jsonl"
 
 
 def clip_folder(root: Path, clip_id: str) -> Path:
@@ -73,7 +100,7 @@ def read_align(folder: Path) -> dict | None:
         record = json.loads((folder / "align.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and {"key", "landmarks", "frames"} <= record.keys() else None
 
 
 def _interval(frames: Frames, clip: Clip) -> tuple[dict[str, int], list[str]]:
@@ -120,7 +147,7 @@ def _align(
         transform = centre_transform(image.shape)
         return transform, {"landmarks_from": "template"}, ["no face found: centre of the frame, mean landmarks"]
     record = {"landmarks_from": "dlib", "landmarks_frame": face.landmarks.tolist(), "box": list(face.box)}
-    return align_transform(face.landmarks), record, list(face.notes)
+    return align_transform(face.landmarks, settings.roi == "box"), record, list(face.notes)
 
 
 def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False) -> str:
@@ -133,7 +160,7 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
     frames = open_frames(frames_folder(clip, clips_file), clip.id)
     key = sha256_of(str(VERSION), json.dumps(asdict(settings)), json.dumps(clip_to_row(clip)), str(frames.numbers))
     finished = read_align(folder)
-    complete = all((folder / f"{moment}.png").is_file() for moment in MOMENTS)
+    complete = all((folder / f"{name}.png").is_file() for name in (*MOMENTS, *["magnified"] * bool(settings.magnify)))
     if finished and finished.get("key") == key and complete and not overwrite:
         return "kept"
     (folder / "align.json").unlink(missing_ok=True)
@@ -153,8 +180,14 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
         used["apex"] = used["apex"] if spotted is None else spotted
     images = dict(frames.read_many(sorted(set(used.values()))))
     _same_size(images, onset, frames, clip)
-    for moment in MOMENTS:
-        write_bytes(folder / f"{moment}.png", png_bytes(crop(images[used[moment]], transform)))
+    pictures = {moment: crop(images[used[moment]], transform) for moment in MOMENTS}
+    if settings.magnify:
+        field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks.astype(np.float32))
+        pictures["magnified"] = magnify(pictures["onset"], field, settings.magnify)
+    else:
+        (folder / "magnified.png").unlink(missing_ok=True)
+    for name, picture in pictures.items():
+        write_bytes(folder / f"{name}.png", png_bytes(picture))
     sources = {
         moment: {"wanted": getattr(clip, moment), "used": used[moment], "file": frames.name(used[moment])}
         for moment in MOMENTS

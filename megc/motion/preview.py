@@ -1,0 +1,93 @@
+"""A contact sheet of one clip: key frames, landmarks, flow with its legend, and the motion of regions over time."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from megc.clips import Clip, frames_folder
+from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
+from megc.motion.colour import legend_image
+from megc.motion.faces import crop
+from megc.motion.fields import picture_metadata
+from megc.motion.keyframes import MOMENTS, clip_folder, read_align
+from megc.motion.reading import open_frames, read_image
+from megc.motion.regions import CENTRES
+from megc.problems import DataError
+
+SHOWN = 5  # regions with a curve of their own
+
+
+def _trace(clip: Clip, clips_file: Path, align: dict) -> Trace | None:
+    """Region motion against the onset over the clip's frames; None for a clip of too few frames."""
+    frames = open_frames(frames_folder(clip, clips_file), clip.id)
+    first, last = align["frames"]["onset"]["used"], align["frames"]["offset"]["used"]
+    numbers = sampled([number for number in frames.numbers if first <= number <= last], clip.fps)
+    if len(numbers) < FEWEST:
+        return None
+    transform = np.array(align["transform"])
+    crops = [crop(image, transform) for _, image in frames.read_many(numbers)]
+    return measure(crops, np.array(align["landmarks"], np.float32), [number - first for number in numbers])
+
+
+def _draw_trace(axes: object, trace: Trace, clip: Clip, align: dict) -> None:
+    start = align["frames"]["onset"]["used"]
+    length = np.linalg.norm(trace.motion, axis=2)
+    moving = [index for index, name in enumerate(trace.names) if name in CENTRES]
+    for index in sorted(moving, key=lambda column: -length[:, column].max())[:SHOWN]:
+        axes.plot(trace.positions + start, length[:, index], label=trace.names[index], linewidth=1)
+    whole = strength(trace, clip.fps)
+    axes.plot(np.arange(len(whole)) + start, whole, color="black", label="strength (apex spotting)", linewidth=1.6)
+    for moment in MOMENTS:
+        axes.axvline(align["frames"][moment]["used"], color="grey", linestyle=":", linewidth=1)
+    axes.set_xlabel("frame")
+    axes.set_ylabel("motion from the onset, px (head motion removed)")
+    axes.legend(fontsize=7, loc="upper right")
+
+
+def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> bytes:
+    """PNG of the contact sheet. Raises DataError where key frames or the flow picture of the clip are missing."""
+    folder, target = clip_folder(frames, clip.id), clip_folder(flow, clip.id)
+    align = read_align(folder)
+    if align is None:
+        raise DataError(folder, clip.id, "no key frames", "run data_process/extract_frames.py first")
+    picture = target.with_name(target.name + ".png")
+    metadata = picture_metadata(picture)
+    if "settings" not in metadata:
+        raise DataError(picture, clip.id, "no flow picture", "run data_process/compute_flow.py first")
+    settings = json.loads(metadata["settings"])
+
+    figure = Figure(figsize=(13, 8), dpi=100, layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
+    axes = top.subplots(1, 5)
+    for panel, moment in zip(axes, MOMENTS, strict=False):
+        source = align["frames"][moment]
+        spotted = " (spotted)" if moment == "apex" and align["apex_spotted"] else ""
+        panel.imshow(read_image(folder / f"{moment}.png", clip.id))
+        panel.set_title(f"{moment}{spotted}: {source['file']}", fontsize=9)
+    landmarks = np.array(align["landmarks"])
+    axes[0].scatter(landmarks[:, 0], landmarks[:, 1], s=4, color="yellow")
+    axes[3].imshow(read_image(picture, clip.id))
+    axes[3].set_title(f"flow: {settings['method']}, {settings['compensate']}, {settings['encoding']}", fontsize=9)
+    axes[4].imshow(legend_image(settings["encoding"], settings["scale"], size=280))
+    axes[4].set_title(metadata["scale"], fontsize=8)
+    for panel in axes:
+        panel.set_axis_off()
+    units = " + ".join(f"{unit.side or ''} AU{unit.number}".strip() for unit in clip.action_units)
+    title = f"{clip.id}   {units}   {clip.fine} {f'({clip.coarse})' if clip.coarse else ''}"
+    top.suptitle(title + "\n" + metadata["legend"], fontsize=10)
+    panel = bottom.subplots()
+    trace = _trace(clip, clips_file, align)
+    if trace is None:
+        panel.text(0.5, 0.5, "too few frames to draw motion over time", ha="center")
+        panel.set_axis_off()
+    else:
+        _draw_trace(panel, trace, clip, align)
+    notes = "; ".join([*clip.notes, *align["notes"]])
+    if notes:
+        bottom.suptitle(notes, fontsize=8)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()

@@ -1,0 +1,152 @@
+"""Videos, sources without annotation, magnification, the contact sheet, and work over processes."""
+
+import io
+import json
+import os
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from motion_scenes import amplitudes, clip_of, pose, render, write_clip, write_set
+from PIL import Image
+
+from megc.motion.fields import FlowSettings, compute_all
+from megc.motion.flow import compensate, optical_flow
+from megc.motion.keyframes import KeyframeSettings, clips_of_sources, extract_all
+from megc.motion.parallel import run
+from megc.motion.preview import contact_sheet
+from megc.motion.reading import open_frames, read_image
+from megc.problems import DataError, Problems
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    """12 frames, apex at position 6, head drifting."""
+    return [
+        render(amplitude, pose(0.1 * index, -0.05 * index), noise=1.5, seed=index)
+        for index, amplitude in enumerate(amplitudes(12, 6, 2.5))
+    ]
+
+
+def extract_set(root: Path, clips, workers=1, **settings) -> tuple[dict, list]:
+    problems = Problems()
+    counts = extract_all(
+        clips, write_set(root, clips), root / "frames", KeyframeSettings(**settings), problems, workers
+    )
+    return counts, list(problems)
+
+
+def compute_set(root: Path, workers=1, out="flow", **settings) -> tuple[dict, list]:
+    problems = Problems()
+    counts = compute_all(root / "frames", root / out, FlowSettings(**settings), problems, workers)
+    return counts, list(problems)
+
+
+def align_of(root: Path, name: str) -> dict:
+    return json.loads((root / "frames/demo/s1" / name / "align.json").read_text())
+
+
+def write_video(path: Path, images: list[np.ndarray], codec: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = images[0].shape[:2]
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 50.0, (width, height))
+    assert video.isOpened()
+    for image in images:
+        video.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    video.release()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "MJPG"), ("mp4", "mp4v"), ("mov", "mp4v")])
+def test_videos_are_read_frame_by_frame(tmp_path, images, suffix, codec):
+    """Numbers start at 1; a frame asked for by number is that frame, whatever was read before."""
+    path = tmp_path / f"clip.{suffix}"
+    write_video(path, images, codec)
+    frames = open_frames(path)
+    assert frames.numbers == tuple(range(1, 13))
+    assert frames.fps == pytest.approx(50)
+    wanted = dict(frames.read_many([12, 3]))
+    assert list(wanted) == [3, 12]
+    for number, seen in wanted.items():
+        distance = [np.abs(seen.astype(int) - image).mean() for image in images]
+        assert distance[number - 1] <= min(distance) + 0.05
+    with pytest.raises(KeyError):
+        frames.read(13)
+
+
+def test_video_and_folder_without_annotation_go_through(tmp_path, images):
+    write_video(tmp_path / "in/one.avi", images, "MJPG")
+    folder = write_clip(tmp_path, "two", images)
+    clips, file = clips_of_sources([tmp_path / "in/one.avi", folder], 200.0)
+    problems = Problems()
+    counts = extract_all(clips, file, tmp_path / "frames", KeyframeSettings(magnify=4, roi="box"), problems)
+    assert counts["done"] == 2 and not list(problems)
+    for name, apex in (("one", 7), ("two", 15)):
+        align = json.loads((tmp_path / f"frames/unknown/{name}/{name}/align.json").read_text())
+        assert align["apex_spotted"] and abs(align["frames"]["apex"]["used"] - apex) <= 2
+        assert align["transform"][0][1] == 0  # a box is upright
+    assert compute_set(tmp_path)[0]["done"] == 2
+    (tmp_path / "in/broken.avi").write_bytes(b"RIFF\x00\x00")
+    with pytest.raises(DataError, match="video"):
+        clips_of_sources([tmp_path / "in/broken.avi"], 200.0)
+    (tmp_path / "in/notes.txt").write_text("x")
+    with pytest.raises(DataError, match="neither"):
+        clips_of_sources([tmp_path / "in/notes.txt"], 200.0)
+
+
+def test_magnified_apex_moves_further_and_head_motion_stays_out(tmp_path, images):
+    write_clip(tmp_path, "a", images)
+    extract_set(tmp_path, [clip_of(tmp_path, "a", 9, 15, 20)], magnify=3.0)
+    onset, apex, large = (
+        read_image(tmp_path / f"frames/demo/s1/a/{name}.png") for name in ("onset", "apex", "magnified")
+    )
+    landmarks = np.array(align_of(tmp_path, "a")["landmarks"], np.float32)
+    small, big = (
+        np.linalg.norm(compensate(optical_flow(onset, picture), landmarks)[0], axis=2) for picture in (apex, large)
+    )
+    strong = small > 1.2
+    assert 2.2 < np.median(big[strong] / small[strong]) < 3.8
+    extract_set(tmp_path, [clip_of(tmp_path, "a", 9, 15, 20)])
+    assert not (tmp_path / "frames/demo/s1/a/magnified.png").exists()
+
+
+def test_preview_is_a_picture_and_tells_what_is_missing(tmp_path, images):
+    write_clip(tmp_path, "a", images)
+    clip = clip_of(tmp_path, "a", 9, 11, 20, apex_estimated=True)
+    extract_set(tmp_path, [clip])
+    places = tmp_path / "clips.jsonl", tmp_path / "frames", tmp_path / "flow"
+    with pytest.raises(DataError, match=r"compute_flow\.py"):
+        contact_sheet(clip, *places)
+    compute_set(tmp_path)
+    sheet = Image.open(io.BytesIO(contact_sheet(clip, *places)))
+    assert sheet.format == "PNG" and sheet.width >= 1000
+    assert len(np.unique(np.asarray(sheet.convert("L")))) > 100
+
+
+def die(task: int) -> int:
+    """Kill the process that does task 2."""
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task * 10
+
+
+def fail(task: int) -> int:
+    if task == 1:
+        raise DataError("file", "clip 1", "bad", "mend it")
+    if task == 3:
+        raise ValueError("odd numbers\nonly")
+    return task
+
+
+def test_a_dying_process_takes_only_its_own_clip():
+    problems = Problems()
+    results = run(die, list(range(6)), [f"clip {task}" for task in range(6)], problems, workers=2)
+    assert results == [0, 10, None, 30, 40, 50]
+    assert [problem.file for problem in problems] == ["clip 2"]
+
+
+def test_failures_are_collected_in_order():
+    problems = Problems()
+    assert run(fail, list(range(5)), list("abcde"), problems) == [0, None, 2, None, 4]
+    assert [problem.what for problem in problems] == ["bad", "ValueError: odd numbers only"]
