@@ -187,7 +187,8 @@ def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -
     for spec in tqdm(specs, desc="separability", unit="clip", mininterval=1):
         pair = make_pair(spec)
         field = our_field(pair, "dis", "stable")
-        seen = {"true motion": pair.truth, "field": field}
+        inside = face_mask(pair.landmarks, field.shape[:2])[..., None]
+        seen = {"true motion": pair.truth, "field": field, "field of the face": field * inside}
         for name in ENCODINGS:
             seen[name] = draw_face(field, pair.landmarks, pair.crops[0], FlowSettings(encoding=name))
         whole = FlowSettings(encoding="minmax-blend", mask="none")

@@ -253,7 +253,7 @@ def count_files(root: Path) -> int:
 
 
 def run_scripts(root: Path, kill_at: int | None = None) -> int:
-    """extract_frames.py, then compute_flow.py; the exit code. `kill_at`: kill at so many files, whatever is going on."""
+    """extract_frames.py, then compute_flow.py; the exit code. `kill_at`: kill at so many files, whatever goes on."""
     commands = [
         ["extract_frames.py", "--clips", str(root / "clips.jsonl"), "--out", str(root / "frames")],
         ["compute_flow.py", "--frames", str(root / "frames"), "--out", str(root / "flow")],
