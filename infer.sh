@@ -9,12 +9,14 @@ model=${1:-checkpoints/tiny}
 questions=${2:-dataset/test_dataset.jsonl}
 bin=${VENV:-.venv}/bin
 [ -x "$bin/python" ] && PATH=$PWD/$bin:$PATH
-for blank in none flow frames all; do
+blanks="none flow"
+if grep -q 'onset.png' "$questions"; then blanks="$blanks frames all"; fi # asked with key frames too
+for blank in $blanks; do
   python test/generate_answers.py --model "$model" --questions "$questions" --blank "$blank" \
-    --out "result/ablation/blank-$blank"
+    --threads 1 --out "result/ablation/blank-$blank"
 done
 python test/answer_baselines.py --test "$questions" --out result/ablation/prior/predictions.jsonl
-python test/score_answers.py --references "$questions" --out result/ablation \
-  --predictions result/ablation/{blank-none,blank-flow,blank-frames,blank-all,prior}/predictions.jsonl \
-  --names "all pictures" "flow blanked" "frames blanked" "all blanked" "prior only"
+python test/score_answers.py --references "$questions" --out result/ablation --predictions \
+  $(for blank in $blanks; do echo "result/ablation/blank-$blank/predictions.jsonl"; done) \
+  result/ablation/prior/predictions.jsonl
 cp result/ablation/metrics.csv result/ablation.csv

@@ -2,6 +2,7 @@
 
 import io
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
         panel.set_axis_off()
     units = " + ".join(f"{unit.side or ''} AU{unit.number}".strip() for unit in clip.action_units)
     title = f"{clip.id}   {units}   {clip.fine} {f'({clip.coarse})' if clip.coarse else ''}"
-    top.suptitle(title + "\n" + metadata["legend"], fontsize=10)
+    top.suptitle(title + "\n" + textwrap.fill(metadata["legend"], 130), fontsize=10)
     panel = bottom.subplots()
     trace = _trace(clip, clips_file, align)
     if trace is None:
