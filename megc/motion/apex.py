@@ -7,12 +7,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from megc.motion.flow import compensate, optical_flow, to_grey
-from megc.motion.regions import BROWS, CENTRES, EYES, region_boxes, region_means
+from megc.motion.regions import CENTRES, EYES, region_boxes, region_means
 
 STEP = 0.015  # seconds between frames that are measured: every third of 200 fps
-SMOOTHING = 0.02  # sigma in seconds
+SMOOTHING = 0.015  # sigma in seconds
 BLINK_SPEED = 15.0  # pixels a second of the eye regions, for a face 236 px wide
-BLINK_WEIGHT = 0.25  # of the brows while the eyes blink
+FEWEST_CALM = 0.4  # of the frames: with fewer outside blinks, all frames choose the regions
 STRONGEST = 3  # regions whose mean is the strength of the expression
 FEWEST = 5  # frames
 
@@ -57,8 +57,8 @@ def strength(trace: Trace, fps: float) -> np.ndarray:
     """Strength of the expression (frames of the clip,) in pixels, from region motion.
 
     Interpolated to every frame, smoothed, less the straight line from the first to the last frame (both are neutral
-    in a clip from onset to offset; what is left between them is slow head turning), brows at a quarter while the
-    eyes blink, then the mean of the three regions that move most.
+    in a clip from onset to offset; what is left between them is slow head turning), then the mean of the three
+    regions that move most over the clip. Frames of a blink have no say in which regions these are.
     """
     every = np.arange(trace.positions[-1] + 1)
     flat = trace.motion.reshape(len(trace.positions), -1)
@@ -66,16 +66,16 @@ def strength(trace: Trace, fps: float) -> np.ndarray:
     motion = gaussian_filter1d(motion, max(SMOOTHING * fps, 0.4), axis=0, mode="nearest")
     motion = motion - np.linspace(motion[0], motion[-1], len(every))
     motion = motion.reshape(len(every), len(trace.names), 2)
-    length = np.linalg.norm(motion, axis=2)
-    weight = np.ones_like(length)
+    length = np.linalg.norm(motion, axis=2)[:, [name in CENTRES for name in trace.names]]
+    calm = np.ones(len(every), bool)
     eyes = [index for index, name in enumerate(trace.names) if name in EYES]
     if eyes and len(every) > 2:
         speed = np.linalg.norm(np.gradient(motion[:, eyes], axis=0), axis=2).max(axis=1) * fps
-        brows = [index for index, name in enumerate(trace.names) if name in BROWS]
-        weight[np.ix_(speed > BLINK_SPEED, brows)] = BLINK_WEIGHT
-    moving = [index for index, name in enumerate(trace.names) if name in CENTRES]
-    weighted = np.sort((length * weight)[:, moving], axis=1)
-    return weighted[:, -STRONGEST:].mean(axis=1)
+        calm = speed <= BLINK_SPEED
+    if calm.mean() < FEWEST_CALM:
+        calm[:] = True
+    energy = (length[calm] ** 2).mean(axis=0)
+    return length[:, np.argsort(energy)[-STRONGEST:]].mean(axis=1)
 
 
 def spot_apex(frames: Sequence[np.ndarray], landmarks: np.ndarray, fps: float) -> int:

@@ -32,7 +32,7 @@ from megc.problems import DataError, Problems
 
 MOMENTS = ("onset", "apex", "offset")
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
-VERSION = 3  # of what is written; a change makes every clip be done again
+VERSION = 4  # of what is written; a change makes every clip be done again
 
 
 @dataclass(frozen=True)

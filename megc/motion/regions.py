@@ -21,7 +21,6 @@ CENTRES: dict[str, tuple[int, ...]] = {
     "right cheek": (2, 31, 40),
     "left cheek": (14, 35, 47),
 }
-BROWS = ("right outer brow", "right inner brow", "left inner brow", "left outer brow", "glabella")
 EYES: dict[str, tuple[int, ...]] = {"right eye": tuple(range(36, 42)), "left eye": tuple(range(42, 48))}
 BOX = 24 / 236  # side of a region's box, in face widths
 STABLE_DISC = 0.045  # radius of a stable disc, in face widths
