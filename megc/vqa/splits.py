@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
-from megc.files import sha256_of, write_json
+from megc.files import sha256_of, write_bytes, write_json
 from megc.vqa.instructions import read_records, rebase, write_records
 
 PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
@@ -115,6 +115,9 @@ def write_sides(
         for file, records in files.items():
             side += rebase(select(records, subjects), file.parent, path.parent)
         write_records(path, side)
+        for record in {file.with_name("prompt.json") for file in files if file.parent != path.parent}:
+            if record.is_file():  # what the prompt was made of goes with the data, and on into the checkpoint
+                write_bytes(path.with_name("prompt.json"), record.read_bytes())
         write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
         clips = len({record["clip"] for record in side})
         lines.append(f"{path}: {len(side)} questions on {clips} clips of {len(subjects)} subjects")
