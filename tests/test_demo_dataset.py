@@ -81,9 +81,9 @@ def test_another_set_in_the_folder_is_refused_until_overwritten(tmp_path):
     settings = DemoSettings(casme2_subjects=1, samm_subjects=0, clips=1, every=50)
     write_demo(tmp_path, settings)
     with pytest.raises(DataError, match="other settings"):
-        write_demo(tmp_path, replace(settings, seed=1))
+        write_demo(tmp_path, replace(settings, seed=settings.seed + 1))
     (tmp_path / "clips.jsonl").write_text("{}\n")
-    specs = write_demo(tmp_path, replace(settings, seed=1), overwrite=True)
+    specs = write_demo(tmp_path, replace(settings, seed=settings.seed + 1), overwrite=True)
     assert [path.name for path in (tmp_path / "CASME2" / "Cropped" / "sub01").iterdir()] == [specs[0].id.split("/")[2]]
     assert (tmp_path / "clips.jsonl").exists()
 
