@@ -1,7 +1,8 @@
 """Cross-validate SFT by subject and hold it against answers that did not see the video, and a probe of the flow.
 
     python ablation/cross_validate.py --rows ../shared/real/me_vqa_casme2.jsonl \\
-        --flow-dir ../shared/real/flow_casme2 --encoding uv-strain-minmax --jobs 2 -- --min_pixels 12544 --max_pixels 12544
+        --flow-dir ../shared/real/flow_casme2 --encoding uv-strain-minmax --jobs 2 \\
+        -- --min_pixels 12544 --max_pixels 12544 --max_steps 400
     python ablation/cross_validate.py --instructions dataset/CASME2/instructions.jsonl --protocol loso \\
         --features flow --out result/casme2_loso --table result/casme2_loso.csv
 

@@ -146,7 +146,7 @@ def _fit(features: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> Pipe
     """A logistic regression whose strength and class weight are chosen by folds of the training subjects."""
     if len(set(labels)) < 2:
         return _Constant(np.unique(labels))
-    folds, splits = min(5, len(set(subjects))), []
+    folds, splits = min(5, len(set(subjects)), max(Counter(labels.tolist()).values())), []
     if folds > 1:
         parts = StratifiedGroupKFold(folds).split(features, labels, subjects)
         splits = [(fit, held) for fit, held in parts if len(set(labels[fit])) > 1 and len(held)]

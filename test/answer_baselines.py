@@ -22,8 +22,8 @@ def main() -> int:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--baseline", choices=BASELINES, default="prior")
-    parser.add_argument("--train", type=Path, default=Path("dataset/train_dataset.jsonl"), help="instructions to learn")
-    parser.add_argument("--test", type=Path, default=Path("dataset/test_dataset.jsonl"), help="instructions to answer")
+    parser.add_argument("--train", type=Path, default=Path("dataset/train_dataset.jsonl"), help="to learn from")
+    parser.add_argument("--test", type=Path, default=Path("dataset/test_dataset.jsonl"), help="to answer")
     parser.add_argument("--out", type=Path, default=Path("result/demo/prior/predictions.jsonl"))
     words = "the probe reads the .npy field beside the flow picture, or the picture itself"
     parser.add_argument("--features", choices=SOURCES, default="flow", help=words)
