@@ -1,5 +1,6 @@
 """One door to frames: a folder of images or a video file, any size and depth, colour or grey."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def read_image(path: Path | str, row: str | int | None = None, white: int | None
     return to_rgb(pixels, white or white_level(pixels))
 
 
-class Frames:
+class Frames(ABC):
     """Frames of a clip by number. `numbers` rise; gaps are allowed. Iterates nothing by itself: ask `read_many`."""
 
     def __init__(self, source: Path, numbers: tuple[int, ...], row: str | int | None) -> None:
@@ -72,13 +73,13 @@ class Frames:
         """uint8 RGB of one frame. Raises DataError when it cannot be read, KeyError when there is none."""
         return next(image for _, image in self.read_many([number]))
 
+    @abstractmethod
     def read_many(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         """(number, uint8 RGB) of the given frames, in rising order, each once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def name(self, number: int) -> str:
         """Name of the file that holds the frame, for notes."""
-        raise NotImplementedError
 
 
 class FolderFrames(Frames):
