@@ -95,6 +95,7 @@ def build_records(
     Picture paths are written relative to `root`, the folder of the JSONL.
     """
     records: dict[str, dict] = {}
+    without: set[str] = set()  # clips without a picture, told once
     for number, row in rows:
         with problems.collect():
             try:
@@ -103,10 +104,15 @@ def build_records(
                 record = make_record(row, relative, settings)
             except (ValueError, KeyError) as error:
                 raise DataError(source, number, f"cannot be asked ({error})", "correct or delete the row") from error
+            if record["clip"] in without:
+                continue
             for path in pictures:
                 if not path.is_file():
-                    fix = "run extract_frames.py and compute_flow.py, or drop the clip"
-                    raise DataError(source, f"{number} ({record['id']})", f"picture {path} is gone", fix)
+                    without.add(record["clip"])
+                    what = f"picture {path} is gone, so the questions of {record['clip']} are left out"
+                    raise DataError(
+                        source, number, what, "run extract_frames.py and compute_flow.py, or drop the clip"
+                    )
             if record["id"] in records:
                 raise DataError(source, number, f"duplicate row {record['id']}", "keep one of the two")
             records[record["id"]] = record
