@@ -124,3 +124,11 @@ def test_legend_of_other_pictures_comes_from_the_prompt_record(demo):
     (demo / "prompt.json").write_text('{"encoding": "uv-strain-minmax", "scale": 3.0}')
     assert "relative to the strongest" in legend(references)["text"]
     assert legend([]) is None
+
+
+def test_key_frames_are_shown_though_the_question_has_the_flow_only(demo):
+    lines = (demo / "test.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    write_jsonl(demo / "test.jsonl", [{**record, "images": record["images"][3:]} for record in records])
+    captions = [[caption for caption, _ in r.images] for r in read_references(demo / "test.jsonl", Problems())]
+    assert captions == [["onset", "apex", "offset", "motion"]] * len(records)

@@ -15,7 +15,7 @@ _DETAILS = ("votes", "agreement", "margin")
 
 @dataclass(frozen=True)
 class Reference:
-    """A question with its true answer. `images` are the pictures that go with it, by caption (none: no names)."""
+    """A question with its true answer. `images` are the clip's pictures by caption (none: no names)."""
 
     id: str
     clip: str
@@ -65,13 +65,24 @@ def _caption(image: str) -> str:
     return MOTION if is_motion_picture(image) else PurePosixPath(image).stem
 
 
+def _key_frames(asked: dict[str, Path], clip: str) -> dict[str, Path]:
+    """Key frames of a clip that lie beside its flow picture: to look at, though the question may be without them."""
+    suffix = f"flow/{clip}.png"
+    picture = asked.get(MOTION)
+    if picture is None or not picture.as_posix().endswith(suffix):
+        return {}
+    folder = Path(picture.as_posix().removesuffix(suffix)) / "frames" / clip
+    return {name: path for name in ("onset", "apex", "offset") if (path := folder / f"{name}.png").is_file()}
+
+
 def _reference(path: Path, line: int, record: dict) -> Reference:
     row = record.get("row", record)
     try:
         answer = answer_of(record) if "messages" in record else row.get("answer", "")
         origin = row_clip(row)
         kind = parse(row["question"]).kind
-        images = tuple((_caption(image), resolve_inside(path.parent, image)) for image in record.get("images", ()))
+        asked = {_caption(image): resolve_inside(path.parent, image) for image in record.get("images", ())}
+        images = tuple({**_key_frames(asked, origin["clip"]), **asked}.items())
         reference = Reference(row_id(row), **origin, question=row["question"], kind=kind, answer=answer, images=images)
     except KeyError as error:
         raise DataError(path, line, f"the row has no {error}", "give rows in the challenge's format") from error
