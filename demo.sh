@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The whole ME-VQA chain on the synthetic demo set with the tiny model: data, training, answers, scores, report.
-# Two cores, no GPU, under 15 minutes with the installation. Killed and started again, it goes on where it was.
+# Two cores, no GPU, under 15 minutes with the installation. Started again, it keeps finished data.
 #
 #   bash demo.sh
 set -euo pipefail
