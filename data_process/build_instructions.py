@@ -18,7 +18,7 @@ from pathlib import Path
 
 from megc.problems import Problems
 from megc.vqa.builder import BuildSettings, build_files
-from megc.vqa.prompts import IMAGES
+from megc.vqa.prompts import DEFAULT_IMAGES, IMAGES
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--frames", type=Path, help="key frames (default: `frames` beside --out)")
     parser.add_argument("--flow", type=Path, help="flow pictures (default: `flow` beside --out)")
     parser.add_argument("--flow-dir", type=Path, help="a flat folder of <image_id>.png flow pictures")
-    parser.add_argument("--images", nargs="+", choices=IMAGES, default=list(IMAGES), help="pictures, in this order")
+    parser.add_argument("--images", nargs="+", choices=IMAGES, default=list(DEFAULT_IMAGES), help="pictures, in order")
     parser.add_argument("--encoding", help="of the flow pictures (default: as compute_flow.py recorded)")
     parser.add_argument("--scale", type=float, help="pixels at full brightness (default: as recorded)")
     parser.add_argument("--bare", action="store_true", help="ask without system prompt, legend and regions")

@@ -208,3 +208,14 @@ def test_records_of_another_form_are_refused(data: Path) -> None:
     problems = Problems()
     check_records(data / "bad.jsonl", problems)
     assert "leads out of" in str(next(iter(problems)))
+
+
+def test_magnified_apex_is_a_picture_to_ask_with(data: Path) -> None:
+    """It is there only after extract_frames.py --magnify; without it each clip is one problem."""
+    _, problems = build(data, images=("magnified", "flow"))
+    assert len(problems) == len(make_clips())
+    for clip in make_clips():
+        Image.new("RGB", (56, 56)).save(data / "frames" / clip.id / "magnified.png")
+    records, problems = build(data, images=("magnified", "flow"))
+    assert not problems and records[0]["images"][0].endswith("magnified.png")
+    assert "movement magnified" in records[0]["messages"][1]["content"]

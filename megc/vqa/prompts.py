@@ -13,7 +13,8 @@ from megc.motion.colour import DEFAULT_ENCODING, SCALE, legend_text
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, join_units, question_text
 
 IMAGE_TAG = "<image>"
-IMAGES = ("onset", "apex", "offset", "flow")
+DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
+IMAGES = (*DEFAULT_IMAGES, "magnified")
 QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
 
 SYSTEM_STRUCTURED = (
@@ -27,6 +28,7 @@ _PICTURE = {
     "apex": "apex frame, movement at its peak",
     "offset": "offset frame, movement over",
     "flow": "optical flow from onset to apex",
+    "magnified": "apex frame with its movement magnified",
 }
 _FORM = {
     "units": "Answer with {count}: {names}.",
@@ -44,7 +46,7 @@ _FORM = {
 class PromptSettings:
     """What a prompt is made of: the pictures in order, structured or bare, and the look of the flow picture."""
 
-    images: tuple[str, ...] = IMAGES
+    images: tuple[str, ...] = DEFAULT_IMAGES
     structured: bool = True
     legend: bool = True
     encoding: str = DEFAULT_ENCODING
