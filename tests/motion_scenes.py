@@ -1,5 +1,6 @@
 """Small clips with known motion for the tests: a public-domain portrait, warped."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import numpy as np
 from PIL import Image
 
 from megc.clips import Clip, write_clips
+from megc.motion.fields import FlowSettings, compute_all
+from megc.motion.keyframes import KeyframeSettings, extract_all
+from megc.problems import Problems
 
 # Landmarks of the portrait below as dlib finds them, kept here so that scenes need no detector:
 # inner brows, lip corners and eyes of the 420×460 frame.
@@ -106,3 +110,38 @@ def write_set(root: Path, clips: list[Clip]) -> Path:
     """`clips.jsonl` in `root`."""
     write_clips(root / "clips.jsonl", clips)
     return root / "clips.jsonl"
+
+
+def drifting_frames() -> list[np.ndarray]:
+    """12 frames, apex at position 6, head drifting."""
+    return [
+        render(amplitude, pose(0.1 * index, -0.05 * index), noise=1.5, seed=index)
+        for index, amplitude in enumerate(amplitudes(12, 6, 2.5))
+    ]
+
+
+def extract_set(root: Path, clips, workers=1, **settings) -> tuple[dict, list]:
+    problems = Problems()
+    counts = extract_all(
+        clips, write_set(root, clips), root / "frames", KeyframeSettings(**settings), problems, workers
+    )
+    return counts, list(problems)
+
+
+def compute_set(root: Path, workers=1, out="flow", **settings) -> tuple[dict, list]:
+    problems = Problems()
+    counts = compute_all(root / "frames", root / out, FlowSettings(**settings), problems, workers)
+    return counts, list(problems)
+
+
+def align_of(root: Path, name: str) -> dict:
+    return json.loads((root / "frames/demo/s1" / name / "align.json").read_text())
+
+
+def tree(*folders: Path) -> dict[str, bytes]:
+    return {
+        f"{folder.name}/{path.relative_to(folder)}": path.read_bytes()
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -11,51 +11,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from motion_scenes import amplitudes, clip_of, portrait, pose, render, true_flow, write_clip, write_set
+from motion_scenes import (
+    align_of,
+    clip_of,
+    compute_set,
+    drifting_frames,
+    extract_set,
+    portrait,
+    tree,
+    true_flow,
+    write_clip,
+    write_set,
+)
 from PIL import Image
 
 from megc.motion.faces import crop
-from megc.motion.fields import FlowSettings, compute_all, picture_metadata, read_flow
-from megc.motion.keyframes import KeyframeSettings, extract_all
-from megc.problems import DataError, Problems
+from megc.motion.fields import picture_metadata, read_flow
+from megc.problems import DataError
 
 SCRIPTS = Path(__file__).parents[1] / "data_process"
 
 
 @pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
-    """12 frames, apex at position 6, head drifting."""
-    return [
-        render(amplitude, pose(0.1 * index, -0.05 * index), noise=1.5, seed=index)
-        for index, amplitude in enumerate(amplitudes(12, 6, 2.5))
-    ]
-
-
-def extract_set(root: Path, clips, workers=1, **settings) -> tuple[dict, list]:
-    problems = Problems()
-    counts = extract_all(
-        clips, write_set(root, clips), root / "frames", KeyframeSettings(**settings), problems, workers
-    )
-    return counts, list(problems)
-
-
-def compute_set(root: Path, workers=1, out="flow", **settings) -> tuple[dict, list]:
-    problems = Problems()
-    counts = compute_all(root / "frames", root / out, FlowSettings(**settings), problems, workers)
-    return counts, list(problems)
-
-
-def tree(*folders: Path) -> dict[str, bytes]:
-    return {
-        f"{folder.name}/{path.relative_to(folder)}": path.read_bytes()
-        for folder in folders
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def align_of(root: Path, name: str) -> dict:
-    return json.loads((root / "frames/demo/s1" / name / "align.json").read_text())
+    return drifting_frames()
 
 
 def test_one_clip_from_frames_to_picture(tmp_path, images):

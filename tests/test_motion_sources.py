@@ -9,10 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from motion_scenes import amplitudes, clip_of, pose, render, write_clip, write_set
+from motion_scenes import (
+    align_of,
+    clip_of,
+    compute_set,
+    drifting_frames,
+    extract_set,
+    write_clip,
+)
 from PIL import Image
 
-from megc.motion.fields import FlowSettings, compute_all
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.keyframes import KeyframeSettings, clips_of_sources, extract_all
 from megc.motion.parallel import run
@@ -23,29 +29,7 @@ from megc.problems import DataError, Problems
 
 @pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
-    """12 frames, apex at position 6, head drifting."""
-    return [
-        render(amplitude, pose(0.1 * index, -0.05 * index), noise=1.5, seed=index)
-        for index, amplitude in enumerate(amplitudes(12, 6, 2.5))
-    ]
-
-
-def extract_set(root: Path, clips, workers=1, **settings) -> tuple[dict, list]:
-    problems = Problems()
-    counts = extract_all(
-        clips, write_set(root, clips), root / "frames", KeyframeSettings(**settings), problems, workers
-    )
-    return counts, list(problems)
-
-
-def compute_set(root: Path, workers=1, out="flow", **settings) -> tuple[dict, list]:
-    problems = Problems()
-    counts = compute_all(root / "frames", root / out, FlowSettings(**settings), problems, workers)
-    return counts, list(problems)
-
-
-def align_of(root: Path, name: str) -> dict:
-    return json.loads((root / "frames/demo/s1" / name / "align.json").read_text())
+    return drifting_frames()
 
 
 def write_video(path: Path, images: list[np.ndarray], codec: str) -> None:
