@@ -246,7 +246,7 @@ def main() -> int:
     parser.add_argument("--timed", type=int, default=8, help="clips whose CPU time is measured")
     parser.add_argument("--separability-clips", type=int, default=24, help="of each of 12 subjects; 0: leave it out")
     parser.add_argument("--apex-clips", type=int, default=24, help="of each set of the apex table; 0: leave it out")
-    parser.add_argument("--seed", type=int, default=7, help="another seed, other people and clips")
+    parser.add_argument("--seed", type=int, default=31, help="another seed, other people; 7 was developed on")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     warnings.simplefilter("ignore", ConvergenceWarning)
