@@ -15,7 +15,8 @@ from transformers import AutoModelForImageTextToText, TrainingArguments
 from megc.files import read_jsonl, write_json, write_jsonl
 from megc.model import checkpoint
 from megc.model.data import read_samples
-from megc.model.sft import SftSettings, prepare, read_config, train, training_defaults
+from megc.model.settings import SftSettings, read_config, training_defaults
+from megc.model.sft import prepare, train
 from megc.model.trainer import part_of
 from megc.problems import DataError, Problems
 

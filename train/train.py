@@ -16,7 +16,8 @@ from pathlib import Path
 from transformers import HfArgumentParser, TrainingArguments
 
 from megc.model import distributed
-from megc.model.sft import SftSettings, read_config, train, training_defaults
+from megc.model.settings import SftSettings, read_config, training_defaults
+from megc.model.sft import train
 from megc.problems import DataError
 
 HERE = Path(__file__).resolve().parent
