@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from megc.answers.answerer import Answer, prediction
 from megc.answers.sampling import RowSampler, uniforms
-from megc.answers.vote import Vote, majority
+from megc.answers.vote import Vote, majority, mixture
+from megc.model.data import Sample
 
 
 def test_most_votes_win_with_their_share_and_their_lead():
@@ -76,3 +78,26 @@ def test_probabilities_are_added_up_to_the_end_of_the_answer_and_no_further():
         token = sampler(ids, scores).argmax(dim=-1, keepdim=True)
         ids = torch.cat([ids, token], dim=1)
     assert sampler.log_probabilities.tolist() == pytest.approx([np.log(0.7)], abs=1e-6)
+
+
+def test_scores_of_several_judges_are_averaged_as_probabilities():
+    one = {"yes": float(np.log(0.6)), "no": float(np.log(0.2))}
+    scores, margin = mixture([one])
+    assert scores == pytest.approx(one)
+    assert margin == pytest.approx((0.6 - 0.2) / 0.8)  # within the set
+    scores, margin = mixture([one, {"yes": float(np.log(0.1)), "no": float(np.log(0.8))}])
+    assert [np.exp(scores["yes"]), np.exp(scores["no"]), margin] == pytest.approx([0.35, 0.5, 0.15 / 0.85])
+    assert mixture([{"yes": -2000.0, "no": -2001.0}])[1] == pytest.approx((1 - np.exp(-1)) / (1 + np.exp(-1)))
+    assert mixture([{"yes": -3.0}]) == ({"yes": -3.0}, 1.0)
+    with pytest.raises(ValueError, match="different answers"):
+        mixture([one, {"yes": -1.0}])
+
+
+def test_a_row_of_compared_answers_has_their_log_likelihoods_and_the_best_of_the_compared_scores():
+    sample = Sample({"id": "a", "row": {"id": "a", "question": "?", "answer": "the truth"}}, (), ())
+    longer = Answer("b", choices={"a": -1.0, "b": -1.2}, scores={"a": -1.0, "b": -0.4})
+    row = prediction(sample, [longer])
+    assert (row["answer"], row["choices"], row["votes"], row["agreement"]) == ("b", longer.choices, ["b"], None)
+    row = prediction(sample, [longer, Answer("a", choices={"a": -0.1, "b": -9.0})])
+    assert (row["answer"], row["votes"], row["agreement"]) == ("a", ["b", "a"], 0.5)
+    assert prediction(sample, [Answer("a")])["choices"] is None

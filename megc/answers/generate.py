@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from megc.answers.answerer import Answer
 from megc.answers.sampling import RowSampler
 from megc.model.checkpoint import Loaded
 from megc.model.data import Sample, chat_messages
@@ -42,15 +43,6 @@ class Decoding:
         settings = asdict(self)
         unused = ("temperature", "top_p", "top_k", "seed") if self.votes == 1 else ()
         return {name: value for name, value in settings.items() if name not in unused}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One answer: its text, its log-probability (None where it was not sampled), and whether it hit the limit."""
-
-    text: str
-    log_probability: float | None = None
-    cut: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from megc.answers.answerer import prediction
 from megc.answers.blank import Pictures, find_prompt
-from megc.answers.generate import Answer, Decoding, Seen, generate, see
+from megc.answers.generate import Decoding, Seen, generate, see
 from megc.answers.store import Store
-from megc.answers.vote import majority
 from megc.files import sha256_of
 from megc.model.checkpoint import Loaded, load, pixel_budget, read_record, software
 from megc.model.data import Sample, read_samples
@@ -171,19 +171,6 @@ def _in_memory(settings: RunSettings, work: Callable[..., list], *arguments: obj
         what = f"out of memory with {settings.batch_size} questions at once"
         fix = "run again with a smaller --batch-size or --max-pixels; what is answered is kept"
         raise DataError(settings.questions, None, what, fix) from error
-
-
-def prediction(sample: Sample, votes: Sequence[Answer]) -> dict:
-    """The predictions row of a sample: its ME-VQA row with the majority's answer, the votes, and their agreement."""
-    chances = [vote.log_probability for vote in votes]
-    chosen = majority([vote.text for vote in votes], None if None in chances else chances)
-    return {
-        **sample.record["row"],
-        "answer": chosen.answer,
-        "votes": [vote.text for vote in votes],
-        "agreement": chosen.agreement,
-        "margin": chosen.margin,
-    }
 
 
 def hashed_settings(settings: RunSettings, loaded: Loaded, prompt: str) -> dict:

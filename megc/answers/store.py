@@ -76,7 +76,8 @@ class Store:
         A row that could not be answered gets an empty answer, and is asked again by a rerun. Rows that are not
         asked (any more) are dropped. Returns the number of answered rows.
         """
-        empty = {"answer": "", "votes": [], "agreement": None, "margin": None, "input": None, "run": self.hash}
+        empty = {"answer": "", "votes": [], "agreement": None, "margin": None, "choices": None}
+        empty |= {"input": None, "run": self.hash}
         ordered = [self._kept.get(row_id(row), {**row, **empty}) for row in asked]
         self._file.close()
         write_jsonl(self.path, ordered)

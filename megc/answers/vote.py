@@ -1,6 +1,7 @@
 """Several sampled answers to one question, made into one."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -45,3 +46,25 @@ def majority(votes: Sequence[str], log_probabilities: Sequence[float] | None = N
     second = sizes[1] if len(sizes) > 1 else 0
     best = max(winner, key=lambda place: chances[place])
     return Vote(votes[best], sizes[0] / len(votes), (sizes[0] - second) / len(votes))
+
+
+def mixture(scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], float]:
+    """Scores (log-likelihoods) of the same answers from several judges, made into one, and the margin.
+
+    The result is the log of the mean likelihood, that is, of the judges' mixture. The margin is the lead of the
+    best answer over the second as probabilities within the set (0 to 1, as the lead among votes is); 1 for a set
+    of one. Raises ValueError for judges that scored different answers.
+    """
+    first, *others = scores
+    if any(other.keys() != first.keys() for other in others):
+        raise ValueError("the scores are of different answers")
+    mixed = {answer: _log_sum([one[answer] for one in scores]) - math.log(len(scores)) for answer in first}
+    total = _log_sum(mixed.values())
+    shares = sorted((math.exp(score - total) for score in mixed.values()), reverse=True)
+    return mixed, shares[0] - (shares[1] if len(shares) > 1 else 0.0)
+
+
+def _log_sum(values: Iterable[float]) -> float:
+    values = list(values)
+    top = max(values)
+    return top + math.log(math.fsum(math.exp(value - top) for value in values))
