@@ -9,9 +9,10 @@ from PIL import Image
 from tiny_data import write_instructions
 
 from megc.model import checkpoint, tiny
-from megc.model.collate import Clips, Collator, answer_loss, answers_right
+from megc.model.attention import Attention, block_mask, packed_mask
+from megc.model.collate import Clips, Collator, answer_loss, answer_weights, answers_marked, token_losses
 from megc.model.data import Pixels, chat_messages, read_samples, shifted, training_texts
-from megc.model.packing import IGNORED, PositionIds, encode, pack_samples, packed_mask
+from megc.model.packing import IGNORED, PositionIds, encode, pack_samples
 from megc.problems import DataError
 from megc.vqa.instructions import answer_of
 
@@ -173,19 +174,50 @@ def test_shift_moves_pictures_and_depends_on_the_epoch_only(world):
     assert [data[place][1] for place in range(3)] == first != second
 
 
-def test_loss_weighs_answer_tokens_alike_over_micro_batches():
-    generator = torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("loss_per", ["token", "question"])
+def test_loss_weighs_alike_over_micro_batches(loss_per):
+    generator, end = torch.Generator().manual_seed(0), 6
     logits = torch.randn(4, 5, 7, generator=generator)
-    targets = torch.randint(0, 7, (4, 5), generator=generator)
-    targets[0, :4] = IGNORED
-    whole = answer_loss({"logits": logits}, targets)
-    total = (targets != IGNORED).sum()
-    parts = sum(answer_loss({"logits": logits[at : at + 1]}, targets[at : at + 1], total) for at in range(4))
-    torch.testing.assert_close(whole, parts)
+    targets = torch.randint(0, 6, (4, 5), generator=generator)
+    targets[:, 4] = targets[1, 2] = end
+    targets[0, :2] = IGNORED
+    options = {"end": end, "loss_per": loss_per}
+    whole = answer_loss({"logits": logits}, targets, **options)
+    total = answer_weights(targets, **options).sum()
+    assert total == (18 if loss_per == "token" else 5)
+    parts = [answer_loss({"logits": logits[at : at + 1]}, targets[at : at + 1], total, **options) for at in range(4)]
+    torch.testing.assert_close(whole, sum(parts))
 
 
-def test_answers_right_counts_whole_answers():
+def test_loss_per_question_is_the_mean_of_the_answers_means():
+    end, gap = 9, IGNORED
+    targets = torch.tensor([[1, 9, gap, 2, 3, 9], [gap, gap, 9, gap, gap, gap]])
+    third = 1 / 3
+    wanted = torch.tensor([[0.5, 0.5, 0, third, third, third], [0, 0, 1, 0, 0, 0]])
+    torch.testing.assert_close(answer_weights(targets, end, "question"), wanted)
+    logits = torch.randn(2, 6, 10, generator=torch.Generator().manual_seed(0))
+    losses = token_losses(logits, targets)
+    by_hand = (losses[0, :2].mean() + losses[0, 3:].mean() + losses[1, 2]) / 3
+    torch.testing.assert_close(answer_loss({"logits": logits}, targets, end=end, loss_per="question"), by_hand)
+
+
+def test_answers_are_right_as_a_whole():
     end, gap = 9, IGNORED
     targets = np.array([[1, 9, gap, 2, 3, 9], [gap, gap, 4, 9, gap, gap]])
     predicted = np.array([[1, 9, 0, 2, 0, 9], [0, 0, 4, 9, 0, 0]])
-    assert answers_right(predicted, targets, end) == (2, 3)
+    assert answers_marked(predicted, targets, end) == [[True, False], [True]]
+
+
+def test_block_mask_of_flex_attention_gives_the_losses_of_the_4d_mask(world):
+    """Forward only: flex attention has no backward pass on a CPU."""
+    samples, loaded, pixels = world
+    packed = pack_samples(samples, pixels, loaded.model.config)
+    batch = batch_of(loaded, pixels, packed)
+    branch = Collator(**{**vars(collator(loaded, pixels)), "block_mask": True})([(one, (0, 0)) for one in packed])
+    flex = checkpoint.load_model(loaded.model.name_or_path)
+    Attention("flex_attention", "sdpa", "").settle(flex)
+    mask = block_mask(branch["attention_mask"])
+    assert mask.to_dense().shape[0] == 3
+    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        loss = flex.eval()(**{**branch, "attention_mask": mask}).loss
+        torch.testing.assert_close(loss, loaded.model(**batch).loss)

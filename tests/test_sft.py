@@ -15,9 +15,9 @@ from transformers import AutoModelForImageTextToText, TrainingArguments
 from megc.files import read_jsonl, write_json, write_jsonl
 from megc.model import checkpoint
 from megc.model.data import read_samples
+from megc.model.parts import part_of
 from megc.model.settings import SftSettings, read_config, training_defaults
 from megc.model.sft import prepare, train
-from megc.model.trainer import part_of
 from megc.problems import DataError, Problems
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +26,11 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def train_file(tmp_path_factory):
     return write_instructions(tmp_path_factory.mktemp("data"), clips=4)
+
+
+@pytest.fixture(scope="module")
+def eval_file(train_file):
+    return write_instructions(train_file.parent, clips=3, first=6, name="eval.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +53,11 @@ def losses(out):
         return [row["loss"] for row in csv.DictReader(file) if row["loss"]]
 
 
-def test_it_learns_and_the_checkpoint_says_what_it_was_trained_on(train_file, base, tmp_path):
+def test_it_learns_and_the_checkpoint_says_what_it_was_trained_on(train_file, eval_file, base, tmp_path):
     write_json(train_file.parent / "prompt.json", {"hash": "0123456789abcdef", "encoding": "colour"})
     out = tmp_path / "out"
     more = {"max_steps": 50, "lr_scheduler_type": "constant", "logging_steps": 10, "eval_strategy": "steps"}
-    run = settings(train_file, base, max_pixels=12544, eval_file=str(train_file), shift=0)
+    run = settings(train_file, base, max_pixels=12544, eval_file=str(eval_file), shift=0)
     train(run, arguments(out, eval_steps=50, per_device_train_batch_size=4, **more))
     with (out / "train_log.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -84,11 +89,11 @@ def test_resume_goes_on_as_if_never_stopped(train_file, base, tmp_path):
     assert all(torch.equal(whole[name], part[name]) for name in whole)
 
 
-def test_best_model_is_the_one_that_is_saved(train_file, base, tmp_path):
+def test_best_model_is_the_one_that_is_saved(train_file, eval_file, base, tmp_path):
     """Rates so high that the loss rises: the best checkpoint is the first, and its weights are the final ones."""
     more = {"max_steps": 4, "learning_rate": 0.5, "save_strategy": "steps", "eval_strategy": "steps"}
     more |= {"save_steps": 2, "eval_steps": 2, "load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
-    run = prepare(settings(train_file, base, eval_file=str(train_file)), arguments(tmp_path, **more))
+    run = prepare(settings(train_file, base, eval_file=str(eval_file)), arguments(tmp_path, **more))
     run.trainer.train()
     best = checkpoint.load_model(run.trainer.state.best_model_checkpoint).state_dict()
     assert all(torch.equal(value, best[name]) for name, value in run.trainer.model.state_dict().items())
@@ -100,7 +105,7 @@ def test_earlier_checkpoints_are_neither_mixed_in_nor_lost_silently(train_file, 
         prepare(settings(train_file, base), arguments(tmp_path))
     prepare(settings(train_file, base, overwrite=True), arguments(tmp_path))
     assert not (tmp_path / "checkpoint-9").exists()
-    with pytest.raises(DataError, match="no checkpoint to resume from"):
+    with pytest.raises(DataError, match="no complete checkpoint"):
         prepare(settings(train_file, base), arguments(tmp_path, resume_from_checkpoint="last"))
 
 
@@ -178,7 +183,7 @@ def test_good_rows_survive_when_asked(train_file):
         ({"packing": "all"}, {}, "clip or none"),
         ({"attention": "flash_attention_2"}, {}, "--packing none"),
         ({"freeze_vision": True, "freeze_merger": True, "freeze_language_model": True}, {}, "every part"),
-        ({}, {"eval_strategy": "steps", "eval_steps": 1}, "--eval_file"),
+        ({}, {"eval_strategy": "steps", "eval_steps": 1}, "--validation_share"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(train_file, base, tmp_path, more, args, message):

@@ -39,22 +39,27 @@ def draw(folder: Path, clip: int, size: tuple[int, int] = (112, 112)) -> None:
     Image.fromarray(flow).save(folder / "flow.png")
 
 
-def write_instructions(root: Path, clips: int = 3, size: tuple[int, int] = (112, 112)) -> Path:
-    """Draw pictures below `root` and write `root/train.jsonl`; returns its path. Clip n has the answers of n mod 3."""
+def write_instructions(
+    root: Path, clips: int = 3, size: tuple[int, int] = (112, 112), first: int = 0, name: str = "train.jsonl"
+) -> Path:
+    """Draw pictures below `root` and write `root/name`; returns its path. Clip n has the answers of n mod 3.
+
+    Clips are numbered from `first`, and each is of a subject of its own.
+    """
     records = []
-    for clip in range(clips):
+    for clip in range(first, first + clips):
         folder = f"frames/demo/sub{clip:02d}/EP01"
         draw(root / folder, clip, size)
         for number, (question, answers) in enumerate(QUESTIONS.items()):
             answer = answers[clip % 3]
-            name = f"demo_sub{clip:02d}_EP01_{number}"
+            row = f"demo_sub{clip:02d}_EP01_{number}"
             user = (
                 "Picture 1: <image> apex frame.\nPicture 2: <image> optical flow.\nRed is right, green is up.\n"
                 f"Question: {question}"
             )
             records.append(
                 {
-                    "id": name,
+                    "id": row,
                     "clip": f"demo/sub{clip:02d}/EP01",
                     "dataset": "demo",
                     "subject": f"sub{clip:02d}",
@@ -65,9 +70,9 @@ def write_instructions(root: Path, clips: int = 3, size: tuple[int, int] = (112,
                     ],
                     "images": [f"{folder}/{picture}" for picture in PICTURES],
                     "prompt": "0123456789abcdef",
-                    "row": {"id": name, "question": question, "answer": answer},
+                    "row": {"id": row, "question": question, "answer": answer},
                 }
             )
-    path = root / "train.jsonl"
+    path = root / name
     write_jsonl(path, records)
     return path

@@ -6,7 +6,7 @@
     base         the checkpoint that training started from
     prompt_hash  of the instruction records; `prompt` is the record of the settings behind it, if it was at hand
     min_pixels, max_pixels   the pixel budget of every picture, also in preprocessor_config.json
-    data         file, rows, clips, subjects (sorted), split (hash of the row ids)
+    data         file, rows, rows_hash (of their ids), clips, subjects, validation_subjects (sorted), split (its hash)
     training     every setting of the run
     versions     of python, torch, transformers, deepspeed; `git`: the commit, or null
 """
@@ -21,14 +21,17 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoModelForImageTextToText,
     AutoProcessor,
+    PretrainedConfig,
     PreTrainedModel,
     ProcessorMixin,
 )
 
 from megc.files import write_json
+from megc.model import lora
 from megc.model.distributed import say
 from megc.model.tiny import RECORD_NAME
 from megc.problems import DataError
@@ -81,16 +84,36 @@ def pixel_budget(processor: ProcessorMixin) -> tuple[int, int]:
     return size["shortest_edge"], size["longest_edge"]
 
 
+def load_config(path: Path | str) -> PretrainedConfig:
+    """Configuration of a checkpoint's model, without its weights."""
+    try:
+        return AutoConfig.from_pretrained(_base_of(path) or path)
+    except (OSError, ValueError) as error:
+        raise _not_a_checkpoint(path, error) from error
+
+
 def load_model(
-    path: Path | str, dtype: torch.dtype | str = "auto", attn_implementation: str | None = None
+    path: Path | str, dtype: torch.dtype | str = "auto", attn_implementation: str | dict | None = None
 ) -> PreTrainedModel:
-    """Model of a checkpoint from its safetensors; `dtype` "auto" is the one it was saved in. Not moved to a device."""
+    """Model of a checkpoint from its safetensors; `dtype` "auto" is the one it was saved in. Not moved to a device.
+
+    A checkpoint of adapters alone (`checkpoint-*` of a run with LoRA) is merged into the model that it began with.
+    """
+    base = _base_of(path)
+    if base:
+        return lora.merge(load_model(base, dtype, attn_implementation), path)
     try:
         return AutoModelForImageTextToText.from_pretrained(
             path, dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True
         )
     except (OSError, ValueError) as error:
         raise _not_a_checkpoint(path, error) from error
+
+
+def _base_of(path: Path | str) -> str | None:
+    """The checkpoint that adapters belong to; None where `path` is no folder of adapters."""
+    adapters = Path(path) / lora.CONFIG_NAME
+    return json.loads(adapters.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapters.is_file() else None
 
 
 def check_mismatch(
@@ -188,7 +211,7 @@ def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> No
 def software() -> dict:
     """Versions and git commit for the record; null where there is none."""
     versions = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "tokenizers", "accelerate", "deepspeed", "pillow"):
+    for name in ("torch", "transformers", "tokenizers", "accelerate", "peft", "deepspeed", "pillow"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

@@ -48,13 +48,19 @@ def read_samples(path: Path | str, *, answered: bool = True, problems: Problems 
                 raise DataError(path, record["id"], "no answer to train on", fix)
             pictures = tuple(_picture(path, record, root, image, sizes) for image in record["images"])
             samples.append(Sample(record, pictures, tuple(sizes[picture] for picture in pictures)))
-    if problems is None and len(collected):
-        collected.report()
-        first = next(iter(collected))
-        raise DataError(first.file, first.row, first.what, first.fix)
+    if problems is None:
+        raise_first(collected)
     if not samples:
         raise DataError(path, None, "no usable row in the file", "write it with train/set_train_dataset.py")
     return samples
+
+
+def raise_first(problems: Problems) -> None:
+    """Print all problems and raise the first as DataError; nothing happens when there are none."""
+    if len(problems):
+        problems.report()
+        first = next(iter(problems))
+        raise DataError(first.file, first.row, first.what, first.fix)
 
 
 def _picture(path: Path | str, record: dict, root: Path, image: str, sizes: dict[Path, tuple[int, int]]) -> Path:

@@ -3,8 +3,12 @@
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from transformers import TrainingArguments
+from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 
 def world_size() -> int:
@@ -50,6 +54,22 @@ def start_deepspeed() -> None:
         warnings.filterwarnings("ignore", message=f".*{name}", category=FutureWarning)
     if not torch.cuda.is_available() and not deepspeed.comm.is_initialized():
         deepspeed.init_distributed(dist_backend="gloo", verbose=False)
+
+
+def uses_deepspeed(args: TrainingArguments) -> bool:
+    """Whether DeepSpeed runs the training: by --deepspeed, or by `accelerate launch --use_deepspeed`."""
+    return args.deepspeed_plugin is not None
+
+
+@contextmanager
+def whole_models(args: TrainingArguments) -> Iterator[None]:
+    """Models that the block loads are whole in this process, also in a ZeRO-3 run, which would partition them."""
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if uses_deepspeed(args):
+            set_hf_deepspeed_config(args.deepspeed_plugin.hf_ds_config)
 
 
 def finish(exit_code: int = 0) -> None:

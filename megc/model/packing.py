@@ -3,8 +3,8 @@
     [system, pictures, legend | question 1, answer 1 | question 2, answer 2 | …]
 
 A branch (question and answer) sees the prefix and itself, never another branch, and its positions go on from the
-prefix; so loss and gradients are those of separate samples. Ordinary inputs of the model do it: a 4-D mask and
-position ids. The mask needs the sdpa or eager attention; flash attention takes no such mask.
+prefix; so loss and gradients are those of separate samples. Ordinary inputs of the model do it: a mask (see
+`attention`) and position ids.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ import torch
 from transformers import PretrainedConfig, ProcessorMixin
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
-from megc.model.data import Pixels, Sample, chat_messages
-from megc.problems import DataError
+from megc.model.data import Pixels, Sample, chat_messages, raise_first
+from megc.problems import DataError, Problems
 
 IGNORED = -100  # a target that counts for nothing, as in torch's cross entropy
 
@@ -74,7 +74,8 @@ def encode(sample: Sample, pixels: Pixels, positions: PositionIds) -> Encoded:
     """
     processor: ProcessorMixin = pixels.processor
     text = processor.apply_chat_template(chat_messages(sample.record), tokenize=False)
-    if text.count(processor.image_token) != len(sample.pictures) or text.count("<|im_start|>") != 3:
+    turns = {text.count("<|im_start|>"), text.count("<|im_end|>")}
+    if text.count(processor.image_token) != len(sample.pictures) or turns != {3}:
         raise ValueError("special tokens such as <|im_start|> or <|image_pad|> in a text")
     grids = [pixels.grid(*size) for size in sample.sizes]
     pieces = text.split(processor.image_token)
@@ -132,17 +133,23 @@ def pack_samples(
     packing: str = "clip",
     max_length: int = 4096,
     file: Path | str = "",
+    problems: Problems | None = None,
 ) -> list[Packed]:
     """Sequences of the samples: a sequence a clip (`packing` "clip") or a sequence a sample ("none").
 
     Neighbours with the same clip and pictures are packed. A clip whose questions do not fit into `max_length`
     tokens is cut into several sequences between questions. Raises DataError, naming `file` and row, for a sample
-    that is longer than `max_length` by itself; nothing is ever truncated.
+    that is longer than `max_length` by itself, or has a picture that cannot be cut into tokens; nothing is ever
+    truncated. With `problems`, such samples are collected and left out.
     """
     positions = PositionIds(config)
+    collected = Problems() if problems is None else problems
     packed = []
     for (_, pictures), group in groupby(samples, key=lambda sample: (sample.clip, sample.pictures)):
-        encoded = [_encode_checked(sample, pixels, positions, max_length, file) for sample in group]
+        encoded = []
+        for sample in group:
+            with collected.collect():
+                encoded.append(_encode_checked(sample, pixels, positions, max_length, file))
         together = encoded if packing == "clip" else []
         prefix = shared_prefix(encoded) if together else 0
         if together and (encoded[0].ids[prefix:] == config.image_token_id).any():
@@ -151,19 +158,31 @@ def pack_samples(
             packed += [pack([sample], pictures, 0) for sample in encoded]
         else:
             packed += [pack(part, pictures, prefix) for part in _fitting(together, prefix, max_length)]
+    if problems is None:
+        raise_first(collected)
+    if samples and not packed:
+        raise DataError(file, None, "no usable row in the file", "see the problems above")
     return packed
 
 
 def _encode_checked(
     sample: Sample, pixels: Pixels, positions: PositionIds, max_length: int, file: Path | str
 ) -> Encoded:
+    name = sample.record["id"]
+    for picture, size in zip(sample.pictures, sample.sizes, strict=True):
+        try:
+            pixels.grid(*size)
+        except ValueError as error:  # smart_resize takes no picture that is 200 times as long as it is wide
+            what = f"{picture.name} of {size[0]} × {size[1]} pixels cannot be cut into tokens ({error})"
+            raise DataError(file, name, what, "crop the picture") from error
     try:
         encoded = encode(sample, pixels, positions)
     except ValueError as error:
-        raise DataError(file, sample.record["id"], str(error), "reword the text") from error
+        raise DataError(file, name, str(error), "reword the text") from error
     if len(encoded.ids) > max_length:
-        what = f"{len(encoded.ids)} tokens, more than max_length {max_length}"
-        raise DataError(file, encoded.id, what, "raise --max_length, or lower --max_pixels")
+        seen = int((encoded.ids == positions.config.image_token_id).sum())
+        what = f"{len(encoded.ids)} tokens, {seen} of them pictures, more than max_length {max_length}"
+        raise DataError(file, name, what, "raise --max_length, or lower --max_pixels")
     return encoded
 
 
@@ -178,15 +197,3 @@ def _fitting(samples: list[Encoded], prefix: int, max_length: int) -> list[list[
         parts[-1].append(sample)
         length += own
     return parts
-
-
-def packed_mask(branch: torch.Tensor) -> torch.Tensor:
-    """Who sees whom, bool (B, 1, L, L), True: may look. `branch` (B, L) as in Packed, -1 where padded.
-
-    Padding looks at itself, so that no row of the mask is empty (its softmax would be NaN).
-    """
-    length = branch.shape[1]
-    before = torch.ones(length, length, dtype=torch.bool).tril()
-    own = branch[:, :, None] == branch[:, None, :]
-    prefix = (branch == 0)[:, None, :]
-    return (before & (own | prefix))[:, None]

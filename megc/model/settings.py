@@ -8,7 +8,9 @@ import torch
 import yaml
 from transformers import TrainingArguments
 
-from megc.model.trainer import PARTS
+from megc.model.attention import CHOICES
+from megc.model.lora import TARGETS, part_of_target
+from megc.model.parts import PARTS
 from megc.problems import DataError
 
 
@@ -23,8 +25,12 @@ class SftSettings:
     model: str = _setting("checkpoints/tiny-base", "checkpoint to start from: a folder, or a name on the hub")
     build_tiny: bool = _setting(False, "build the tiny checkpoint at --model from the training texts if it is missing")
     train_file: str = _setting("dataset/train_dataset.jsonl", "instruction JSONL to train on")
-    eval_file: str | None = _setting(None, "instruction JSONL for loss and accuracy while training (--eval_strategy)")
+    eval_file: str | None = _setting(None, "instruction JSONL of other subjects, to evaluate on (--eval_strategy)")
+    validation_share: float = _setting(
+        0.0, "share of each dataset's training subjects to evaluate on instead of training on them; 0: none"
+    )
     packing: str = _setting("clip", "clip: a clip's questions share one pass over its pictures; none: one by one")
+    loss_per: str = _setting("token", "what weighs the same in the loss: each answer token, or each question's answer")
     max_length: int = _setting(4096, "tokens that a sequence may have; a longer row is an error, never cut")
     min_pixels: int | None = _setting(None, "fewest pixels of a picture; default: the checkpoint's")
     max_pixels: int | None = _setting(None, "most pixels of a picture; default: the checkpoint's")
@@ -36,9 +42,22 @@ class SftSettings:
     vision_rate: float | None = _setting(None, "learning rate of the vision tower; default: --learning_rate")
     merger_rate: float | None = _setting(None, "learning rate of the merger; default: --learning_rate")
     language_model_rate: float | None = _setting(None, "learning rate of the language model; default: --learning_rate")
-    attention: str | None = _setting(None, "sdpa, eager or flash_attention_2; default: the best that fits")
+    lora_rank: int = _setting(0, "rank of low-rank adapters to train instead of the weights; 0: train the weights")
+    lora_alpha: float = _setting(32.0, "adapters are scaled by lora_alpha / lora_rank")
+    lora_dropout: float = _setting(0.0, "dropout before the adapters")
+    lora_targets: list[str] = field(
+        default_factory=lambda: ["vision", "merger", "q", "k"],
+        metadata={"help": f"what gets adapters, of {', '.join(TARGETS)} (q to mlp: of the language model)"},
+    )
+    attention: str | None = _setting(
+        None,
+        "sdpa, eager, flash_attention_2, or flex_attention (block mask for packed clips; needs a GPU, on which it "
+        "was never run: only its forward pass is checked, on a CPU); default: the best that fits",
+    )
     threads: int = _setting(0, "CPU threads a process; 0: torch's choice")
     skip_bad: bool = _setting(False, "train on the good rows when some are bad")
+    allow_mismatch: bool = _setting(False, "start from a checkpoint of another prompt or pixel budget")
+    resume: bool = _setting(False, "go on where an earlier run into --output_dir stopped")
     overwrite: bool = _setting(False, "delete the checkpoints that an earlier run left in --output_dir")
     plan: bool = _setting(False, "print parameters, tokens, steps and memory, and stop before loading weights")
     gpu_memory: float | None = _setting(None, "GiB of a GPU, for --plan")
@@ -77,11 +96,38 @@ def check_settings(settings: SftSettings, args: TrainingArguments) -> None:
     """Raise ValueError for settings that do not go together, with the flag to change."""
     if settings.packing not in ("clip", "none"):
         raise ValueError(f"--packing is clip or none, not {settings.packing!r}")
-    if settings.packing == "clip" and (settings.attention or "").startswith("flash"):
+    if settings.loss_per not in ("token", "question"):
+        raise ValueError(f"--loss_per is token or question, not {settings.loss_per!r}")
+    if settings.attention not in (None, *CHOICES):
+        raise ValueError(f"--attention is one of {', '.join(CHOICES)}, not {settings.attention!r}")
+    if settings.packing == "clip" and settings.attention == "flash_attention_2":
         raise ValueError("packed clips need a 4-D mask, which flash attention does not take: --packing none or sdpa")
+    if settings.packing == "none" and settings.attention == "flex_attention":
+        raise ValueError("flex_attention is for packed clips: --packing clip, or another --attention")
     if all(getattr(settings, f"freeze_{part}") for part in PARTS):
         raise ValueError("every part is frozen: leave one of --freeze_vision, _merger, _language_model out")
-    if args.eval_strategy != "no" and not settings.eval_file:
-        raise ValueError("--eval_strategy needs --eval_file")
+    if settings.eval_file and settings.validation_share:
+        raise ValueError("give --eval_file or --validation_share, not both")
+    if not 0 <= settings.validation_share < 1:
+        raise ValueError(f"--validation_share is a share of the subjects, not {settings.validation_share}")
+    if args.eval_strategy != "no" and not (settings.eval_file or settings.validation_share):
+        raise ValueError("--eval_strategy needs --validation_share or --eval_file")
     if args.n_gpu > 1:
         raise ValueError("several GPUs need a launcher: torchrun --nproc_per_node N train.py, or deepspeed train.py")
+    _check_lora(settings)
+
+
+def lora_targets(settings: SftSettings) -> list[str]:
+    """Targets of the adapters in parts that are not frozen; none without LoRA."""
+    names = settings.lora_targets if settings.lora_rank else []
+    return [name for name in names if not getattr(settings, f"freeze_{part_of_target(name)}")]
+
+
+def _check_lora(settings: SftSettings) -> None:
+    if settings.lora_rank < 0:
+        raise ValueError(f"--lora_rank is 0 or more, not {settings.lora_rank}")
+    unknown = [name for name in settings.lora_targets if name not in TARGETS]
+    if unknown:
+        raise ValueError(f"--lora_targets are of {', '.join(TARGETS)}; not {', '.join(unknown)}")
+    if settings.lora_rank and not lora_targets(settings):
+        raise ValueError("no part that is not frozen gets adapters: name one with --lora_targets")

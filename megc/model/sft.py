@@ -6,52 +6,46 @@ is loaded before the settings fit together, and no step is taken before every ro
 
 import dataclasses
 import json
-import shutil
 import time
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+from peft import PeftModel
+from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
 from megc.files import sha256_of
-from megc.model import distributed, tiny
+from megc.model import distributed, lora, tiny
+from megc.model.attention import choose_attention
 from megc.model.checkpoint import (
     check_mismatch,
     check_tokens,
+    load_config,
     load_model,
     load_processor,
     pixel_budget,
     read_record,
+    save_beside,
     software,
 )
 from megc.model.collate import Clips, Collator
-from megc.model.data import Pixels, Sample, read_samples, training_texts
+from megc.model.data import Pixels, Sample, training_texts
 from megc.model.distributed import say
 from megc.model.packing import Packed, pack_samples
-from megc.model.settings import SftSettings, check_settings
-from megc.model.trainer import PARTS, SftTrainer, count, part_of
+from megc.model.parts import PARTS, count, part_of
+from megc.model.resume import compare, make_room, resume_from
+from megc.model.settings import SftSettings, check_settings, lora_targets
+from megc.model.sides import question_kinds, read_sides, split_beside, subjects_of
+from megc.model.trainer import SftTrainer
 from megc.problems import DataError, Problems
-from megc.vqa.splits import subject_key
 
 
-def choose_attention(settings: SftSettings) -> tuple[str, str]:
-    """Attention implementation and the reason for it."""
-    if settings.attention:
-        return settings.attention, "as asked"
-    if settings.packing == "clip":
-        return "sdpa", "packed clips need a 4-D mask"
-    if torch.cuda.is_available() and find_spec("flash_attn"):
-        return "flash_attention_2", "flash-attn is installed and clips are not packed"
-    return "sdpa", "no GPU" if not torch.cuda.is_available() else "flash-attn is not installed"
-
-
-def choose_dtype(args: TrainingArguments) -> tuple[torch.dtype, str]:
-    """Type of the weights in memory and the reason for it."""
-    if args.bf16 and args.deepspeed:
+def choose_dtype(args: TrainingArguments, adapters: bool = False) -> tuple[torch.dtype, str]:
+    """Type of the weights in memory and the reason for it; `adapters`: the weights themselves are not trained."""
+    if args.bf16 and distributed.uses_deepspeed(args):
         return torch.bfloat16, "DeepSpeed keeps 32-bit master weights"
+    if args.bf16 and adapters:
+        return torch.bfloat16, "they are frozen; the adapters keep 32 bits"
     if args.bf16:
         return torch.float32, "AdamW would lose small steps in 16 bits; the passes run in bfloat16"
     return torch.float32, "small enough, or asked for, without --bf16"
@@ -63,58 +57,35 @@ def freeze(model: PreTrainedModel, settings: SftSettings) -> None:
         parameter.requires_grad_(not getattr(settings, f"freeze_{part_of(name)}"))
 
 
+def what_is_trained(model: PreTrainedModel, settings: SftSettings, seed: int) -> PreTrainedModel:
+    """`model` with adapters, which alone are trained, or with its frozen parts frozen."""
+    targets = lora_targets(settings)
+    if targets:
+        return lora.add_adapters(model, targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout, seed)
+    freeze(model, settings)
+    return model
+
+
 def part_table(model: PreTrainedModel, settings: SftSettings, rate: float) -> list[str]:
-    """A line a part: parameters, how many are trained, learning rate."""
+    """A line a part: parameters of the checkpoint, how many (of them, or of its adapters) are trained, rate."""
     lines = [f"  {'part':<16}{'parameters':>15}{'trained':>15}  learning rate"]
     for part in PARTS:
-        own = [parameter for name, parameter in model.named_parameters() if part_of(name) == part]
-        trained = sum(count(parameter) for parameter in own if parameter.requires_grad)
+        own = [(name, parameter) for name, parameter in model.named_parameters() if part_of(name) == part]
+        total = sum(count(parameter) for name, parameter in own if "lora_" not in name)
+        trained = sum(count(parameter) for _, parameter in own if parameter.requires_grad)
         own_rate = getattr(settings, f"{part}_rate") or rate
-        shown = f"{own_rate:g}" if trained else "frozen"
-        lines.append(f"  {part:<16}{sum(map(count, own)):>15,}{trained:>15,}  {shown}")
+        lines.append(f"  {part:<16}{total:>15,}{trained:>15,}  {f'{own_rate:g}' if trained else 'frozen'}")
     return lines
 
 
-def _read(path: str, settings: SftSettings) -> list[Sample]:
-    problems = Problems() if settings.skip_bad else None
-    samples = read_samples(path, problems=problems)
-    if problems:
-        problems.report()
-    return samples
-
-
-def _resume_from(args: TrainingArguments) -> str | None:
-    if not args.resume_from_checkpoint:
-        return None
-    found = args.resume_from_checkpoint
-    if found in ("last", "True", "true"):
-        found = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
-    if not found or not Path(found, "trainer_state.json").is_file():
-        what = "no checkpoint to resume from"
-        raise DataError(args.resume_from_checkpoint, None, what, f"name one of {args.output_dir}/checkpoint-*")
-    return found
-
-
-def _make_room(args: TrainingArguments, overwrite: bool) -> None:
-    left = sorted(Path(args.output_dir).glob("checkpoint-*"))
-    if left and not overwrite:
-        fix = "go on with --resume_from_checkpoint last, or delete them with --overwrite"
-        raise DataError(args.output_dir, None, f"holds {len(left)} checkpoint(s) of an earlier run", fix)
-    if distributed.is_main():
-        for folder in left:
-            shutil.rmtree(folder)
-
-
-def _record(settings: SftSettings, args: TrainingArguments, samples: list[Sample], budget: tuple[int, int]) -> dict:
+def _record(settings: SftSettings, args: TrainingArguments, data: "Data", budget: tuple[int, int]) -> dict:
     """`megc.json` of the checkpoint to be (see `checkpoint`)."""
     file = Path(settings.train_file)
-    prompts = sorted({sample.record["prompt"] for sample in samples})
+    prompts = sorted({sample.record["prompt"] for sample in [*data.samples, *data.evaluated]})
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         raise DataError(file, None, what, "build all of it with the same prompt settings")
     prompt = _json_beside(file.parent / "prompt.json")
-    split = _json_beside(file.with_suffix(".split.json"))
-    ids = sorted(sample.record["id"] for sample in samples)
     return {
         "kind": "trained",
         "base": settings.model,
@@ -124,11 +95,12 @@ def _record(settings: SftSettings, args: TrainingArguments, samples: list[Sample
         "max_pixels": budget[1],
         "data": {
             "file": str(file),
-            "rows": len(samples),
-            "rows_hash": sha256_of(*ids),
-            "clips": len({sample.clip for sample in samples}),
-            "subjects": sorted({subject_key(sample.record) for sample in samples}),
-            "split": split["folds"][split["settings"]["fold"]]["hash"] if split else None,
+            "rows": len(data.samples),
+            "rows_hash": sha256_of(*sorted(sample.record["id"] for sample in data.samples)),
+            "clips": len({sample.clip for sample in data.samples}),
+            "subjects": subjects_of(data.samples),
+            "validation_subjects": subjects_of(data.evaluated),
+            "split": split_beside(file).get("hash"),
         },
         "training": {**dataclasses.asdict(settings), **args.to_sanitized_dict()},
         **software(),
@@ -140,12 +112,54 @@ def _json_beside(path: Path) -> dict:
 
 
 @dataclass(frozen=True)
+class Data:
+    """Rows to train on and to evaluate on, checked and packed; `lines` say where prompt and pixel budget are from."""
+
+    samples: list[Sample]
+    evaluated: list[Sample]
+    packed: list[Packed]
+    packed_eval: list[Packed]
+    store: Pixels
+    config: PretrainedConfig
+    lines: list[str]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """Everything that a run needs, ready for step 1."""
 
     trainer: SftTrainer
     packed: list[Packed]
     resume: str | None
+    dtype: torch.dtype
+
+
+def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
+    """Read, check and pack the rows; weights are not needed for it. The tiny checkpoint is built if asked for.
+
+    Raises DataError for bad rows and for a checkpoint of another prompt or pixel budget.
+    """
+    samples, evaluated = read_sides(settings, args.seed)
+    if settings.build_tiny:
+        with args.main_process_first(desc="building the tiny checkpoint"):
+            texts = training_texts(sample.record for sample in samples)
+            if args.process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
+                say(f"Built the tiny checkpoint {settings.model}")
+    base = read_record(settings.model)
+    pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
+    asked = {**pixels, "prompt_hash": samples[0].record["prompt"]}
+    lines = check_mismatch(settings.model, base, **asked, allow_mismatch=settings.allow_mismatch)
+    wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
+    store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
+    config = load_config(settings.model)
+    problems = Problems() if settings.skip_bad else None
+    options = {"packing": settings.packing, "max_length": settings.max_length, "problems": problems}
+    packed = pack_samples(samples, store, config, **options, file=settings.train_file)
+    held = settings.eval_file or settings.train_file
+    packed_eval = pack_samples(evaluated, store, config, **options, file=held) if evaluated else []
+    if problems:
+        problems.report()
+    return Data(samples, evaluated, packed, packed_eval, store, config, lines)
 
 
 def prepare(settings: SftSettings, args: TrainingArguments) -> Prepared:
@@ -154,56 +168,75 @@ def prepare(settings: SftSettings, args: TrainingArguments) -> Prepared:
     Raises ValueError for settings that contradict each other and DataError for data or checkpoints.
     """
     check_settings(settings, args)
+    attention = choose_attention(settings.attention, settings.packing)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    resume = _resume_from(args)
-    samples = _read(settings.train_file, settings)
-    evaluated = _read(settings.eval_file, settings) if settings.eval_file else []
+    resume = resume_from(args, settings.resume)
+    data = read_data(settings, args)
+    processor = data.store.processor
+    record = _record(settings, args, data, pixel_budget(processor))
+    changed = compare(resume, record) if resume else []
     if not resume:
-        _make_room(args, settings.overwrite)
-    if settings.build_tiny:
-        with args.main_process_first(desc="building the tiny checkpoint"):
-            texts = training_texts(sample.record for sample in samples)
-            if args.process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
-                say(f"Built the tiny checkpoint {settings.model}")
-    if args.deepspeed:
+        make_room(args, settings.overwrite or settings.resume)
+    if distributed.uses_deepspeed(args):
         distributed.start_deepspeed()
-    base = read_record(settings.model)
-    pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
-    prompt = samples[0].record["prompt"]
-    lines = check_mismatch(settings.model, base, **pixels, prompt_hash=prompt, allow_mismatch=True)
-    wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
-    processor = load_processor(settings.model, *wanted)
-    (attention, why), (dtype, dtype_why) = choose_attention(settings), choose_dtype(args)
-    model = load_model(settings.model, dtype, attention)
+    dtype, dtype_why = choose_dtype(args, bool(settings.lora_rank))
+    model = load_model(settings.model, dtype, attention.implementation)
+    attention.settle(model)
     check_tokens(settings.model, model, processor)
-    freeze(model, settings)
-    store = Pixels(processor, settings.cache_pictures)
-    options = {"packing": settings.packing, "max_length": settings.max_length}
-    packed = pack_samples(samples, store, model.config, **options, file=settings.train_file)
-    packed_eval = pack_samples(evaluated, store, model.config, **options, file=settings.eval_file or "")
-    rates = {part: rate for part in PARTS if (rate := getattr(settings, f"{part}_rate")) is not None}
-    trainer = SftTrainer(
-        model=model,
-        args=args,
-        train_dataset=Clips(packed, settings.shift, args.seed),
-        eval_dataset=Clips(packed_eval) if packed_eval else None,
-        data_collator=Collator(
-            store, processor.tokenizer.pad_token_id, model.config.image_token_id, settings.packing == "clip"
-        ),
-        processor=processor,
-        record=_record(settings, args, samples, pixel_budget(processor)),
-        rates=rates,
-    )
+    model = what_is_trained(model, settings, args.seed)
+    trainer = _trainer(model, settings, args, data, record)
     say(
         f"Training {settings.model} on {settings.train_file}",
-        *(f"  {line}" for line in lines),
-        f"  {len(samples)} questions in {len(packed)} sequences of up to {max(map(len, packed))} tokens"
-        f" (packing: {settings.packing})",
-        f"  weights {dtype} ({dtype_why}); attention {attention} ({why})",
+        *(f"  {line}" for line in [*data.lines, *changed]),
+        f"  {len(data.samples)} questions in {len(data.packed)} sequences of up to {max(map(len, data.packed))} tokens"
+        f" (packing: {settings.packing}, loss per {settings.loss_per})",
+        *_validation_line(data.evaluated),
+        f"  weights {dtype} ({dtype_why}); attention {attention}",
         *part_table(model, settings, args.learning_rate),
     )
-    return Prepared(trainer, packed, resume)
+    return Prepared(trainer, data.packed, resume, dtype)
+
+
+def _validation_line(evaluated: list[Sample]) -> list[str]:
+    subjects = ", ".join(subjects_of(evaluated))
+    return [f"  evaluated on {len(evaluated)} questions of {subjects}"] if evaluated else []
+
+
+def _trainer(
+    model: PreTrainedModel, settings: SftSettings, args: TrainingArguments, data: Data, record: dict
+) -> SftTrainer:
+    kinds = question_kinds(data.evaluated)
+    processor, packed = data.store.processor, settings.packing == "clip"
+    blocks = settings.attention == "flex_attention"
+    return SftTrainer(
+        model=model,
+        args=args,
+        train_dataset=Clips(data.packed, settings.shift, args.seed),
+        eval_dataset=Clips(data.packed_eval) if data.packed_eval else None,
+        data_collator=Collator(
+            data.store, processor.tokenizer.pad_token_id, data.config.image_token_id, packed, blocks
+        ),
+        processor=processor,
+        record=record,
+        rates={part: rate for part in PARTS if (rate := getattr(settings, f"{part}_rate")) is not None},
+        loss_per=settings.loss_per,
+        kinds=[[kinds[name] for name in one.ids] for one in data.packed_eval],
+    )
+
+
+def save(prepared: Prepared, folder: Path | str) -> None:
+    """Write the trained checkpoint to `folder`; with adapters, merged, and the adapters beside it. Call everywhere."""
+    trainer = prepared.trainer
+    if not isinstance(trainer.model, PeftModel):
+        trainer.save_model(folder)
+        return
+    adapters = Path(folder) / lora.FOLDER
+    trainer.save_model(str(adapters))
+    if trainer.args.should_save:
+        with distributed.whole_models(trainer.args):
+            load_model(adapters, prepared.dtype).save_pretrained(folder)
+        save_beside(folder, trainer.processor, trainer.record)
 
 
 def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
@@ -214,7 +247,9 @@ def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
     started = time.monotonic()
     prepared = prepare(settings, args)
     result = prepared.trainer.train(resume_from_checkpoint=prepared.resume)
-    prepared.trainer.save_model(args.output_dir)
+    save(prepared, args.output_dir)
     seconds = time.monotonic() - started
-    say(f"Checkpoint {args.output_dir}: {result.global_step} steps, {seconds:.0f} s, log in train_log.csv")
+    say(
+        f"Checkpoint {args.output_dir}: {result.global_step} steps, {seconds:.0f} s, log in train_log.csv and loss.png"
+    )
     return result.metrics

@@ -1,59 +1,87 @@
 """transformers' Trainer with what Qwen2.5-VL needs: a resume that loads weights, rates by part, whole checkpoints."""
 
-import csv
-import io
-import time
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import EvalPrediction, ProcessorMixin, Trainer, TrainerCallback
 
-from megc.files import write_text
+from megc.model import lora
+from megc.model.attention import block_mask
 from megc.model.checkpoint import save_beside
-from megc.model.collate import Clips, answer_loss, answers_right
-
-PARTS = ("vision", "merger", "language_model")
-LOG_COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_answers_right", "seconds")
-
-
-def part_of(name: str) -> str:
-    """Part of the model that the parameter `name` belongs to; embeddings and output head are of the language model."""
-    if "visual." not in name:
-        return "language_model"
-    return "merger" if "visual.merger." in name else "vision"
-
-
-def count(parameter: nn.Parameter) -> int:
-    """Number of values, also where ZeRO-3 holds only a share of them."""
-    return getattr(parameter, "ds_numel", parameter.numel())
-
-
-def is_matrix(parameter: nn.Parameter) -> bool:
-    """Whether the parameter has two dimensions or more, also where ZeRO-3 holds only a share of it."""
-    return len(getattr(parameter, "ds_shape", parameter.shape)) > 1
+from megc.model.collate import Clips, answer_loss, answer_weights, answers_marked, token_losses
+from megc.model.curve import KIND_PREFIX, Curve
+from megc.model.parts import is_matrix, part_of
 
 
 class SftTrainer(Trainer):
     """Trainer for packed clips.
 
     `processor` and `record` are written beside the weights of every checkpoint, so that each can be loaded;
-    `rates`: learning rate by part, for those that differ from the common one.
+    `rates`: learning rate by part, for those that differ from the common one; `loss_per`: see `collate.answer_loss`;
+    `kinds`: for each sequence of the evaluation data, the kind of each of its questions.
     """
 
-    def __init__(self, *args, processor: ProcessorMixin, record: dict, rates: dict[str, float], **kwargs) -> None:
-        self.processor, self.record, self.rates = processor, record, rates
+    def __init__(
+        self,
+        *args,
+        processor: ProcessorMixin,
+        record: dict,
+        rates: dict[str, float],
+        loss_per: str = "token",
+        kinds: Sequence[Sequence[str]] = (),
+        **kwargs,
+    ) -> None:
+        self.processor, self.record, self.rates, self.kinds = processor, record, rates, kinds
         end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        self.weigh = partial(answer_weights, end=end, loss_per=loss_per)
         super().__init__(
             *args,
-            compute_loss_func=answer_loss,
-            compute_metrics=lambda prediction: _metrics(prediction, end),
-            preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(-1),
+            compute_loss_func=partial(answer_loss, **self.weigh.keywords),
+            compute_metrics=self.metrics_of,
+            preprocess_logits_for_metrics=lambda logits, labels: (logits.argmax(-1), token_losses(logits, labels)),
             **kwargs,
         )
         self.add_callback(_Epoch(self.train_dataset))
-        self.add_callback(_LogFile())
+        self.add_callback(Curve())
+
+    def metrics_of(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Loss and share of right answers over the whole evaluation data, however it is cut into batches.
+
+        The loss replaces Trainer's, which is the mean of the batches' means.
+        """
+        predicted, losses = map(np.asarray, prediction.predictions)
+        targets = np.asarray(prediction.label_ids)
+        weights = self.weigh(torch.from_numpy(targets)).numpy()
+        marks = answers_marked(predicted, targets, self.weigh.keywords["end"])
+        by_kind = defaultdict(list)
+        for kinds, row in zip(self.kinds, marks, strict=True):
+            for kind, mark in zip(kinds, row, strict=True):
+                by_kind[kind].append(mark)
+        return {
+            "loss": float((losses * weights).sum() / weights.sum()),
+            "answers_right": float(np.mean([mark for row in marks for mark in row])),
+            **{f"{KIND_PREFIX}{kind}": float(np.mean(found)) for kind, found in sorted(by_kind.items())},
+        }
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
+        if not batch_samples:
+            return None
+        total = sum(self.weigh(batch["labels"]).sum() for batch in batch_samples).to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return total
+
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        inputs = super()._prepare_inputs(inputs)
+        if self.data_collator.block_mask:  # made here, since its function holds tensors that must be on the device
+            inputs["attention_mask"] = block_mask(inputs["attention_mask"])
+        return inputs
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Groups of parameters by part (for its rate) and by whether weight decay applies: to matrices.
@@ -85,6 +113,9 @@ class SftTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         target = self.accelerator.unwrap_model(self.model if model is None else model)
+        if isinstance(target, PeftModel):
+            lora.load_adapters(target, resume_from_checkpoint)
+            return
         saved = type(target).from_pretrained(resume_from_checkpoint, dtype=target.dtype, use_safetensors=True)
         target.load_state_dict(saved.state_dict(), strict=True)
 
@@ -95,16 +126,15 @@ class SftTrainer(Trainer):
             self._load_from_checkpoint(self.state.best_model_checkpoint)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        if isinstance(self.model, PeftModel):
+            if self.args.should_save:
+                lora.save_adapters(self.model, folder, state_dict)
+        else:
+            super()._save(output_dir, state_dict)
         if self.args.should_save:
-            folder = Path(output_dir or self.args.output_dir)
             save_beside(folder, self.processor, self.record)
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; megc.json has the settings
-
-
-def _metrics(prediction: EvalPrediction, end: int) -> dict[str, float]:
-    right, total = answers_right(np.asarray(prediction.predictions), np.asarray(prediction.label_ids), end)
-    return {"answers_right": right / total}
 
 
 class _Epoch(TrainerCallback):
@@ -115,19 +145,3 @@ class _Epoch(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs) -> None:
         self.data.epoch = int((state.epoch or 0) + 1e-6)
-
-
-class _LogFile(TrainerCallback):
-    """Keeps `train_log.csv` beside the checkpoint; a resumed run goes on in it."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-
-    def on_log(self, args, state, control, **kwargs) -> None:
-        state.log_history[-1].setdefault("seconds", round(time.monotonic() - self.started, 1))
-        if state.is_world_process_zero:
-            text = io.StringIO()
-            writer = csv.DictWriter(text, LOG_COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row for row in state.log_history if "loss" in row or "eval_loss" in row)
-            write_text(Path(args.output_dir) / "train_log.csv", text.getvalue())

@@ -1,0 +1,81 @@
+"""Which attention a run uses, and why: packed clips need a mask of their own, and only some kernels take one."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from transformers import PreTrainedModel
+
+CHOICES = ("sdpa", "eager", "flash_attention_2", "flex_attention")
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Kernels of the language model and of the vision tower, and the reason for them."""
+
+    language: str
+    vision: str
+    reason: str
+
+    @property
+    def implementation(self) -> dict[str, str]:
+        """`attn_implementation` of transformers' from_pretrained."""
+        language = "sdpa" if self.language == "flex_attention" else self.language
+        return {"": language, "text_config": language, "vision_config": self.vision}
+
+    def settle(self, model: PreTrainedModel) -> None:
+        """What from_pretrained refuses: transformers has flex attention, but does not claim it for Qwen2.5-VL.
+
+        Its forward pass with `block_mask` equals that of sdpa with `packed_mask`.
+        """
+        if self.language == "flex_attention":
+            model.config.text_config._attn_implementation = self.language
+
+    def __str__(self) -> str:
+        vision = "" if self.vision == self.language else f", of the vision tower {self.vision}"
+        return f"{self.language}{vision} ({self.reason})"
+
+
+def choose_attention(asked: str | None, packing: str) -> Attention:
+    """The kernels that were asked for, or the fastest ones that fit `packing` and this machine.
+
+    Raises ValueError for what this machine cannot run.
+    """
+    gpu = torch.cuda.is_available()
+    flash = gpu and find_spec("flash_attn") is not None
+    missing = "no GPU" if not gpu else "flash-attn is not installed"
+    if asked == "flash_attention_2" and not flash:
+        raise ValueError(f"--attention flash_attention_2: {missing}; leave the flag out, or take sdpa")
+    if asked == "flex_attention" and not gpu:
+        raise ValueError("--attention flex_attention: its backward pass needs a GPU; take sdpa")
+    vision = "flash_attention_2" if flash else "sdpa"  # its windows are sequences of their own, never packed
+    if asked:
+        return Attention(asked, vision if asked == "flex_attention" else asked, "as asked")
+    if packing == "clip":
+        return Attention("sdpa", vision, "packed clips need a 4-D mask")
+    reason = "flash-attn is installed and clips are not packed" if flash else missing
+    return Attention("flash_attention_2" if flash else "sdpa", vision, reason)
+
+
+def packed_mask(branch: torch.Tensor) -> torch.Tensor:
+    """Who sees whom, bool (B, 1, L, L), True: may look. `branch` (B, L) as in packing.Packed, -1 where padded.
+
+    Padding looks at itself, so that no row of the mask is empty (its softmax would be NaN).
+    """
+    length = branch.shape[1]
+    before = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()
+    own = branch[:, :, None] == branch[:, None, :]
+    prefix = (branch == 0)[:, None, :]
+    return (before & (own | prefix))[:, None]
+
+
+def block_mask(branch: torch.Tensor) -> BlockMask:
+    """The same mask for flex attention, which skips the blocks of 128 × 128 that nobody looks at."""
+
+    def sees(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        seen = branch[row, key]
+        return (query >= key) & ((seen == 0) | (seen == branch[row, query]))
+
+    rows, length = branch.shape
+    return create_block_mask(sees, rows, None, length, length, device=branch.device)

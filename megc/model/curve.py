@@ -1,0 +1,72 @@
+"""The course of a training run beside its checkpoint: `train_log.csv` and `loss.png`."""
+
+import csv
+import io
+import time
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from transformers import TrainerCallback
+
+from megc.files import write_bytes, write_text
+
+COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_answers_right", "seconds")
+KIND_PREFIX = "eval_right_"  # share of right answers to one kind of question
+
+
+def log_csv(history: list[dict]) -> str:
+    """Trainer's log history as CSV; a column for each kind of question that was evaluated."""
+    kinds = sorted({name for row in history for name in row if name.startswith(KIND_PREFIX)})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, (*COLUMNS, *kinds), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row for row in history if "loss" in row or "eval_loss" in row)
+    return text.getvalue()
+
+
+def loss_png(history: list[dict]) -> bytes:
+    """PNG of the training loss by step and, where there was an evaluation, validation loss and right answers."""
+    figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    for name, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
+        points = [(row["step"], row[name]) for row in history if name in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    right = [(row["step"], row["eval_answers_right"]) for row in history if "eval_answers_right" in row]
+    if right:
+        other = axes.twinx()
+        other.plot(*zip(*right, strict=True), "s--", color="tab:green", label="answers right", markersize=4)
+        other.set(ylabel="share of validation answers right", ylim=(0, 1))
+        other.legend(loc="lower left")
+    axes.legend(loc="upper right")
+    written = io.BytesIO()
+    figure.savefig(written, format="png")
+    return written.getvalue()
+
+
+class Curve(TrainerCallback):
+    """Keeps both files up to date: the CSV with every log line, the picture with every evaluation and save.
+
+    A resumed run goes on in them, in seconds too.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        spent = [row["seconds"] for row in state.log_history if "seconds" in row]
+        self.started = time.monotonic() - max(spent, default=0.0)
+
+    def on_log(self, args, state, control, **kwargs) -> None:
+        state.log_history[-1].setdefault("seconds", round(time.monotonic() - self.started, 1))
+        if state.is_world_process_zero:
+            write_text(Path(args.output_dir) / "train_log.csv", log_csv(state.log_history))
+
+    def draw(self, args, state, control, **kwargs) -> None:
+        """Write `loss.png`, once there is a loss."""
+        if state.is_world_process_zero and any("loss" in row for row in state.log_history):
+            write_bytes(Path(args.output_dir) / "loss.png", loss_png(state.log_history))
+
+    on_evaluate = on_save = on_train_end = draw

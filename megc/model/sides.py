@@ -1,0 +1,86 @@
+"""Rows to train on and rows to evaluate on: other subjects, and none that the split keeps for the test."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from megc.model.data import Sample, read_samples
+from megc.model.settings import SftSettings
+from megc.problems import DataError, Problems
+from megc.vqa import questions
+from megc.vqa.splits import make_folds, subject_key
+
+
+def subjects_of(samples: Iterable[Sample]) -> list[str]:
+    """The different `dataset/subject` of the samples, sorted."""
+    return sorted({subject_key(sample.record) for sample in samples})
+
+
+def read_sides(settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Samples to train on and to evaluate on; the latter may be empty.
+
+    `validation_share` takes whole subjects out of the training file, of each dataset its share, drawn by `seed`.
+    Raises DataError for bad rows, for an evaluation file that shares a subject with the training file or with the
+    test side of its split, and for a dataset with too few subjects.
+    """
+    trained = _read(settings.train_file, settings)
+    if settings.validation_share:
+        return _hold_out(trained, settings, seed)
+    if not settings.eval_file:
+        return trained, []
+    evaluated = _read(settings.eval_file, settings)
+    fix = "evaluate on subjects of neither side: --validation_share takes them out of the training file"
+    _refuse(evaluated, set(subjects_of(trained)), settings.eval_file, "is also trained on", fix)
+    _refuse(evaluated, _test_subjects(settings.train_file), settings.eval_file, "is kept for the test", fix)
+    return trained, evaluated
+
+
+def question_kinds(samples: Iterable[Sample]) -> dict[str, str]:
+    """Kind of question by row id; "other" for wordings that are none of the challenge's."""
+    kinds = {}
+    for sample in samples:
+        try:
+            kind = questions.parse(sample.record["row"]["question"]).kind
+        except (KeyError, ValueError):
+            kind = "other"
+        kinds[sample.record["id"]] = kind
+    return kinds
+
+
+def split_beside(train_file: Path | str) -> dict:
+    """The frozen split of a training file; empty where there is none. See `splits.write_sides`."""
+    path = Path(train_file).with_suffix(".split.json")
+    if not path.is_file():
+        return {}
+    split = json.loads(path.read_text(encoding="utf-8"))
+    return split["folds"][split["settings"]["fold"]]
+
+
+def _test_subjects(train_file: str) -> set[str]:
+    return set(split_beside(train_file).get("test", ()))
+
+
+def _read(path: str, settings: SftSettings) -> list[Sample]:
+    problems = Problems() if settings.skip_bad else None
+    samples = read_samples(path, problems=problems)
+    if problems:
+        problems.report()
+    return samples
+
+
+def _hold_out(samples: list[Sample], settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
+    share = settings.validation_share
+    try:
+        (fold,) = make_folds([sample.record for sample in samples], "holdout", test_fraction=share, seed=seed)
+    except ValueError as error:
+        fix = "lower or leave out --validation_share, or name an --eval_file"
+        raise DataError(settings.train_file, None, str(error), fix) from error
+    held = set(fold.test)
+    trained = [sample for sample in samples if subject_key(sample.record) not in held]
+    return trained, [sample for sample in samples if subject_key(sample.record) in held]
+
+
+def _refuse(samples: list[Sample], subjects: set[str], file: str, what: str, fix: str) -> None:
+    for sample in samples:
+        if (subject := subject_key(sample.record)) in subjects:
+            raise DataError(file, sample.record["id"], f"subject {subject} {what}", fix)
