@@ -31,6 +31,8 @@ def main() -> int:
     parser.add_argument("--frames", type=Path, help="key frames (default: `frames` beside --out)")
     parser.add_argument("--flow", type=Path, help="flow pictures (default: `flow` beside --out)")
     parser.add_argument("--flow-dir", type=Path, help="a flat folder of <image_id>.png flow pictures")
+    words = "draw min-max pictures of --flow-dir again without the motion of the whole head (uv-strain-centred)"
+    parser.add_argument("--centre", action="store_true", help=words)
     parser.add_argument("--images", nargs="+", choices=IMAGES, default=list(DEFAULT_IMAGES), help="pictures, in order")
     parser.add_argument("--encoding", help="of the flow pictures (default: as compute_flow.py recorded)")
     parser.add_argument("--scale", type=float, help="pixels at full brightness (default: as recorded)")
@@ -46,6 +48,7 @@ def main() -> int:
         frames=args.frames,
         flow=args.flow,
         flow_dir=args.flow_dir,
+        centre=args.centre,
         images=tuple(args.images),
         encoding=args.encoding,
         scale=args.scale,

@@ -15,6 +15,7 @@ DEFAULT_ENCODING = "uv-strain"  # keeps most of the field; a small model learns 
 SCALE = 3.0  # pixels of motion at full colour, for a face 236 pixels wide (1.27 % of the face)
 STRAIN_PER_PIXEL = 0.04  # strain at full colour = this x scale: 0.12 at 3 px
 STRAIN_BLUR = 1.5  # sigma in pixels; the strain of a raw field is mostly its noise
+CENTRED_SPREADS = 3.0  # root mean squares away from the median motion at full colour
 GREY = 128
 
 # Corners and edge middles of the RGB cube, and the duller tones that blending and min-max produce.
@@ -104,6 +105,26 @@ def _uv_strain_minmax(flow: np.ndarray, scale: float, onset_image: np.ndarray | 
     return np.dstack([_to_bytes(_min_max(channel)) for channel in channels])
 
 
+def _centred(channel: np.ndarray) -> np.ndarray:
+    away = channel - np.median(channel)
+    spread = CENTRED_SPREADS * max(float(np.sqrt(np.mean(away**2))), 1e-6)
+    return np.rint(128 + 127 * np.clip(away / spread, -1, 1)).astype(np.uint8)
+
+
+def _uv_strain_centred(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
+    return np.dstack([_centred(flow[..., 0]), _centred(flow[..., 1]), _to_bytes(_min_max(strain(flow, blur=0)))])
+
+
+def centre(picture: np.ndarray) -> np.ndarray:
+    """A `uv-strain-minmax` picture (uint8 RGB) as `uv-strain-centred` draws its motion; the strain stays as it is.
+
+    Min-max stretching keeps a field up to an offset and a factor in each channel, and centring undoes both: motion
+    of the whole head, which moves every colour of a min-max picture, is gone.
+    """
+    channels = picture.astype(np.float32)
+    return np.dstack([_centred(channels[..., 0]), _centred(channels[..., 1]), picture[..., 2]])
+
+
 @lru_cache(maxsize=1)
 def _middlebury_wheel() -> np.ndarray:
     """The 55 colours (float RGB in 0…1) of the Middlebury wheel (Baker et al. 2011, `colorwheel`)."""
@@ -128,13 +149,14 @@ def _middlebury(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) 
 
 Renderer = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
 
-# The first three are absolute: the same motion gives the same colour in every picture. The last two stretch each
-# picture to its own range, as published pictures do, and are kept for comparison.
+# The first three are absolute: the same motion gives the same colour in every picture. The others stretch each
+# picture to its own range, two of them as published pictures do.
 ENCODINGS: dict[str, Renderer] = {
     "colour": _colour,
     "uv-strain": _uv_strain,
     "middlebury": _middlebury,
     "uv-strain-minmax": _uv_strain_minmax,
+    "uv-strain-centred": _uv_strain_centred,
     "minmax-blend": _minmax_blend,
 }
 ABSOLUTE = ("colour", "uv-strain", "middlebury")
@@ -149,7 +171,8 @@ def draw(
     used by the min-max encodings); `onset_image` the grey or RGB frame below `minmax-blend`. Returns uint8 RGB
     (H, W, 3). Encodings: `colour` (hue is direction, brightness is amount), `uv-strain` (red horizontal, green
     vertical, blue strain, still is 128/128/0), `middlebury` (Baker et al. 2011, white is still), `uv-strain-minmax`
-    (the channels of STSTNet's public pictures, which OpenCV reads in the order strain, vertical, horizontal) and
+    (the channels of STSTNet's public pictures, which OpenCV reads in the order strain, vertical, horizontal),
+    `uv-strain-centred` (the same channels, motion against the picture's median and in its own spreads) and
     `minmax-blend` (hue and min-max brightness, half and half with the grey onset frame).
     Raises ValueError for an unknown encoding, a wrong shape, a scale that is not positive, and values not finite.
     """

@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import read_clips
 from megc.files import read_jsonl, write_json, write_jsonl
+from megc.motion.centring import centre_folder
 from megc.problems import Problems
 from megc.vqa.instructions import (
     build_records,
@@ -32,6 +33,7 @@ class BuildSettings:
     frames: Path | None = None
     flow: Path | None = None
     flow_dir: Path | None = None
+    centre: bool = False
     images: tuple[str, ...] = ()
     encoding: str | None = None
     scale: float | None = None
@@ -61,6 +63,10 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
     if settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
         prompt = prompt_settings(settings, pictures)
+        if prompt.encoding == "uv-strain-minmax" and settings.centre:
+            pictures = root / "flow_centred"
+            centre_folder(settings.flow_dir, pictures)
+            prompt = replace(prompt, encoding="uv-strain-centred")
         find = flat_picture(pictures)
     else:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"

@@ -6,6 +6,7 @@ kinds come from the MEGC 2025 and 2026 test files. Nothing outside this module k
 
 import random
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from megc.clips import Clip
@@ -155,15 +156,17 @@ def row_identity(clip: Clip) -> dict[str, str]:
     return {"image_id": f"{clip.subject}_{clip.name}", "subject": clip.subject, "filename": clip.name}
 
 
-def question_rows(clip: Clip, seed: int = 0) -> list[dict]:
+def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS, pairs: int = 1) -> list[dict]:
     """ME-VQA rows of a clip, answered, in the organisers' form and order.
 
     coarse, fine, action units, side (of the first unit that has one), shown (a unit of the clip: yes), shown
     (one of the 25 names that is not: no), long. The two shown-questions are drawn from `seed` and the clip's
-    id, so that neither order nor the number of clips changes them. Raises ValueError for a clip that ME-VQA
-    leaves out (no coarse class, no fine class or no action unit).
+    id, so that neither order nor the number of clips changes them. With `kinds`, only questions of these kinds;
+    `pairs`: how many times two shown-questions are drawn. Raises ValueError for a clip that ME-VQA leaves out (no
+    action unit, or no coarse or fine class although `kinds` ask for it).
     """
-    if not (clip.coarse and clip.fine and clip.action_units):
+    classless = not (clip.coarse and clip.fine) and {"coarse", "fine", "long"} & set(kinds)
+    if classless or not clip.action_units:
         raise ValueError(f"{clip.id} has no coarse class, fine class or action unit: ME-VQA leaves it out")
     numbers = [unit.number for unit in clip.action_units]
     many = len(numbers) > 1
@@ -174,8 +177,14 @@ def question_rows(clip: Clip, seed: int = 0) -> list[dict]:
         (Question("fine"), clip.fine),
         (Question("units", many=many), join_units(numbers)),
         *([(Question("side", sided.number), sided.side)] if sided else []),
-        (Question("shown", draw.choice(numbers)), "yes"),
-        (Question("shown", draw.choice([unit for unit in ME_VQA_UNITS if unit not in numbers])), "no"),
+        *[
+            asked
+            for _ in range(pairs)
+            for asked in (
+                (Question("shown", draw.choice(numbers)), "yes"),
+                (Question("shown", draw.choice([unit for unit in ME_VQA_UNITS if unit not in numbers])), "no"),
+            )
+        ],
         (Question("long", many=many), compose_long(join_units(numbers), clip.fine, clip.coarse)),
     ]
     identity = row_identity(clip)
@@ -187,5 +196,5 @@ def question_rows(clip: Clip, seed: int = 0) -> list[dict]:
             "question": question_text(question),
             "answer": answer,
         }
-        for number, (question, answer) in enumerate(asked, start=1)
+        for number, (question, answer) in enumerate((pair for pair in asked if pair[0].kind in kinds), start=1)
     ]

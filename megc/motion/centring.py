@@ -1,0 +1,32 @@
+"""Published flow pictures without their head motion: a folder of min-max pictures, drawn again centred."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from megc.files import write_bytes
+from megc.motion.colour import centre
+from megc.problems import DataError
+
+
+def centre_folder(source: Path, out: Path) -> int:
+    """Write `colour.centre` of each `*.png` in `source` (uv-strain-minmax, RGB) to `out`; returns their number.
+
+    Raises DataError for a folder without pictures and for a file that is no picture.
+    """
+    files = sorted(source.glob("*.png"))
+    if not files:
+        raise DataError(source, None, "no .png flow pictures in the folder", "check --flow-dir")
+    for file in tqdm(files, desc="centring", unit="picture", disable=None):
+        try:
+            with Image.open(file) as opened:
+                picture = np.asarray(opened.convert("RGB"))
+        except (UnidentifiedImageError, OSError) as error:
+            raise DataError(file, None, f"the picture cannot be read ({error})", "get the file again") from error
+        written = io.BytesIO()
+        Image.fromarray(centre(picture)).save(written, "png")
+        write_bytes(out / file.name, written.getvalue())
+    return len(files)

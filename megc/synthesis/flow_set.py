@@ -1,0 +1,61 @@
+"""A set of synthetic flow pictures with questions on their action units, to pretrain on before real clips.
+
+The action units are drawn without regard to any dataset's statistics, and no question asks for an emotion: what is
+learnt is where each action unit moves the skin, and nothing about the people or labels that a model is tested on.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from megc.clips import Clip
+from megc.files import write_bytes, write_json, write_jsonl
+from megc.motion.colour import draw
+from megc.problems import Problems
+from megc.synthesis.flows import draw_units, sample_field
+from megc.vqa.instructions import build_records, clip_picture, row_id, write_records
+from megc.vqa.prompts import PromptSettings, prompt_record
+from megc.vqa.questions import question_rows
+
+KINDS = ("units", "side", "shown")
+
+
+@dataclass(frozen=True)
+class FlowSetSettings:
+    """`clips` pictures of `size` pixels a side, `pairs` pairs of yes/no questions each, and how they are drawn."""
+
+    clips: int = 4000
+    size: int = 28
+    encoding: str = "uv-strain-centred"
+    pairs: int = 4
+    structured: bool = True
+    seed: int = 0
+
+
+def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
+    """Write `flow/`, `rows.jsonl`, `instructions.jsonl` and `prompt.json` to `out`; returns a summary.
+
+    Clip n depends on the seed and n alone. Raises ValueError for an encoding that `colour.draw` does not know.
+    """
+    prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=settings.structured)
+    find = clip_picture(out / "frames", out / "flow")
+    rows = []
+    for number in tqdm(range(settings.clips), desc="fields", unit="clip", disable=None):
+        rng = np.random.default_rng([settings.seed, number])
+        units = draw_units(rng)
+        name = f"S{number:06d}"
+        clip = Clip(f"synthetic/flow/{name}", "synthetic", "flow", name, 0.0, "", 0, 0, 0, action_units=units)
+        own = question_rows(clip, settings.seed, KINDS, settings.pairs)
+        written = io.BytesIO()
+        Image.fromarray(draw(sample_field(units, settings.size, rng), settings.encoding)).save(written, "png")
+        write_bytes(find(own[0], "flow"), written.getvalue())
+        rows += own
+    records = build_records([(row_id(row), row) for row in rows], out, find, out, prompt, Problems())
+    write_records(out / "instructions.jsonl", records)
+    write_jsonl(out / "rows.jsonl", (record["row"] for record in records))
+    write_json(out / "prompt.json", prompt_record(prompt))
+    return f"{out / 'instructions.jsonl'}: {len(records)} questions on {settings.clips} synthetic flow pictures"
