@@ -7,17 +7,19 @@
         --out dataset/test/instructions.jsonl
     python data_process/build_instructions.py --rows me_vqa_casme2.jsonl --flow-dir FOLDER_OF_PICTURES \
         --images flow --encoding uv-strain-minmax --out dataset/real_casme2/instructions.jsonl
+    python data_process/build_instructions.py --hierarchy statistics --training dataset/train_dataset.jsonl
 
 Rows come from the clips' labels, or as they are from an ME-VQA file (`--rows`, answered or to be answered).
 Pictures come from extract_frames.py and compute_flow.py, or from a folder of flow pictures (`--flow-dir`).
+A hierarchy asks in two stages: split first, then build again with --training, then split again.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from megc.problems import Problems
-from megc.vqa.builder import BuildSettings, build_files
+from megc.problems import DataError, Problems
+from megc.vqa.builder import HIERARCHIES, BuildSettings, build_files
 from megc.vqa.prompts import DEFAULT_IMAGES, IMAGES
 
 
@@ -38,6 +40,10 @@ def main() -> int:
     parser.add_argument("--scale", type=float, help="pixels at full brightness (default: as recorded)")
     parser.add_argument("--bare", action="store_true", help="ask without system prompt, legend and regions")
     parser.add_argument("--no-legend", action="store_true", help="leave the legend of the flow colours out")
+    words = "two stages: tell the coarse class (and what training clips of that class look like) to other questions"
+    parser.add_argument("--hierarchy", choices=HIERARCHIES, help=words)
+    words = "for --hierarchy: answered rows of the training subjects, the only ones told their true class"
+    parser.add_argument("--training", type=Path, help=words)
     parser.add_argument("--seed", type=int, default=0, help="of the drawn yes/no questions")
     parser.add_argument("--out", type=Path, default=Path("dataset/demo/instructions.jsonl"))
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 although rows were left out")
@@ -55,10 +61,16 @@ def main() -> int:
         structured=not args.bare,
         legend=not args.no_legend,
         seed=args.seed,
+        hierarchy=args.hierarchy,
+        training=args.training,
         out=args.out,
     )
     problems = Problems()
-    print(build_files(settings, problems))
+    try:
+        print(build_files(settings, problems))
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 1
     problems.report()
     return problems.exit_code(args.skip_bad)
 

@@ -85,7 +85,6 @@ def serving(behave, models=("served",)):
         yield f"http://127.0.0.1:{server.server_port}/v1", seen
     finally:
         server.shutdown()
-        server.server_close()
 
 
 def ask(url, samples, decoding=DECODING, **settings):

@@ -15,10 +15,10 @@ import numpy as np
 from sklearn.naive_bayes import BernoulliNB
 
 from megc.facs import FINE_TO_COARSE
-from megc.files import read_jsonl, sha256_of
+from megc.files import sha256_of
 from megc.problems import DataError
-from megc.vqa.instructions import answer_of
-from megc.vqa.labels import ANY, ClipLabels, clip_labels
+from megc.vqa.builder import read_labels
+from megc.vqa.labels import ANY, ClipLabels
 
 RULES = Path(__file__).with_name("rules.json")
 _SMOOTHING = 0.5  # pretended clips with, and as many without, each action unit in each class
@@ -87,15 +87,11 @@ class Knowledge:
     @classmethod
     def from_file(cls, path: Path | str) -> "Knowledge":
         """Of an answered JSONL: instruction records of the training side, or ME-VQA rows. Raises DataError."""
-        rows = []
-        for _, record in read_jsonl(path):
-            row = record.get("row", record)
-            rows.append({**row, "answer": answer_of(record)} if "messages" in record else row)
+        labels = read_labels(path)
         try:
-            return cls(clip_labels(rows))
-        except (ValueError, KeyError) as error:
-            fix = "give the answered rows of the training subjects"
-            raise DataError(path, None, f"nothing to learn from ({error})", fix) from error
+            return cls(labels)
+        except ValueError as error:
+            raise DataError(path, None, str(error), "give the answered rows of the training subjects") from error
 
     @property
     def hash(self) -> str:

@@ -2,14 +2,16 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import read_clips
 from megc.files import read_jsonl, write_json, write_jsonl
 from megc.motion.centring import centre_folder
-from megc.problems import Problems
+from megc.problems import DataError, Problems
 from megc.vqa.instructions import (
+    answer_of,
     build_records,
     clip_picture,
     clip_rows,
@@ -17,10 +19,14 @@ from megc.vqa.instructions import (
     link_into,
     question_of,
     row_id,
+    with_coarse,
     write_records,
 )
+from megc.vqa.labels import ClipLabels, clip_labels, coarse_statistics
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import parse
+
+HIERARCHIES = ("coarse", "statistics")
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,17 @@ class BuildSettings:
     structured: bool = True
     legend: bool = True
     seed: int = 0
+    hierarchy: str | None = None
+    training: Path | None = None
 
 
-def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
-    """How to ask: the look of the flow pictures is what compute_flow.py recorded, unless it is given."""
+def prompt_settings(
+    settings: BuildSettings, flow: Path, training: Sequence[ClipLabels] | None = None
+) -> PromptSettings:
+    """How to ask: the look of the flow pictures is what compute_flow.py recorded, unless it is given.
+
+    `training`: labels of the training subjects, for a hierarchy.
+    """
     recorded = json.loads((flow / "flow.json").read_text()) if (flow / "flow.json").is_file() else {}
     return PromptSettings(
         images=settings.images or PromptSettings.images,
@@ -51,7 +64,40 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
         legend=settings.legend,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
+        hierarchy=training is not None,
+        statistics=coarse_statistics(training) if training and settings.hierarchy == "statistics" else (),
     )
+
+
+def read_labels(path: Path | str) -> list[ClipLabels]:
+    """Labels of the clips of an answered JSONL: instruction records or ME-VQA rows. Raises DataError."""
+    rows = []
+    for _, record in read_jsonl(path):
+        row = record.get("row", record)
+        rows.append({**row, "answer": answer_of(record)} if "messages" in record else row)
+    try:
+        return clip_labels(rows)
+    except (ValueError, KeyError) as error:
+        fix = "give the answered rows of the training subjects"
+        raise DataError(path, None, f"no labels can be read ({error})", fix) from error
+
+
+def _training_labels(settings: BuildSettings) -> list[ClipLabels] | None:
+    if not settings.hierarchy:
+        return None
+    if settings.hierarchy not in HIERARCHIES:
+        raise ValueError(f"unknown hierarchy {settings.hierarchy!r}; choose one of {', '.join(HIERARCHIES)}")
+    if settings.training is None:
+        what = "a hierarchy tells training clips their true coarse class, so it must know which clips are to train on"
+        fix = "split first, then build again with --training dataset/train_dataset.jsonl"
+        raise DataError("--hierarchy", None, what, fix)
+    return read_labels(settings.training)
+
+
+def _tell_coarse(records: list[dict], labels: Sequence[ClipLabels], prompt: PromptSettings) -> list[dict]:
+    """Records of training subjects with the true coarse class; all others without, to be asked in two stages."""
+    known = {label.clip: label.coarse for label in labels}
+    return [with_coarse(record, known.get(record["clip"], ""), prompt) for record in records]
 
 
 def build_files(settings: BuildSettings, problems: Problems) -> str:
@@ -60,9 +106,10 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
     Raises DataError for a clips or rows file that cannot be read; a row that cannot be asked is a problem.
     """
     root = settings.out.parent
+    labels = _training_labels(settings)
     if settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
-        prompt = prompt_settings(settings, pictures)
+        prompt = prompt_settings(settings, pictures, labels)
         if prompt.encoding == "uv-strain-minmax" and settings.centre:
             pictures = root / "flow_centred"
             centre_folder(settings.flow_dir, pictures)
@@ -70,7 +117,7 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
         find = flat_picture(pictures)
     else:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
-        prompt = prompt_settings(settings, flow)
+        prompt = prompt_settings(settings, flow, labels)
         find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
     if settings.rows:
         source, numbered = settings.rows, list(read_jsonl(settings.rows))
@@ -79,6 +126,8 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
         rows = clip_rows(read_clips(settings.clips), settings.seed, problems, settings.clips)
         numbered = [(row_id(row), row) for row in rows]
     records = build_records(numbered, source, find, root, prompt, problems)
+    if labels is not None:
+        records = _tell_coarse(records, labels, prompt)
     write_records(settings.out, records)
     write_jsonl(root / "rows.jsonl", (record["row"] for record in records))
     write_json(root / "prompt.json", prompt_record(prompt))

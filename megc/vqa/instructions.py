@@ -56,6 +56,15 @@ def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
     }
 
 
+def with_coarse(record: dict, coarse: str, settings: PromptSettings) -> dict:
+    """The record asked by `settings`, a hierarchy's, with this coarse class told; none for an empty `coarse`.
+
+    Whatever its message told before is gone; its answer stays.
+    """
+    messages = build_messages(parse(question_of(record)), record["dataset"], settings, coarse)
+    return {**record, "messages": [*messages, *record["messages"][2:]], "hierarchy": True}
+
+
 def question_of(record: dict) -> str:
     """The question's text of an instruction record."""
     return record["row"]["question"]

@@ -3,11 +3,14 @@
 A prompt has a part that a clip's questions share (system prompt, what each picture is, the legend of the flow
 colours, the regions to watch) and, behind the line `Question:`, a part of its own. That order lets a clip's
 questions share one encoding of its pictures.
+
+In a hierarchy (two stages, after HierMEQA) the part of its own tells every question but the coarse one the clip's
+coarse class: the true one in training, the model's own answer in testing.
 """
 
 from dataclasses import asdict, dataclass
 
-from megc.facs import ACTION_UNITS, ME_VQA_UNITS
+from megc.facs import ACTION_UNITS, COARSE_EMOTIONS, ME_VQA_UNITS
 from megc.files import sha256_of
 from megc.motion.colour import DEFAULT_ENCODING, SCALE, legend_text
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, join_units, question_text
@@ -51,8 +54,14 @@ class PromptSettings:
     legend: bool = True
     encoding: str = DEFAULT_ENCODING
     scale: float = SCALE  # pixels at full brightness, on an aligned crop
+    hierarchy: bool = False  # tell the coarse class
+    # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
+    statistics: tuple[tuple[str, str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "statistics", tuple(tuple(told) for told in self.statistics))  # from JSON: lists
+        if self.statistics and not self.hierarchy:
+            raise ValueError("statistics are told in a hierarchy only")
         unknown = [name for name in self.images if name not in IMAGES]
         if unknown or not self.images:
             raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images) or 'none'}")
@@ -74,9 +83,21 @@ def shared_text(settings: PromptSettings) -> str:
     return "\n".join(lines)
 
 
-def question_part(question: Question, dataset: str, settings: PromptSettings) -> str:
-    """The user text of one question: its wording and, in structured prompts, the allowed answers or their form."""
+def coarse_part(coarse: str, dataset: str, settings: PromptSettings) -> str:
+    """What a hierarchy tells a question: the clip's coarse class and what training clips of that class look like."""
+    told = {(where, name): text for where, name, text in settings.statistics}
+    known = told.get((dataset, coarse)) or told.get(("", coarse))
+    return f"The coarse expression class is {coarse}." + (f" Training clips of that class: {known}." if known else "")
+
+
+def question_part(question: Question, dataset: str, settings: PromptSettings, coarse: str = "") -> str:
+    """The user text of one question: its wording and, in structured prompts, the allowed answers or their form.
+
+    `coarse` is what a hierarchy tells; the coarse question is never told.
+    """
     text = question_text(question)
+    if settings.hierarchy and coarse and question.kind != "coarse":
+        text = f"{text}\n{coarse_part(coarse, dataset, settings)}"
     if not settings.structured:
         return text
     allowed = allowed_answers(question, dataset)
@@ -92,25 +113,38 @@ def question_part(question: Question, dataset: str, settings: PromptSettings) ->
     return f"{text}\n{form}"
 
 
-def build_messages(question: Question, dataset: str, settings: PromptSettings) -> list[dict[str, str]]:
-    """System and user message of one question; `<image>` tags stand for the pictures of `settings.images`."""
-    user = f"{shared_text(settings)}{QUESTION_MARK}{question_part(question, dataset, settings)}"
+def build_messages(
+    question: Question, dataset: str, settings: PromptSettings, coarse: str = ""
+) -> list[dict[str, str]]:
+    """System and user message of one question; `<image>` tags stand for the pictures of `settings.images`.
+
+    `coarse`: the clip's coarse class, for prompts of a hierarchy.
+    """
+    user = f"{shared_text(settings)}{QUESTION_MARK}{question_part(question, dataset, settings, coarse)}"
     system = SYSTEM_STRUCTURED if settings.structured else SYSTEM_BARE
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
+def _told(settings: PromptSettings) -> dict:
+    """The settings without those that are not in use, so that prompts made before there were any keep their hash."""
+    unused = () if settings.hierarchy else ("hierarchy", "statistics")
+    return {name: value for name, value in asdict(settings).items() if name not in unused}
+
+
 def prompt_hash(settings: PromptSettings) -> str:
     """Sixteen hex digits that change whenever a prompt of any kind, or a setting behind it, changes."""
-    parts = [repr(sorted(asdict(settings).items()))]
+    parts = [repr(sorted(_told(settings).items()))]
+    coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
     for kind in CLIP_KINDS:
         unit = 12 if kind in ("side", "shown") else None
         for many in (False, True) if kind in ("units", "long") else (None,):
-            messages = build_messages(Question(kind, unit, many), "casme2", settings)
+            messages = build_messages(Question(kind, unit, many), "casme2", settings, coarse)
             parts += [message["content"] for message in messages]
     return sha256_of(*parts)
 
 
 def prompt_record(settings: PromptSettings) -> dict:
     """What is stored beside data and checkpoints: the settings, the hash, and a prompt to read."""
-    example = build_messages(Question("units", many=True), "casme2", settings)
-    return {**asdict(settings), "hash": prompt_hash(settings), "example": example}
+    coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
+    example = build_messages(Question("units", many=True), "casme2", settings, coarse)
+    return {**_told(settings), "hash": prompt_hash(settings), "example": example}
