@@ -3,6 +3,8 @@
     python train/train.py --config train/tiny.yaml
     python train/train.py --config train/tiny.yaml --max_steps 50 --output_dir checkpoints/short
     deepspeed --num_gpus 4 train/train.py --config train/qwen2_5_vl_7b.yaml
+    python train/train.py --config train/qwen2_5_vl_7b.yaml --plan --gpus 4     # what it takes; nothing is loaded
+    python train/train.py --show-sample 2                                       # what the model reads
 
 The yaml file gives the defaults of the flags; every flag of --help may stand in it, and on the command line it wins.
 """
@@ -15,9 +17,12 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from megc.environment import check_versions
 from megc.model import distributed
+from megc.model.plan import plan
 from megc.model.settings import SftSettings, read_config, training_defaults
 from megc.model.sft import train
+from megc.model.show import show_samples
 from megc.problems import DataError
 
 HERE = Path(__file__).resolve().parent
@@ -34,9 +39,19 @@ def main() -> int:
         parser.set_defaults(**{**training_defaults(), **read_config(config, known)})
         values = vars(parser.parse_args())
         values.pop("config", None)
-        if values["deepspeed"] or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        check_versions()
+        zero = values["deepspeed"]
+        if values["plan"] or values["show_sample"]:
+            values["deepspeed"] = None  # it would ask for processes
+        elif zero or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
             distributed.before_deepspeed()
-        train(*parser.parse_dict(values))
+        settings, args = parser.parse_dict(values)
+        if settings.plan:
+            distributed.say(plan(settings, args, zero))
+        elif settings.show_sample:
+            distributed.say(show_samples(settings))
+        else:
+            train(settings, args)
     except (DataError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from megc.environment import check_optflow
 from megc.motion.regions import face_width, stable_mask
 
 DEFAULT_METHOD = "dis"
@@ -43,20 +44,23 @@ def _dis_fast() -> cv2.DISOpticalFlow:
 
 
 @lru_cache(maxsize=1)
-def _tvl1() -> cv2.optflow.DualTVL1OpticalFlow:
+def _tvl1() -> cv2.DenseOpticalFlow:
     """Zach, Pock and Bischof 2007 with OpenCV's parameters (5 scales)."""
+    check_optflow()
     return cv2.optflow.DualTVL1OpticalFlow_create()
 
 
 @lru_cache(maxsize=1)
-def _tvl1_original() -> cv2.optflow.DualTVL1OpticalFlow:
+def _tvl1_original() -> cv2.DenseOpticalFlow:
     """The parameters of the original MEGC project: one scale, so motion beyond about 4 px is underestimated."""
+    check_optflow()
     return cv2.optflow.DualTVL1OpticalFlow_create(tau=0.25, lambda_=0.15, theta=0.3, nscales=1, warps=5)
 
 
 @lru_cache(maxsize=1)
 def _deepflow() -> cv2.DenseOpticalFlow:
     """Weinzaepfel et al. 2013 without its matching step."""
+    check_optflow()
     return cv2.optflow.createOptFlow_DeepFlow()
 
 

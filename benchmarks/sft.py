@@ -1,0 +1,233 @@
+"""Training with a clip's questions in one pass (`--packing clip`) against one question a sample (`--packing none`).
+
+    python benchmarks/sft.py                      # about four minutes on one core
+    python benchmarks/sft.py --pixels 112 --clips 2 --rounds 1
+
+The same clips (four pictures of noise, six questions each, prompts of the default settings), the same tiny model in
+32 bits, the trainer's own collator and loss, forward, backward and optimiser, one step for all clips. Each arm runs
+in its best batch form: several batch sizes are tried, for single questions also sorted by length. Then the arms
+take turns, and medians of CPU time are compared, so that a busy machine does not matter. `gradient_error` is the
+largest relative difference of the two arms' gradients over the optimiser's parameter groups. For the 7B model, at the
+pixel budget of train/qwen2_5_vl_7b.yaml, tokens and operations are computed, not measured.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from megc.clips import ActionUnit, Clip
+from megc.files import write_jsonl
+from megc.model import tiny
+from megc.model.checkpoint import load_model, load_processor
+from megc.model.collate import Collator, answer_loss
+from megc.model.data import Pixels, Sample, read_samples, training_texts
+from megc.model.outline import outline
+from megc.model.packing import IGNORED, Packed, pack_samples
+from megc.model.plan import count_parameters, epoch_flops
+from megc.model.settings import SftSettings
+from megc.model.trainer import is_matrix, part_of
+from megc.motion.faces import CROP_HEIGHT, CROP_WIDTH
+from megc.vqa.instructions import make_record
+from megc.vqa.prompts import PromptSettings
+from megc.vqa.questions import question_rows
+
+LARGE = "Qwen2.5-VL-7B-Instruct"
+LARGE_YAML = Path(__file__).resolve().parents[1] / "train" / "qwen2_5_vl_7b.yaml"
+LABELS = (("disgust", "negative", (4, 7)), ("happiness", "positive", (6, 12)), ("surprise", "surprise", (1,)))
+
+
+@dataclass(frozen=True)
+class Form:
+    """How sequences are batched: so many at a time, in the data's order or by length."""
+
+    size: int
+    by_length: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.size} a batch{', by length' if self.by_length else ''}"
+
+    def batches(self, packed: list[Packed]) -> list[list[Packed]]:
+        """Micro-batches of the sequences."""
+        ordered = sorted(packed, key=len) if self.by_length else packed
+        return [ordered[at : at + self.size] for at in range(0, len(ordered), self.size)]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Model, collators of both arms and optimiser."""
+
+    model: PreTrainedModel
+    collators: dict[str, Collator]
+    optimizer: torch.optim.Optimizer
+
+    def backward(self, packing: str, batches: list[list[Packed]]) -> None:
+        """Gradients of all sequences' loss."""
+        answers = sum(int((one.targets != IGNORED).sum()) for batch in batches for one in batch)
+        for batch in batches:
+            inputs = self.collators[packing]([(one, (0, 0)) for one in batch])
+            targets = inputs.pop("labels")
+            answer_loss(self.model(**inputs, use_cache=False), targets, answers).backward()
+
+    def seconds(self, packing: str, batches: list[list[Packed]]) -> float:
+        """CPU time of one step over all sequences."""
+        start = time.process_time()
+        self.backward(packing, batches)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return time.process_time() - start
+
+    def gradients(self, packing: str, batches: list[list[Packed]]) -> dict[tuple[str, bool], torch.Tensor]:
+        """Gradients by part of the model and whether they are of matrices: the optimiser's groups."""
+        self.optimizer.zero_grad()
+        self.backward(packing, batches)
+        groups: dict[tuple[str, bool], list[torch.Tensor]] = {}
+        for name, parameter in self.model.named_parameters():
+            groups.setdefault((part_of(name), is_matrix(parameter)), []).append(parameter.grad.flatten().clone())
+        self.optimizer.zero_grad()
+        return {group: torch.cat(values) for group, values in groups.items()}
+
+
+def write_clips(root: Path, clips: int, size: tuple[int, int]) -> Path:
+    """Instruction JSONL of clips with six questions and four pictures of noise, height × width."""
+    records, settings = [], PromptSettings()
+    for number in range(clips):
+        generator = np.random.default_rng(number)
+        fine, coarse, units = LABELS[number % len(LABELS)]
+        images = [f"{number}_{name}.png" for name in settings.images]
+        for image in images:
+            Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
+        marked = tuple(ActionUnit(unit) for unit in units)
+        clip = Clip(
+            id=f"casme2/sub{number:02d}/EP01",
+            dataset="casme2",
+            subject=f"sub{number:02d}",
+            name="EP01",
+            fps=200,
+            frames=".",
+            onset=1,
+            apex=10,
+            offset=20,
+            action_units=marked,
+            fine=fine,
+            coarse=coarse,
+        )
+        records += [make_record(row, images, settings) for row in question_rows(clip)]
+    path = root / "clips.jsonl"
+    write_jsonl(path, records)
+    return path
+
+
+def set_up(root: Path, samples: list[Sample]) -> tuple[Bench, Pixels]:
+    """The tiny model for the samples' texts; the pictures keep their size."""
+    folder = tiny.build(root / "tiny", training_texts(sample.record for sample in samples))
+    processor, model = load_processor(folder), load_model(folder, torch.float32, "sdpa").train()
+    pixels = Pixels(processor)
+    ids = processor.tokenizer.pad_token_id, model.config.image_token_id
+    collators = {packing: Collator(pixels, *ids, packing == "clip") for packing in ("clip", "none")}
+    return Bench(model, collators, torch.optim.AdamW(model.parameters(), lr=1e-5)), pixels
+
+
+def relative_error(bench: Bench, sequences: dict[str, list[Packed]]) -> float:
+    """Largest relative difference of the arms' gradients over groups of parameters."""
+    packed, single = (bench.gradients(packing, Form(1).batches(sequences[packing])) for packing in ("clip", "none"))
+    return max(float((packed[group] - single[group]).norm() / single[group].norm()) for group in single)
+
+
+def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]:
+    """Speed-up, ratio of tokens and gradient error at pictures of `pixels` × `pixels`; prints a line an arm."""
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        file = write_clips(root, args.clips, (pixels, pixels))
+        samples = read_samples(file)
+        bench, store = set_up(root, samples)
+        config = bench.model.config
+        sequences = {
+            packing: pack_samples(samples, store, config, packing=packing, file=file) for packing in ("clip", "none")
+        }
+        error = relative_error(bench, sequences)
+        forms = {
+            "clip": [Form(size) for size in args.clip_batches if size <= args.clips],
+            "none": [Form(size, order) for size in args.batches for order in (False, True) if size > 1 or not order],
+        }
+        best = {}
+        tried = [(packing, form) for packing, kinds in forms.items() for form in kinds]
+        times = {
+            (packing, form): bench.seconds(packing, form.batches(sequences[packing]))
+            for packing, form in tqdm(tried, desc=f"{pixels} px, batch forms", disable=None)
+        }
+        for packing in forms:
+            best[packing] = min(forms[packing], key=lambda form, arm=packing: times[arm, form])
+        runs: dict[str, list[float]] = {"clip": [], "none": []}
+        for _ in tqdm(range(args.rounds), desc=f"{pixels} px, rounds", disable=None):
+            for packing, form in best.items():
+                runs[packing].append(bench.seconds(packing, form.batches(sequences[packing])))
+    tokens = {packing: sum(map(len, packed)) for packing, packed in sequences.items()}
+    for packing in ("none", "clip"):
+        middle = statistics.median(runs[packing])
+        speed, length = len(samples) / middle, tokens[packing] / args.clips
+        shown = f"{speed:>8.2f} questions/s{length:>9,.0f} tokens a clip   {best[packing]}"
+        print(f"{pixels:>5} px  {packing:<5}{shown}", flush=True)
+    ratio = statistics.median(runs["none"]) / statistics.median(runs["clip"])
+    print(f"          speed-up {ratio:.2f}, tokens {tokens['none'] / tokens['clip']:.2f}, gradients {error:.1e}")
+    return ratio, tokens["none"] / tokens["clip"], error
+
+
+def on_paper(clips: int) -> None:
+    """Tokens and operations of a clip for the 7B model at its pixel budget, in both arms, by the planner."""
+    budget = yaml.safe_load(LARGE_YAML.read_text(encoding="utf-8"))["max_pixels"]
+    with tempfile.TemporaryDirectory() as made:
+        file = write_clips(Path(made), clips, (CROP_HEIGHT, CROP_WIDTH))
+        large = outline(SftSettings(model=LARGE, train_file=str(file), max_pixels=budget))
+        parameters = count_parameters(large.config, large.settings)
+        tokens, flops = {}, {}
+        for packing in ("none", "clip"):
+            packed = large.packed(packing)
+            tokens[packing] = sum(map(len, packed)) / clips
+            flops[packing] = epoch_flops(large, packed, parameters, checkpointing=True) / clips
+    print(
+        f"On paper, {LARGE}, four pictures of {CROP_WIDTH} × {CROP_HEIGHT} px, six questions a clip, activation"
+        " checkpointing:"
+    )
+    for packing, number in tokens.items():
+        print(f"  {packing:<5}{number:>8,.0f} tokens{flops[packing] / 1e12:>8.1f} TFLOP a clip")
+    print(f"  ratio {tokens['none'] / tokens['clip']:.2f} {flops['none'] / flops['clip']:.2f}")
+
+
+def main() -> int:
+    """Measure, print the table and the ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--pixels", type=int, nargs="+", default=[112, 224, 336], help="sides of the square pictures, multiples of 28")
+    add("--clips", type=int, default=4, help="clips of six questions; all of them make one step")
+    add("--rounds", type=int, default=5, help="times that the arms take turns")
+    add("--batches", type=int, nargs="+", default=[1, 3, 6, 12], help="batch sizes to try with --packing none")
+    add("--clip-batches", type=int, nargs="+", default=[1, 2, 4], help="batch sizes to try with --packing clip")
+    add("--threads", type=int, default=1, help="CPU threads of torch")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(f"{args.clips} clips, {args.threads} thread(s), CPU time, the tiny model in 32 bits", flush=True)
+    found = {pixels: measure(pixels, args) for pixels in args.pixels}
+    on_paper(args.clips)
+    values = {f"speedup_{pixels}": f"{result[0]:.2f}" for pixels, result in found.items()}
+    shown = 224 if 224 in found else args.pixels[0]
+    values[f"token_ratio_{shown}"] = f"{found[shown][1]:.2f}"
+    values["gradient_error"] = f"{max(result[2] for result in found.values()):.1e}"
+    print("RESULT", *(f"{name}={value}" for name, value in values.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
