@@ -172,7 +172,7 @@ def activations(config: PretrainedConfig, batch: Batch, checkpointing: bool, siz
     pixels = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     merger = 4 * wide + 4 + _NORM * size * wide + 2 * size * wide  # a patch; the last: before and behind GELU
     outside = batch.patches * (size * pixels + merger)
-    final = batch.tokens * (4 * hidden + 4 + _NORM * size * hidden)
+    final = batch.tokens * (4 * hidden + 4 + size * hidden)  # its output is kept at the predicted places only
     block, layer = _vision_block(config, batch, size), _text_layer(config, batch, size)
     if checkpointing:
         towers = vision.depth * batch.patches * size * wide, text.num_hidden_layers * batch.tokens * size * hidden
