@@ -34,9 +34,9 @@ from megc.model.collate import Collator, answer_loss
 from megc.model.data import Pixels, Sample, read_samples, training_texts
 from megc.model.outline import outline
 from megc.model.packing import IGNORED, Packed, pack_samples
+from megc.model.parts import is_matrix, part_of
 from megc.model.plan import count_parameters, epoch_flops
 from megc.model.settings import SftSettings
-from megc.model.trainer import is_matrix, part_of
 from megc.motion.faces import CROP_HEIGHT, CROP_WIDTH
 from megc.vqa.instructions import make_record
 from megc.vqa.prompts import PromptSettings
@@ -65,11 +65,12 @@ class Form:
 
 @dataclass(frozen=True)
 class Bench:
-    """Model, collators of both arms and optimiser."""
+    """Model, collators of both arms and optimiser; `end`: the token that ends an answer."""
 
     model: PreTrainedModel
     collators: dict[str, Collator]
     optimizer: torch.optim.Optimizer
+    end: int
 
     def backward(self, packing: str, batches: list[list[Packed]]) -> None:
         """Gradients of all sequences' loss."""
@@ -77,7 +78,7 @@ class Bench:
         for batch in batches:
             inputs = self.collators[packing]([(one, (0, 0)) for one in batch])
             targets = inputs.pop("labels")
-            answer_loss(self.model(**inputs, use_cache=False), targets, answers).backward()
+            answer_loss(self.model(**inputs, use_cache=False), targets, answers, end=self.end).backward()
 
     def seconds(self, packing: str, batches: list[list[Packed]]) -> float:
         """CPU time of one step over all sequences."""
@@ -135,7 +136,8 @@ def set_up(root: Path, samples: list[Sample]) -> tuple[Bench, Pixels]:
     pixels = Pixels(processor)
     ids = processor.tokenizer.pad_token_id, model.config.image_token_id
     collators = {packing: Collator(pixels, *ids, packing == "clip") for packing in ("clip", "none")}
-    return Bench(model, collators, torch.optim.AdamW(model.parameters(), lr=1e-5)), pixels
+    end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    return Bench(model, collators, torch.optim.AdamW(model.parameters(), lr=1e-5), end), pixels
 
 
 def relative_error(bench: Bench, sequences: dict[str, list[Packed]]) -> float:

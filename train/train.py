@@ -49,7 +49,7 @@ def main() -> int:
         if settings.plan:
             distributed.say(plan(settings, args, zero))
         elif settings.show_sample:
-            distributed.say(show_samples(settings))
+            distributed.say(show_samples(settings, args.seed))
         else:
             train(settings, args)
     except (DataError, ValueError) as error:

@@ -30,6 +30,7 @@ from transformers import (
     ProcessorMixin,
 )
 
+from megc.environment import check_versions
 from megc.files import write_json
 from megc.model import lora
 from megc.model.distributed import say
@@ -163,8 +164,10 @@ def load(
 
     `path` is a folder, or a name on the hub. Pixel budget and prompt come with the checkpoint; what is inherited
     and what is overridden is printed. Raises DataError for a mismatch (see `check_mismatch`), for a folder that is
-    no Qwen2.5-VL checkpoint, and for a tokenizer that does not belong to the model.
+    no Qwen2.5-VL checkpoint, for a tokenizer that does not belong to the model, and for a release of transformers
+    that is known to answer wrongly.
     """
+    check_versions()
     record = read_record(path)
     asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
     lines = check_mismatch(path, record, **asked, allow_mismatch=allow_mismatch)

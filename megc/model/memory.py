@@ -68,19 +68,23 @@ class States:
         return self.weights + self.gradients + self.optimizer
 
 
-def model_states(total: int, trained: int, largest: int, stage: str, gpus: int, half: bool = True) -> States:
+def model_states(
+    total: int, trained: int, largest: int, stage: str, gpus: int, half: bool = True, adapters: bool = False
+) -> States:
     """Memory of the model's states for `total` parameters, `trained` of them, on `gpus` GPUs of one machine.
 
     `stage` is one of STAGES; `half`: --bf16. With all parameters trained the sums are those of DeepSpeed's
     `estimate_zero2_model_states_mem_needs` and `estimate_zero3_model_states_mem_needs` (0.19): AdamW with 32-bit
     master weights and two moments (12 bytes), gradients in 16 and 32 bits, `largest` the parameters of the largest
     single layer, which ZeRO-3 gathers. Plain data parallelism (`none`) keeps 32-bit weights with 16-bit copies
-    of the trained ones during a pass, 32-bit gradients (twice with several GPUs: in buckets too) and two moments.
+    of the trained ones during a pass, 32-bit gradients (twice with several GPUs: in buckets too) and two moments;
+    with `adapters` the frozen weights have 16 bits.
     """
     size = 2 if half else 4
     if stage == "none":
         copies = 2 * trained if half else 0
-        return States(4 * total + copies, 4 * trained * (2 if gpus > 1 else 1), 8 * trained)
+        frozen = (size if adapters else 4) * (total - trained)
+        return States(frozen + 4 * trained + copies, 4 * trained * (2 if gpus > 1 else 1), 8 * trained)
     if stage == "zero2":
         gradients = 6 if half else 4
         return States(size * total, gradients * trained // gpus, 12 * trained // gpus)

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
     PretrainedConfig,
     PreTrainedModel,
@@ -24,10 +23,11 @@ from transformers import (
 
 from megc.files import write_json
 from megc.model import tiny
-from megc.model.checkpoint import load_processor, read_record
-from megc.model.data import Pixels, Sample, read_samples, training_texts
+from megc.model.checkpoint import load_config, load_processor, read_record
+from megc.model.data import Pixels, Sample, training_texts
 from megc.model.packing import Packed, pack_samples
 from megc.model.settings import SftSettings
+from megc.model.sides import read_sides
 from megc.problems import DataError, Problems
 
 STAND_IN_VOCABULARY = 50_000  # enough for every word of the texts to be one token
@@ -48,17 +48,26 @@ class Outline:
         """Pictures at the pixel budget of the run; only their sizes are read."""
         return Pixels(self.processor)
 
+    @cached_property
+    def sizes(self) -> dict[Path, tuple[int, int]]:
+        """Height and width of every picture on disk."""
+        return {
+            picture: size
+            for sample in self.samples
+            for picture, size in zip(sample.pictures, sample.sizes, strict=True)
+        }
+
     def packed(self, packing: str) -> list[Packed]:
         """The sequences that training would take, `packing` as in SftSettings."""
         # the ids of the special tokens are the processor's, which a stand-in numbers in its own way
         config = tiny.tiny_config(self.processor.tokenizer)
-        options = {"packing": packing, "max_length": self.settings.max_length, "file": self.settings.train_file}
-        return pack_samples(self.samples, self.pixels, config, **options)
+        problems = Problems() if self.settings.skip_bad else None
+        options = {"packing": packing, "max_length": self.settings.max_length, "problems": problems}
+        return pack_samples(self.samples, self.pixels, config, **options, file=self.settings.train_file)
 
     def grids(self, packed: Packed) -> tuple[tuple[int, int], ...]:
         """Patches in height and width of a sequence's pictures."""
-        sizes = next(sample.sizes for sample in self.samples if sample.pictures == packed.pictures)
-        return tuple(self.pixels.grid(*size)[1:] for size in sizes)
+        return tuple(self.pixels.grid(*self.sizes[picture])[1:] for picture in packed.pictures)
 
 
 def folder_of(model: str, file: str) -> Path | None:
@@ -86,10 +95,7 @@ def read_config(settings: SftSettings, texts: list[str]) -> tuple[PretrainedConf
     """
     folder = folder_of(settings.model, "config.json")
     if folder:
-        try:
-            return AutoConfig.from_pretrained(folder), f"model: {folder / 'config.json'}"
-        except (OSError, ValueError) as error:
-            raise DataError(folder / "config.json", None, str(error).splitlines()[0], "repair it") from error
+        return load_config(folder), f"model: {folder / 'config.json'}"
     if settings.build_tiny:
         return tiny.tiny_config(tiny.train_tokenizer(texts)), "model: the tiny one that the run would build"
     config = public_architecture(settings.model)
@@ -119,15 +125,12 @@ def read_processor(settings: SftSettings, texts: list[str]) -> tuple[ProcessorMi
     return processor, "tokenizer: not on this machine; a word counts as one token"
 
 
-def outline(settings: SftSettings) -> Outline:
-    """What the run of `settings` would read, without its weights.
+def outline(settings: SftSettings, seed: int = 0) -> Outline:
+    """What the run of `settings` would read, without its weights; `seed` draws the validation subjects.
 
     Raises DataError for bad rows (unless `skip_bad`), for a missing file and for a model that is not known.
     """
-    problems = Problems() if settings.skip_bad else None
-    samples = read_samples(settings.train_file, problems=problems)
-    if problems:
-        problems.report()
+    samples, _ = read_sides(settings, seed)
     texts = training_texts(sample.record for sample in samples)
     config, where = read_config(settings, texts)
     processor, tokenizer = read_processor(settings, texts)

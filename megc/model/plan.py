@@ -14,10 +14,10 @@ from megc.model.distributed import world_size
 from megc.model.memory import GIB, Batch
 from megc.model.outline import Outline, on_meta, outline
 from megc.model.packing import IGNORED, Packed
-from megc.model.settings import SftSettings
-from megc.model.sft import freeze
-from megc.model.trainer import PARTS, part_of
-from megc.model.ways import COUNTS, RESERVE, Parameters, Way, need, remedies, stage_of
+from megc.model.parts import PARTS, part_of
+from megc.model.settings import SftSettings, check_settings
+from megc.model.sft import what_is_trained
+from megc.model.ways import COUNTS, LORA_RANK, RESERVE, Parameters, Way, need, remedies, stage_of
 
 GPU_MEMORY = 80.0  # GiB
 NAMES = {
@@ -33,12 +33,11 @@ def count_parameters(config: PretrainedConfig, settings: SftSettings) -> Paramet
     """Parameters of the model of `config`, and which of them `settings` train. No memory is taken."""
     model = on_meta(config)
     largest = max(sum(own.numel() for own in module.parameters(recurse=False)) for module in model.modules())
-    freeze(model, settings)
     total, trained = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
-    for name, parameter in model.named_parameters():
-        total[part_of(name)] += parameter.numel()
+    for name, parameter in what_is_trained(model, settings, seed=0).named_parameters():
+        total[part_of(name)] += parameter.numel() * ("lora_" not in name)
         trained[part_of(name)] += parameter.numel() * parameter.requires_grad
-    return Parameters(total, trained, largest)
+    return Parameters(total, trained, largest, bool(settings.lora_rank))
 
 
 def batch_of(packed: list[Packed], made: Outline) -> Batch:
@@ -169,7 +168,9 @@ def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict |
 
     Raises what `outline` raises.
     """
-    made = outline(settings)
+    if args.n_gpu <= 1:  # more without a launcher cannot train, but can be planned for
+        check_settings(settings, args)
+    made = outline(settings, args.seed)
     parameters = count_parameters(made.config, settings)
     packings = {packing: made.packed(packing) for packing in ("clip", "none")}
     longest = sorted(packings[settings.packing], key=len)[-args.per_device_train_batch_size :]
@@ -193,4 +194,7 @@ def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict |
         verdict = f"It fits: {NAMES[way.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB."
         return "\n".join([*lines, verdict])
     verdict = f"It does not fit: {NAMES[way.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB. Enough would be:"
-    return "\n".join([*lines, verdict, *remedies(made.config, parameters, way, limit)])
+    adapters = None
+    if not settings.lora_rank:
+        adapters = count_parameters(made.config, replace(settings, lora_rank=LORA_RANK))
+    return "\n".join([*lines, verdict, *remedies(made.config, parameters, way, limit, adapters)])

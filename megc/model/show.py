@@ -73,12 +73,12 @@ def show_packed(packed: Packed, processor: ProcessorMixin, colour: bool = False)
     return "\n".join(lines)
 
 
-def show_samples(settings: SftSettings, stream: TextIO | None = None) -> str:
+def show_samples(settings: SftSettings, seed: int = 0, stream: TextIO | None = None) -> str:
     """The first `settings.show_sample` sequences of the training file as text for `stream` (standard output).
 
     No weights are loaded. Raises what `outline` raises.
     """
-    made = outline(settings)
+    made = outline(settings, seed)
     clips = list(dict.fromkeys(sample.clip for sample in made.samples))[: settings.show_sample]
     shown = replace(made, samples=[sample for sample in made.samples if sample.clip in set(clips)])
     colour = takes_colour(stream or sys.stdout)

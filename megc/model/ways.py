@@ -12,11 +12,15 @@ from megc.model.memory import GIB, Batch
 
 RESERVE = 5.0  # GiB for CUDA, NCCL, buckets and fragmentation: an assumption
 COUNTS = (1, 2, 4, 8, 16)
+LORA_RANK = 16  # of the adapters that are proposed
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Parameters of a model by part, those that are trained, and those of its largest single layer."""
+    """Parameters of a model by part, those that are trained, and those of its largest single layer.
+
+    `adapters`: what is trained are adapters, which `total` does not count.
+    """
 
     total: dict[str, int]
     trained: dict[str, int]
@@ -25,7 +29,7 @@ class Parameters:
 
     @property
     def all(self) -> int:
-        """Parameters of the model, adapters included."""
+        """Parameters of the checkpoint."""
         return sum(self.total.values())
 
     @property
@@ -74,8 +78,10 @@ def stage_of(deepspeed: str | dict | None) -> str:
 
 def need(config: PretrainedConfig, parameters: Parameters, way: Way) -> Need:
     """Memory of one GPU on that way."""
-    counts = parameters.all, parameters.all_trained, parameters.largest
-    states = memory.model_states(*counts, way.stage, way.gpus, way.half)
+    trained = parameters.all_trained
+    frozen = parameters.all if parameters.adapters else parameters.all - trained
+    kinds = {"half": way.half, "adapters": parameters.adapters}
+    states = memory.model_states(frozen + trained, trained, parameters.largest, way.stage, way.gpus, **kinds)
     kept = memory.activations(config, way.batch, way.checkpointing, 2 if way.half else 4)
     return Need(states, sum(kept.values()))
 
@@ -102,9 +108,16 @@ def changes(way: Way) -> Iterator[tuple[str, Way]]:
                 yield f"{gpus} GPUs {config}".strip(), replace(way, stage=stage, gpus=gpus)
 
 
-def remedies(config: PretrainedConfig, parameters: Parameters, way: Way, limit: float) -> list[str]:
-    """What makes a run fit that does not: a line a change that is enough, more GPUs only as many as it takes."""
+def remedies(
+    config: PretrainedConfig, parameters: Parameters, way: Way, limit: float, adapters: Parameters | None = None
+) -> list[str]:
+    """What makes a run fit that does not: a line a change that is enough, more GPUs only as many as it takes.
+
+    `adapters`: what --lora_rank would train, if it is not asked for yet.
+    """
     lines, enough = [], set()  # stages that fit already on as many GPUs
+    if adapters and (wanted := need(config, adapters, way)).gib + RESERVE <= limit:
+        lines.append(f"  --lora_rank {LORA_RANK}: {wanted.gib:.1f} GiB a GPU")
     for flags, other in changes(way):
         wanted = need(config, parameters, other)
         if wanted.gib + RESERVE > limit or (other.gpus > way.gpus and other.stage in enough):
