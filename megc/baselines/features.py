@@ -1,0 +1,52 @@
+"""What the flow probe reads of a clip: its flow, pooled to a coarse grid."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from megc.files import resolve_inside
+from megc.motion.fields import read_flow
+from megc.problems import DataError
+from megc.scoring.pairs import is_motion_picture
+
+SOURCES = ("flow", "picture")
+FLOW_GRID, PICTURE_GRID = 8, 7
+
+
+def pool(picture: np.ndarray, grid: int) -> np.ndarray:
+    """Means of the cells of a grid x grid raster over an array (H, W, C): a vector of grid x grid x C."""
+    rows = np.array_split(np.arange(picture.shape[0]), grid)
+    columns = np.array_split(np.arange(picture.shape[1]), grid)
+    cells = [[picture[np.ix_(row, column)].mean(axis=(0, 1)) for column in columns] for row in rows]
+    return np.concatenate([np.concatenate(line) for line in cells]).astype(np.float64)
+
+
+def read_features(records: Sequence[dict], root: Path, source: str = "flow") -> dict[str, np.ndarray]:
+    """Pooled flow of each clip: from the `.npy` beside its flow picture (`flow`, pixels, 8 x 8) or from the picture
+    itself (`picture`, 7 x 7). Raises DataError for a clip without it, ValueError for another source."""
+    if source not in SOURCES:
+        raise ValueError(f"no features from {source!r}: choose from {', '.join(SOURCES)}")
+    found: dict[str, np.ndarray] = {}
+    for record in records:
+        if record["clip"] in found:
+            continue
+        image = next((image for image in record["images"] if is_motion_picture(image)), None)
+        if image is None:
+            fix = "build the instructions with --images flow"
+            raise DataError(root, record["id"], "the record has no flow picture", fix)
+        path = resolve_inside(root, image)
+        if source == "flow":
+            found[record["clip"]] = pool(read_flow(path.with_suffix(".npy"), record["id"]), FLOW_GRID)
+        else:
+            found[record["clip"]] = pool(_read_picture(path, record["id"]), PICTURE_GRID)
+    return found
+
+
+def _read_picture(path: Path, row: str) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"), np.float32) / 255
+    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
+        raise DataError(path, row, f"the picture cannot be read ({error})", "run compute_flow.py") from error

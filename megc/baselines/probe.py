@@ -1,0 +1,156 @@
+"""The flow probe: logistic regressions on a clip's pooled flow, whose sentence is composed from its own answers."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import logit
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from megc.baselines.prior import Prior
+from megc.facs import FINE_TO_COARSE
+from megc.vqa.instructions import answer_of
+from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
+from megc.vqa.splits import subject_key
+
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # C of the logistic regressions
+RARE = 3  # an action unit of fewer training clips has no regression of its own
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """Stands in for a regression where training knows one class only."""
+
+    classes_: np.ndarray
+
+    def predict_proba(self, features: np.ndarray) -> np.ndarray:
+        return np.ones((len(features), 1))
+
+
+def _regression(strength: float = 0.01, weight: str | None = None) -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight=weight, max_iter=2000))
+
+
+def _fit(features: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> Pipeline | _Constant:
+    """A logistic regression whose strength and class weight are chosen by folds of the training subjects."""
+    if len(set(labels)) < 2:
+        return _Constant(np.unique(labels))
+    folds, splits = min(5, len(set(subjects)), max(Counter(labels.tolist()).values())), []
+    if folds > 1:
+        parts = StratifiedGroupKFold(folds).split(features, labels, subjects)
+        splits = [(fit, held) for fit, held in parts if len(set(labels[fit])) > 1 and len(held)]
+    if not splits:
+        return _regression().fit(features, labels)
+    grid = {"logisticregression__C": STRENGTHS, "logisticregression__class_weight": [None, "balanced"]}
+    return GridSearchCV(_regression(), grid, cv=splits, scoring="f1_macro").fit(features, labels).best_estimator_
+
+
+def _logit(share: float) -> float:
+    return float(logit(min(max(share, 1e-4), 1 - 1e-4)))
+
+
+def likeliest_list(lists: Mapping[tuple[int, ...], float], odds: Mapping[int, float]) -> tuple[int, ...]:
+    """The list whose units' log-odds add up highest with the logarithm of how often training has the list."""
+    return max(lists, key=lambda numbers: sum(odds[unit] for unit in numbers) + math.log(lists[numbers]))
+
+
+class Probe:
+    """Logistic regressions on pooled flow: coarse class, fine class, action units, side.
+
+    Class: the fine class that fits best together with its coarse class. Action units: of the lists that training
+    clips have in the same wording, the likeliest. Shown: the unit's probability, and how often `yes` was right for
+    that unit. What training lacks is answered by its priors.
+    """
+
+    def __init__(self, records: Sequence[dict], features: Mapping[str, np.ndarray]) -> None:
+        self.prior = Prior(records)
+        asked: dict[str, list[dict]] = defaultdict(list)
+        for record in records:
+            asked[parse(record["row"]["question"]).kind].append(record)
+        self.classes = {kind: self._classifier(asked[kind], features) for kind in ("coarse", "fine", "side")}
+        self._learn_units(asked["units"], features)
+
+    @staticmethod
+    def _classifier(records: Sequence[dict], features: Mapping[str, np.ndarray]) -> Pipeline | _Constant | None:
+        if not records:
+            return None
+        subjects = np.array([subject_key(record) for record in records])
+        labels = np.array([answer_of(record) for record in records])
+        return _fit(np.array([features[record["clip"]] for record in records]), labels, subjects)
+
+    def _learn_units(self, records: Sequence[dict], features: Mapping[str, np.ndarray]) -> None:
+        lists = [tuple(number for number in split_units(answer_of(record)) if number) for record in records]
+        self.lists = Counter(lists)
+        self.base = {unit: sum(unit in numbers for numbers in lists) / len(lists) for unit in {*sum(lists, ())}}
+        table = np.array([features[record["clip"]] for record in records])
+        strength = 0.01
+        if isinstance(fine := self.classes["fine"], Pipeline):
+            strength = fine.named_steps["logisticregression"].C
+        self.units = {}
+        for unit in sorted(self.base):
+            there = np.array([unit in numbers for numbers in lists])
+            if RARE <= there.sum() < len(there):
+                self.units[unit] = _regression(strength).fit(table, there)
+
+    def probabilities(self, kind: str, feature: np.ndarray) -> dict[str, float]:
+        """Probability of each label of a kind (`coarse`, `fine`, `side`); empty where training does not ask for it."""
+        model = self.classes[kind]
+        if model is None:
+            return {}
+        return dict(zip(model.classes_, model.predict_proba(feature[None])[0], strict=True))
+
+    def unit_probabilities(self, feature: np.ndarray) -> dict[int, float]:
+        """Probability of each action unit of the training clips; of a rare one its share of them."""
+        units = {unit: float(model.predict_proba(feature[None])[0, 1]) for unit, model in self.units.items()}
+        return {**self.base, **units}
+
+    def read(self, feature: np.ndarray, dataset: str) -> dict:
+        """What the flow of one clip says: `fine` (of the dataset's classes), `coarse`, `side`, and `units`, the
+        probability of each unit."""
+        coarse, fine = self.probabilities("coarse", feature), self.probabilities("fine", feature)
+        allowed = allowed_answers(Question("fine"), dataset)
+        joint = {name: p * coarse.get(FINE_TO_COARSE[name], 1e-6) for name, p in fine.items() if name in allowed}
+        side = self.probabilities("side", feature)
+        best = max(joint, key=joint.get) if joint else None
+        return {
+            "fine": best,
+            "coarse": FINE_TO_COARSE.get(best) if best else max(coarse, key=coarse.get, default=None),
+            "side": max(side, key=side.get, default=None),
+            "units": self.unit_probabilities(feature),
+        }
+
+    def list_units(self, units: Mapping[int, float], many: bool) -> str | None:
+        """The likeliest list of the wording, or None where training has none."""
+        lists = Counter({numbers: count for numbers, count in self.lists.items() if (len(numbers) > 1) == many})
+        odds = {unit: _logit(p) for unit, p in units.items()}
+        return join_units(list(likeliest_list(lists, odds))) if lists else None
+
+    def answer(self, question: Question, dataset: str, seen: dict) -> str:
+        """The answer to a question on a clip of which `read` returned `seen`."""
+        if question.kind in ("long", "analysis"):
+            fine, coarse = (self.answer(Question(kind), dataset, seen) for kind in ("fine", "coarse"))
+            units = self.answer(Question("units", many=question.many), dataset, seen)
+            return compose_long(units, fine, coarse)
+        if question.kind == "units":
+            return self.list_units(seen["units"], bool(question.many)) or self.prior.units(bool(question.many))
+        if question.kind == "shown":
+            asked = _logit(self.prior.shown(question.unit))
+            if question.unit in self.base:
+                asked += _logit(seen["units"][question.unit]) - _logit(self.base[question.unit])
+            return "yes" if asked > 0 else "no"
+        return seen.get(question.kind) or self.prior.answer(question, dataset)
+
+
+def flow_probe(train: Sequence[dict], test: Sequence[dict], features: Mapping[str, np.ndarray]) -> list[str]:
+    """Answers to the test records by a `Probe` of the training records; `features` are those of `read_features`."""
+    with threadpool_limits(1):  # threads cost more than these small matrices
+        probe = Probe(train, features)
+        clips = {record["clip"]: record["dataset"] for record in test}
+        seen = {clip: probe.read(features[clip], dataset) for clip, dataset in clips.items()}
+    return [probe.answer(parse(record["row"]["question"]), record["dataset"], seen[record["clip"]]) for record in test]

@@ -1,0 +1,80 @@
+"""Instruction files answered by a baseline, or by all of them."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from megc.baselines.features import read_features
+from megc.baselines.prior import prior_only, prior_sampled
+from megc.baselines.probe import flow_probe
+from megc.files import write_json, write_jsonl
+from megc.vqa.instructions import answer_of, read_records
+from megc.vqa.splits import make_folds, select, subject_key
+
+BASELINES = ("prior", "prior-sampled", "flow-probe")
+
+
+Baseline = Callable[[Sequence[dict], Sequence[dict]], list[str]]
+
+
+def leave_one_subject_out(records: Sequence[dict], baseline: Baseline) -> list[str]:
+    """Answers to all records, those of each subject by the baseline trained on all other subjects."""
+    answers: dict[str, str] = {}
+    for fold in tqdm(make_folds(list(records), "loso"), desc="subjects", disable=None):
+        test = select(list(records), fold.test)
+        found = baseline(select(list(records), fold.train), test)
+        answers |= {record["id"]: answer for record, answer in zip(test, found, strict=True)}
+    return [answers[record["id"]] for record in records]
+
+
+def answer_files(
+    baseline: str,
+    train: Path | str,
+    test: Path | str,
+    out: Path | str,
+    source: str = "flow",
+    loso: bool = False,
+    seed: int = 0,
+) -> str:
+    """Answer an instruction file by one of BASELINES and write predictions, and `run.json` beside them.
+
+    With `loso`, `train` is not read: each subject of `test` is answered from its other subjects. `source` is what
+    the flow probe reads, `seed` that of `prior-sampled`. With the baseline `all`, `out` is a folder that gets
+    `<baseline>/predictions.jsonl` of each. Returns a summary.
+    Raises ValueError for another baseline and when a test subject is among the training subjects.
+    """
+    if baseline not in (*BASELINES, "all"):
+        raise ValueError(f"unknown baseline {baseline!r}: choose from {', '.join(BASELINES)}, all")
+    known, asked = read_sides(train, test, loso)
+    lines = []
+    for name in BASELINES if baseline == "all" else (baseline,):
+        path = Path(out) / name / "predictions.jsonl" if baseline == "all" else Path(out)
+        settings = {"baseline": name, "train": "all other subjects" if loso else str(train), "test": str(test)}
+        answer: Baseline = prior_only
+        if name == "prior-sampled":
+            settings["seed"] = seed
+            answer = partial(prior_sampled, seed=seed)
+        elif name == "flow-probe":
+            settings["features"] = source
+            features = read_features(asked, Path(test).parent, source)
+            answer = partial(flow_probe, features=features | read_features(known, Path(train).parent, source))
+        found = leave_one_subject_out(asked, answer) if loso else answer(known, asked)
+        rows = [{**record["row"], "answer": text} for record, text in zip(asked, found, strict=True)]
+        write_jsonl(path, rows)
+        write_json(path.with_name("run.json"), settings)
+        lines.append(f"{name}: {len(rows)} answers in {path}")
+    return "\n".join(lines)
+
+
+def read_sides(train: Path | str, test: Path | str, loso: bool = False) -> tuple[list[dict], list[dict]]:
+    """Answered records to learn from (none with `loso`) and records to answer.
+
+    Raises ValueError when a subject is on both sides.
+    """
+    asked = read_records(test)
+    known = [] if loso else [record for record in read_records(train) if answer_of(record)]
+    if shared := {subject_key(record) for record in asked} & {subject_key(record) for record in known}:
+        raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {test}: split by subject, or leave one out")
+    return known, asked

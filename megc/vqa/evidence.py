@@ -1,0 +1,90 @@
+"""Evidence of the flow as a sentence of the prompt, in the part that a clip's questions share."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from megc.files import read_jsonl, sha256_of, write_bytes
+from megc.problems import DataError
+from megc.vqa.instructions import read_records, write_records
+from megc.vqa.prompts import QUESTION_MARK
+
+LEAD = "Motion statistics suggest: "
+CLASSES = 3  # labels of a kind that are told at most
+UNITS = 5
+LEAST = 0.1  # a label less likely than this is not told, unless it is the likeliest
+_NAMES = {"coarse": "coarse", "fine": "fine", "side": "side"}
+
+
+def _told(chances: Mapping[str, float], most: int) -> str:
+    ordered = sorted(chances.items(), key=lambda item: (-item[1], item[0]))
+    kept = [(name, p) for place, (name, p) in enumerate(ordered[:most]) if not place or p >= LEAST]
+    return ", ".join(f"{name} {100 * p:.0f} %" for name, p in kept)
+
+
+def evidence_text(evidence: Mapping[str, Mapping[str, float]]) -> str:
+    """The sentence of a clip's evidence: `Motion statistics suggest: coarse positive 70 %; … ; action units: …`.
+
+    Takes probabilities by label of `coarse`, `fine`, `side` and `units`; what is absent or empty is not told.
+    Raises ValueError where nothing is left to tell.
+    """
+    parts = [f"{name} {_told(evidence[kind], CLASSES)}" for kind, name in _NAMES.items() if evidence.get(kind)]
+    if evidence.get("units"):
+        parts.append(f"action units: {_told(evidence['units'], UNITS)}")
+    if not parts:
+        raise ValueError("the evidence holds no probabilities")
+    return f"{LEAD}{'; '.join(parts)}."
+
+
+def with_evidence(records: Sequence[dict], evidence: Mapping[str, Mapping]) -> list[dict]:
+    """Instruction records with their clip's sentence of evidence before the line `Question:`, and with the hash of
+    that other prompt.
+
+    Raises ValueError for a clip without evidence, and for a record that has it already.
+    """
+    changed = []
+    for record in records:
+        if record["clip"] not in evidence:
+            raise ValueError(f"no evidence of {record['clip']}")
+        system, user, *answer = record["messages"]
+        shared, mark, question = user["content"].partition(QUESTION_MARK)
+        if not mark or LEAD in shared:
+            raise ValueError(f"{record['id']} {'tells its evidence already' if mark else 'has no line `Question:`'}")
+        text = f"{shared}\n{evidence_text(evidence[record['clip']])}{mark}{question}"
+        messages = [system, {**user, "content": text}, *answer]
+        changed.append({**record, "messages": messages, "prompt": sha256_of(record["prompt"], "evidence")})
+    return changed
+
+
+def read_evidence(path: Path | str, part: str | None = None) -> dict[str, dict]:
+    """Evidence rows by clip, all or those of a part (`train`, `test`).
+
+    Raises DataError for a line that is no evidence.
+    """
+    found = {}
+    for line, row in read_jsonl(path):
+        if missing := [key for key in ("clip", "part", "coarse", "fine", "units") if key not in row]:
+            fix = "write it with test/answer_baselines.py --evidence"
+            raise DataError(path, line, f"no {', '.join(missing)} in the evidence", fix)
+        if part in (None, row["part"]):
+            found[row["clip"]] = row
+    return found
+
+
+def add_evidence(source: Path, evidence: Path, part: str, out: Path) -> str:
+    """Write instruction records with the evidence of their part (`train`: from other folds; `test`: from training
+    subjects), and the split's record beside them; returns a summary.
+
+    Raises DataError for evidence that lacks a clip, and for an `out` in another folder, where the pictures are not.
+    """
+    if out.parent.resolve() != source.parent.resolve() or out.resolve() == source.resolve():
+        raise DataError(out, None, "not a new file beside its source", f"write into {source.parent}")
+    try:
+        records = with_evidence(read_records(source), read_evidence(evidence, part))
+    except ValueError as error:
+        fix = f"write the evidence of this file with test/answer_baselines.py --evidence ({part} clips)"
+        raise DataError(evidence, None, str(error), fix) from error
+    write_records(out, records)
+    split = source.with_suffix(".split.json")
+    if split.is_file():
+        write_bytes(out.with_suffix(".split.json"), split.read_bytes())
+    return f"{out}: {len(records)} questions with evidence; prompt {records[0]['prompt'] if records else 'none'}"
