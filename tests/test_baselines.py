@@ -10,7 +10,16 @@ import pytest
 from flow_set import clip_records, make_set, store
 from PIL import Image
 
-from megc.baselines import Prior, answer_files, flow_probe, leave_one_subject_out, pool, prior_only, read_features
+from megc.baselines import (
+    BASELINES,
+    Prior,
+    answer_files,
+    flow_probe,
+    leave_one_subject_out,
+    pool,
+    prior_only,
+    read_features,
+)
 from megc.facs import FINE_TO_COARSE
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError
@@ -209,6 +218,20 @@ def test_files_in_files_out(tmp_path, monkeypatch, capsys):
     features = read_features(records, tmp_path)
     assert [row["answer"] for row in rows] == flow_probe(train, test, features)
     assert json.loads((tmp_path / "probe" / "run.json").read_text())["features"] == "flow"
+
+
+def test_all_baselines_in_one_go(tmp_path):
+    records, flows = make_set(4)
+    store(tmp_path, with_tags(records), flows)
+    write_jsonl(tmp_path / "train.jsonl", [record for record in records if record["subject"] <= "sub03"])
+    write_jsonl(tmp_path / "test.jsonl", [record for record in records if record["subject"] > "sub03"])
+    said = answer_files("all", tmp_path / "train.jsonl", tmp_path / "test.jsonl", tmp_path / "out", seed=3)
+    assert said.count("28 answers") == 3
+    for name in BASELINES:
+        answer_files(name, tmp_path / "train.jsonl", tmp_path / "test.jsonl", tmp_path / "one.jsonl", seed=3)
+        path = tmp_path / "out" / name / "predictions.jsonl"
+        assert path.read_text() == (tmp_path / "one.jsonl").read_text()
+        assert json.loads(path.with_name("run.json").read_text())["baseline"] == name
 
 
 def test_a_subject_on_both_sides_is_refused(tmp_path):

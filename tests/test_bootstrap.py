@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap
 
 from megc.facs import FINE_TO_COARSE
 from megc.scoring.bootstrap import draw, group_totals, intervals, paired, resampled
@@ -94,6 +95,20 @@ def test_interval_holds_the_score_and_is_seeded():
     value = score(references, answers, kinds)
     for metric in METRICS:
         assert first[metric][0] < value[metric] < first[metric][1]
+
+
+def test_interval_is_that_of_scipy():
+    clips, subjects, kinds, references, answers = columns(make_rows(60, 0.5))
+    counts = row_counts(references, answers, kinds)
+    for groups in (clips, subjects):
+        totals = group_totals(counts, groups)
+
+        def statistic(drawn, axis, totals=totals):
+            return counts.metrics(totals[drawn].sum(axis=axis - 1 if axis < 0 else axis))["avg"]
+
+        options = {"n_resamples": 2000, "method": "percentile", "vectorized": True, "rng": 0}
+        end = bootstrap((np.arange(len(totals)),), statistic, **options).confidence_interval
+        assert intervals(counts, groups, resamples=2000)["avg"] == pytest.approx((end.low, end.high), abs=0.012)
 
 
 def test_interval_covers_the_truth_as_often_as_it_says():

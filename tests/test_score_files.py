@@ -7,7 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+from rouge_score import rouge_scorer
 from score_files import CLIPS, make_demo, make_records, make_rows
+from sklearn.metrics import f1_score, recall_score
 
 from megc.files import write_jsonl
 from megc.problems import DataError, Problems
@@ -198,22 +201,64 @@ def test_script_says_what_is_missing_and_exits_accordingly(demo, run_script):
     assert code == 1 and "gone.jsonl: the file does not exist" in err
 
 
+def as_the_original(references, answers, kinds):
+    """The original's figures from the libraries it calls: nothing of ours, answers as they are."""
+    wanted, found = ([text.strip().lower() for text in texts] for texts in (references, answers))
+    smooth, scorer = SmoothingFunction().method1, rouge_scorer.RougeScorer(["rouge1"], use_stemmer=True)
+    pairs = list(zip(wanted, found, strict=True))
+    figures = {
+        "bleu": np.mean(
+            [sentence_bleu([true.split()], said.split(), smoothing_function=smooth) for true, said in pairs]
+        ),
+        "rouge1": np.mean([scorer.score(true, said)["rouge1"].recall for true, said in pairs]),
+    }
+    for kind in ("coarse", "fine"):
+        chosen = [pair for pair, asked in zip(pairs, kinds, strict=True) if asked == kind]
+        true, said = zip(*chosen, strict=True)
+        figures[f"uf1_{kind}"] = f1_score(true, said, average="macro", zero_division=0)
+        figures[f"uar_{kind}"] = recall_score(true, said, average="macro", zero_division=0)
+    return figures
+
+
 @pytest.mark.parametrize(
     ("script", "columns"),
     [("F1_UAR", ["uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine"]), ("BLEU_ROUGE", ["bleu", "rouge1"])],
 )
-def test_metric_commands_of_the_original(demo, run_script, script, columns):
+def test_metric_commands_give_the_figures_of_the_original(demo, run_script, monkeypatch, script, columns):
+    rows = make_rows()
+    odd = {0: "Negative", 5: "anger", 8: "the class is surprise", 9: "hunger", 2: "Lip corner pullers", 7: "dimpler ."}
+    answers = [odd.get(number, row["answer"]) for number, row in enumerate(rows)]
+    predictions = demo / "out" / "odd" / "predictions.jsonl"
+    write_jsonl(predictions, [{**row, "answer": text} for row, text in zip(rows, answers, strict=True)])
     path = SCRIPT.parents[1] / "ablation" / "Metrics" / f"{script}.py"
-    where = ("--references", "test.jsonl", "--predictions", demo / "out" / "model" / "predictions.jsonl")
-    code, out, err = run_script(path, *where)
+    monkeypatch.syspath_prepend(path.parent)  # as python does for a script that it is given
+    code, out, err = run_script(path, "--references", "test.jsonl", "--predictions", predictions)
     assert code == 0, err
     head, line = (text.split() for text in out.splitlines())
-    assert head == ["run", "profile", *columns]
-    rows = make_rows()
-    answers = ["negative", *(row["answer"] for row in rows[1:])]
+    assert head == ["run", "profile", *columns] and line[:2] == ["odd", "tie"]
     kinds = ["coarse", "fine", "units", "long"] * len(CLIPS)
-    expected = score([row["answer"] for row in rows], answers, kinds, "tie")
+    expected = as_the_original([row["answer"] for row in rows], answers, kinds)
     assert [float(cell) for cell in line[2:]] == pytest.approx([expected[name] for name in columns], abs=5e-4)
+    found = score([row["answer"] for row in rows], answers, kinds, "tie")
+    assert {name: found[name] for name in columns} == pytest.approx({name: expected[name] for name in columns})
+
+
+def test_what_else_is_known_of_a_run(demo):
+    references = read_references(demo / "test.jsonl", Problems())
+    good, bad = read_runs(find_predictions(demo / "out"), None, references, Problems())
+    text = score_runs(demo / "out", references, [good, bad], ["megc2025", "tie"], resamples=50)
+    table = read_csv(demo / "out" / "metrics.csv")
+    rows = {(row["run"], row["profile"]): row for row in table if row["dataset"] == "overall"}
+    model, prior = rows["model", "megc2025"], rows["prior", "megc2025"]
+    assert float(model["au_f1"]) == float(model["au_f1_macro"]) == 1 and float(prior["au_recall"]) == 0
+    assert float(model["consistent"]) == pytest.approx(4 / 5) and float(prior["consistent"]) == 0
+    assert float(prior["invalid_share"]) == pytest.approx(15 / 20) and model["missing"] == "0"
+    assert float(model["avg_ceiling"]) == 1 and float(model["bleu_ceiling"]) == 1
+    assert float(rows["model", "tie"]["bleu_ceiling"]) < 0.6
+    assert float(model["avg_subject_low"]) <= float(model["avg"]) <= float(model["avg_subject_high"])
+    tops = rows["model", "tie"]
+    assert f"{share(float(tops['avg_ceiling']))} in tie (BLEU {share(float(tops['bleu_ceiling']))})" in text
+    assert "AU precision" in text and "consistent" in text
 
 
 @pytest.mark.parametrize(

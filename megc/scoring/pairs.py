@@ -10,7 +10,7 @@ from megc.vqa.instructions import answer_of, row_clip, row_id
 from megc.vqa.questions import parse
 
 MOTION = "motion"  # caption of a flow picture
-_DETAILS = ("votes", "agreement", "margin")
+_DETAILS = ("votes", "agreement", "margin", "choices")
 
 
 @dataclass(frozen=True)

@@ -13,20 +13,24 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, UnidentifiedImageError
+from scipy.special import softmax
 from tqdm import tqdm
 
 from megc.files import write_text
 from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
 from megc.motion.fields import picture_metadata
 from megc.scoring.bootstrap import RESAMPLES
-from megc.scoring.metrics import METRICS, is_invalid, is_right
+from megc.scoring.consistency import CHECKS, consistency
+from megc.scoring.metrics import CLASS_KINDS, METRICS, is_invalid, is_right
 from megc.scoring.pairs import MOTION, Reference, Run
-from megc.scoring.plots import write_confusions
+from megc.scoring.plots import confusion, write_confusions
 from megc.scoring.tables import (
-    ceiling,
+    agreement_table,
+    ceiling_note,
     compare,
     difference_table,
     evaluate,
+    main_rows,
     pooled_only,
     share,
     text_table,
@@ -34,7 +38,8 @@ from megc.scoring.tables import (
 )
 
 THUMBNAIL = 160  # pixels wide
-CARDS = 150  # clips shown; about 20 kB each
+CARDS = 150  # clips shown; about 25 kB each
+CHOICES = 3  # of the allowed answers, the likeliest, with their probabilities
 
 HEADS = {
     "uf1_coarse": "UF1 coarse",
@@ -44,6 +49,16 @@ HEADS = {
     "bleu": "BLEU",
     "rouge1": "ROUGE-1",
     "avg": "mean of six",
+}
+UNIT_HEADS = {
+    "au_precision": "AU precision",
+    "au_recall": "AU recall",
+    "au_f1": "AU F1",
+    "au_precision_macro": "AU precision, macro",
+    "au_recall_macro": "AU recall, macro",
+    "au_f1_macro": "AU F1, macro",
+    "consistent": "consistent clips",
+    "invalid_share": "invalid answers",
 }
 KINDS = {
     "coarse": "coarse class",
@@ -68,15 +83,23 @@ def thumbnail(path: Path) -> str | None:
         return None
     small.thumbnail((THUMBNAIL, 2 * THUMBNAIL))
     out = io.BytesIO()
-    small.save(out, "JPEG", quality=82)
+    small.save(out, "JPEG", quality=72, optimize=True)
     return _data_uri(out.getvalue(), "jpeg")
 
 
-def _plot(path: Path) -> dict:
-    """A plot at 80 % of its pixels, so that the letters of matrices of any size are equally large."""
-    with Image.open(path) as image:
-        width = round(0.8 * image.width)
-    return {"uri": _data_uri(path.read_bytes(), "png"), "width": width}
+def matrices(references: Sequence[Reference], run: Run, profile: str) -> list[dict]:
+    """The confusion matrices of a run: class kind, names of the columns, and rows of counts with shares of the row."""
+    found = []
+    for kind in CLASS_KINDS:
+        counts, true, said = confusion(references, run, kind, profile)
+        if true:
+            shares = counts / counts.sum(axis=1, keepdims=True)
+            rows = [
+                (name, list(zip(*cells, strict=True)))
+                for name, *cells in zip(true, counts.tolist(), shares.tolist(), strict=True)
+            ]
+            found.append({"kind": KINDS[kind], "said": said, "rows": rows})
+    return found
 
 
 def _encoding(picture: Path) -> tuple[str, float] | None:
@@ -111,6 +134,10 @@ def _details(found: Mapping[str, object]) -> list[str]:
     if len(votes := found.get("votes", [])) > 1:
         words.append("votes " + ", ".join(f"{text} × {count}" for text, count in Counter(votes).most_common()))
     words += [f"{name} {found[name]:.2f}" for name in ("agreement", "margin") if name in found]
+    if choices := found.get("choices"):
+        chances = dict(zip(choices, softmax(list(choices.values())), strict=True))
+        likeliest = sorted(chances, key=chances.get, reverse=True)[:CHOICES]
+        words.append("choices " + ", ".join(f"{text} {chances[text]:.0%}" for text in likeliest))
     return words
 
 
@@ -148,9 +175,24 @@ def make_cards(
             for row in clips[name]
         ]
         pictures = [{"caption": caption, "uri": thumbnail(path)} for caption, path in first.images]
-        card = {"clip": name, "dataset": first.dataset, "subject": first.subject}
+        asked = [references[row] for row in clips[name]]
+        classes = [r.answer for kind in CLASS_KINDS for r in asked if r.kind == kind]
+        subject = f"{first.dataset}/{first.subject}"
+        card = {"clip": name, "dataset": first.dataset, "subject": subject, "classes": list(dict.fromkeys(classes))}
         cards.append({**card, "pictures": pictures, "questions": questions})
     return cards, len(clips)
+
+
+def agreement_by_check(references: Sequence[Reference], runs: Sequence[Run], profile: str) -> list[dict]:
+    """Clips of each run that pass each check of `consistency`, and of how many it is asked."""
+    clips, questions = [r.clip for r in references], [r.question for r in references]
+    found = [consistency(clips, questions, run.answers, profile) for run in runs]
+    names = {**CHECKS, "all": "all of these"}
+    return [
+        {"check": text, "of": found[0][name][1], "held": [one[name][0] for one in found]}
+        for name, text in names.items()
+        if name in found[0]
+    ]
 
 
 def right_by_kind(references: Sequence[Reference], runs: Sequence[Run], profile: str) -> list[dict]:
@@ -171,34 +213,44 @@ def write_report(
     runs: Sequence[Run],
     rows: Sequence[dict],
     differences: Mapping[str, Mapping[str, tuple[float, float, float]]],
-    confusions: Mapping[str, Sequence[Path]],
     notes: Sequence[str] = (),
     limit: int = CARDS,
 ) -> None:
     """Write the page, atomically.
 
     `rows` are those of `metrics.csv`; marks follow the profile of the first. `differences` are the paired ones to
-    the first run, by run; `confusions` the PNGs of each run; `notes` are printed below the scores.
+    the first run, by run; `notes` are printed below the scores.
     """
     profile = rows[0]["profile"]
     cards, clips = make_cards(references, runs, profile, limit)
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["share"] = share
     page = environment.get_template("report.html").render(
         heads=HEADS,
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
         rows=pooled_only(rows),
+        unit_heads=UNIT_HEADS,
+        main_rows=main_rows(rows),
+        checks=agreement_by_check(references, runs, profile),
         runs=runs,
         differences=differences,
-        confusions={name: [_plot(Path(file)) for file in files] for name, files in confusions.items()},
+        confusions={run.name: matrices(references, run, profile) for run in runs},
         by_kind=right_by_kind(references, runs, profile),
         legend=legend(references),
         cards=cards,
         clips=clips,
         kinds={kind: KINDS.get(kind, kind) for kind in dict.fromkeys(reference.kind for reference in references)},
-        datasets=sorted({reference.dataset for reference in references}),
+        filters={
+            "dataset": sorted({card["dataset"] for card in cards}),
+            "subject": sorted({card["subject"] for card in cards}),
+            "class": sorted({name for card in cards for name in card["classes"]}),
+        },
         settings={run.name: json.dumps(run.settings, indent=2, ensure_ascii=False) for run in runs if run.settings},
         notes=notes,
     )
@@ -221,21 +273,20 @@ def score_runs(
     by the first profile.
     """
     out, draws = Path(out), (by, resamples, seed)
-    rows, differences, confusions = [], {}, {}
+    rows, differences = [], {}
     for run in tqdm(runs, desc="scoring", unit="run", disable=None):
         tables = [evaluate(references, run, profile, *draws) for profile in profiles]
         rows += [row for same_rows in zip(*tables, strict=True) for row in same_rows]
-        confusions[run.name] = list(write_confusions(out, references, run, profiles[0]).values())
+        write_confusions(out, references, run, profiles[0])
         if run is not runs[0]:
             differences[run.name] = compare(references, runs[0], run, profiles[0], *draws)
-    tops = {profile: ceiling(references, profile) for profile in profiles}
-    notes = [f"{name}: the references themselves get a BLEU of {share(top)}." for name, top in tops.items() if top < 1]
+    notes = [ceiling_note(references, profiles)]
     missing = {run.name: sum(answer is None for answer in run.answers) for run in runs}
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]
     notes.append(f"Intervals: {resamples} resamples of {by}s, seed {seed}.")
     write_metrics(out / "metrics.csv", rows)
-    write_report(out / "report.html", references, runs, rows, differences, confusions, notes, limit)
-    texts = [text_table(pooled_only(rows)), *notes]
+    write_report(out / "report.html", references, runs, rows, differences, notes, limit)
+    texts = [text_table(pooled_only(rows)), "", agreement_table(main_rows(rows)), "", *notes]
     if differences:
         texts += ["", difference_table(runs[0].name, differences)]
     return "\n".join([*texts, "", f"written: {out / 'metrics.csv'}, {out / 'report.html'}"])

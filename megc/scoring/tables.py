@@ -8,15 +8,19 @@ import pandas as pd
 
 from megc.files import write_text
 from megc.scoring.bootstrap import RESAMPLES, intervals, paired
+from megc.scoring.consistency import consistency
 from megc.scoring.metrics import METRICS, row_counts, score
 from megc.scoring.pairs import Reference, Run
+from megc.scoring.units import UNIT_METRICS, score_units
 
 OVERALL = "overall"
 COLUMNS = (
     *("run", "profile", "dataset", "clips", "subjects"),
     *METRICS,
     *(f"{metric}_{end}" for metric in METRICS for end in ("low", "high")),
-    "invalid",
+    *("invalid", "invalid_share", "missing"),
+    *UNIT_METRICS,
+    *("consistent", "bleu_ceiling", "avg_ceiling", "avg_subject_low", "avg_subject_high"),
 )
 GROUPS = ("clip", "subject")
 
@@ -43,21 +47,38 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[dict]:
-    """Rows of `metrics.csv` for one run: each dataset, then all rows pooled, with 95 % bootstrap intervals."""
+    """Rows of `metrics.csv` for one run: each dataset, then all rows pooled, with 95 % bootstrap intervals.
+
+    The intervals resample clips or, with `by`, subjects; that of `avg` over subjects is always there too.
+    """
     table = []
     for dataset, rows in parts(references).items():
         chosen = [references[row] for row in rows]
         texts = [r.answer for r in chosen], [run.answers[row] for row in rows], [r.kind for r in chosen]
         values = score(*texts, profile, [r.dataset for r in chosen])
-        ends = intervals(row_counts(*texts, profile), group_names(chosen, by), resamples, seed)
+        counts = row_counts(*texts, profile)
+        ends = intervals(counts, group_names(chosen, by), resamples, seed)
         line = {"run": run.name, "profile": profile, "dataset": dataset}
         line["clips"] = len({r.clip for r in chosen})
         line["subjects"] = len({(r.dataset, r.subject) for r in chosen})
         line |= {metric: values[metric] for metric in METRICS}
         for metric in METRICS:
             line[f"{metric}_low"], line[f"{metric}_high"] = ends[metric]
-        table.append({**line, "invalid": values["invalid"]})
+        line |= {"invalid": values["invalid"], "invalid_share": values["invalid"] / len(chosen)}
+        line |= {"missing": values["missing"], **score_units(*texts)}
+        line["consistent"] = consistent_share(chosen, texts[1], profile)
+        line |= {f"{metric}_ceiling": top for metric, top in ceiling(chosen, profile).items()}
+        over_subjects = intervals(counts, group_names(chosen, "subject"), resamples, seed)["avg"]
+        line["avg_subject_low"], line["avg_subject_high"] = over_subjects
+        table.append(line)
     return table
+
+
+def consistent_share(references: Sequence[Reference], answers: Sequence[str | None], profile: str) -> float:
+    """Share of the clips whose answers agree with each other; NaN where no clip can be checked."""
+    found = consistency([r.clip for r in references], [r.question for r in references], answers, profile)
+    held, clips = found.get("all", (0, 0))
+    return held / clips if clips else float("nan")
 
 
 def compare(
@@ -75,10 +96,18 @@ def compare(
     return paired(*counts, group_names(references, by), resamples, seed)
 
 
-def ceiling(references: Sequence[Reference], profile: str) -> float:
-    """BLEU that the references themselves get: smoothed sentence BLEU gives a right one-word answer 0.18."""
+def ceiling(references: Sequence[Reference], profile: str) -> dict[str, float]:
+    """`bleu` and `avg` that the references themselves get: smoothed sentence BLEU gives a right word .178."""
     texts = [r.answer for r in references]
-    return score(texts, texts, [r.kind for r in references], profile)["bleu"]
+    values = score(texts, texts, [r.kind for r in references], profile)
+    return {metric: values[metric] for metric in ("bleu", "avg")}
+
+
+def ceiling_note(references: Sequence[Reference], profiles: Sequence[str]) -> str:
+    """A sentence on what perfect answers get in each profile."""
+    tops = {profile: ceiling(references, profile) for profile in profiles}
+    texts = [f"{share(top['avg'])} in {name} (BLEU {share(top['bleu'])})" for name, top in tops.items()]
+    return f"Perfect answers get a mean of six of {', '.join(texts)}."
 
 
 def write_metrics(path: Path | str, rows: Sequence[dict]) -> None:
@@ -91,6 +120,11 @@ def pooled_only(rows: Sequence[dict]) -> list[dict]:
     """Rows to show: without those of the one dataset where there is only one, which repeat the overall ones."""
     several = len({row["dataset"] for row in rows}) > 2
     return [row for row in rows if several or row["dataset"] == OVERALL]
+
+
+def main_rows(rows: Sequence[dict]) -> list[dict]:
+    """The rows of each run over all rows, by the first profile."""
+    return [row for row in rows if row["dataset"] == OVERALL and row["profile"] == rows[0]["profile"]]
 
 
 def share(value: float) -> str:
@@ -110,6 +144,27 @@ def text_table(rows: Sequence[dict]) -> str:
         ends = [f"[{share(row[f'{m}_low'])}, {share(row[f'{m}_high'])}]" for m in METRICS]
         lines.append([""] * len(heads) + ends + [""])
     return _align(lines, left=3)
+
+
+def agreement_table(rows: Sequence[dict]) -> str:
+    """What else is known of each run's answers to all rows, for a terminal."""
+    heads = (
+        "AU precision",
+        "AU recall",
+        "AU F1",
+        "AU F1 macro",
+        "consistent",
+        "invalid",
+        "missing",
+        "avg by subjects",
+    )
+    lines = [["run", *heads]]
+    for row in rows:
+        units = [row[name] for name in ("au_precision", "au_recall", "au_f1", "au_f1_macro")]
+        shares = [share(value) for value in (*units, row["consistent"], row["invalid_share"])]
+        ends = f"[{share(row['avg_subject_low'])}, {share(row['avg_subject_high'])}]"
+        lines.append([row["run"], *shares, str(row["missing"]), ends])
+    return _align(lines, left=1)
 
 
 def metric_table(references: Sequence[Reference], runs: Sequence[Run], metrics: Sequence[str], profile: str) -> str:
