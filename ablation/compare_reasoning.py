@@ -1,0 +1,54 @@
+"""What each reasoning option changes: stored predictions scored plain and reasoned over, with paired intervals.
+
+    python ablation/compare_reasoning.py
+    python ablation/compare_reasoning.py --predictions result/real_casme2/fold?/predictions.jsonl \
+        --references dataset/real_casme2/instructions.jsonl --train checkpoints/real_casme2/fold?/train.jsonl \
+        --table result/real_casme2_reasoning.csv
+
+Several prediction files are the folds of one cross-validation: they are pooled, each with its own training side.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from megc.answers.reasoning import OPTIONS
+from megc.problems import DataError, Problems
+from megc.reasoning_table import ARMS, Comparison, compare_reasoning
+from megc.scoring.bootstrap import RESAMPLES
+from megc.scoring.metrics import PROFILES
+from megc.scoring.tables import GROUPS
+
+
+def main() -> int:
+    """Parse, compare, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--predictions", nargs="+", type=Path, default=[Path("result/demo/tiny/predictions.jsonl")])
+    add("--references", nargs="+", type=Path, default=[Path("dataset/test_dataset.jsonl")], help="answered rows")
+    words = "answered rows of the training subjects, one file or one for each prediction file"
+    add("--train", nargs="+", type=Path, default=[Path("dataset/train_dataset.jsonl")], help=words)
+    words = f"options joined by +, of {', '.join(OPTIONS)} (default: each alone, joint+compose, all)"
+    add("--reason", nargs="+", metavar="OPTIONS", default=["+".join(arm) for arm in ARMS], help=words)
+    add("--profile", choices=list(PROFILES), default="megc2025", help="how to score")
+    add("--by", choices=GROUPS, default="clip", help="what the bootstrap draws")
+    add("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples")
+    add("--seed", type=int, default=0, help="of the bootstrap")
+    add("--table", type=Path, default=Path("result/demo/reasoning.csv"))
+    args = vars(parser.parse_args())
+    args["arms"] = tuple(tuple(arm.split("+")) for arm in args.pop("reason"))
+    args |= {name: tuple(args[name]) for name in ("predictions", "references", "train")}
+    problems = Problems()
+    try:
+        print(compare_reasoning(Comparison(**args), problems))
+    except (DataError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    problems.report()
+    return problems.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

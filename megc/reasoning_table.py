@@ -1,0 +1,130 @@
+"""What each reasoning option does to stored predictions: the six metrics beside those of the plain answers, paired."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from megc.answers.reasoning import OPTIONS, apply
+from megc.answers.rules import Knowledge
+from megc.facs import FINE_TO_COARSE
+from megc.files import read_jsonl, write_text
+from megc.problems import DataError, Problem, Problems
+from megc.scoring.bootstrap import RESAMPLES
+from megc.scoring.metrics import METRICS, score
+from megc.scoring.pairs import Reference, Run, read_references
+from megc.scoring.tables import compare, difference_table
+from megc.vqa.instructions import row_id
+from megc.vqa.questions import split_long
+
+NONE = "none"
+ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
+COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", "consistent", *METRICS)
+COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Prediction files (folds are pooled), their references, and the training side of each file or of all."""
+
+    predictions: tuple[Path, ...]
+    references: tuple[Path, ...]
+    table: Path
+    train: tuple[Path, ...] = ()
+    arms: tuple[tuple[str, ...], ...] = ARMS
+    profile: str = "megc2025"
+    by: str = "clip"
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+def compare_reasoning(settings: Comparison, problems: Problems) -> str:
+    """Apply each arm, score, and write the table; returns a text of the paired differences to the plain answers.
+
+    Rows with a reference but no prediction are left out and told to `problems`. Raises DataError for files that
+    do not fit together and ValueError for an arm that needs training rows where there are none.
+    """
+    if len(settings.train) not in (0, 1, len(settings.predictions)):
+        raise ValueError("give one training file, or one for each prediction file")
+    folds = [[row for _, row in read_jsonl(path)] for path in settings.predictions]
+    knowledge = [Knowledge.from_file(path) for path in settings.train] or [None]
+    knowledge = knowledge if len(knowledge) == len(folds) else knowledge * len(folds)
+    references = _answered(settings, folds, problems)
+    runs, lines = {}, []
+    for arm in ((), *settings.arms):
+        name = "+".join(arm) or NONE
+        rows = [row for fold, known in zip(folds, knowledge, strict=True) for row in apply(fold, arm, known)]
+        runs[name] = _run(name, rows, references)
+        lines.append(_line(settings, name, rows, references, runs))
+    frame = pd.DataFrame(lines, columns=list(COLUMNS))
+    write_text(settings.table, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    plain = {
+        name: {metric: tuple(line[f"paired_{metric}{end}"] for end in ("", "_low", "_high")) for metric in METRICS}
+        for name, line in zip(runs, lines, strict=True)
+        if name != NONE
+    }
+    counts = ", ".join(f"{line['reason']} {line['consistent']:.0%}" for line in lines)
+    return f"{difference_table(NONE, plain)}\nclips whose classes agree: {counts}\n{settings.table}"
+
+
+def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: Problems) -> list[Reference]:
+    references = [one for path in settings.references for one in read_references(path, problems)]
+    ids = [row_id(row) for fold in folds for row in fold]
+    if len(set(ids)) < len(ids):
+        what = "a row is answered twice"
+        raise DataError(settings.predictions[0], None, what, "give folds that do not overlap, or one run only")
+    found = set(ids)
+    answered = [reference for reference in references if reference.id in found]
+    if not answered:
+        raise DataError(settings.predictions[0], None, "no row has a reference", "give the --references of this set")
+    if len(answered) < len(references):
+        what = f"{len(references) - len(answered)} references have no prediction and are left out"
+        problems.add(Problem(str(settings.references[0]), None, what, "give the predictions of all folds"))
+    return answered
+
+
+def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Run:
+    answers = {row_id(row): row["answer"] for row in rows}
+    return Run(name, tuple(answers[reference.id] or None for reference in references), ({},) * len(references), {})
+
+
+def _line(
+    settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], runs: dict[str, Run]
+) -> dict:
+    kinds, datasets = [one.kind for one in references], [one.dataset for one in references]
+    values = score([one.answer for one in references], runs[name].answers, kinds, settings.profile, datasets)
+    line = {"reason": name, **{metric: values[metric] for metric in METRICS}, "invalid": values["invalid"]}
+    line["clips"] = len({one.clip for one in references})
+    line["subjects"] = len({(one.dataset, one.subject) for one in references})
+    line["changed"] = sum(row["answer"] != row["raw"] for row in rows)
+    line["consistent"] = consistency(references, runs[name].answers)
+    options = (settings.profile, settings.by, settings.resamples, settings.seed)
+    for metric, ends in compare(references, runs[NONE], runs[name], *options).items():
+        for end, value in zip(("", "_low", "_high"), ends, strict=True):
+            line[f"paired_{metric}{end}"] = value
+    return line
+
+
+def consistency(references: Sequence[Reference], answers: Sequence[str | None]) -> float:
+    """Share of the clips, of those asked for two or more of them, whose coarse, fine and composed answers agree."""
+    clips: dict[str, dict[str, str]] = defaultdict(dict)
+    for reference, answer in zip(references, answers, strict=True):
+        if reference.kind in ("coarse", "fine", "long"):
+            clips[reference.clip][reference.kind] = (answer or "").strip().lower()
+    asked = [said for said in clips.values() if len(said) > 1]
+    return sum(_agree(said) for said in asked) / len(asked) if asked else math.nan
+
+
+def _agree(said: dict[str, str]) -> bool:
+    coarse, fine = said.get("coarse"), said.get("fine")
+    if "long" in said:
+        parts = split_long(said["long"])
+        if parts is None:
+            return False
+        if fine not in (None, parts[1]) or coarse not in (None, parts[2]):
+            return False
+        _, fine, coarse = parts
+    return FINE_TO_COARSE.get(fine) == coarse
