@@ -26,7 +26,6 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from megc.clips import ActionUnit, Clip
 from megc.files import write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import load_model, load_processor
@@ -37,14 +36,10 @@ from megc.model.packing import IGNORED, Packed, pack_samples
 from megc.model.parts import is_matrix, part_of
 from megc.model.plan import count_parameters, epoch_flops
 from megc.model.settings import SftSettings
-from megc.motion.faces import CROP_HEIGHT, CROP_WIDTH
-from megc.vqa.instructions import make_record
-from megc.vqa.prompts import PromptSettings
-from megc.vqa.questions import question_rows
+from megc.model.typical import typical_records
 
 LARGE = "Qwen2.5-VL-7B-Instruct"
 LARGE_YAML = Path(__file__).resolve().parents[1] / "train" / "qwen2_5_vl_7b.yaml"
-LABELS = (("disgust", "negative", (4, 7)), ("happiness", "positive", (6, 12)), ("surprise", "surprise", (1,)))
 
 
 @dataclass(frozen=True)
@@ -101,29 +96,13 @@ class Bench:
 
 def write_clips(root: Path, clips: int, size: tuple[int, int]) -> Path:
     """Instruction JSONL of clips with six questions and four pictures of noise, height × width."""
-    records, settings = [], PromptSettings()
+    records = []
     for number in range(clips):
         generator = np.random.default_rng(number)
-        fine, coarse, units = LABELS[number % len(LABELS)]
-        images = [f"{number}_{name}.png" for name in settings.images]
-        for image in images:
+        own = typical_records(number, f"{number}_")
+        for image in own[0]["images"]:
             Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
-        marked = tuple(ActionUnit(unit) for unit in units)
-        clip = Clip(
-            id=f"casme2/sub{number:02d}/EP01",
-            dataset="casme2",
-            subject=f"sub{number:02d}",
-            name="EP01",
-            fps=200,
-            frames=".",
-            onset=1,
-            apex=10,
-            offset=20,
-            action_units=marked,
-            fine=fine,
-            coarse=coarse,
-        )
-        records += [make_record(row, images, settings) for row in question_rows(clip)]
+        records += own
     path = root / "clips.jsonl"
     write_jsonl(path, records)
     return path
@@ -185,25 +164,18 @@ def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]
     return ratio, tokens["none"] / tokens["clip"], error
 
 
-def on_paper(clips: int) -> None:
+def on_paper() -> None:
     """Tokens and operations of a clip for the 7B model at its pixel budget, in both arms, by the planner."""
     budget = yaml.safe_load(LARGE_YAML.read_text(encoding="utf-8"))["max_pixels"]
-    with tempfile.TemporaryDirectory() as made:
-        file = write_clips(Path(made), clips, (CROP_HEIGHT, CROP_WIDTH))
-        large = outline(SftSettings(model=LARGE, train_file=str(file), max_pixels=budget))
-        parameters = count_parameters(large.config, large.settings)
-        tokens, flops = {}, {}
-        for packing in ("none", "clip"):
-            packed = large.packed(packing)
-            tokens[packing] = sum(map(len, packed)) / clips
-            flops[packing] = epoch_flops(large, packed, parameters, checkpointing=True) / clips
-    print(
-        f"On paper, {LARGE}, four pictures of {CROP_WIDTH} × {CROP_HEIGHT} px, six questions a clip, activation"
-        " checkpointing:"
-    )
+    large = outline(SftSettings(model=LARGE, train_file="", max_pixels=budget), made_up=True)
+    parameters = count_parameters(large.config, large.settings)
+    packed = {packing: large.packed(packing) for packing in ("none", "clip")}
+    tokens = {packing: sum(map(len, sequences)) for packing, sequences in packed.items()}
+    flops = {packing: epoch_flops(large, packed[packing], parameters, checkpointing=True) for packing in packed}
+    print(f"On paper, {LARGE}, four aligned crops, six questions, --max_pixels {budget}, activation checkpointing:")
     for packing, number in tokens.items():
         print(f"  {packing:<5}{number:>8,.0f} tokens{flops[packing] / 1e12:>8.1f} TFLOP a clip")
-    print(f"  ratio {tokens['none'] / tokens['clip']:.2f} {flops['none'] / flops['clip']:.2f}")
+    print(f"  ratio of tokens {tokens['none'] / tokens['clip']:.2f}, of TFLOP {flops['none'] / flops['clip']:.2f}")
 
 
 def main() -> int:
@@ -222,7 +194,7 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     print(f"{args.clips} clips, {args.threads} thread(s), CPU time, the tiny model in 32 bits", flush=True)
     found = {pixels: measure(pixels, args) for pixels in args.pixels}
-    on_paper(args.clips)
+    on_paper()
     values = {f"speedup_{pixels}": f"{result[0]:.2f}" for pixels, result in found.items()}
     shown = 224 if 224 in found else args.pixels[0]
     values[f"token_ratio_{shown}"] = f"{found[shown][1]:.2f}"

@@ -93,6 +93,15 @@ def test_plan_of_a_run_counts_what_the_run_has(train_file, tmp_path):
     assert not (tmp_path / "base").exists()
 
 
+def test_without_data_a_made_up_clip_is_planned_with(tmp_path):
+    args = TrainingArguments(**{**training_defaults(), "output_dir": str(tmp_path)})
+    settings = SftSettings(model="Qwen/Qwen2.5-VL-7B-Instruct", train_file=str(tmp_path / "none.jsonl"), gpus=8)
+    text = plan.plan(settings, args, {"zero_optimization": {"stage": 3}})
+    assert "none.jsonl is missing; one made-up clip stands for it" in text
+    assert "6 questions of 1 clips, 4 picture(s) a clip of 120 tokens" in text
+    assert "steps an epoch" not in text
+
+
 def test_the_number_of_parameters_is_that_of_the_real_model(train_file):
     settings = SftSettings(model="nowhere", build_tiny=True, train_file=str(train_file))
     config = outline(settings).config

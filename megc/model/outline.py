@@ -28,6 +28,7 @@ from megc.model.data import Pixels, Sample, training_texts
 from megc.model.packing import Packed, pack_samples
 from megc.model.settings import SftSettings
 from megc.model.sides import read_sides
+from megc.model.typical import typical_samples
 from megc.problems import DataError, Problems
 
 STAND_IN_VOCABULARY = 50_000  # enough for every word of the texts to be one token
@@ -35,13 +36,14 @@ STAND_IN_VOCABULARY = 50_000  # enough for every word of the texts to be one tok
 
 @dataclass(frozen=True)
 class Outline:
-    """What a run would be made of. `notes`: where each thing comes from."""
+    """What a run would be made of. `notes`: where each thing comes from; `made_up`: the data comes from nowhere."""
 
     settings: SftSettings
     config: PretrainedConfig
     processor: ProcessorMixin
     samples: list[Sample]
     notes: tuple[str, ...]
+    made_up: bool = False
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -125,16 +127,19 @@ def read_processor(settings: SftSettings, texts: list[str]) -> tuple[ProcessorMi
     return processor, "tokenizer: not on this machine; a word counts as one token"
 
 
-def outline(settings: SftSettings, seed: int = 0) -> Outline:
+def outline(settings: SftSettings, seed: int = 0, *, made_up: bool = False) -> Outline:
     """What the run of `settings` would read, without its weights; `seed` draws the validation subjects.
 
-    Raises DataError for bad rows (unless `skip_bad`), for a missing file and for a model that is not known.
+    `made_up`: where the training file is missing, a made-up clip stands for it. Raises DataError for bad rows
+    (unless `skip_bad`), for a missing file otherwise, and for a model that is not known.
     """
-    samples, _ = read_sides(settings, seed)
+    is_here = not made_up or Path(settings.train_file).is_file()
+    samples = read_sides(settings, seed)[0] if is_here else typical_samples()
     texts = training_texts(sample.record for sample in samples)
     config, where = read_config(settings, texts)
     processor, tokenizer = read_processor(settings, texts)
-    return Outline(settings, config, processor, samples, (where, tokenizer))
+    data = () if is_here else (f"data: {settings.train_file} is missing; one made-up clip stands for it",)
+    return Outline(settings, config, processor, samples, (where, tokenizer, *data), not is_here)
 
 
 def on_meta(config: PretrainedConfig) -> PreTrainedModel:

@@ -19,7 +19,6 @@ from megc.model.settings import SftSettings, check_settings
 from megc.model.sft import what_is_trained
 from megc.model.ways import COUNTS, LORA_RANK, RESERVE, Parameters, Way, need, remedies, stage_of
 
-GPU_MEMORY = 80.0  # GiB
 NAMES = {
     "none": "none (DDP)",
     "zero2": "ZeRO-2",
@@ -94,6 +93,9 @@ def _short(value: float) -> str:
 
 def step_lines(made: Outline, packings: dict, parameters: Parameters, args: TrainingArguments, way: Way) -> list[str]:
     """Steps of an epoch and of the run, operations of a step, and hours at an assumed speed."""
+    flops = {packing: epoch_flops(made, packed, parameters, way.checkpointing) for packing, packed in packings.items()}
+    if made.made_up:
+        return [f"  packing {packing}: {_short(number / 1e12)} TFLOP a clip" for packing, number in flops.items()]
     sequences = len(packings[made.settings.packing])
     size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
     batches = math.ceil(math.ceil(sequences / way.gpus) / size)
@@ -103,12 +105,10 @@ def step_lines(made: Outline, packings: dict, parameters: Parameters, args: Trai
         f"Steps: {way.gpus} GPU(s) × {size} sequence(s) × {accumulated} accumulated = {way.gpus * size * accumulated}"
         f" a step; {epoch:,} steps an epoch, {steps:,} in all"
     ]
-    for packing, packed in packings.items():
-        flops = epoch_flops(made, packed, parameters, way.checkpointing)
-        run = flops * steps / epoch
+    for packing, number in flops.items():
         lines.append(
-            f"  packing {packing}: {_short(flops / epoch / 1e12)} TFLOP a step of as many questions,"
-            f" {_short(run / _PEAK / _SHARE / 3600)} GPU hours in all"
+            f"  packing {packing}: {_short(number / epoch / 1e12)} TFLOP for the questions of a step,"
+            f" {_short(number * steps / epoch / _PEAK / _SHARE / 3600)} GPU hours in all"
         )
     return [*lines, f"  (hours at {_SHARE:.0%} of an H100's {_PEAK / 1e12:.0f} TFLOP/s: an assumption)"]
 
@@ -142,8 +142,10 @@ def memory_lines(config: PretrainedConfig, parameters: Parameters, way: Way, lim
     size = 2 if way.half else 4
     kept = {again: memory.activations(config, way.batch, again, size) for again in (True, False)}
     everywhere = memory.activations(config, way.batch.with_logits_everywhere(), way.checkpointing, size)["logits"]
+    bound = "at most " if parameters.all_trained < parameters.all else ""  # frozen parts keep less
     lines += [
-        f"  activations of {way.batch.sequences} × {way.batch.length} tokens: {sum(kept[True].values()) / GIB:.2f}"
+        f"  activations of {way.batch.sequences} × {way.batch.length} tokens: {bound}"
+        f"{sum(kept[True].values()) / GIB:.2f}"
         f" with activation checkpointing, {sum(kept[False].values()) / GIB:.2f} without",
         f"  logits of the answers only: {kept[True]['logits'] / GIB:.2f}; at every token they were"
         f" {everywhere / GIB:.2f}",
@@ -170,12 +172,13 @@ def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict |
     """
     if args.n_gpu <= 1:  # more without a launcher cannot train, but can be planned for
         check_settings(settings, args)
-    made = outline(settings, args.seed)
+    made = outline(settings, args.seed, made_up=True)
     parameters = count_parameters(made.config, settings)
     packings = {packing: made.packed(packing) for packing in ("clip", "none")}
-    longest = sorted(packings[settings.packing], key=len)[-args.per_device_train_batch_size :]
+    size = args.per_device_train_batch_size
+    longest = sorted(packings[settings.packing] * (size if made.made_up else 1), key=len)[-size:]
     way = Way(stage_of(deepspeed), 1, args.activation_checkpointing, args.bf16, batch_of(longest, made))
-    limit = settings.gpu_memory or GPU_MEMORY
+    limit = settings.gpu_memory
 
     def fits(gpus: int) -> bool:
         return need(made.config, parameters, replace(way, gpus=gpus)).gib + RESERVE <= limit

@@ -60,8 +60,8 @@ class SftSettings:
     resume: bool = _setting(False, "go on where an earlier run into --output_dir stopped")
     overwrite: bool = _setting(False, "delete the checkpoints that an earlier run left in --output_dir")
     plan: bool = _setting(False, "print parameters, tokens, steps and memory, and stop before loading weights")
-    gpu_memory: float | None = _setting(None, "GiB of a GPU, for --plan")
-    gpus: int = _setting(0, "number of GPUs, for --plan; 0: the launcher's")
+    gpu_memory: float = _setting(80.0, "GiB of a GPU, for --plan")
+    gpus: int = _setting(0, "number of GPUs, for --plan; 0: the launcher's, this machine's, or the fewest that fit")
     show_sample: int = _setting(0, "print so many packed samples as the model sees them, and stop")
 
 
