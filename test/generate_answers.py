@@ -3,19 +3,27 @@
     python test/generate_answers.py
     python test/generate_answers.py --model checkpoints/qwen2_5_vl_7b --questions dataset/test/instructions.jsonl \
         --out result/test_7b --votes 5 --temperature 0.7 --top-p 0.9 --seed 0
+    python test/generate_answers.py --models checkpoints/a checkpoints/b --decode coarse=choices units=sample --votes 3
+    torchrun --nproc_per_node 2 test/generate_answers.py --votes 5
     python test/generate_answers.py --blank flow --out result/demo/tiny_blank_flow
 
 `OUT/predictions.jsonl` has the rows of the questions, in their order, with the answers; `OUT/run.json` what made
 them. A run that was stopped goes on where it was; other settings start a new file and keep the old one.
+Questions with a closed set of answers are answered by comparing the likelihoods of these, others are written.
 """
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from megc.answers.blank import BLANKS
-from megc.answers.generate import Decoding
-from megc.answers.run import RunSettings, answer_questions
+from megc.answers.decoding import CHOICE_SCORES, Decoding, parse_decode
+from megc.answers.engine import SHARING
+from megc.answers.run import answer_questions
+from megc.answers.settings import RunSettings
+from megc.answers.several import WORDINGS
+from megc.model.distributed import finish, is_main, say
 from megc.problems import DataError, Problems
 
 
@@ -24,23 +32,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    add = parser.add_argument
+    add, yes_no = parser.add_argument, argparse.BooleanOptionalAction
+    questions, out = Path("dataset/test_dataset.jsonl"), Path("result/demo/tiny")
     add("--model", default="checkpoints/tiny", help="folder of a checkpoint, or a name on the hub")
-    add(
-        "--questions",
-        type=Path,
-        default=Path("dataset/test_dataset.jsonl"),
-        help="instruction JSONL; answers are ignored",
-    )
-    add("--out", type=Path, default=Path("result/demo/tiny"), help="folder of predictions.jsonl and run.json")
-    add("--batch-size", type=int, default=16, help="questions at once; does not change the answers")
+    add("--models", nargs="+", default=(), help="several checkpoints that vote together, in place of --model")
+    add("--questions", type=Path, default=questions, help="instruction JSONL; answers are ignored")
+    add("--out", type=Path, default=out, help="folder of predictions.jsonl and run.json")
+    add("--decode", nargs="+", default=(), metavar="[KIND=]MODE", help="choices, greedy or sample, of all or one kind")
+    add("--choice-score", choices=CHOICE_SCORES, default="sum", help="log-likelihood, or its mean over the tokens")
+    add("--coarse", nargs="+", help="allowed coarse classes (default: the challenge's)")
+    add("--fine", nargs="+", help="allowed fine classes (default: those of the row's dataset)")
+    add("--constrain-units", action=yes_no, default=True, help="keep lists of action units to known names")
     add("--votes", type=int, default=1, help="1: greedy; more: sampled, and the majority counts")
+    add("--vote-prompts", nargs="+", choices=WORDINGS, default=(), help="votes in each of these prompts")
+    add("--jitter", "--vote-jitter", type=int, default=0, help="pixels by which pictures move from vote to vote")
     add("--temperature", type=float, default=0.7, help="of the sampled votes")
     add("--top-p", type=float, default=0.9, help="share of probability to sample from")
     add("--top-k", type=int, default=0, help="number of tokens to sample from; 0: all")
     add("--repetition-penalty", type=float, default=1.0, help="1: none")
-    add("--seed", type=int, default=0, help="of the sampled votes")
+    add("--seed", type=int, default=0, help="of the votes")
     add("--max-new-tokens", type=int, default=128, help="longest answer")
+    add("--share-prefix", choices=SHARING, default="clip", help="encode once what a clip's questions begin with")
+    add("--batch-size", type=int, default=16, help="questions at once; does not change the answers")
+    add("--no-sort", action="store_true", help="with --share-prefix none: batches in file order, not by length")
     add("--blank", choices=BLANKS, default="none", help="pictures to replace by neutral ones, as a control")
     add("--min-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
     add("--max-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
@@ -49,16 +63,16 @@ def main() -> int:
     add("--device", help="such as cpu, cuda:1 (default: a GPU if there is one)")
     add("--attention", help="attn_implementation of transformers, such as sdpa or flash_attention_2")
     add("--threads", type=int, default=0, help="CPU threads; 0: torch's choice (1 is best for the tiny model)")
-    add("--no-sort", action="store_true", help="batch the questions in file order rather than by length")
     add("--overwrite", action="store_true", help="answer again what these settings have answered")
     add("--skip-bad", action="store_true", help="exit with 0 although rows could not be answered")
     args = vars(parser.parse_args())
     skip_bad, sort = args.pop("skip_bad"), not args.pop("no_sort")
-    names = ("votes", "temperature", "top_p", "top_k", "seed", "max_new_tokens", "repetition_penalty")
+    args |= {name: tuple(args[name]) for name in ("coarse", "fine", "models", "vote_prompts") if args[name]}
     problems = Problems()
     try:
-        decoding = Decoding(**{name: args.pop(name) for name in names})
-        print(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))
+        args["decode"] = parse_decode(args["decode"])
+        decoding = Decoding(**{field.name: args.pop(field.name) for field in fields(Decoding)})
+        say(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))
     except (DataError, ValueError) as error:
         problems.report()
         print(error, file=sys.stderr)
@@ -66,8 +80,11 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped. What is answered is kept; the same command goes on.", file=sys.stderr)
         return 130
-    problems.report()
-    return problems.exit_code(skip_bad)
+    if is_main():
+        problems.report()
+    code = problems.exit_code(skip_bad) if is_main() else 0
+    finish(code)
+    return code
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """A small test set with random pictures of mixed sizes, and a tiny random checkpoint that answers it."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from megc.answers.generate import Decoding
-from megc.answers.run import RunSettings, answer_questions
+from megc.answers.decoding import Decoding, parse_decode
+from megc.answers.run import answer_questions
+from megc.answers.settings import RunSettings
 from megc.files import write_json
 from megc.model import tiny
 from megc.model.data import training_texts
@@ -15,8 +18,8 @@ from megc.problems import Problems
 from megc.vqa.instructions import make_record, write_records
 from megc.vqa.prompts import PromptSettings, prompt_record
 
-GREEDY = Decoding(max_new_tokens=10)
-SAMPLED = Decoding(votes=3, temperature=1.0, max_new_tokens=10)
+GREEDY = Decoding(max_new_tokens=10, decode=parse_decode(["greedy"]), constrain_units=False)
+SAMPLED = replace(GREEDY, votes=3, temperature=1.0, decode=parse_decode(["sample"]))
 PROMPT = PromptSettings(images=("apex", "flow"), structured=False)
 QUESTIONS = (
     "What is the coarse expression class?",
@@ -28,8 +31,10 @@ QUESTIONS = (
 SIZES = ((56, 84), (84, 56), (56, 56))  # (width, height)
 
 
-def write_questions(root: Path, clips: int = 3) -> Path:
-    """`root/test.jsonl` with four questions on each clip, its pictures and `prompt.json`; returns the file."""
+def write_questions(
+    root: Path, clips: int = 3, questions: Sequence[str] = QUESTIONS, prompt: PromptSettings = PROMPT
+) -> Path:
+    """`root/test.jsonl` with `questions` on each clip, its pictures and `prompt.json`; returns the file."""
     generator = np.random.default_rng(0)
     records = []
     for number in range(1, clips + 1):
@@ -40,11 +45,11 @@ def write_questions(root: Path, clips: int = 3) -> Path:
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             picture = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
             Image.fromarray(picture).save(root / path)
-        for place, question in enumerate(QUESTIONS, start=1):
+        for place, question in enumerate(questions, start=1):
             row = {"id": f"casme2_sub{number:02d}_EP01_01_{place}", "dataset": "casme2", "answer": "the truth"}
             row |= {"image_id": f"sub{number:02d}_EP01_01", "subject": f"sub{number:02d}", "filename": "EP01_01"}
-            records.append(make_record(row | {"question": question}, paths, PROMPT))
-    write_json(root / "prompt.json", prompt_record(PROMPT))
+            records.append(make_record(row | {"question": question}, paths, prompt))
+    write_json(root / "prompt.json", prompt_record(prompt))
     write_records(root / "test.jsonl", records)
     return root / "test.jsonl"
 

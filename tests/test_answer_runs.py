@@ -14,13 +14,14 @@ import torch
 from answer_files import PROMPT, SAMPLED, answer, rows_of, write_checkpoint, write_questions
 from PIL import Image
 
-from megc.answers import run
 from megc.answers.blank import Pictures, find_prompt
-from megc.answers.generate import Decoding
+from megc.answers.decoding import Decoding
+from megc.answers.engine import ModelAnswerer
 from megc.model.checkpoint import load_processor
 from megc.model.data import read_samples
 from megc.motion.colour import neutral_picture
 from megc.problems import DataError
+from megc.vqa.instructions import read_records
 
 PROGRAM = Path(__file__).parents[1] / "test" / "generate_answers.py"
 
@@ -40,6 +41,7 @@ def test_a_killed_run_goes_on_to_the_same_file(checkpoint, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, str(PROGRAM), "--model", str(checkpoint), "--questions"]
     command += [str(questions), "--out", str(out), "--batch-size", "4", "--max-new-tokens", "10", "--device", "cpu"]
+    command += ["--decode", "greedy", "--no-constrain-units"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     file, deadline = out / "predictions.jsonl", time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
@@ -60,19 +62,21 @@ def test_a_killed_run_goes_on_to_the_same_file(checkpoint, tmp_path):
 def test_an_interruption_keeps_what_is_answered_and_only_the_rest_is_asked_again(
     checkpoint, questions, tmp_path, monkeypatch
 ):
-    asked, room, generate = [], [2], run.generate
+    asked, room, ask = [], [2], ModelAnswerer.answer
 
-    def counted(loaded, samples, *rest):
+    def counted(self, samples, problems):
         if not room[0]:
             raise KeyboardInterrupt
         room[0] -= 1
         asked.extend(sample.record["id"] for sample in samples)
-        return generate(loaded, samples, *rest)
+        return ask(self, samples, problems)
 
-    monkeypatch.setattr(run, "generate", counted)
+    monkeypatch.setattr(ModelAnswerer, "answer", counted)
     with pytest.raises(KeyboardInterrupt):
         answer(checkpoint, questions, tmp_path, batch_size=4)
-    assert [row["id"] for row in rows_of(tmp_path)] == asked
+    rows = rows_of(tmp_path)  # all of them, so that the file can be scored
+    assert [row["id"] for row in rows] == [record["id"] for record in read_records(questions)]
+    assert [row["id"] for row in rows if row["input"]] == asked
     assert len(asked) == 8
     room[0] = 1
     rows, _ = answer(checkpoint, questions, tmp_path, batch_size=4)
@@ -182,10 +186,21 @@ def test_a_prompt_other_than_the_checkpoints_is_refused(checkpoint, questions, t
 
 
 @pytest.mark.parametrize(
-    "bad", [{"votes": 0}, {"temperature": 0.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_new_tokens": 0}]
+    "bad",
+    [
+        {"votes": 0},
+        {"temperature": 0.0},
+        {"top_p": 0.0},
+        {"top_k": -1},
+        {"max_new_tokens": 0},
+        {"jitter": -1},
+        {"choice_score": "product"},
+        {"decode": {"units": "choices"}},
+        {"decode": {"mood": "greedy"}},
+    ],
 )
 def test_decoding_that_makes_no_sense_is_refused(bad):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must"):
         Decoding(**bad)
 
 
@@ -193,7 +208,7 @@ def test_out_of_memory_says_what_to_do(checkpoint, questions, tmp_path, monkeypa
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(run, "generate", full)
+    monkeypatch.setattr(ModelAnswerer, "answer", full)
     with pytest.raises(DataError, match="smaller --batch-size"):
         answer(checkpoint, questions, tmp_path)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from answer_files import GREEDY, SAMPLED, answer, write_checkpoint, write_questi
 from PIL import Image
 from transformers import AutoConfig
 
-from megc.answers import run
-from megc.answers.generate import Decoding, build_inputs
+from megc.answers import engine
+from megc.answers.generate import build_inputs
 from megc.model.checkpoint import load, load_processor
 from megc.model.data import Pixels, chat_messages, read_samples
 from megc.model.packing import PositionIds, encode
@@ -30,11 +31,12 @@ def questions(tmp_path_factory):
 @pytest.mark.parametrize("decoding", [GREEDY, SAMPLED], ids=["greedy", "votes"])
 def test_answers_are_the_same_in_batches_of_1_2_and_8(checkpoint, questions, tmp_path, decoding):
     """Questions of different lengths and pictures of different sizes share the batches."""
-    alone, problems = answer(checkpoint, questions, tmp_path / "1", decoding, batch_size=1)
+    alone, problems = answer(checkpoint, questions, tmp_path / "1", decoding, batch_size=1, share_prefix="none")
     assert problems == []
     assert len({row["answer"] for row in alone}) > len(alone) / 2  # a constant would be equal for no good reason
     for size, sort in ((2, True), (8, True), (8, False)):
-        batched, _ = answer(checkpoint, questions, tmp_path / f"{size}{sort}", decoding, batch_size=size, sort=sort)
+        settings = {"batch_size": size, "sort": sort, "share_prefix": "none"}
+        batched, _ = answer(checkpoint, questions, tmp_path / f"{size}{sort}", decoding, **settings)
         assert batched == alone
 
 
@@ -62,7 +64,7 @@ def test_votes_depend_on_the_seed_and_on_nothing_else(checkpoint, questions, tmp
     torch.manual_seed(123)
     again, _ = answer(checkpoint, questions, tmp_path / "b", SAMPLED)
     assert again == first
-    other, _ = answer(checkpoint, questions, tmp_path / "c", Decoding(votes=3, temperature=1.0, seed=1))
+    other, _ = answer(checkpoint, questions, tmp_path / "c", replace(SAMPLED, seed=1))
     assert [row["votes"] for row in other] != [row["votes"] for row in first]
 
 
@@ -72,7 +74,7 @@ def test_votes_differ_although_the_checkpoint_has_temperature_zero_as_default(ch
     rows, _ = answer(checkpoint, questions, tmp_path, SAMPLED)
     assert all(len(row["votes"]) == 3 for row in rows)
     assert any(len(set(row["votes"])) == 3 for row in rows)
-    cold, _ = answer(checkpoint, questions, tmp_path, Decoding(votes=3, temperature=1e-4, max_new_tokens=10))
+    cold, _ = answer(checkpoint, questions, tmp_path, replace(SAMPLED, temperature=1e-4))
     greedy, _ = answer(checkpoint, questions, tmp_path, GREEDY)
     assert [row["answer"] for row in cold] == [row["answer"] for row in greedy]
     assert {row["agreement"] for row in cold} == {1.0}
@@ -84,7 +86,7 @@ def test_the_repetition_penalty_of_the_checkpoint_is_not_inherited(checkpoint, q
     defaults = json.loads((changed / "generation_config.json").read_text())
     (changed / "generation_config.json").write_text(json.dumps({**defaults, "repetition_penalty": 9.0}))
     assert [row["answer"] for row in answer(changed, questions, tmp_path)[0]] == [row["answer"] for row in plain]
-    asked, _ = answer(checkpoint, questions, tmp_path, Decoding(max_new_tokens=10, repetition_penalty=9.0))
+    asked, _ = answer(checkpoint, questions, tmp_path, replace(GREEDY, repetition_penalty=9.0))
     assert [row["answer"] for row in asked] != [row["answer"] for row in plain]
 
 
@@ -124,10 +126,11 @@ def test_greedy_answers_are_those_of_plain_transformers(checkpoint, questions, t
 
 
 def test_each_clips_pictures_are_encoded_once(checkpoint, questions, tmp_path, monkeypatch):
-    encoded, see = [], run.see
-    monkeypatch.setattr(run, "see", lambda loaded, groups: encoded.extend(groups) or see(loaded, groups))
-    whole, _ = answer(checkpoint, questions, tmp_path / "whole", batch_size=2)
+    encoded, see = [], engine.see
+    monkeypatch.setattr(engine, "see", lambda loaded, groups: encoded.extend(groups) or see(loaded, groups))
+    whole, _ = answer(checkpoint, questions, tmp_path / "whole", batch_size=2, share_prefix="none")
     assert len(encoded) == 3
-    monkeypatch.setattr(run, "_WINDOW", 1)
-    assert answer(checkpoint, questions, tmp_path / "small", batch_size=3)[0] == whole
-    assert len(encoded) == 6
+    monkeypatch.setattr(engine, "_KEPT", 1)
+    small, _ = answer(checkpoint, questions, tmp_path / "small", batch_size=3, share_prefix="none")
+    assert small == whole
+    assert 3 + 3 < len(encoded) < 3 + 12

@@ -56,7 +56,7 @@ def test_a_row_has_its_own_numbers_whatever_else_is_asked():
 def draw(scores: torch.Tensor, count: int, **settings: float) -> np.ndarray:
     """Share of each token among `count` draws from the distribution of `scores`."""
     settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | settings
-    sampler = RowSampler([str(n) for n in range(count)], [0] * count, 0, 1, 3, [0], **settings)
+    sampler = RowSampler([str(n) for n in range(count)], [0] * count, 0, [1] * count, 3, [0], **settings)
     left = sampler(torch.ones(count, 3, dtype=torch.long), scores.expand(count, -1).clone())
     assert torch.isfinite(left).sum(dim=-1).eq(1).all()
     return np.bincount(left.argmax(dim=-1).numpy(), minlength=scores.numel()) / count
@@ -71,7 +71,7 @@ def test_draws_follow_the_distribution_of_temperature_top_k_and_top_p():
 
 
 def test_probabilities_are_added_up_to_the_end_of_the_answer_and_no_further():
-    sampler = RowSampler(["a"], [0], 0, 3, 1, [2], 1.0, 1, 1.0)
+    sampler = RowSampler(["a"], [0], 0, [3], 1, [2], 1.0, 1, 1.0)
     scores = torch.log(torch.tensor([[0.1, 0.2, 0.7]]))
     ids = torch.tensor([[1]])
     for _ in range(3):  # the end token is drawn three times; the second and third are padding

@@ -1,48 +1,19 @@
-"""Batched generation of answers: questions of different lengths and pictures of different sizes in one call."""
+"""The plain way to write answers: a left-padded batch of whole prompts through the `generate` of transformers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, ProcessorMixin
+from transformers import GenerationConfig, LogitsProcessor, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.answerer import Answer
+from megc.answers.constrain import Constrained, UnitList
+from megc.answers.decoding import Decoding
 from megc.answers.sampling import RowSampler
 from megc.model.checkpoint import Loaded
 from megc.model.data import Sample, chat_messages
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How answers are written. One vote is greedy; several are sampled, and then the majority counts.
-
-    All of it is passed to the model explicitly: the checkpoints' own defaults (temperature 1e-6, repetition
-    penalty 1.05) would make all votes equal and punish class names that the question lists.
-    """
-
-    votes: int = 1
-    temperature: float = 0.7
-    top_p: float = 0.9
-    top_k: int = 0  # 0: no limit
-    seed: int = 0
-    max_new_tokens: int = 128
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.votes < 1 or self.max_new_tokens < 1:
-            raise ValueError("votes and max_new_tokens must be 1 or more")
-        if not (self.temperature > 0 and 0 < self.top_p <= 1 and self.top_k >= 0):
-            raise ValueError("temperature must be positive, top_p in (0, 1], top_k 0 or more")
-        if not self.repetition_penalty > 0:
-            raise ValueError("repetition_penalty must be positive")
-
-    def record(self) -> dict:
-        """What decides the answers: without those settings that greedy decoding does not use."""
-        settings = asdict(self)
-        unused = ("temperature", "top_p", "top_k", "seed") if self.votes == 1 else ()
-        return {name: value for name, value in settings.items() if name not in unused}
 
 
 @dataclass(frozen=True)
@@ -68,13 +39,10 @@ def see(loaded: Loaded, groups: Sequence[Sequence[np.ndarray]]) -> list[Seen]:
     return seen
 
 
-def build_inputs(
-    processor: ProcessorMixin, samples: Sequence[Sample], grids: Sequence[torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """What the processor makes of the samples' prompts (answers left out), padded on the left, but for the pixels.
+def prompt_texts(processor: ProcessorMixin, samples: Sequence[Sample], grids: Sequence[torch.Tensor]) -> list[str]:
+    """The samples' prompts without answers, up to where the answer begins, with a picture token for each patch group.
 
-    `grids` are the patch grids of each sample's pictures. All of the result must reach the model: without
-    `mm_token_type_ids` its positions are silently wrong.
+    `grids` (n, 3) are the patch grids of each sample's pictures.
     """
     merge = processor.image_processor.merge_size**2
     texts = []
@@ -84,6 +52,17 @@ def build_inputs(
         first, *pieces = text.split(processor.image_token)
         counts = [processor.image_token * (count // merge) for count in grid.prod(dim=-1).tolist()]
         texts.append(first + "".join(count + piece for count, piece in zip(counts, pieces, strict=True)))
+    return texts
+
+
+def build_inputs(
+    processor: ProcessorMixin, samples: Sequence[Sample], grids: Sequence[torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """What the processor makes of the samples' prompts (answers left out), padded on the left, but for the pixels.
+
+    All of the result must reach the model: without `mm_token_type_ids` its positions are silently wrong.
+    """
+    texts = prompt_texts(processor, samples, grids)
     made = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
     return {
         **made,
@@ -101,57 +80,83 @@ def end_tokens(loaded: Loaded) -> list[int]:
 
 @torch.inference_mode()
 def generate(
-    loaded: Loaded, samples: Sequence[Sample], seen: Sequence[Seen], decoding: Decoding
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    seen: Sequence[Seen],
+    decoding: Decoding,
+    votes: Sequence[Sequence[int]] | None = None,
+    constraints: Sequence[UnitList | None] | None = None,
 ) -> list[list[Answer]]:
-    """Answers of each sample, as many as `decoding.votes`, in the order of the samples.
+    """Answers of each sample by the `generate` of transformers: the plain way, nothing shared but the pictures.
 
-    `seen` are the samples' pictures; questions on one clip share them, so that they are encoded once.
-    Greedy and sampled answers are those that each sample would get alone, up to the rounding of the arithmetic
-    (none seen in float32; bfloat16 may tip an answer that is nearly a tie).
+    `seen` are the samples' pictures; questions on one clip share them, so that they are encoded once. `votes` are
+    the numbers of each sample's sampled votes, equally many; without them the answer is greedy. Both are what each
+    sample would get alone, up to the rounding of the arithmetic (none seen in float32; bfloat16 may tip an answer
+    that is nearly a tie).
     """
     inputs = build_inputs(loaded.processor, samples, [one.grids.cpu() for one in seen])
     inputs = {name: value.to(loaded.model.device) for name, value in inputs.items()}
     features = tuple(picture for one in seen for picture in one.features)
     vision = {"image": BaseModelOutputWithPooling(pooler_output=features)} if features else {}
     prompt = inputs["input_ids"].shape[1]
-    ends = end_tokens(loaded)
-    sampler = None
-    if decoding.votes > 1:
-        sampler = RowSampler(
-            [sample.record["id"] for sample in samples for _ in range(decoding.votes)],
-            list(range(decoding.votes)) * len(samples),
-            decoding.seed,
-            decoding.max_new_tokens,
-            prompt,
-            ends,
-            decoding.temperature,
-            decoding.top_k,
-            decoding.top_p,
-        )
-    config = GenerationConfig(
-        do_sample=sampler is not None,  # the sampler leaves one token to draw
-        num_return_sequences=decoding.votes,
-        max_new_tokens=decoding.max_new_tokens,
-        repetition_penalty=decoding.repetition_penalty,
-        temperature=1.0,  # the sampler's work; None would let the checkpoint's defaults in
-        top_p=1.0,
-        top_k=50 if sampler is None else 0,  # 50: the one value that greedy decoding does not warn of
-        num_beams=1,
-        eos_token_id=ends,
-        pad_token_id=loaded.processor.tokenizer.pad_token_id,
-        use_cache=True,
-    )
+    count = len(votes[0]) if votes else 1
+    lists = [one for one in constraints or [None] * len(samples) for _ in range(count)]
+    limits = [max(decoding.max_new_tokens, one.tokens if one else 0) for one in lists]
+    processors: list[LogitsProcessor] = [Constrained(lists, limits, prompt)] if any(lists) else []
+    if votes:
+        sampler = _sampler(loaded, samples, votes, decoding, limits, prompt)
+        processors.append(sampler)
     written = loaded.model.generate(
         **inputs,
         mm_encoder_outputs=vision,
-        generation_config=config,
-        logits_processor=[sampler] if sampler else [],
+        generation_config=_config(loaded, decoding, count if votes else 0, max(limits)),
+        logits_processor=processors,
     )
     written = written[:, prompt:].cpu()
-    texts = loaded.processor.tokenizer.batch_decode(written, skip_special_tokens=True)
-    complete = torch.isin(written, torch.tensor(ends)).any(dim=1).tolist()
-    chances = sampler.log_probabilities.tolist() if sampler else [None] * len(texts)
+    rows = [row[:limit].tolist() for row, limit in zip(written, limits, strict=True)]
+    texts = loaded.processor.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    ends = set(end_tokens(loaded))
+    chances = sampler.log_probabilities.tolist() if votes else [None] * len(texts)
     answers = [
-        Answer(text.strip(), chance, not ended) for text, chance, ended in zip(texts, chances, complete, strict=True)
+        Answer(text.strip(), chance, not ends & set(row))
+        for text, chance, row in zip(texts, chances, rows, strict=True)
     ]
-    return [answers[start : start + decoding.votes] for start in range(0, len(answers), decoding.votes)]
+    return [answers[start : start + count] for start in range(0, len(answers), count)]
+
+
+def _sampler(
+    loaded: Loaded,
+    samples: Sequence[Sample],
+    votes: Sequence[Sequence[int]],
+    decoding: Decoding,
+    limits: Sequence[int],
+    prompt: int,
+) -> RowSampler:
+    return RowSampler(
+        [sample.record["id"] for sample, some in zip(samples, votes, strict=True) for _ in some],
+        [vote for some in votes for vote in some],
+        decoding.seed,
+        limits,
+        prompt,
+        end_tokens(loaded),
+        decoding.temperature,
+        decoding.top_k,
+        decoding.top_p,
+    )
+
+
+def _config(loaded: Loaded, decoding: Decoding, samples: int, steps: int) -> GenerationConfig:
+    """Everything explicit: a value that is left out would be the checkpoint's. `samples` 0: greedy."""
+    return GenerationConfig(
+        do_sample=samples > 0,  # the sampler leaves one token to draw
+        num_return_sequences=max(samples, 1),
+        max_new_tokens=steps,
+        repetition_penalty=decoding.repetition_penalty,
+        temperature=1.0,  # the sampler's work; None would let the checkpoint's defaults in
+        top_p=1.0,
+        top_k=0 if samples else 50,  # 50: the one value that greedy decoding does not warn of
+        num_beams=1,
+        eos_token_id=end_tokens(loaded),
+        pad_token_id=loaded.processor.tokenizer.pad_token_id,
+        use_cache=True,
+    )

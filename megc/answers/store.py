@@ -2,14 +2,15 @@
 
 `predictions.jsonl` holds one row a question, `run.json` what made them. Each row carries the hash of the run's
 settings (`run`) and of what was asked (`input`: messages and picture files), so that a row is taken up again only
-if both are still the same.
+if both are still the same. Where several processes answer, the main one has the `Store` and each other one a
+`Shard`, a file of its own that the store takes up at the end, or, after a kill, when it is opened again.
 """
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from megc.files import sha256_of, write_json, write_jsonl
 from megc.problems import DataError
@@ -42,8 +43,14 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.set_aside = self._set_others_aside()
         if overwrite:
-            self.path.unlink(missing_ok=True)
+            for path in (self.path, *self._shards()):
+                path.unlink(missing_ok=True)
         self._kept = self._load()
+        if shards := self._shards():
+            self._take_up(shards)
+            write_jsonl(self.path, self._kept.values())
+            for path in shards:  # not before their rows are safe
+                path.unlink()
         self._write_run()
         self._file = self.path.open("ab")
 
@@ -65,27 +72,39 @@ class Store:
     def append(self, rows: Iterable[dict]) -> None:
         """Add answered rows (each with `input`), on disk when this returns."""
         rows = [{**row, "run": self.hash} for row in rows]
-        self._file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        _append(self._file, rows)
         self._kept.update((row_id(row), row) for row in rows)
 
-    def finish(self, asked: Sequence[dict]) -> int:
+    def finish(self, asked: Sequence[dict], change: Callable[[list[dict]], list[dict]] | None = None) -> int:
         """Rewrite the file atomically as the rows `asked` (ME-VQA rows), in their order and count.
 
         A row that could not be answered gets an empty answer, and is asked again by a rerun. Rows that are not
-        asked (any more) are dropped. Returns the number of answered rows.
+        asked (any more) are dropped. `change` may replace answers, the former one being kept as `raw`, which is
+        what a rerun takes up. Returns the number of answered rows.
         """
+        self._take_up(self._shards())
         empty = {"answer": "", "votes": [], "agreement": None, "margin": None, "choices": None}
         empty |= {"input": None, "run": self.hash}
         ordered = [self._kept.get(row_id(row), {**row, **empty}) for row in asked]
         self._file.close()
-        write_jsonl(self.path, ordered)
+        write_jsonl(self.path, change(ordered) if change else ordered)
         self._kept = {row_id(row): row for row in ordered if row["input"] is not None}
         self._record["rows"] = len(ordered)
         self._write_run()
         self._file = self.path.open("ab")
         return len(self._kept)
+
+    def remove_shards(self) -> None:
+        """Delete the files of the other processes, all of which have ended, when `finish` has taken them up."""
+        for path in self._shards():
+            path.unlink()
+
+    def _shards(self) -> list[Path]:
+        return sorted(self.folder.glob(_shard(self.hash, "*")))
+
+    def _take_up(self, shards: Iterable[Path]) -> None:
+        for path in shards:
+            self._kept.update((row_id(row), row) for row in _read(path, repair=False))
 
     def drop(self, identity: str) -> None:
         """Forget the answer of a row that is asked with another input now."""
@@ -132,8 +151,37 @@ class Store:
                     fix = "move the file away, or choose another --out"
                     raise DataError(self.path, row_id(row), "the file mixes runs", fix)
                 if row["input"] is not None:
-                    kept[row_id(row)] = row
+                    kept[row_id(row)] = {**row, "answer": row.pop("raw", row["answer"])}
         return kept
+
+
+class Shard:
+    """Predictions of one process among several, for the store in `folder` with the same `settings` to take up."""
+
+    def __init__(self, folder: Path | str, settings: dict, rank: int) -> None:
+        self.hash = run_hash(settings)
+        self.path = Path(folder) / _shard(self.hash, rank)
+        self._file = self.path.open("ab")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, rows: Iterable[dict]) -> None:
+        """Add answered rows (each with `input`), on disk when this returns."""
+        _append(self._file, [{**row, "run": self.hash} for row in rows])
+
+
+def _append(file: BinaryIO, rows: Sequence[dict]) -> None:
+    file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _shard(run: str, rank: int | str) -> str:
+    return f"predictions.{run}.rank{rank}.jsonl"
 
 
 def _aside(name: str, run: str) -> str:

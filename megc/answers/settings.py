@@ -1,0 +1,92 @@
+"""Settings of a run over a test set, and what of them its predictions depend on."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from megc.answers.decoding import Decoding
+from megc.files import sha256_of
+from megc.model.checkpoint import Loaded, pixel_budget, software
+
+# Files of a checkpoint's folder that decide its answers.
+_CHECKPOINT_FILES = ("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json")
+_CHECKPOINT_FILES += ("tokenizer*.json", "vocab.json", "merges.txt", "chat_template.*")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What to answer, with what, and where to (see test/generate_answers.py).
+
+    `models`, if there are any, vote together in place of `model`.
+    """
+
+    model: Path | str
+    questions: Path
+    out: Path
+    decoding: Decoding = field(default_factory=Decoding)
+    models: tuple[Path | str, ...] = ()
+    vote_prompts: tuple[str, ...] = ()
+    share_prefix: str = "clip"
+    batch_size: int = 16
+    blank: str = "none"
+    sort: bool = True
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    allow_mismatch: bool = False
+    dtype: str = "auto"
+    device: str | None = None
+    attention: str | None = None
+    threads: int = 0
+    overwrite: bool = False
+
+    @property
+    def voters(self) -> tuple[Path | str, ...]:
+        """The checkpoints that answer."""
+        return self.models or (self.model,)
+
+
+def hashed_settings(settings: RunSettings, loaded: Sequence[Loaded], prompt: str) -> dict:
+    """Everything that decides an answer, for the run's hash.
+
+    Batch size, sharing of prefixes and number of processes do not: a rerun may change them.
+    """
+    versions = software()["versions"]
+    budgets = [pixel_budget(one.processor) for one in loaded]
+    return {
+        "checkpoints": [checkpoint_hash(path, one) for path, one in zip(settings.voters, loaded, strict=True)],
+        "prompt": prompt,
+        "vote_prompts": list(settings.vote_prompts),
+        "min_pixels": [low for low, _ in budgets],
+        "max_pixels": [high for _, high in budgets],
+        "dtype": [str(one.model.dtype).removeprefix("torch.") for one in loaded],
+        "decoding": settings.decoding.record(),
+        "blank": settings.blank,
+        "torch": versions["torch"],
+        "transformers": versions["transformers"],
+    }
+
+
+def about(settings: RunSettings, loaded: Sequence[Loaded]) -> dict:
+    """What is written beside the settings without being compared."""
+    return {
+        "model": [str(path) for path in settings.voters] if settings.models else str(settings.model),
+        "trained": [one.record for one in loaded] if settings.models else loaded[0].record,
+        "questions": str(settings.questions),
+        "batch_size": settings.batch_size,
+        "share_prefix": settings.share_prefix,
+        "device": str(loaded[0].model.device),
+        "software": software(),
+    }
+
+
+def checkpoint_hash(model: Path | str, loaded: Loaded) -> str:
+    """Hash of a checkpoint: of the content of its folder's files, or the hub's commit of a model by name."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return sha256_of(str(model), loaded.model.config._commit_hash or "")
+    parts = []
+    for file in sorted({file for pattern in _CHECKPOINT_FILES for file in folder.glob(pattern)}):
+        with file.open("rb") as content:
+            parts += [file.name, hashlib.file_digest(content, "sha256").hexdigest()]
+    return sha256_of(*parts)
