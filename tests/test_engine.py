@@ -48,7 +48,7 @@ def test_branches_of_a_shared_prefix_answer_as_each_question_alone(checkpoint, q
     assert problems == []
     assert {parse(row["question"]).kind for row in alone} == set(TEMPLATES)
     assert len({row["answer"] for row in alone}) > len(alone) / 2  # a constant would be equal for no good reason
-    for size in (1, 2, 8, 40):
+    for size in (1, 2, 8):
         assert answer(checkpoint, questions, tmp_path / str(size), decoding, batch_size=size)[0] == alone
 
 
