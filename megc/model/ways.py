@@ -63,7 +63,10 @@ class Need:
 
 
 def stage_of(deepspeed: str | dict | None) -> str:
-    """The stage of memory.STAGES that a DeepSpeed configuration (a file, JSON or a dictionary) asks for."""
+    """The stage of memory.STAGES that a DeepSpeed configuration (a file, JSON or a dictionary) asks for.
+
+    Raises ValueError for a stage that the plan does not know.
+    """
     if not deepspeed:
         return "none"
     if isinstance(deepspeed, str):
@@ -73,7 +76,9 @@ def stage_of(deepspeed: str | dict | None) -> str:
     stage = zero.get("stage", 0)
     if stage == 3:
         return "zero3_offload" if zero.get("offload_param", {}).get("device", "none") != "none" else "zero3"
-    return "zero2" if stage in (1, 2) else "none"
+    if stage not in (0, 2):
+        raise ValueError(f"the plan knows ZeRO stages 0, 2 and 3, not {stage}")
+    return "zero2" if stage == 2 else "none"
 
 
 def need(config: PretrainedConfig, parameters: Parameters, way: Way) -> Need:
