@@ -1,59 +1,66 @@
-"""Cross-validate SFT by subject and hold it against answers that did not see the video, and a probe of the flow.
+"""Cross-validate by subject: the arms of a grid file on your data, each subject answered by a model that never saw it.
 
-    python ablation/cross_validate.py --rows ../shared/real/me_vqa_casme2.jsonl \\
-        --flow-dir ../shared/real/flow_casme2 --encoding uv-strain-minmax --jobs 2 \\
-        -- --min_pixels 12544 --max_pixels 12544 --max_steps 400
-    python ablation/cross_validate.py --instructions dataset/CASME2/instructions.jsonl --protocol loso \\
-        --features flow --out result/casme2_loso --table result/casme2_loso.csv
+    python ablation/cross_validate.py --rows ../shared/real/me_vqa_casme2.jsonl --flow-dir ../shared/real/flow_casme2
+    python ablation/cross_validate.py --annotations dataset/CASME2/CASME2-coding-20190701.xlsx \\
+        --flow-dir PICTURES --protocol loso --table result/casme2_loso.csv --work result/casme2_loso
+    python ablation/cross_validate.py --clips dataset/both/clips.jsonl --protocol cross-dataset --grid ablation/grid.yaml
 
-With --rows and --flow-dir the flow-only instruction set is built first. Flags behind `--` go to train.py. Killed and
-started again, it goes on with the folds that are not finished.
+Rows, or the annotations of a coding sheet, go with a folder of flow pictures; `clips.jsonl` with the key frames and flow
+beside it. Every table has the priors and the flow probe. Killed and started again, it goes on.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from megc.baselines import SOURCES
-from megc.crossval import CrossValidation, cross_validate
+from megc.datasets import READERS
+from megc.grid.sources import data_changes
+from megc.grid.spec import read_grid
+from megc.grid.work import Places, run_grid, show_grid
 from megc.problems import DataError, Problems
-from megc.vqa.builder import BuildSettings, build_files
 from megc.vqa.splits import PROTOCOLS
 
 
 def main() -> int:
-    """Parse, build if asked, validate, report."""
+    """Parse, point the grid to the data, run, print."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--instructions", type=Path, default=Path("dataset/real_casme2/instructions.jsonl"))
-    add("--rows", type=Path, help="ME-VQA rows to build the instructions from, with --flow-dir")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--rows", type=Path, help="answered ME-VQA rows, with --flow-dir")
+    source.add_argument("--annotations", type=Path, help="a coding sheet (.xlsx), with --flow-dir")
+    source.add_argument("--clips", type=Path, help="clips.jsonl, with frames/ and flow/ beside it")
+    add("--dataset", choices=list(READERS), default="casme2", help="whose sheet --annotations is")
     add("--flow-dir", type=Path, help="folder of <image_id>.png flow pictures")
-    add("--encoding", default="uv-strain-minmax", help="of the pictures in --flow-dir")
-    add("--protocol", choices=PROTOCOLS, default="kfold")
-    add("--folds", type=int, default=5, help="number of folds of kfold")
-    add("--seed", type=int, default=0, help="of the folds")
-    add("--config", type=Path, default=Path("train/tiny.yaml"), help="settings of train.py")
-    add("--arm", default="tiny SFT", help="name of the trained model in the table")
-    add("--features", choices=SOURCES, default="picture", help="what the flow probe reads")
-    add("--checkpoints", type=Path, default=Path("checkpoints/real_casme2"))
-    add("--out", type=Path, default=Path("result/real_casme2"), help="answers, logs, report")
+    add("--grid", type=Path, default=Path("ablation/real_casme2.yaml"), help="arms, seeds and how they are trained")
+    add("--protocol", choices=PROTOCOLS, help="how subjects are split (None: as the grid file says)")
+    add("--folds", type=int, help="number of folds of kfold (None: as the grid file says)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a default, as train.max_steps=50")
+    add("--only", nargs="+", default=[], metavar="ARM", help="these arms and the baselines")
+    add("--jobs", type=int, default=os.cpu_count() or 1, help="steps at the same time (default: one a core)")
+    add("--redo", nargs="+", default=[], metavar="KIND", help="do steps of a kind again: data, train, answer, …")
+    add("--dry-run", action="store_true", help="say what is done and what is missing, and stop")
     add("--table", type=Path, default=Path("result/real_casme2.csv"), help="the pooled table")
-    add("--jobs", type=int, default=1, help="folds at the same time")
-    add("train_flags", nargs="*", help="behind --: flags of train.py, such as --max_steps 50")
-    args = vars(parser.parse_args())
-    rows, flow_dir, encoding = (args.pop(name) for name in ("rows", "flow_dir", "encoding"))
+    add("--work", type=Path, default=Path("result/real_casme2"), help="folder of steps, answers and report")
+    args = parser.parse_args()
+    places = Places(args.work, args.table.with_name(f"{args.table.stem}_folds.csv"), args.table)
     problems = Problems()
     try:
-        if rows:
-            source = {"clips": Path(), "rows": rows, "flow_dir": flow_dir, "images": ("flow",), "encoding": encoding}
-            print(build_files(BuildSettings(out=args["instructions"], **source), problems))
-        args["train_flags"] = tuple(args["train_flags"])
-        print(cross_validate(CrossValidation(**args), problems))
+        changes = data_changes(args.work, problems, args.rows, args.annotations, args.clips, args.flow_dir, args.dataset)
+        changes += [f"{key}={args.__dict__[key]}" for key in ("protocol", "folds") if args.__dict__[key] is not None]
+        grid = read_grid(args.grid, [*changes, *args.set])
+        if args.dry_run:
+            print(show_grid(grid, places, args.only))
+        else:
+            print(run_grid(grid, places, problems, args.jobs, args.only, args.redo))
     except (DataError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped. What is finished is kept; the same command goes on.", file=sys.stderr)
+        return 130
     problems.report()
     return problems.exit_code()
 

@@ -1,0 +1,56 @@
+"""Train, answer and score the arms of a grid file: what is missing is done, what is done is kept.
+
+    python ablation/run_grid.py                                   # the demo's grid; infer.sh calls this
+    python ablation/run_grid.py --only "flow" "frames" --dry-run
+    python ablation/run_grid.py --grid ablation/paper_baselines.yaml --set model=checkpoints/qwen2_5_vl_3b \\
+        --set data.clips=dataset/CASME2/clips.jsonl --table result/paper_baselines.csv --work result/paper_baselines
+
+Killed at any moment and started again, it goes on. A row for each arm, fold and seed goes to --table, the arms over all
+of them, with intervals, to the file beside it that ends in `_pooled.csv`; the report to --work.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from megc.grid.spec import read_grid
+from megc.grid.work import Places, run_grid, show_grid
+from megc.problems import DataError, Problems
+
+
+def main() -> int:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--grid", type=Path, default=Path("ablation/grid.yaml"), help="arms, protocol and seeds")
+    add("--only", nargs="+", default=[], metavar="ARM", help="these arms and the baselines")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a default, as train.max_steps=50")
+    add("--jobs", type=int, default=os.cpu_count() or 1, help="steps at the same time (default: one a core)")
+    add("--redo", nargs="+", default=[], metavar="KIND", help="do steps of a kind again: data, train, answer, …")
+    add("--dry-run", action="store_true", help="say what is done and what is missing, and stop")
+    add("--table", type=Path, default=Path("result/ablation.csv"), help="table to write")
+    add("--work", type=Path, default=Path("result/ablation"), help="folder of steps, answers and report")
+    args = parser.parse_args()
+    places = Places(args.work, args.table, args.table.with_name(f"{args.table.stem}_pooled.csv"))
+    problems = Problems()
+    try:
+        grid = read_grid(args.grid, args.set)
+        if args.dry_run:
+            print(show_grid(grid, places, args.only))
+        else:
+            print(run_grid(grid, places, problems, args.jobs, args.only, args.redo))
+    except (DataError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. What is finished is kept; the same command goes on.", file=sys.stderr)
+        return 130
+    problems.report()
+    return problems.exit_code()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""What a file or a folder holds, as a hash: the same content has the same hash wherever it lies."""
+
+import ast
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from megc.files import sha256_of
+from megc.problems import DataError
+
+REPOSITORY = Path(__file__).parents[2]
+_CONFIGURATIONS = ("config.json", "adapter_config.json")  # one of them makes a folder a checkpoint
+_CHECKPOINT = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
+
+
+@cache
+def _bytes_hash(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    found = path.stat()
+    return _bytes_hash(os.path.realpath(path), found.st_size, found.st_mtime_ns)
+
+
+def _pictures(path: Path) -> list[str]:
+    """Pictures that an instruction JSONL names, in order of name; none for other files."""
+    names: set[str] = set()
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
+        if '"images"' in line:
+            names.update(json.loads(line).get("images", ()))
+    return sorted(names)
+
+
+def content_hash(path: Path) -> str:
+    """Sixteen hex digits of what is at `path`: a file's bytes and, of an instruction JSONL, the pictures it names; a
+    checkpoint's weights, configuration and tokenizer, without its records of when and where; all files of any other
+    folder. Raises DataError when there is nothing."""
+    if path.is_file():
+        names = _pictures(path) if path.suffix == ".jsonl" else []
+        pictures = [part for name in names for part in (name, _file_hash(path.parent / name))]
+        return sha256_of(_file_hash(path), *pictures)
+    if not path.is_dir():
+        raise DataError(path, None, "the grid needs it and it does not exist", "make it first, or correct the path")
+    patterns = _CHECKPOINT if any((path / name).is_file() for name in _CONFIGURATIONS) else ("**/*",)
+    files = {file for pattern in patterns for file in path.glob(pattern) if file.is_file()}
+    named = sorted((file.relative_to(path).as_posix(), file) for file in files if not file.name.startswith("."))
+    return sha256_of(*(part for name, file in named for part in (name, _file_hash(file))))
+
+
+@cache
+def code_hash(places: tuple[str, ...]) -> str:
+    """Hash of what the Python files at these places of the repository do: comments and layout do not count."""
+    return sha256_of(*(part for place in places for part in _sources(REPOSITORY / place)))
+
+
+def _sources(place: Path) -> Iterable[str]:
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        if file.is_file():
+            yield file.relative_to(REPOSITORY).as_posix()
+            yield ast.dump(ast.parse(file.read_text(encoding="utf-8")))

@@ -1,0 +1,162 @@
+"""Tables of a grid: a row for each arm, fold and seed, and the pooled table with intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from megc.files import read_jsonl, sha256_of, write_jsonl, write_text
+from megc.grid.plan import ANSWERS, PROBE, Chain
+from megc.grid.run import Outcome, read_json
+from megc.grid.spec import Grid
+from megc.problems import Problems
+from megc.scoring.metrics import METRICS, score
+from megc.scoring.pairs import Reference, Run, read_references, read_run
+from megc.scoring.tables import COLUMNS, OVERALL, compare, evaluate, share
+
+PROFILE = "megc2025"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished chain with the references of its fold and its answers to them."""
+
+    chain: Chain
+    references: list[Reference]
+    run: Run
+
+
+def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -> list[Scored]:
+    """The finished chains with their answers, joined to the references of the fold.
+
+    All arms of a fold answer the same rows; the references are those of the flow probe, whose pictures show most.
+    """
+    references: dict[int, list[Reference]] = {}
+    found = []
+    for chain in sorted(chains, key=lambda chain: chain.arm != PROBE):
+        if chain.answers not in outcome.results or chain.data not in outcome.results:
+            continue
+        if chain.fold not in references:
+            file = outcome.results[chain.data].folder / "test.jsonl"
+            references[chain.fold] = read_references(file, problems)
+        folder = outcome.results[chain.answers].folder
+        settings = read_json(folder / "run.json")
+        run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
+        found.append(Scored(chain, references[chain.fold], run))
+    order = {id(chain): place for place, chain in enumerate(chains)}
+    return sorted(found, key=lambda one: order[id(one.chain)])
+
+
+def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
+    """A row of `ablation.csv`: what was compared, what made it, its scores and its time."""
+    chain, references = scored.chain, scored.references
+    answers = outcome.results[chain.answers]
+    data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
+    asked = outcome.results.get(chain.asked) if chain.asked else None
+    texts = [r.answer for r in references], scored.run.answers, [r.kind for r in references]
+    values = score(*texts, PROFILE, [r.dataset for r in references])
+    split = read_json(data.folder / "test.split.json") or read_json(data.folder / "plain_test.split.json")
+    records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
+    return {
+        "arm": chain.arm,
+        "fold": chain.fold,
+        "seed": chain.seed,
+        "protocol": grid.protocol,
+        "commit": answers.commit,
+        "config_hash": chain.settings,
+        "prompt_hash": records["prompt"],
+        "split_hash": split["folds"][split["settings"]["fold"]]["hash"] if split else "",
+        "data_hash": sha256_of(data.outputs["train.jsonl"], data.outputs["test.jsonl"]),
+        "checkpoint_hash": train.outputs["checkpoint"] if train else "",
+        "profile": PROFILE,
+        "clips": len({r.clip for r in references}),
+        **{metric: values[metric] for metric in METRICS},
+        "invalid": values["invalid"],
+        "train_seconds": train.seconds if train else 0,
+        "answer_seconds": (asked or answers).seconds,
+    }
+
+
+def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
+    """References and runs over all folds and seeds: each row once a seed, a clip's rows in one group.
+
+    An arm of which folds or seeds are missing is left out, for its scores would be those of other clips.
+    """
+    references: dict[tuple[int, int], list[Reference]] = {}
+    answers: dict[str, dict[tuple[int, int], Run]] = {}
+    for one in scored:
+        place = (one.chain.seed, one.chain.fold)
+        references[place] = one.references
+        answers.setdefault(one.chain.arm, {})[place] = one.run
+    places = sorted(references)
+    pooled = [
+        replace(reference, id=f"{reference.id}@{seed}") for seed, fold in places for reference in references[seed, fold]
+    ]
+    runs = {}
+    for arm, parts in answers.items():
+        if set(parts) == set(places):
+            own = [parts[place] for place in places]
+            texts = tuple(text for run in own for text in run.answers)
+            runs[arm] = Run(arm, texts, tuple(details for run in own for details in run.details), own[0].settings)
+    return pooled, runs
+
+
+def pooled_rows(grid: Grid, references: list[Reference], runs: dict[str, Run], name: str) -> list[dict]:
+    """Rows of the pooled table: those of `metrics.csv`, and the paired intervals of `avg` against the full method
+    and against the flow probe over the same clips."""
+    rows = []
+    for arm, run in runs.items():
+        paired = {}
+        for against, column in ((grid.full, "paired_full"), (PROBE, "paired_avg")):
+            if against in runs and arm != against:
+                difference, low, high = compare(references, runs[against], run)["avg"]
+                paired |= {column: difference, f"{column}_low": low, f"{column}_high": high}
+        for row in evaluate(references, run, PROFILE):
+            more = paired if row["dataset"] == OVERALL else {}
+            rows.append({**row, "run": name, "arm": arm, "protocol": grid.protocol, "seeds": len(grid.seeds), **more})
+    return rows
+
+
+POOLED_COLUMNS = (
+    *("arm", "protocol", "seeds"),
+    *COLUMNS,
+    *("paired_avg", "paired_avg_low", "paired_avg_high", "paired_full", "paired_full_low", "paired_full_high"),
+)
+
+
+def write_table(path: Path, rows: Sequence[dict], columns: Sequence[str] | None = None) -> None:
+    """Write rows as CSV, atomically."""
+    frame = pd.DataFrame(list(rows), columns=list(columns) if columns else None)
+    write_text(path, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+
+
+def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcome) -> None:
+    """`<arm>.jsonl`: an arm's prediction rows of all folds, for each seed, for further programs."""
+    rows: dict[str, list[dict]] = {}
+    for one in scored:
+        file = outcome.results[one.chain.answers].folder / ANSWERS
+        name = one.chain.arm + (f" seed {one.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
+        rows.setdefault(name, []).extend(row for _, row in read_jsonl(file))
+    for name, found in rows.items():
+        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+        write_jsonl(folder / f"{safe}.jsonl", found)
+
+
+def markdown_table(rows: Sequence[dict], full: str) -> str:
+    """The pooled rows as the README shows them."""
+    heads = ["arm", "coarse UF1 / UAR", "fine UF1 / UAR", "BLEU", "ROUGE-1", "avg [95 % interval]"]
+    heads += [f"avg − {full}", f"avg − {PROBE}", "outside the allowed answers"]
+    lines = [heads, ["---"] * len(heads)]
+    for row in rows:
+        if row["dataset"] != OVERALL:
+            continue
+        values = {metric: share(row[metric]) for metric in METRICS}
+        cells = [row["arm"], f"{values['uf1_coarse']} / {values['uar_coarse']}"]
+        cells += [f"{values['uf1_fine']} / {values['uar_fine']}", values["bleu"], values["rouge1"]]
+        cells.append(f"**{values['avg']}** [{share(row['avg_low'])}, {share(row['avg_high'])}]")
+        for column in ("paired_full", "paired_avg"):
+            ends = [row.get(f"{column}_{end}") for end in ("low", "high")]
+            cells.append("" if ends[0] is None else f"[{share(ends[0])}, {share(ends[1])}]")
+        lines.append([*cells, str(row["invalid"])])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

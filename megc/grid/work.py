@@ -1,0 +1,89 @@
+"""A whole grid: plan, run, score, tables and report. The work of ablation/run_grid.py and cross_validate.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from megc.files import write_text
+from megc.grid.flags import check_keys
+from megc.grid.plan import Chain, chains
+from megc.grid.run import Outcome, in_order, look, run_steps
+from megc.grid.spec import Grid
+from megc.grid.tables import (
+    POOLED_COLUMNS,
+    arm_row,
+    markdown_table,
+    pool,
+    pooled_rows,
+    read_scored,
+    write_pooled_answers,
+    write_table,
+)
+from megc.problems import Problem, Problems
+from megc.scoring.report import score_runs
+
+
+@dataclass(frozen=True)
+class Places:
+    """`work` holds the steps, pooled answers and the report; `table` and `pooled` are the two CSV files."""
+
+    work: Path
+    table: Path
+    pooled: Path
+
+
+def _planned(grid: Grid, only: Sequence[str]) -> list[Chain]:
+    check_keys(grid.file, "--only", only, grid.arms)
+    return chains(grid, tuple(only))
+
+
+def show_grid(grid: Grid, places: Places, only: Sequence[str] = ()) -> str:
+    """What is done and what is missing, a line a step; nothing is started."""
+    planned = _planned(grid, only)
+    outcome = look([chain.answers for chain in planned], places.work)
+    lines = []
+    for step in in_order([chain.answers for chain in planned]):
+        result = outcome.results.get(step)
+        lines.append(f"done     {step.title}  {result.folder}" if result else f"missing  {step.title}")
+    return "\n".join([*lines, f"{len(outcome.results)} of {len(lines)} steps are done; {len(planned)} rows in the table"])
+
+
+def run_grid(
+    grid: Grid,
+    places: Places,
+    problems: Problems,
+    jobs: int = 1,
+    only: Sequence[str] = (),
+    redo: Sequence[str] = (),
+) -> str:
+    """Do what is missing, write both tables and the report; returns the table as markdown and what failed.
+
+    A failed step becomes a problem, and the arms that do not need it are scored all the same.
+    """
+    planned = _planned(grid, only)
+    outcome = run_steps([chain.answers for chain in planned], places.work, jobs, redo)
+    for step, why in outcome.failed.items():
+        fix = "read its log, mend what it says and start again: what is finished is kept"
+        problems.add(Problem(str(places.work), step.title, why, fix))
+    return _write(grid, planned, outcome, places, problems)
+
+
+def _write(grid: Grid, planned: list[Chain], outcome: Outcome, places: Places, problems: Problems) -> str:
+    scored = read_scored(planned, outcome, problems)
+    if not scored:
+        return "no arm is finished"
+    write_table(places.table, [arm_row(grid, one, outcome) for one in scored])
+    references, runs = pool(scored)
+    rows = pooled_rows(grid, references, runs, places.work.name)
+    write_table(places.pooled, rows, POOLED_COLUMNS)
+    write_pooled_answers(places.work / "answers", scored, outcome)
+    table = markdown_table(rows, grid.full)
+    write_text(places.work / "table.md", table + "\n")
+    first, first_runs = pool([one for one in scored if one.chain.seed == grid.seeds[0]])
+    shown = [first_runs[arm] for arm in sorted(runs, key=lambda arm: arm != grid.full)]
+    score_runs(places.work, first, shown)
+    left = len({one.chain.arm for one in scored}) - len(runs)
+    lines = [table, "", f"written: {places.table}, {places.pooled}, {places.work / 'report.html'}"]
+    if left:
+        lines.append(f"{left} arm(s) are not in the pooled table, for want of folds or seeds")
+    return "\n".join(lines)
