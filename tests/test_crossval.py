@@ -1,78 +1,141 @@
-"""Cross-validation: every row answered once by a fold that never saw its subject, resumed, failures told."""
+"""Cross-validation on the grid: every row answered once by a fold that never saw its subject, pooled, resumed."""
 
-import subprocess
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_grid import grid_of
 from test_instructions import build, data  # noqa: F401 - `data` is a fixture
 
-from megc import crossval
-from megc.crossval import CrossValidation, cross_validate
 from megc.files import read_jsonl, write_jsonl
+from megc.grid import run
+from megc.grid.run import REPOSITORY
+from megc.grid.sources import data_changes
+from megc.grid.spec import Grid
+from megc.grid.work import Places, run_grid, show_grid
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import answer_of, read_records
-from megc.vqa.splits import subject_key
+
+REAL = f"""
+import runpy, sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+sys.argv[0] = {str(REPOSITORY)!r} + "/PROGRAM"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+FALSE = """
+import json, os, sys
+from pathlib import Path
+
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+here = Path(__file__).parents[0 if Path(__file__).name == "train.py" else 1]
+with open(here / "calls.txt", "a") as calls:
+    calls.write(Path(__file__).name + "\\n")
+if (here / "fail").exists() and Path(__file__).name == (here / "fail").read_text():
+    sys.exit("no memory left")
+read = lambda path: [json.loads(line) for line in Path(path).read_text().splitlines()]
+key = lambda record: record["dataset"] + "/" + record["subject"]
+if Path(__file__).name == "train.py":
+    trained = sorted({key(record) for record in read(flags["--train_file"])})
+    out = Path(flags["--output_dir"])
+    out.mkdir(parents=True)
+    (out / "config.json").write_text(json.dumps([trained, flags["--max_steps"]]))
+    sys.exit()
+answered = Path(__file__).name == "generate_answers.py"
+records = read(flags["--questions"] if answered else flags["--test"])
+if answered:
+    trained = json.loads((Path(flags["--model"]) / "config.json").read_text())[0]
+else:
+    trained = [key(record) for record in read(flags["--train"])]
+assert not set(trained) & {key(record) for record in records}
+answers = [record["messages"][-1]["content"] if answered else records[0]["messages"][-1]["content"] for record in records]
+out = Path(flags["--out"]) / "predictions.jsonl" if answered else Path(flags["--out"])
+out.write_text("".join(json.dumps({**r["row"], "answer": a}) + "\\n" for r, a in zip(records, answers)))
+"""
 
 
 @pytest.fixture
-def settings(data: Path) -> CrossValidation:  # noqa: F811
+def programs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The repository's programs: the real ones build and split, others stand in for models and baselines. The model
+    is always right, a baseline repeats the first answer."""
+    root = tmp_path_factory.mktemp("programs")
+    for name in ("data_process/build_instructions.py", "train/set_train_dataset.py"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(REAL.replace("PROGRAM", name))
+    for name in ("train.py", "test/generate_answers.py", "test/answer_baselines.py"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(FALSE)
+    monkeypatch.setattr(run, "REPOSITORY", root)
+    return root
+
+
+def calls(programs: Path) -> int:
+    return len((programs / "calls.txt").read_text().splitlines())
+
+
+def places(folder: Path) -> Places:
+    return Places(folder / "work", folder / "folds.csv", folder / "pooled.csv")
+
+
+def kfold(folder: Path, *changes: str) -> Grid:
+    return grid_of(folder, {"model": {}}, ("seeds=[0]", *changes), protocol="kfold", folds=2)
+
+
+def test_pooled_table_and_resume(data: Path, programs: Path) -> None:  # noqa: F811
     build(data)
-    (data / "tiny.yaml").write_text("max_steps: 1\n")
-    places = {"out": data / "result", "table": data / "result.csv", "checkpoints": data / "checkpoints"}
-    return CrossValidation(data / "instructions.jsonl", **places, config=data / "tiny.yaml", arm="model", folds=3)
-
-
-class Programs:
-    """Stands in for the repository's programs: right answers by the model, the first answer repeated by the others."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail: str = "") -> None:
-        self.calls: list[str] = []
-        self.fail = fail
-        monkeypatch.setattr(crossval.subprocess, "run", self.run)
-
-    def run(self, command: list[str], stdout, **options: object) -> subprocess.CompletedProcess:
-        program, flags = Path(command[1]).name, dict(zip(command[2::2], command[3::2], strict=False))
-        self.calls.append(program)
-        if self.fail == program:
-            stdout.write("no memory left\n")
-            return subprocess.CompletedProcess(command, 1)
-        if program == "train.py":
-            return subprocess.CompletedProcess(command, 0)
-        asked = read_records(flags.get("--questions") or flags["--test"])
-        trained = read_records(flags["--train"]) if "--train" in flags else []
-        assert not {subject_key(r) for r in trained} & {subject_key(r) for r in asked}
-        right = program == "generate_answers.py"
-        out = Path(flags["--out"]) / "predictions.jsonl" if right else Path(flags["--out"])
-        write_jsonl(out, [{**r["row"], "answer": answer_of(r if right else asked[0])} for r in asked])
-        return subprocess.CompletedProcess(command, 0)
-
-
-def test_pooled_table_and_resume(settings: CrossValidation, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs, problems = Programs(monkeypatch), Problems()
-    cross_validate(settings, problems)
-    assert not problems and programs.calls.count("train.py") == 3 and len(programs.calls) == 12
-    pooled = [row["id"] for _, row in read_jsonl(settings.out / "pooled" / "model" / "predictions.jsonl")]
-    assert sorted(pooled) == sorted(record["id"] for record in read_records(settings.instructions))
-    table = pd.read_csv(settings.table)
+    problems, grid = Problems(), kfold(data)
+    assert "0 of" in show_grid(grid, places(data))
+    told = run_grid(grid, places(data), problems, jobs=2)
+    assert not problems and "| model | 1.000 / 1.000 |" in told
+    assert calls(programs) == 2 * 5, "each fold trains, answers and has three baselines"
+    answers = [row["id"] for _, row in read_jsonl(data / "work" / "answers" / "model.jsonl")]
+    assert sorted(answers) == sorted(row["id"] for _, row in read_jsonl(data / "rows.jsonl"))
+    folds = pd.read_csv(data / "folds.csv").set_index("arm")
+    assert list(folds.loc["model", "fold"]) == [0, 1] and (folds.loc["model", "uf1_fine"] == 1).all()
+    assert folds.loc["model", "checkpoint_hash"].notna().all() and folds["split_hash"].nunique() == 2
+    assert folds["prompt_hash"].nunique() == 1 and set(folds["clips"]) == {6}
+    table = pd.read_csv(data / "pooled.csv")
     overall = table[table["dataset"] == "overall"].set_index("arm")
-    assert list(overall.index) == ["model", "prior only", "flow probe"]
-    assert overall.loc["model", "uf1_fine"] == 1 and overall.loc["prior only", "uf1_fine"] < 1
+    assert list(overall.index) == ["model", "prior only", "prior sampled", "flow probe"]
     assert overall.loc["model", "paired_avg_low"] > 0, "better than the probe on every resample"
-    assert set(table["protocol"]) == {"kfold"}
+    assert overall.loc["flow probe", "paired_full_high"] < 0 and set(overall["clips"]) == {12}
+    assert (data / "work" / "report.html").is_file()
 
-    cross_validate(settings, problems)
-    assert len(programs.calls) == 12, "finished folds are kept"
-    settings.config.write_text("max_steps: 2\n")
-    cross_validate(settings, problems)
-    assert len(programs.calls) == 24, "other settings are another run"
+    run_grid(grid, places(data), problems)
+    assert calls(programs) == 10 and "missing" not in show_grid(grid, places(data)), "finished steps are kept"
+    run_grid(kfold(data, "train.max_steps=3"), places(data), problems)
+    assert calls(programs) == 14, "another training is trained and answered; the baselines stay"
 
 
-def test_a_failing_program_is_told_with_its_log(settings: CrossValidation, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = Programs(monkeypatch, fail="generate_answers.py")
-    with pytest.raises(DataError, match=r"generate_answers\.py failed: .*no memory left"):
-        cross_validate(settings, Problems())
-    assert not list(settings.out.glob("fold*/done.json"))
-    programs.fail = ""
-    cross_validate(settings, Problems())
-    assert settings.table.is_file()
+def test_an_arm_that_fails_leaves_the_others(data: Path, programs: Path) -> None:  # noqa: F811
+    build(data)
+    (programs / "fail").write_text("generate_answers.py")
+    problems = Problems()
+    told = run_grid(kfold(data), places(data), problems)
+    assert "no memory left" in str(list(problems)[0]) and problems.exit_code() == 1
+    assert "prior only" in told and "| model" not in told
+    (programs / "fail").unlink()
+    again = Problems()
+    assert "| model |" in run_grid(kfold(data), places(data), again) and not again
+
+
+def test_seeds_are_pooled_by_clip(data: Path, programs: Path) -> None:  # noqa: F811
+    build(data)
+    grid = grid_of(data, {"model": {}}, seeds=[0, 1])
+    run_grid(grid, places(data), Problems())
+    assert list(pd.read_csv(data / "folds.csv")["seed"]) == [0, 1] * 4
+    overall = pd.read_csv(data / "pooled.csv").query("dataset == 'overall' and arm == 'model'").iloc[0]
+    records = [record for _, record in read_jsonl(next((data / "work").glob("steps/data-*/test.jsonl")))]
+    assert overall["clips"] == len({record["clip"] for record in records}) and overall["seeds"] == 2
+
+
+def test_sources_become_defaults(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="pictures are missing"):
+        data_changes(tmp_path, Problems(), rows=tmp_path / "rows.jsonl")
+    assert data_changes(tmp_path, Problems()) == []
+    changes = data_changes(tmp_path, Problems(), rows=tmp_path / "rows.jsonl", flow_dir=tmp_path / "flow")
+    assert f"data.rows={tmp_path}/rows.jsonl" in changes and "data.clips=null" in changes
+    rows = [{"dataset": "casme2", "image_id": "1_a", "subject": f"sub{n}", "filename": "a"} for n in (1, 2)]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    grid = grid_of(tmp_path, {"a": {}}, tuple(changes), protocol="loso")
+    found = json.dumps(grid.arms["a"].section("data"))
+    assert "clips" not in found and "rows.jsonl" in found
