@@ -3,10 +3,11 @@
     python ablation/cross_validate.py --rows ../shared/real/me_vqa_casme2.jsonl --flow-dir ../shared/real/flow_casme2
     python ablation/cross_validate.py --annotations dataset/CASME2/CASME2-coding-20190701.xlsx \\
         --flow-dir PICTURES --protocol loso --table result/casme2_loso.csv --work result/casme2_loso
-    python ablation/cross_validate.py --clips dataset/both/clips.jsonl --protocol cross-dataset --grid ablation/grid.yaml
+    python ablation/cross_validate.py --clips dataset/both/clips.jsonl --protocol cross-dataset \\
+        --grid ablation/grid.yaml --table result/across.csv --work result/across
 
-Rows, or the annotations of a coding sheet, go with a folder of flow pictures; `clips.jsonl` with the key frames and flow
-beside it. Every table has the priors and the flow probe. Killed and started again, it goes on.
+Rows, or the annotations of a coding sheet, go with a folder of flow pictures; `clips.jsonl` with the key frames and
+flow beside it. Every table has the priors and the flow probe. Killed and started again, it goes on.
 """
 
 import argparse
@@ -48,7 +49,9 @@ def main() -> int:
     places = Places(args.work, args.table.with_name(f"{args.table.stem}_folds.csv"), args.table)
     problems = Problems()
     try:
-        changes = data_changes(args.work, problems, args.rows, args.annotations, args.clips, args.flow_dir, args.dataset)
+        changes = data_changes(
+            args.work, problems, args.rows, args.annotations, args.clips, args.flow_dir, args.dataset
+        )
         changes += [f"{key}={args.__dict__[key]}" for key in ("protocol", "folds") if args.__dict__[key] is not None]
         grid = read_grid(args.grid, [*changes, *args.set])
         if args.dry_run:

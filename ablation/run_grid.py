@@ -5,8 +5,8 @@
     python ablation/run_grid.py --grid ablation/paper_baselines.yaml --set model=checkpoints/qwen2_5_vl_3b \\
         --set data.clips=dataset/CASME2/clips.jsonl --table result/paper_baselines.csv --work result/paper_baselines
 
-Killed at any moment and started again, it goes on. A row for each arm, fold and seed goes to --table, the arms over all
-of them, with intervals, to the file beside it that ends in `_pooled.csv`; the report to --work.
+Killed at any moment and started again, it goes on. A row for each arm, fold and seed goes to --table, the arms over
+all of them, with intervals, to the file beside it that ends in `_pooled.csv`; the report to --work.
 """
 
 import argparse

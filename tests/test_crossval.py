@@ -1,6 +1,5 @@
 """Cross-validation on the grid: every row answered once by a fold that never saw its subject, pooled, resumed."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +9,7 @@ from test_instructions import build, data  # noqa: F401 - `data` is a fixture
 
 from megc.files import read_jsonl, write_jsonl
 from megc.grid import run
+from megc.grid.plan import chains
 from megc.grid.run import REPOSITORY
 from megc.grid.sources import data_changes
 from megc.grid.spec import Grid
@@ -47,7 +47,7 @@ if answered:
 else:
     trained = [key(record) for record in read(flags["--train"])]
 assert not set(trained) & {key(record) for record in records}
-answers = [record["messages"][-1]["content"] if answered else records[0]["messages"][-1]["content"] for record in records]
+answers = [(record if answered else records[0])["messages"][-1]["content"] for record in records]
 out = Path(flags["--out"]) / "predictions.jsonl" if answered else Path(flags["--out"])
 out.write_text("".join(json.dumps({**r["row"], "answer": a}) + "\\n" for r, a in zip(records, answers)))
 """
@@ -84,7 +84,7 @@ def test_pooled_table_and_resume(data: Path, programs: Path) -> None:  # noqa: F
     build(data)
     problems, grid = Problems(), kfold(data)
     assert "0 of" in show_grid(grid, places(data))
-    told = run_grid(grid, places(data), problems, jobs=2)
+    told = run_grid(grid, places(data), problems, jobs=2, resamples=100)
     assert not problems and "| model | 1.000 / 1.000 |" in told
     assert calls(programs) == 2 * 5, "each fold trains, answers and has three baselines"
     answers = [row["id"] for _, row in read_jsonl(data / "work" / "answers" / "model.jsonl")]
@@ -100,9 +100,9 @@ def test_pooled_table_and_resume(data: Path, programs: Path) -> None:  # noqa: F
     assert overall.loc["flow probe", "paired_full_high"] < 0 and set(overall["clips"]) == {12}
     assert (data / "work" / "report.html").is_file()
 
-    run_grid(grid, places(data), problems)
+    run_grid(grid, places(data), problems, resamples=100)
     assert calls(programs) == 10 and "missing" not in show_grid(grid, places(data)), "finished steps are kept"
-    run_grid(kfold(data, "train.max_steps=3"), places(data), problems)
+    run_grid(kfold(data, "train.max_steps=3"), places(data), problems, resamples=100)
     assert calls(programs) == 14, "another training is trained and answered; the baselines stay"
 
 
@@ -110,18 +110,18 @@ def test_an_arm_that_fails_leaves_the_others(data: Path, programs: Path) -> None
     build(data)
     (programs / "fail").write_text("generate_answers.py")
     problems = Problems()
-    told = run_grid(kfold(data), places(data), problems)
-    assert "no memory left" in str(list(problems)[0]) and problems.exit_code() == 1
+    told = run_grid(kfold(data), places(data), problems, resamples=100)
+    assert "no memory left" in str(next(iter(problems))) and problems.exit_code() == 1
     assert "prior only" in told and "| model" not in told
     (programs / "fail").unlink()
     again = Problems()
-    assert "| model |" in run_grid(kfold(data), places(data), again) and not again
+    assert "| model |" in run_grid(kfold(data), places(data), again, resamples=100) and not again
 
 
 def test_seeds_are_pooled_by_clip(data: Path, programs: Path) -> None:  # noqa: F811
     build(data)
     grid = grid_of(data, {"model": {}}, seeds=[0, 1])
-    run_grid(grid, places(data), Problems())
+    run_grid(grid, places(data), Problems(), resamples=100)
     assert list(pd.read_csv(data / "folds.csv")["seed"]) == [0, 1] * 4
     overall = pd.read_csv(data / "pooled.csv").query("dataset == 'overall' and arm == 'model'").iloc[0]
     records = [record for _, record in read_jsonl(next((data / "work").glob("steps/data-*/test.jsonl")))]
@@ -137,5 +137,7 @@ def test_sources_become_defaults(tmp_path: Path) -> None:
     rows = [{"dataset": "casme2", "image_id": "1_a", "subject": f"sub{n}", "filename": "a"} for n in (1, 2)]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     grid = grid_of(tmp_path, {"a": {}}, tuple(changes), protocol="loso")
-    found = json.dumps(grid.arms["a"].section("data"))
-    assert "clips" not in found and "rows.jsonl" in found
+    (first, *_, last) = chains(grid)
+    assert last.fold == 1, "a fold a subject of the rows"
+    build_words = [str(word) for word in first.data.commands[0]]
+    assert "--rows" in build_words and "--clips" not in build_words and "--frames" not in build_words

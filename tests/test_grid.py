@@ -35,7 +35,10 @@ def steps_of(grid: Grid, arm: str) -> dict[str, Step]:
 
 def words(step: Step, command: int = -1) -> list[str]:
     """A command's words; what earlier steps made by the step's kind."""
-    return [f"{a.step.kind}/{a.name}" if isinstance(a, Made) else str(getattr(a, "text", a)) for a in step.commands[command]]
+    return [
+        f"{a.step.kind}/{a.name}" if isinstance(a, Made) else str(getattr(a, "text", a))
+        for a in step.commands[command]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,9 @@ def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:  # noqa
     assert "data/inner_test.jsonl" in words(found["answer-inner"])
     assert "data/inner_train.jsonl" in words(found["train-inner"])
     inner = words(found["data"], -1)
-    assert inner[inner.index("--instructions") + 1] == "Own(name='train.jsonl')", "the inner split is of the training side"
+    assert inner[inner.index("--instructions") + 1] == "Own(name='train.jsonl')", (
+        "the inner split is of the training side"
+    )
 
 
 def test_folds_of_each_protocol(data: Path) -> None:  # noqa: F811

@@ -89,8 +89,7 @@ def test_a_failing_step_tells_its_log_and_stops_only_what_needs_it(program, tmp_
 
 
 def test_a_step_that_does_not_make_what_it_says_fails(program, tmp_path: Path) -> None:
-    step = Step("write", "empty", (("-c", "pass"),), ("out.txt",))
-    silent = Step("write", "empty", ((sys.executable, "-c", "pass"),), step.makes)
+    silent = Step("write", "empty", ((sys.executable, "-c", "pass"),), ("out.txt",))
     outcome = run_steps([silent, program("x", Source(tmp_path / "missing"))], tmp_path / "work")
     assert len(outcome.failed) == 2 and all("does not exist" in why for why in outcome.failed.values())
 

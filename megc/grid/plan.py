@@ -76,7 +76,9 @@ class Planner:
         many = [f"fold {fold}"] if grid.protocol != "holdout" else []
         self.where = "".join(f" · {word}" for word in [*many, *([f"seed {seed}"] if len(grid.seeds) > 1 else [])])
 
-    def _step(self, kind: str, arm: str, *commands: tuple[Argument, ...], makes: tuple[str, ...], **more: object) -> Step:
+    def _step(
+        self, kind: str, arm: str, *commands: tuple[Argument, ...], makes: tuple[str, ...], **more: object
+    ) -> Step:
         return Step(kind, f"{kind} {arm}{self.where}", commands, makes, **more)
 
     def chain(self, arm: Arm) -> Chain:
@@ -98,15 +100,16 @@ class Planner:
         found = []
         for baseline, name in BASELINES.items():
             drawn = ("--seed", str(self.seed)) if baseline == "prior-sampled" else ()
-            command = (PROGRAMS["baselines"], "--baseline", baseline, *as_flags(PROGRAMS["baselines"], settings), *drawn)
-            command += (*self._sides(data), "--out", Own(ANSWERS))
+            words = as_flags(PROGRAMS["baselines"], settings)
+            command = (PROGRAMS["baselines"], "--baseline", baseline, *words, *drawn, *self._sides(data))
+            command += ("--out", Own(ANSWERS))
             step = self._step("baseline", name, command, makes=(ANSWERS,))
             found.append(Chain(name, self.fold, self.seed, arm.hash, data, step))
         return found
 
     def _probe_arm(self) -> Arm:
         sections = {**self.grid.defaults.sections, "evidence": None}
-        return Arm("baselines", merge(sections, {"data": {"images": ["flow"]}}))
+        return Arm("baselines", merge(sections, {"data": {"images": ["flow"], "hierarchy": None}}))
 
     @staticmethod
     def _sides(data: Step) -> tuple[Argument, ...]:
@@ -117,17 +120,30 @@ class Planner:
         settings = arm.section("data")
         places: dict[str, Argument] = {key: Source(Path(settings[key])) for key in _PATHS if settings.get(key)}
         if frames := arm.section("frames"):
-            command = (PROGRAMS["frames"], "--clips", places["clips"], *_words("frames", frames), "--out", Own("frames"))
+            command = (
+                PROGRAMS["frames"],
+                "--clips",
+                places["clips"],
+                *_words("frames", frames),
+                "--out",
+                Own("frames"),
+            )
             places["frames"] = Made(self._step("frames", arm.name, command, makes=("frames",)), "frames")
         if flow := arm.section("flow"):
             command = (PROGRAMS["flow"], "--frames", places["frames"], *_words("flow", flow), "--out", Own("flow"))
             places["flow"] = Made(self._step("flow", arm.name, command, makes=("flow",)), "flow")
         others = {key: value for key, value in settings.items() if key not in _PATHS}
-        build: tuple[Argument, ...] = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], others))
-        build += tuple(word for key, place in places.items() for word in (f"--{key}", place))
+        found = tuple(word for key, place in places.items() for word in (f"--{key}", place))
+        build: tuple[Argument, ...] = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], others), *found)
         told = bool(arm.sections.get("evidence"))
         sides = [f"plain_{side}.jsonl" if told else f"{side}.jsonl" for side in ("train", "test")]
-        commands = [(*build, "--out", Own("instructions.jsonl")), self._split("instructions.jsonl", *sides)]
+        commands = []
+        if settings.get("hierarchy"):  # the true classes of training subjects only are told: split once before
+            once = merge(others, {"hierarchy": None})
+            commands.append((PROGRAMS["data"], *as_flags(PROGRAMS["data"], once), *found, "--out", Own("first.jsonl")))
+            commands.append(self._split("first.jsonl", "first_train.jsonl", "first_test.jsonl"))
+            build += ("--training", Own("first_train.jsonl"))
+        commands += [(*build, "--out", Own("instructions.jsonl")), self._split("instructions.jsonl", *sides)]
         makes = ["train.jsonl", "test.jsonl"]
         if told:
             commands += self._tell(*sides)

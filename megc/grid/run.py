@@ -2,7 +2,6 @@
 
 import ctypes
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -163,7 +162,9 @@ class _Runner:
                 continue
             self.running.remove(running)
             if code:
-                self._fail(running.step, f"ended with code {code}; {running.folder / LOG} ends\n{_tail(running.folder)}")
+                self._fail(
+                    running.step, f"ended with code {code}; {running.folder / LOG} ends\n{_tail(running.folder)}"
+                )
                 continue
             try:
                 outputs = {name: content_hash(running.folder / name) for name in running.step.makes}

@@ -33,7 +33,7 @@ def data_changes(
         work.mkdir(parents=True, exist_ok=True)
         index_clips([Source(dataset, annotations, None)], clips, problems)
         found |= {"clips": clips, "flow-dir": flow_dir}
-    elif clips:  # its pictures are our own: compute_flow.py recorded how they are drawn, and the field lies beside them
+    elif clips:  # compute_flow.py recorded how its pictures are drawn, and the field lies beside them
         found |= {"clips": clips, "frames": clips.parent / "frames", "flow": clips.parent / "flow"}
         found |= {"encoding": None, "centre": None}
     changes = [f"data.{key}={'null' if path is None else path}" for key, path in found.items()]

@@ -31,7 +31,7 @@ OURS = {  # keys that are no flags of the program; the grid reads them itself
 TAKEN = {  # flags that the grid fills in itself
     "frames": ("clips", "source", "out"),
     "flow": ("frames", "out"),
-    "data": ("out",),
+    "data": ("out", "training"),
     "make": ("out",),
     "train": ("train_file", "output_dir", "model", "build_tiny", "seed"),
     "answer": ("model", "questions", "out", "seed"),

@@ -25,7 +25,13 @@ CODE = {  # places in the repository that decide what a cheap step makes
     "data": ("megc/vqa", "megc/facs.py", "megc/clips.py", "megc/motion/colour.py", "megc/baselines"),
     "baseline": ("megc/baselines", "megc/vqa/questions.py", "megc/facs.py"),
     "evidence": ("megc/baselines", "megc/vqa/questions.py", "megc/facs.py"),
-    "reason": ("megc/answers/reasoning.py", "megc/answers/rules.py", "megc/answers/snapping.py", "megc/vqa", "megc/facs.py"),
+    "reason": (
+        "megc/answers/reasoning.py",
+        "megc/answers/rules.py",
+        "megc/answers/snapping.py",
+        "megc/vqa",
+        "megc/facs.py",
+    ),
     "fuse": ("megc/answers/fusion.py", "megc/baselines", "megc/vqa/questions.py", "megc/facs.py"),
 }
 
@@ -120,7 +126,9 @@ Results = Mapping[Step, Result]
 def step_key(step: Step, results: Results) -> str:
     """Sixteen hex digits that name a step whose earlier steps are finished."""
     parts = [[_part(argument, results) for argument in command] for command in (*step.commands, step.reads)]
-    return sha256_of(str(VERSION), step.kind, json.dumps(parts), json.dumps(step.makes), code_hash(CODE.get(step.kind, ())))
+    return sha256_of(
+        str(VERSION), step.kind, json.dumps(parts), json.dumps(step.makes), code_hash(CODE.get(step.kind, ()))
+    )
 
 
 def _part(argument: Argument, results: Results) -> list[str]:

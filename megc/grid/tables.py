@@ -11,6 +11,7 @@ from megc.grid.plan import ANSWERS, PROBE, Chain
 from megc.grid.run import Outcome, read_json
 from megc.grid.spec import Grid
 from megc.problems import Problems
+from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import METRICS, score
 from megc.scoring.pairs import Reference, Run, read_references, read_run
 from megc.scoring.tables import COLUMNS, OVERALL, compare, evaluate, share
@@ -91,7 +92,9 @@ def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
         answers.setdefault(one.chain.arm, {})[place] = one.run
     places = sorted(references)
     pooled = [
-        replace(reference, id=f"{reference.id}@{seed}") for seed, fold in places for reference in references[seed, fold]
+        replace(reference, id=f"{reference.id}@{seed}")
+        for seed, fold in places
+        for reference in references[seed, fold]
     ]
     runs = {}
     for arm, parts in answers.items():
@@ -102,7 +105,9 @@ def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
     return pooled, runs
 
 
-def pooled_rows(grid: Grid, references: list[Reference], runs: dict[str, Run], name: str) -> list[dict]:
+def pooled_rows(
+    grid: Grid, references: list[Reference], runs: dict[str, Run], name: str, resamples: int = RESAMPLES
+) -> list[dict]:
     """Rows of the pooled table: those of `metrics.csv`, and the paired intervals of `avg` against the full method
     and against the flow probe over the same clips."""
     rows = []
@@ -110,9 +115,9 @@ def pooled_rows(grid: Grid, references: list[Reference], runs: dict[str, Run], n
         paired = {}
         for against, column in ((grid.full, "paired_full"), (PROBE, "paired_avg")):
             if against in runs and arm != against:
-                difference, low, high = compare(references, runs[against], run)["avg"]
+                difference, low, high = compare(references, runs[against], run, PROFILE, resamples=resamples)["avg"]
                 paired |= {column: difference, f"{column}_low": low, f"{column}_high": high}
-        for row in evaluate(references, run, PROFILE):
+        for row in evaluate(references, run, PROFILE, resamples=resamples):
             more = paired if row["dataset"] == OVERALL else {}
             rows.append({**row, "run": name, "arm": arm, "protocol": grid.protocol, "seeds": len(grid.seeds), **more})
     return rows

@@ -20,6 +20,7 @@ from megc.grid.tables import (
     write_table,
 )
 from megc.problems import Problem, Problems
+from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.report import score_runs
 
 
@@ -45,7 +46,9 @@ def show_grid(grid: Grid, places: Places, only: Sequence[str] = ()) -> str:
     for step in in_order([chain.answers for chain in planned]):
         result = outcome.results.get(step)
         lines.append(f"done     {step.title}  {result.folder}" if result else f"missing  {step.title}")
-    return "\n".join([*lines, f"{len(outcome.results)} of {len(lines)} steps are done; {len(planned)} rows in the table"])
+    return "\n".join(
+        [*lines, f"{len(outcome.results)} of {len(lines)} steps are done; {len(planned)} rows in the table"]
+    )
 
 
 def run_grid(
@@ -55,8 +58,9 @@ def run_grid(
     jobs: int = 1,
     only: Sequence[str] = (),
     redo: Sequence[str] = (),
+    resamples: int = RESAMPLES,
 ) -> str:
-    """Do what is missing, write both tables and the report; returns the table as markdown and what failed.
+    """Do what is missing, write both tables and the report; returns the pooled table as markdown.
 
     A failed step becomes a problem, and the arms that do not need it are scored all the same.
     """
@@ -65,23 +69,25 @@ def run_grid(
     for step, why in outcome.failed.items():
         fix = "read its log, mend what it says and start again: what is finished is kept"
         problems.add(Problem(str(places.work), step.title, why, fix))
-    return _write(grid, planned, outcome, places, problems)
+    return _write(grid, planned, outcome, places, problems, resamples)
 
 
-def _write(grid: Grid, planned: list[Chain], outcome: Outcome, places: Places, problems: Problems) -> str:
+def _write(
+    grid: Grid, planned: list[Chain], outcome: Outcome, places: Places, problems: Problems, resamples: int
+) -> str:
     scored = read_scored(planned, outcome, problems)
     if not scored:
         return "no arm is finished"
     write_table(places.table, [arm_row(grid, one, outcome) for one in scored])
     references, runs = pool(scored)
-    rows = pooled_rows(grid, references, runs, places.work.name)
+    rows = pooled_rows(grid, references, runs, places.work.name, resamples)
     write_table(places.pooled, rows, POOLED_COLUMNS)
     write_pooled_answers(places.work / "answers", scored, outcome)
     table = markdown_table(rows, grid.full)
     write_text(places.work / "table.md", table + "\n")
     first, first_runs = pool([one for one in scored if one.chain.seed == grid.seeds[0]])
     shown = [first_runs[arm] for arm in sorted(runs, key=lambda arm: arm != grid.full)]
-    score_runs(places.work, first, shown)
+    score_runs(places.work, first, shown, resamples=resamples)
     left = len({one.chain.arm for one in scored}) - len(runs)
     lines = [table, "", f"written: {places.table}, {places.pooled}, {places.work / 'report.html'}"]
     if left:
