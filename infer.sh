@@ -1,22 +1,17 @@
 #!/usr/bin/env bash
-# What the answers of a checkpoint rest on: the test set asked with all pictures, and with some of them blanked.
+# The ablation grid of the demo set: ablation/grid.yaml, arm by arm trained, answered, scored and compared.
+# Two cores, no GPU, under 30 minutes. Killed and started again, it goes on; what is done is kept.
 #
-#   bash infer.sh                                   the demo checkpoint of demo.sh; table: result/ablation.csv
-#   bash infer.sh CHECKPOINT QUESTIONS.jsonl        another one
+#   bash infer.sh                       tables: result/ablation.csv, result/ablation_pooled.csv; result/ablation/report.html
+#   bash infer.sh --dry-run             what is done and what is missing
+#   bash infer.sh --only flow frames    some arms; further flags are those of ablation/run_grid.py
 set -euo pipefail
 cd "$(dirname "$0")"
-model=${1:-checkpoints/tiny}
-questions=${2:-dataset/test_dataset.jsonl}
-bin=${VENV:-.venv}/bin
-[ -x "$bin/python" ] && PATH=$PWD/$bin:$PATH
-blanks="none flow"
-if grep -q 'onset.png' "$questions"; then blanks="$blanks frames all"; fi # asked with key frames too
-for blank in $blanks; do
-  python test/generate_answers.py --model "$model" --questions "$questions" --blank "$blank" \
-    --threads 1 --out "result/ablation/blank-$blank"
-done
-python test/answer_baselines.py --test "$questions" --out result/ablation/prior/predictions.jsonl
-python test/score_answers.py --references "$questions" --out result/ablation --predictions \
-  $(for blank in $blanks; do echo "result/ablation/blank-$blank/predictions.jsonl"; done) \
-  result/ablation/prior/predictions.jsonl
-cp result/ablation/metrics.csv result/ablation.csv
+bash setup_venv.sh
+PATH=$PWD/${VENV:-.venv}/bin:$PATH
+workers=$(nproc)
+python data_process/make_demo_dataset.py --workers "$workers"
+python data_process/index_clips.py
+python data_process/extract_frames.py --workers "$workers"
+python data_process/compute_flow.py --workers "$workers"
+python ablation/run_grid.py "$@"

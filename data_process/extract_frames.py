@@ -35,6 +35,8 @@ def main() -> int:
         "--roi", choices=("aligned", "box"), default="aligned", help="eyes level, or upright as the cropped releases"
     )
     parser.add_argument("--magnify", type=float, default=0.0, help="factor of motion in magnified.png; 0: none")
+    words = "number of equally spaced frames, sample1.png and so on, beside the key frames"
+    parser.add_argument("--samples", type=int, default=0, help=words)
     parser.add_argument(
         "--no-face", choices=("error", "centre"), default="error", help="what to do where no face is found"
     )
@@ -42,8 +44,8 @@ def main() -> int:
     parser.add_argument("--overwrite", action="store_true", help="do finished clips again")
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some clips failed")
     args = parser.parse_args()
-    if args.magnify < 0 or args.fps <= 0:
-        parser.error("--magnify must not be negative, --fps must be positive")
+    if args.magnify < 0 or args.fps <= 0 or args.samples < 0:
+        parser.error("--magnify and --samples must not be negative, --fps must be positive")
     problems = Problems()
     try:
         file = args.clips
@@ -51,7 +53,7 @@ def main() -> int:
             clips, file = clips_of_sources(args.source, args.fps)
         else:
             clips = read_clips(file)
-        settings = KeyframeSettings(args.apex, args.roi, args.no_face, args.magnify)
+        settings = KeyframeSettings(args.apex, args.roi, args.no_face, args.magnify, args.samples)
         counts = extract_all(clips, file, args.out, settings, problems, args.workers, args.overwrite)
     except DataError as error:
         print(error, file=sys.stderr)

@@ -89,6 +89,8 @@ def test_flags_are_read_from_the_programs() -> None:
     assert {"max_steps", "packing"} <= known_flags("train.py")
     found = as_flags("data_process/build_instructions.py", {"bare": True, "images": ["a", "b"], "no_legend": False})
     assert found == ("--bare", "--images", "a", "b")
+    found = as_flags("test/generate_answers.py", {"constrain-units": False, "votes": 5, "overwrite": False})
+    assert found == ("--no-constrain-units", "--votes", "5")
     assert as_flags("train.py", {"bf16": True, "max_steps": 3, "seed": None}) == ("--bf16", "true", "--max_steps", "3")
 
 

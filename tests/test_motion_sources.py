@@ -64,8 +64,12 @@ def test_video_and_folder_without_annotation_go_through(tmp_path, images):
     folder = write_clip(tmp_path, "two", images)
     clips, file = clips_of_sources([tmp_path / "in/one.avi", folder], 200.0)
     problems = Problems()
-    counts = extract_all(clips, file, tmp_path / "frames", KeyframeSettings(magnify=4, roi="box"), problems)
+    counts = extract_all(clips, file, tmp_path / "frames", KeyframeSettings(magnify=4, roi="box", samples=3), problems)
     assert counts["done"] == 2 and not list(problems)
+    cut = tmp_path / "frames/unknown/two/two"
+    for sample, moment in (("sample1", "onset"), ("sample3", "offset")):
+        assert (cut / f"{sample}.png").read_bytes() == (cut / f"{moment}.png").read_bytes()
+    assert (cut / "sample2.png").is_file() and not (cut / "sample4.png").exists()
     for name, apex in (("one", 7), ("two", 15)):
         align = json.loads((tmp_path / f"frames/unknown/{name}/{name}/align.json").read_text())
         assert align["apex_spotted"] and abs(align["frames"]["apex"]["used"] - apex) <= 2

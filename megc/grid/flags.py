@@ -22,10 +22,23 @@ def known_flags(program: str) -> frozenset[str]:
         from megc.model.settings import SftSettings
 
         return frozenset(name for kind in (SftSettings, TrainingArguments) for name in kind.__dataclass_fields__)
+    return frozenset(name for names in _calls(program) for name in names)
+
+
+@cache
+def _calls(program: str) -> dict[tuple[str, ...], str]:
+    """Names of each flag of a program, with the default that its source gives it."""
     tree = ast.parse((REPOSITORY / program).read_text(encoding="utf-8"))
-    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
-    texts = (word.value for call in calls for word in call.args if isinstance(word, ast.Constant))
-    return frozenset(text[2:] for text in texts if isinstance(text, str) and text.startswith("--"))
+    found = {}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        texts = [word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+        if names := tuple(text[2:] for text in texts if text.startswith("--")):
+            found[names] = next((ast.unparse(word.value) for word in call.keywords if word.arg == "default"), "")
+    return found
+
+
+def _is_on(program: str, flag: str) -> bool:
+    return any(flag in names and default == "True" for names, default in _calls(program).items())
 
 
 def check_keys(file: Path | str, place: str, found: Collection[str], known: Collection[str]) -> None:
@@ -45,10 +58,13 @@ def spelled(program: str, settings: Mapping[str, object]) -> dict[str, object]:
 
 def as_flags(program: str, settings: Mapping[str, object]) -> tuple[str, ...]:
     """Settings as words of a command line, in order of name; None leaves a flag out. train.py takes true and false as
-    values, the other programs a flag that is there or not."""
+    values, the other programs a flag that is there or not (`--no-…` where it is on by default)."""
     words: list[str] = []
     for key, value in sorted(spelled(program, settings).items()):
-        if value is None or (value is False and program != TRAIN):
+        if value is False and program != TRAIN:
+            words += [f"--no-{key}"] if _is_on(program, key) else []
+            continue
+        if value is None:
             continue
         words.append(f"--{key}")
         if isinstance(value, bool):

@@ -41,13 +41,24 @@ class KeyframeSettings:
 
     `roi`: `aligned` (eyes level) or `box` (upright, as the cropped releases). `no_face`: `error`, or `centre`, which
     takes the middle of a frame in which no face is found. `magnify`: factor of the motion in a fourth picture,
-    `magnified.png`; 0 writes none.
+    `magnified.png`; 0 writes none. `samples`: number of equally spaced frames from onset to offset, `sample1.png` and
+    so on; 0 writes none.
     """
 
     apex: str = "annotated"
     roi: str = "aligned"
     no_face: str = "error"
     magnify: float = 0.0
+    samples: int = 0
+
+    def record(self) -> dict:
+        """The settings as `align.json` has them; without samples, as they were before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "samples" or value}
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the pictures that these settings write."""
+        samples = (f"sample{number}" for number in range(1, self.samples + 1))
+        return (*MOMENTS, *["magnified"] * bool(self.magnify), *samples)
 
 
 def clips_of_sources(sources: list[Path], fps: float) -> tuple[list[Clip], Path]:
@@ -158,9 +169,9 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
     """
     folder = clip_folder(out, clip.id)
     frames = open_frames(frames_folder(clip, clips_file), clip.id)
-    key = sha256_of(str(VERSION), json.dumps(asdict(settings)), json.dumps(clip_to_row(clip)), str(frames.numbers))
+    key = sha256_of(str(VERSION), json.dumps(settings.record()), json.dumps(clip_to_row(clip)), str(frames.numbers))
     finished = read_align(folder)
-    complete = all((folder / f"{name}.png").is_file() for name in (*MOMENTS, *["magnified"] * bool(settings.magnify)))
+    complete = all((folder / f"{name}.png").is_file() for name in settings.names())
     if finished and finished.get("key") == key and complete and not overwrite:
         return "kept"
     (folder / "align.json").unlink(missing_ok=True)
@@ -178,9 +189,11 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
         spotted = _spot(frames, used, clip, transform, landmarks)
         notes.append("too few frames to spot the apex" if spotted is None else f"apex spotted at frame {spotted}")
         used["apex"] = used["apex"] if spotted is None else spotted
-    images = dict(frames.read_many(sorted(set(used.values()))))
+    spaced = np.linspace(used["onset"], used["offset"], settings.samples)
+    taken = used | {f"sample{n}": frames.nearest(round(number)) for n, number in enumerate(spaced, start=1)}
+    images = dict(frames.read_many(sorted(set(taken.values()))))
     _same_size(images, onset, frames, clip)
-    pictures = {moment: crop(images[used[moment]], transform) for moment in MOMENTS}
+    pictures = {name: crop(images[number], transform) for name, number in taken.items()}
     if settings.magnify:
         field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks.astype(np.float32))
         pictures["magnified"] = magnify(pictures["onset"], field, settings.magnify)
@@ -197,7 +210,7 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
         {
             "clip": clip.id,
             "key": key,
-            "settings": asdict(settings),
+            "settings": settings.record(),
             "size": [CROP_WIDTH, CROP_HEIGHT],
             "frames": sources,
             "apex_spotted": spotted is not None,

@@ -17,7 +17,8 @@ from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, join_units
 
 IMAGE_TAG = "<image>"
 DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
-IMAGES = (*DEFAULT_IMAGES, "magnified")
+SAMPLES = tuple(f"sample{number}" for number in range(1, 17))  # equally spaced frames
+IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES)
 QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
 
 SYSTEM_STRUCTURED = (
@@ -32,6 +33,7 @@ _PICTURE = {
     "offset": "offset frame, movement over",
     "flow": "optical flow from onset to apex",
     "magnified": "apex frame with its movement magnified",
+    **{name: f"frame {number}, equally spaced from onset to offset" for number, name in enumerate(SAMPLES, start=1)},
 }
 _FORM = {
     "units": "Answer with {count}: {names}.",
