@@ -31,7 +31,9 @@ def main() -> int:
     parser.add_argument("--test", type=Path, default=Path("dataset/test_dataset.jsonl"), help="to answer")
     words = "predictions (None: result/demo/<baseline>/predictions.jsonl)"
     parser.add_argument("--out", type=Path, help=words)
-    words = "the probe reads the .npy field beside the flow picture, or the picture itself"
+    words = (
+        "the probe reads the .npy field beside the flow picture, the picture, or the picture less its median colour"
+    )
     parser.add_argument("--features", choices=SOURCES, default="flow", help=words)
     words = "answer each subject of --test from its other subjects; --train is not read"
     parser.add_argument("--leave-one-subject-out", action="store_true", help=words)

@@ -113,6 +113,20 @@ def test_probe_reads_the_motion(tmp_path, source):
         assert sentence == compose_long(units, fine, coarse) and coarse == FINE_TO_COARSE[fine]
 
 
+def test_centred_pictures_do_not_depend_on_what_still_skin_looks_like(tmp_path):
+    record = clip_records("sub01", "a", "disgust")[0]
+    rng, path = np.random.default_rng(0), tmp_path / record["images"][0]
+    path.parent.mkdir(parents=True)
+    picture = np.full((28, 28, 3), 100, np.uint8)
+    picture[4:8, 4:8] = rng.integers(50, 150, (4, 4, 3))
+    found = []
+    for shift in ((0, 0, 0), (40, -30, 7)):
+        Image.fromarray((picture + np.array(shift)).astype(np.uint8)).save(path)
+        found.append(read_features([record], tmp_path, "picture-centred")[record["clip"]])
+    assert found[0] == pytest.approx(found[1], abs=1e-6) and found[0].any()
+    assert not found[0].reshape(7, 7, 3)[2:].any()
+
+
 def test_probe_on_flow_that_belongs_to_other_clips_is_chance():
     records, flows = make_set(12, seed=3)
     clips = list(flows)

@@ -176,7 +176,8 @@ class Fusion:
         if not fitting:
             ordered = sorted(odds, key=lambda unit: -odds[unit])
             return join_units(ordered[: 2 if many else 1])
-        return join_units(list(likeliest_list(fitting, odds)))
+        # how often training has a list is one opinion more, as heavy as the others on average
+        return join_units(list(likeliest_list(fitting, odds, sum(self.weights_of("units")[:2]) / 2)))
 
     def answer(self, clip: AskedClip) -> list[dict]:
         """The clip's rows with fused answers; of closed questions also the fused log-probability of each choice."""

@@ -11,7 +11,7 @@ from megc.motion.fields import read_flow
 from megc.problems import DataError
 from megc.scoring.pairs import is_motion_picture
 
-SOURCES = ("flow", "picture")
+SOURCES = ("flow", "picture", "picture-centred")
 FLOW_GRID, PICTURE_GRID = 8, 7
 
 
@@ -25,7 +25,12 @@ def pool(picture: np.ndarray, grid: int) -> np.ndarray:
 
 def read_features(records: Sequence[dict], root: Path, source: str = "flow") -> dict[str, np.ndarray]:
     """Pooled flow of each clip: from the `.npy` beside its flow picture (`flow`, pixels, 8 x 8) or from the picture
-    itself (`picture`, 7 x 7). Raises DataError for a clip without it, ValueError for another source."""
+    itself (`picture`, 7 x 7).
+
+    `picture-centred` takes the median of each channel away first: where pictures are stretched clip by clip, still
+    skin has another colour in each, and most of the skin is still. Raises DataError for a clip without its file,
+    ValueError for another source.
+    """
     if source not in SOURCES:
         raise ValueError(f"no features from {source!r}: choose from {', '.join(SOURCES)}")
     found: dict[str, np.ndarray] = {}
@@ -40,7 +45,10 @@ def read_features(records: Sequence[dict], root: Path, source: str = "flow") -> 
         if source == "flow":
             found[record["clip"]] = pool(read_flow(path.with_suffix(".npy"), record["id"]), FLOW_GRID)
         else:
-            found[record["clip"]] = pool(_read_picture(path, record["id"]), PICTURE_GRID)
+            picture = _read_picture(path, record["id"])
+            if source == "picture-centred":
+                picture = picture - np.median(picture, axis=(0, 1))
+            found[record["clip"]] = pool(picture, PICTURE_GRID)
     return found
 
 

@@ -55,9 +55,11 @@ def _logit(share: float) -> float:
     return float(logit(min(max(share, 1e-4), 1 - 1e-4)))
 
 
-def likeliest_list(lists: Mapping[tuple[int, ...], float], odds: Mapping[int, float]) -> tuple[int, ...]:
-    """The list whose units' log-odds add up highest with the logarithm of how often training has the list."""
-    return max(lists, key=lambda numbers: sum(odds[unit] for unit in numbers) + math.log(lists[numbers]))
+def likeliest_list(
+    lists: Mapping[tuple[int, ...], float], odds: Mapping[int, float], weight: float = 1.0
+) -> tuple[int, ...]:
+    """The list whose units' log-odds add up highest with `weight` times the log of how often training has it."""
+    return max(lists, key=lambda numbers: sum(odds[unit] for unit in numbers) + weight * math.log(lists[numbers]))
 
 
 class Probe:

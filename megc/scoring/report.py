@@ -136,7 +136,9 @@ def _details(found: Mapping[str, object]) -> list[str]:
     words += [f"{name} {found[name]:.2f}" for name in ("agreement", "margin") if name in found]
     if choices := found.get("choices"):
         chances = dict(zip(choices, softmax(list(choices.values())), strict=True))
-        likeliest = sorted(chances, key=chances.get, reverse=True)[:CHOICES]
+        likeliest = [text for text in sorted(chances, key=chances.get, reverse=True) if chances[text] >= 0.01][
+            :CHOICES
+        ]
         words.append("choices " + ", ".join(f"{text} {chances[text]:.0%}" for text in likeliest))
     return words
 
