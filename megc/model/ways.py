@@ -9,6 +9,7 @@ from transformers import PretrainedConfig
 
 from megc.model import memory
 from megc.model.memory import GIB, Batch
+from megc.problems import DataError
 
 RESERVE = 5.0  # GiB for CUDA, NCCL, buckets and fragmentation: an assumption
 COUNTS = (1, 2, 4, 8, 16)
@@ -65,13 +66,17 @@ class Need:
 def stage_of(deepspeed: str | dict | None) -> str:
     """The stage of memory.STAGES that a DeepSpeed configuration (a file, JSON or a dictionary) asks for.
 
-    Raises ValueError for a stage that the plan does not know.
+    Raises DataError where it is none, ValueError for a stage that the plan does not know.
     """
     if not deepspeed:
         return "none"
     if isinstance(deepspeed, str):
-        is_file = Path(deepspeed).is_file()
-        deepspeed = json.loads(Path(deepspeed).read_text(encoding="utf-8") if is_file else deepspeed)
+        try:
+            is_file = Path(deepspeed).is_file()
+            deepspeed = json.loads(Path(deepspeed).read_text(encoding="utf-8") if is_file else deepspeed)
+        except json.JSONDecodeError as error:
+            what = f"no DeepSpeed configuration ({error})" if is_file else "neither a file nor JSON"
+            raise DataError(deepspeed, None, what, "give one of train/zero*.json as --deepspeed") from error
     zero = deepspeed.get("zero_optimization", {})
     stage = zero.get("stage", 0)
     if stage == 3:
