@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tiny_data import write_instructions
 from transformers import AutoModelForImageTextToText, TrainingArguments
 
@@ -17,7 +18,7 @@ from megc.model import checkpoint
 from megc.model.data import read_samples
 from megc.model.parts import part_of
 from megc.model.settings import SftSettings, read_config, training_defaults
-from megc.model.sft import prepare, train
+from megc.model.sft import prepare, read_data, train
 from megc.problems import DataError, Problems
 
 ROOT = Path(__file__).parents[1]
@@ -157,13 +158,16 @@ BAD_ROWS = {
     "tags": (lambda row: row.update(images=row["images"][:1]), "2 <image> tags for 1 pictures"),
     "unanswered": (lambda row: row["messages"].pop(), "no answer"),
     "two_prompts": (lambda row: row.update(prompt="other"), "2 different prompts"),
-    "too_long": (lambda row: row["messages"][2].update(content="brow lowerer, " * 2000), "more than max_length"),
+    "too_long": (lambda row: row["messages"][2].update(content="brow lowerer, " * 2000), "raise --max_length"),
+    "end_token": (lambda row: row["messages"][2].update(content="yes<|im_end|> no"), "special tokens"),
+    "too_thin": (lambda row: row.update(images=["thin.png", row["images"][1]]), "thin.png of 2 × 500 pixels cannot"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_ROWS)
 def test_bad_rows_are_found_before_step_1(train_file, base, tmp_path, name):
     change, message = BAD_ROWS[name]
+    Image.new("RGB", (500, 2)).save(train_file.parent / "thin.png")
     path = spoil(train_file, name, change)
     with pytest.raises(DataError, match=message) as error:
         prepare(settings(path, base), arguments(tmp_path))
@@ -171,10 +175,38 @@ def test_bad_rows_are_found_before_step_1(train_file, base, tmp_path, name):
     assert name in ("two_prompts", "tags") or "demo_sub01_EP01_1" in str(error.value)
 
 
-def test_good_rows_survive_when_asked(train_file):
+def test_good_rows_survive_when_asked(train_file, base, tmp_path, capsys):
     problems = Problems()
     path = spoil(train_file, "one_gone", BAD_ROWS["gone"][0])
     assert len(read_samples(path, problems=problems)) == 23 and len(problems) == 1
+    path = spoil(train_file, "one_long", BAD_ROWS["too_long"][0])
+    data = read_data(settings(path, base, skip_bad=True), arguments(tmp_path))
+    assert sum(len(one.ids) for one in data.packed) == 23
+    assert "1 problem(s)" in capsys.readouterr().err
+
+
+def test_pictures_that_fill_the_sequence_are_refused_with_their_tokens(train_file, base, tmp_path):
+    with pytest.raises(
+        DataError, match=r"EP01_0: \d+ tokens, 32 of them pictures, more than max_length 40"
+    ):
+        read_data(settings(train_file, base, max_length=40), arguments(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("prompt_hash", {}), ("max_pixels", {"max_pixels": 23520}), ("min_pixels", {"min_pixels": 784})]
+)
+def test_a_checkpoint_of_another_prompt_or_pixel_budget_is_not_trained_on(train_file, base, tmp_path, name, more):
+    start = tmp_path / "start"
+    train(settings(train_file, base, max_pixels=12544), arguments(start, max_steps=1))
+    path = train_file
+    if name == "prompt_hash":
+        path = train_file.with_name("reworded.jsonl")
+        write_jsonl(path, [{**row, "prompt": "fedcba9876543210"} for _, row in read_jsonl(train_file)])
+    run = {"build_tiny": False, **more}
+    with pytest.raises(DataError, match=rf"{name} is .*--allow_mismatch"):
+        prepare(settings(path, start, **run), arguments(tmp_path))
+    assert prepare(settings(path, start, allow_mismatch=True, **run), arguments(tmp_path)).packed
+    prepare(settings(train_file, start, build_tiny=False), arguments(tmp_path))  # inherits both
 
 
 @pytest.mark.parametrize(
@@ -183,7 +215,12 @@ def test_good_rows_survive_when_asked(train_file):
         ({"packing": "all"}, {}, "clip or none"),
         ({"attention": "flash_attention_2"}, {}, "--packing none"),
         ({"freeze_vision": True, "freeze_merger": True, "freeze_language_model": True}, {}, "every part"),
+        ({"loss_per": "clip"}, {}, "token or question"),
+        ({"attention": "flex_attention"}, {}, "needs a GPU"),
+        ({"attention": "flash_attention_2", "packing": "none"}, {}, "leave the flag out"),
         ({}, {"eval_strategy": "steps", "eval_steps": 1}, "--validation_share"),
+        ({"validation_share": 0.2}, {}, "need each other"),
+        ({"validation_share": 0.2, "eval_file": "x"}, {"eval_strategy": "epoch"}, "not both"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(train_file, base, tmp_path, more, args, message):
@@ -214,7 +251,7 @@ def test_both_doors_take_the_yaml_and_the_flags(train_file, base, tmp_path, monk
 def test_every_config_names_only_settings_that_exist():
     known = set(SftSettings.__dataclass_fields__) | set(TrainingArguments.__dataclass_fields__)
     found = sorted((ROOT / "train").glob("*.yaml"))
-    assert len(found) == 3
+    assert len(found) == 4
     for path in found:
         values = read_config(path, known)
         assert not values.get("deepspeed") or (ROOT / values["deepspeed"]).is_file()

@@ -43,7 +43,8 @@ def test_evaluation_does_not_depend_on_batches_or_packing(world, tmp_path):
     found = []
     for packing, size in (("clip", 1), ("clip", 2), ("none", 5)):
         run = settings(*world, validation_share=0.5, packing=packing, loss_per="question")
-        found.append(prepare(run, arguments(tmp_path, per_device_eval_batch_size=size)).trainer.evaluate())
+        args = arguments(tmp_path, per_device_eval_batch_size=size, eval_strategy="epoch")
+        found.append(prepare(run, args).trainer.evaluate())
     for name in ("eval_loss", "eval_answers_right", "eval_right_coarse", "eval_right_shown"):
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-5)
         assert found[0][name] == pytest.approx(found[2][name], rel=1e-5)

@@ -110,8 +110,8 @@ def check_settings(settings: SftSettings, args: TrainingArguments) -> None:
         raise ValueError("give --eval_file or --validation_share, not both")
     if not 0 <= settings.validation_share < 1:
         raise ValueError(f"--validation_share is a share of the subjects, not {settings.validation_share}")
-    if args.eval_strategy != "no" and not (settings.eval_file or settings.validation_share):
-        raise ValueError("--eval_strategy needs --validation_share or --eval_file")
+    if (args.eval_strategy != "no") != bool(settings.eval_file or settings.validation_share):
+        raise ValueError("--validation_share or --eval_file, and --eval_strategy epoch or steps, need each other")
     if args.n_gpu > 1:
         raise ValueError("several GPUs need a launcher: torchrun --nproc_per_node N train.py, or deepspeed train.py")
     _check_lora(settings)
