@@ -1,7 +1,6 @@
 """What each reasoning option does to stored predictions: the six metrics beside those of the plain answers, paired."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,19 +9,19 @@ import pandas as pd
 
 from megc.answers.reasoning import OPTIONS, apply
 from megc.answers.rules import Knowledge
-from megc.facs import FINE_TO_COARSE
 from megc.files import read_jsonl, write_text
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
+from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.metrics import METRICS, score
 from megc.scoring.pairs import Reference, Run, read_references
-from megc.scoring.tables import compare, difference_table
+from megc.scoring.tables import compare, difference_table, share
 from megc.vqa.instructions import row_id
-from megc.vqa.questions import split_long
 
 NONE = "none"
 ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
-COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", "consistent", *METRICS)
+COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", *(f"agree_{check}" for check in (*CHECKS, "all")))
+COLUMNS += METRICS
 COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
 
 
@@ -66,8 +65,8 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
         for name, line in zip(runs, lines, strict=True)
         if name != NONE
     }
-    counts = ", ".join(f"{line['reason']} {line['consistent']:.0%}" for line in lines)
-    return f"{difference_table(NONE, plain)}\nclips whose classes agree: {counts}\n{settings.table}"
+    counts = ", ".join(f"{line['reason']} {share(line.get('agree_all', math.nan))}" for line in lines)
+    return f"{difference_table(NONE, plain)}\nclips whose answers all agree: {counts}\n{settings.table}"
 
 
 def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: Problems) -> list[Reference]:
@@ -100,31 +99,11 @@ def _line(
     line["clips"] = len({one.clip for one in references})
     line["subjects"] = len({(one.dataset, one.subject) for one in references})
     line["changed"] = sum(row["answer"] != row["raw"] for row in rows)
-    line["consistent"] = consistency(references, runs[name].answers)
+    clips, questions = [one.clip for one in references], [one.question for one in references]
+    for check, (held, asked) in consistency(clips, questions, runs[name].answers, settings.profile).items():
+        line[f"agree_{check}"] = held / asked
     options = (settings.profile, settings.by, settings.resamples, settings.seed)
     for metric, ends in compare(references, runs[NONE], runs[name], *options).items():
         for end, value in zip(("", "_low", "_high"), ends, strict=True):
             line[f"paired_{metric}{end}"] = value
     return line
-
-
-def consistency(references: Sequence[Reference], answers: Sequence[str | None]) -> float:
-    """Share of the clips, of those asked for two or more of them, whose coarse, fine and composed answers agree."""
-    clips: dict[str, dict[str, str]] = defaultdict(dict)
-    for reference, answer in zip(references, answers, strict=True):
-        if reference.kind in ("coarse", "fine", "long"):
-            clips[reference.clip][reference.kind] = (answer or "").strip().lower()
-    asked = [said for said in clips.values() if len(said) > 1]
-    return sum(_agree(said) for said in asked) / len(asked) if asked else math.nan
-
-
-def _agree(said: dict[str, str]) -> bool:
-    coarse, fine = said.get("coarse"), said.get("fine")
-    if "long" in said:
-        parts = split_long(said["long"])
-        if parts is None:
-            return False
-        if fine not in (None, parts[1]) or coarse not in (None, parts[2]):
-            return False
-        _, fine, coarse = parts
-    return FINE_TO_COARSE.get(fine) == coarse

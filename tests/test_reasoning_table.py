@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 
 from megc.problems import DataError, Problems
-from megc.reasoning_table import Comparison, compare_reasoning, consistency
+from megc.reasoning_table import Comparison, compare_reasoning
 from megc.scoring.metrics import METRICS
-from megc.scoring.pairs import Reference
 from megc.vqa.questions import compose_long
 
 COARSE, FINE, UNITS, LONG = (
@@ -65,7 +64,11 @@ def test_each_arm_is_scored_beside_the_plain_answers(folds):
     # coarse: disgust clips right, happiness clips `surprise`: F1 of negative 1, of positive 0
     assert (plain["uf1_coarse"], joint["uf1_coarse"]) == pytest.approx((0.5, 1.0))
     assert joint["paired_uf1_coarse"] == pytest.approx(0.5) and joint["paired_uf1_coarse_low"] >= 0
-    assert (plain["consistent"], joint["consistent"], both["consistent"]) == pytest.approx((0.5, 0.5, 1.0))
+    assert [list(line[["agree_coarse", "agree_long"]]) for line in (plain, joint, both)] == [
+        [0.5, 1],
+        [1, 0.5],
+        [1, 1],
+    ]
     assert (joint["changed"], both["changed"]) == (2, 4) and both["avg"] == pytest.approx(1.0)
     assert all(plain[f"paired_{metric}"] == 0 for metric in METRICS)
 
@@ -87,21 +90,3 @@ def test_rows_that_do_not_fit_are_named(folds, tmp_path):
         compare_reasoning(twice, Problems())
     with pytest.raises(ValueError, match="one training file"):
         compare_reasoning(Comparison(folds.predictions * 2, folds.references, folds.table, folds.train), Problems())
-
-
-@pytest.mark.parametrize(
-    ("coarse", "fine", "sentence", "wanted"),
-    [
-        ("negative", "disgust", ("disgust", "negative"), 1.0),
-        ("negative", "disgust", ("fear", "negative"), 0.0),
-        ("positive", "disgust", ("disgust", "positive"), 0.0),
-        ("negative", "disgust", None, 0.0),
-        ("negative", "confused", None, 0.0),
-    ],
-)
-def test_consistency_by_hand(coarse, fine, sentence, wanted):
-    said = [coarse, fine, compose_long("dimpler", *sentence) if sentence else "She smiles."]
-    kinds = ("coarse", "fine", "long")
-    references = [Reference(kind, "c", "casme2", "s", "?", kind, "x") for kind in kinds]
-    assert consistency(references, said) == wanted
-    assert consistency(references[:2], said[:2]) == float((coarse, fine) == ("negative", "disgust"))
