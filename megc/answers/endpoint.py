@@ -20,7 +20,7 @@ import openai
 from PIL import Image
 
 from megc.answers.answerer import Answer
-from megc.answers.generate import Decoding
+from megc.answers.decoding import Decoding, question_in
 from megc.model.data import Sample, chat_messages
 from megc.problems import DataError, Problem, Problems
 
@@ -73,34 +73,38 @@ def chat_request(record: dict, pictures: Sequence[np.ndarray]) -> list[dict]:
     return messages
 
 
-def _vllm(decoding: Decoding) -> dict:
+def _vllm(decoding: Decoding, sampled: bool) -> dict:
     """vLLM and SGLang take further settings by name; left out, those of the checkpoint would hold."""
     return {"extra_body": {"repetition_penalty": decoding.repetition_penalty, "top_k": decoding.top_k or -1}}
 
 
-def _transformers(decoding: Decoding) -> dict:
+def _transformers(decoding: Decoding, sampled: bool) -> dict:
     """`transformers serve` takes a whole generation config; what it lacks comes from the checkpoint's."""
-    sampled = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
     config = {
-        "do_sample": decoding.votes > 1,
+        "do_sample": sampled,
         "max_new_tokens": decoding.max_new_tokens,
         "repetition_penalty": decoding.repetition_penalty,
-        **(sampled if decoding.votes > 1 else {}),
     }
+    if sampled:
+        config |= {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": decoding.top_k}
     return {"extra_body": {"generation_config": json.dumps(config)}}
 
 
-def _openai(decoding: Decoding) -> dict:
+def _openai(decoding: Decoding, sampled: bool) -> dict:
     return {}
 
 
-_DIALECTS: tuple[Callable[[Decoding], dict], ...] = (_vllm, _transformers, _openai)
+Dialect = Callable[[Decoding, bool], dict]
+_DIALECTS: tuple[Dialect, ...] = (_vllm, _transformers, _openai)
 
 
 class ServedAnswerer:
     """Answers by asking a server, several questions at a time, each as often as there are votes.
 
-    `pictures` gives a sample's pictures, resized to the pixel budget, in the order of the tags. A request that
+    A server does not compare answers: questions whose way is `choices` are written, greedily with one vote and
+    sampled with more (bring what is not allowed to the nearest answer that is with the option `snap`).
+    `pictures` gives a sample's pictures, resized to the pixel budget, in the order of the tags. `otherwise` names
+    the model where neither `endpoint` nor the server does. A request that
     times out, is refused by a busy server, or comes back empty or as garbage is tried again after a pause; a row
     for which that does not help fails, is told to `problems`, and the others go on. Each vote has a seed of its
     own (row, vote, `decoding.seed`).
@@ -108,13 +112,17 @@ class ServedAnswerer:
     """
 
     def __init__(
-        self, endpoint: Endpoint, pictures: Callable[[Sample], Sequence[np.ndarray]], decoding: Decoding
+        self,
+        endpoint: Endpoint,
+        pictures: Callable[[Sample], Sequence[np.ndarray]],
+        decoding: Decoding,
+        otherwise: str | None = None,
     ) -> None:
         self.endpoint, self.decoding, self._pictures = endpoint, decoding, pictures
         key = endpoint.api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=endpoint.url, api_key=key, timeout=endpoint.timeout, max_retries=0)
-        self._model = endpoint.model
-        self._dialect: Callable[[Decoding], dict] | None = None
+        self._model, self._otherwise = endpoint.model, otherwise
+        self._dialect: Dialect | None = None
         self._gone = False  # the server stopped answering at all
 
     @property
@@ -143,7 +151,9 @@ class ServedAnswerer:
         except DataError as error:
             return error.problem
         try:
-            return [self._ask(messages, identity, vote) for vote in range(self.decoding.votes)]
+            sampled = self._sampled(sample)
+            votes = range(self.decoding.votes if sampled else 1)
+            return [self._ask(messages, identity, vote, sampled) for vote in votes]
         except (openai.OpenAIError, _Garbage) as error:
             what = f"not answered ({_reason(error)})"
             fix = "run the same command again: what is answered is kept"
@@ -151,24 +161,25 @@ class ServedAnswerer:
                 fix = "see the server's message; then run the same command again"
             return Problem(self.endpoint.url, identity, what, fix)
 
-    def _ask(self, messages: list[dict], identity: str, vote: int) -> Answer:
+    def _sampled(self, sample: Sample) -> bool:
+        mode = self.decoding.mode(question_in(sample).kind)
+        return mode == "sample" or (mode == "choices" and self.decoding.votes > 1)
+
+    def _ask(self, messages: list[dict], identity: str, vote: int, sampled: bool) -> Answer:
         """One vote, tried until it is usable. Raises what the last try raised."""
         for attempt in range(self.endpoint.retries + 1):
             if self._gone:
                 raise _Garbage("the server is gone")
             try:
-                return self._request(messages, identity, vote, self._dialect)
+                return self._request(messages, identity, vote, sampled, self._dialect)
             except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError, _Garbage) as error:
                 if attempt == self.endpoint.retries:
-                    # refused connections, not time-outs: no later row will fare better
-                    lost = isinstance(error, openai.APIConnectionError)
-                    self._gone = lost and not isinstance(error, openai.APITimeoutError)
+                    self._gone = self._gone or _refused(error)  # then no later row will fare better
                     raise
                 self._pause(attempt)
         raise AssertionError("unreachable")
 
-    def _request(self, messages: list[dict], identity: str, vote: int, dialect: Callable[[Decoding], dict]) -> Answer:
-        sampled = self.decoding.votes > 1
+    def _request(self, messages: list[dict], identity: str, vote: int, sampled: bool, dialect: Dialect) -> Answer:
         settings = {"temperature": 0.0, "top_p": 1.0}
         if sampled:
             settings = {"temperature": self.decoding.temperature, "top_p": self.decoding.top_p, "logprobs": True}
@@ -179,7 +190,7 @@ class ServedAnswerer:
                 messages=messages,
                 max_tokens=self.decoding.max_new_tokens,
                 **settings,
-                **dialect(self.decoding),
+                **dialect(self.decoding, sampled),
             )
             choice = made.choices[0]
             text, cut = choice.message.content, choice.finish_reason == "length"
@@ -199,29 +210,31 @@ class ServedAnswerer:
         readable = []
         for sample in samples:
             with Problems().collect():
-                readable.append((sample.record["id"], chat_request(sample.record, self._pictures(sample))))
+                messages = chat_request(sample.record, self._pictures(sample))
+                readable.append((messages, sample.record["id"], 0, self._sampled(sample)))
             if len(readable) > self.endpoint.retries:
                 break
         trouble: Exception | None = None
         for attempt in range(self.endpoint.retries + 1 if readable else 0):
-            identity, messages = readable[attempt % len(readable)]
             try:
-                self._dialect = self._understood(messages, identity)
+                self._dialect = self._understood(*readable[attempt % len(readable)])
                 return
-            except (openai.APITimeoutError, openai.InternalServerError, openai.RateLimitError) as error:
+            except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError) as error:
+                if _refused(error):
+                    raise self._unusable(error) from error
                 trouble = error
                 self._pause(attempt)
             except openai.OpenAIError as error:
-                raise self._refused(error) from error
+                raise self._unusable(error) from error
         if trouble:
-            raise self._refused(trouble) from trouble
+            raise self._unusable(trouble) from trouble
 
-    def _understood(self, messages: list[dict], identity: str) -> Callable[[Decoding], dict]:
+    def _understood(self, *request: object) -> Dialect:
         """The first dialect that the server does not refuse. Raises the refusal of the first when it refuses all."""
         refusal: Exception | None = None
         for dialect in _DIALECTS:
             try:
-                self._request(messages, identity, 0, dialect)
+                self._request(*request, dialect)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 refusal = refusal or error
             except _Garbage:
@@ -238,8 +251,10 @@ class ServedAnswerer:
         try:
             names = [model.id for model in self._client.models.list().data]
         except (openai.APIConnectionError, openai.AuthenticationError) as error:
-            raise self._refused(error) from error
+            raise self._unusable(error) from error
         except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
+            if self._otherwise:
+                return self._otherwise
             fix = "give its name with --endpoint-model"
             raise DataError(self.endpoint.url, None, "the server does not list its models", fix) from error
         if len(names) != 1:
@@ -247,9 +262,15 @@ class ServedAnswerer:
             raise DataError(self.endpoint.url, None, what, "choose one with --endpoint-model")
         return names[0]
 
-    def _refused(self, error: Exception) -> DataError:
+    def _unusable(self, error: Exception) -> DataError:
         fix = "start the server, and check --endpoint, --endpoint-model and OPENAI_API_KEY"
         return DataError(self.endpoint.url, None, f"the server cannot be used ({_reason(error)})", fix)
+
+
+def _refused(error: Exception) -> bool:
+    """Whether nobody listens there, as opposed to a connection that was slow or broke off."""
+    # by name: which HTTP library the client brings, and raises from, depends on its release
+    return isinstance(error, openai.APIConnectionError) and type(error.__cause__).__name__ == "ConnectError"
 
 
 def _reason(error: Exception) -> str:
