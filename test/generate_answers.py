@@ -4,6 +4,8 @@
     python test/generate_answers.py --model checkpoints/qwen2_5_vl_7b --questions dataset/test/instructions.jsonl \
         --out result/test_7b --votes 5 --temperature 0.7 --top-p 0.9 --seed 0
     python test/generate_answers.py --models checkpoints/a checkpoints/b --decode coarse=choices units=sample --votes 3
+    python test/generate_answers.py --model checkpoints/qwen2_5_vl_7b --endpoint http://127.0.0.1:8000/v1
+    python test/generate_answers.py --reason joint compose
     torchrun --nproc_per_node 2 test/generate_answers.py --votes 5
     python test/generate_answers.py --blank flow --out result/demo/tiny_blank_flow
 
@@ -19,12 +21,30 @@ from pathlib import Path
 
 from megc.answers.blank import BLANKS
 from megc.answers.decoding import CHOICE_SCORES, Decoding, parse_decode
+from megc.answers.endpoint import Endpoint
 from megc.answers.engine import SHARING
+from megc.answers.reasoning import OPTIONS
 from megc.answers.run import answer_questions
 from megc.answers.settings import RunSettings
 from megc.answers.several import WORDINGS
 from megc.model.distributed import finish, is_main, say
 from megc.problems import DataError, Problems
+
+MACHINE = (
+    ("--dtype", {"default": "auto", "choices": ("auto", "float32", "bfloat16", "float16"), "help": "of the weights"}),
+    ("--device", {"help": "such as cpu, cuda:1 (default: a GPU if there is one)"}),
+    ("--attention", {"help": "attn_implementation of transformers, such as sdpa or flash_attention_2"}),
+    (
+        "--threads",
+        {"type": int, "default": 0, "help": "CPU threads; 0: torch's choice (1 is best for tiny models)"},
+    ),
+    ("--endpoint", {"dest": "url", "help": "ask an OpenAI-compatible server; prompt and pixels are those of --model"}),
+    ("--endpoint-model", {"dest": "name", "help": "its name there (default: the only one listed, else --model)"}),
+    ("--api-key", {"help": "of the server (default: OPENAI_API_KEY)"}),
+    ("--concurrency", {"type": int, "default": Endpoint.concurrency, "help": "requests at the same time"}),
+    ("--timeout", {"type": float, "default": Endpoint.timeout, "help": "seconds of a request"}),
+    ("--retries", {"type": int, "default": Endpoint.retries, "help": "more tries of a request that failed"}),
+)
 
 
 def main() -> int:
@@ -59,17 +79,19 @@ def main() -> int:
     add("--min-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
     add("--max-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
     add("--allow-mismatch", "--allow_mismatch", action="store_true", help="ask otherwise than it was trained")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"), help="of the weights")
-    add("--device", help="such as cpu, cuda:1 (default: a GPU if there is one)")
-    add("--attention", help="attn_implementation of transformers, such as sdpa or flash_attention_2")
-    add("--threads", type=int, default=0, help="CPU threads; 0: torch's choice (1 is best for the tiny model)")
+    for flag, options in MACHINE:
+        add(flag, **options)
     add("--overwrite", action="store_true", help="answer again what these settings have answered")
+    add("--reason", nargs="+", choices=OPTIONS, default=(), help="then reason over the answers, into OUT/reasoned")
+    add("--train", type=Path, help="for --reason: answered rows of the training subjects, to learn from")
     add("--skip-bad", action="store_true", help="exit with 0 although rows could not be answered")
     args = vars(parser.parse_args())
     skip_bad, sort = args.pop("skip_bad"), not args.pop("no_sort")
-    args |= {name: tuple(args[name]) for name in ("coarse", "fine", "models", "vote_prompts") if args[name]}
+    args |= {name: tuple(args[name]) for name in ("coarse", "fine", "models", "vote_prompts", "reason") if args[name]}
     problems = Problems()
     try:
+        server = {field.name: args.pop(field.name) for field in fields(Endpoint)}
+        args["endpoint"] = Endpoint(**server) if server["url"] else None
         args["decode"] = parse_decode(args["decode"])
         decoding = Decoding(**{field.name: args.pop(field.name) for field in fields(Decoding)})
         say(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))

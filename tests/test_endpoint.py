@@ -8,16 +8,14 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from answer_files import GREEDY, answer, write_checkpoint, write_questions
 from PIL import Image
+from servers import question, reply, serving
 
 from megc.answers import endpoint
 from megc.answers.blank import Pictures
@@ -43,61 +41,12 @@ def short_pauses(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
 
 
-def reply(text, finish="stop", **more):
-    message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "message": message, "finish_reason": finish, **more}
-    made = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
-    return 200, json.dumps(made).encode()
-
-
-@contextmanager
-def serving(behave, models=("served",)):
-    """A server on the loopback address; `behave(body)` returns (status, bytes), or None to drop the connection."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self._send(200, json.dumps({"object": "list", "data": [{"id": name} for name in models]}).encode())
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append((body, {name.lower(): value for name, value in self.headers.items()}))
-            made = behave(body)
-            if made is None:
-                self.connection.shutdown(socket.SHUT_RDWR)
-                return
-            self._send(*made)
-
-        def _send(self, status, data):
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", seen
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def ask(url, samples, decoding=DECODING, **settings):
     settings = {"retries": 2, "timeout": 5.0, "concurrency": 4, **settings}
     problems = Problems()
     answerer = ServedAnswerer(Endpoint(url, **settings), lambda sample: [PICTURE] * len(sample.pictures), decoding)
     votes = answerer.answer(samples, problems)
     return [[vote.text for vote in row] if row else None for row in votes], list(problems), answerer
-
-
-def question(body):
-    return body["messages"][1]["content"][-1]["text"]
 
 
 def test_the_request_is_the_records_prompt_with_pictures_in_the_place_of_the_tags(samples):
@@ -217,9 +166,9 @@ def test_a_server_that_cannot_be_used_is_one_clear_error(samples):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    for model in (None, "served"):
+    for name in (None, "served"):
         with pytest.raises(DataError, match=rf"127.0.0.1:{port}.*cannot be used.*start the server"):
-            ask(f"http://127.0.0.1:{port}/v1", samples[:3], model=model)
+            ask(f"http://127.0.0.1:{port}/v1", samples[:3], name=name)
     with (
         serving(lambda body: (401, b'{"error": "key"}')) as (url, _),
         pytest.raises(DataError, match="OPENAI_API_KEY"),

@@ -31,13 +31,13 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds between tries, doubling
 class Endpoint:
     """Where the server is and how patiently it is asked.
 
-    `url` ends with `/v1`; `model` is the name it is served under (None: the only one that the server lists);
+    `url` ends with `/v1`; `name` is what the model is served under (None: the only one that the server lists);
     `timeout` is of one request, in seconds; a request is tried `retries` times more; `concurrency` requests run
     at the same time. `api_key`: default OPENAI_API_KEY, else a placeholder, for servers that want none.
     """
 
     url: str
-    model: str | None = None
+    name: str | None = None
     concurrency: int = 8
     timeout: float = 120.0
     retries: int = 4
@@ -121,7 +121,7 @@ class ServedAnswerer:
         self.endpoint, self.decoding, self._pictures = endpoint, decoding, pictures
         key = endpoint.api_key or os.environ.get("OPENAI_API_KEY") or "none"
         self._client = openai.OpenAI(base_url=endpoint.url, api_key=key, timeout=endpoint.timeout, max_retries=0)
-        self._model, self._otherwise = endpoint.model, otherwise
+        self._model, self._otherwise = endpoint.name, otherwise
         self._dialect: Dialect | None = None
         self._gone = False  # the server stopped answering at all
 

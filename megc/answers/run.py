@@ -10,6 +10,9 @@ from megc.answers.answerer import Answerer, prediction
 from megc.answers.asked import by_clip, clip_portions, input_hashes, one_prompt, plain_portions
 from megc.answers.blank import Pictures, find_prompt
 from megc.answers.engine import ModelAnswerer
+from megc.answers.hierarchy import TwoStage, is_hierarchical, untold
+from megc.answers.reasoning import reason_file
+from megc.answers.served import Ready, served
 from megc.answers.settings import RunSettings, about, hashed_settings
 from megc.answers.several import Reworded, Several, wording
 from megc.answers.store import Shard, Store
@@ -38,16 +41,16 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     prompt = one_prompt(settings.questions, records)
     samples = read_samples(settings.questions, answered=False, problems=problems)
     parts = _prompt_settings(settings, prompt, samples[0])
-    loaded = [_load(settings, path, prompt) for path in settings.voters]
-    answerer = _answerer(settings, loaded, parts)
+    if is_hierarchical(samples[0].record):
+        samples = untold(samples, parts)
+    ready = served(settings, prompt, parts) if settings.endpoint else _in_process(settings, prompt, parts)
     inputs = input_hashes(samples, problems)
-    hashed = hashed_settings(settings, loaded, prompt)
     if not is_main():
         pending = ranks.from_main(None)
-        with Shard(settings.out, hashed, ranks.rank()) as shard:
-            _answer_share(settings, answerer, samples, pending, inputs, shard, problems)
+        with Shard(settings.out, ready.hashed, ranks.rank()) as shard:
+            _answer_share(settings, ready.answerer, samples, pending, inputs, shard, problems)
         return ""
-    with Store(settings.out, hashed, about(settings, loaded), settings.overwrite) as store:
+    with Store(settings.out, ready.hashed, ready.about, settings.overwrite) as store:
         if store.set_aside:
             print(f"Other settings: the predictions there are kept as predictions.{store.set_aside}.jsonl")
         for record in records:
@@ -58,19 +61,21 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
             print(f"{len(inputs) - len(pending)} of {len(samples)} questions are answered already")
         pending = ranks.from_main(pending)
         try:
-            cut = _answer_share(settings, answerer, samples, pending, inputs, store, problems)
+            cut = _answer_share(settings, ready.answerer, samples, pending, inputs, store, problems)
         finally:  # also when it is stopped: the file has all rows, in order, and can be scored
             answered = store.finish([record["row"] for record in records])
         store.remove_shards()
     lines = [f"{store.path}: {answered} of {len(records)} questions answered; run {store.hash}"]
     if cut:
         lines.append(f"{cut} answers were cut off at --max-new-tokens {settings.decoding.max_new_tokens}")
+    if settings.reason:
+        lines.append(reason_file(store.path, settings.out / "reasoned", settings.reason, settings.train))
     return "\n".join(lines)
 
 
 def _prompt_settings(settings: RunSettings, prompt: str, sample: Sample) -> PromptSettings | None:
     """What the prompt is made of, where that is needed."""
-    if settings.blank == "none" and not settings.vote_prompts:
+    if settings.blank == "none" and not settings.vote_prompts and not is_hierarchical(sample.record):
         return None
     parts = find_prompt(prompt, settings.questions, sample, read_record(settings.voters[0]))
     flow = "flow" in parts.images
@@ -78,6 +83,13 @@ def _prompt_settings(settings: RunSettings, prompt: str, sample: Sample) -> Prom
         what = f"--blank {settings.blank}, but the pictures are {', '.join(parts.images)}"
         raise DataError(settings.questions, None, what, "blank what is there, or `all`")
     return parts
+
+
+def _in_process(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> Ready:
+    """The checkpoints of `settings`, loaded."""
+    loaded = [_load(settings, path, prompt) for path in settings.voters]
+    hashed = hashed_settings(settings, loaded, prompt)
+    return Ready(_answerer(settings, loaded, parts), hashed, about(settings, loaded))
 
 
 def _load(settings: RunSettings, path: object, prompt: str) -> Loaded:
@@ -94,14 +106,21 @@ def _load(settings: RunSettings, path: object, prompt: str) -> Loaded:
 
 
 def _answerer(settings: RunSettings, loaded: Sequence[Loaded], parts: PromptSettings | None) -> Answerer:
-    """What answers: a model, or several models, each in each of the wordings; each with votes of its own."""
+    """What answers: a model, or several models, each in each of the wordings; each with votes of its own.
+
+    In a hierarchy each of them goes by its own coarse answer.
+    """
     decoding, made = settings.decoding, []
     for one in loaded:
         pictures = Pictures(one.processor, settings.blank, parts)
         for name in settings.vote_prompts or (None,):
             first = len(made) * decoding.votes
             model = ModelAnswerer(one, pictures, decoding, settings.share_prefix, settings.batch_size, first)
-            made.append(Reworded(model, wording(parts, name)) if name else model)
+            asked = wording(parts, name) if name else parts
+            if asked and asked.hierarchy:
+                made.append(TwoStage(model, asked))
+            else:
+                made.append(Reworded(model, asked) if name else model)
     return made[0] if len(made) == 1 else Several(made)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from megc.answers.decoding import Decoding
+from megc.answers.endpoint import Endpoint
 from megc.files import sha256_of
 from megc.model.checkpoint import Loaded, pixel_budget, software
 
@@ -18,7 +19,9 @@ _CHECKPOINT_FILES += ("tokenizer*.json", "vocab.json", "merges.txt", "chat_templ
 class RunSettings:
     """What to answer, with what, and where to (see test/generate_answers.py).
 
-    `models`, if there are any, vote together in place of `model`.
+    `models`, if there are any, vote together in place of `model`. With `endpoint`, a server answers, and `model`
+    gives prompt and pixel budget. `reason`: options of `megc.answers.reasoning`, applied to the finished answers
+    into `out/reasoned`, with what the answered rows of `train` teach.
     """
 
     model: Path | str
@@ -39,6 +42,9 @@ class RunSettings:
     attention: str | None = None
     threads: int = 0
     overwrite: bool = False
+    endpoint: Endpoint | None = None
+    reason: tuple[str, ...] = ()
+    train: Path | None = None
 
     @property
     def voters(self) -> tuple[Path | str, ...]:
@@ -82,10 +88,14 @@ def about(settings: RunSettings, loaded: Sequence[Loaded]) -> dict:
 
 def checkpoint_hash(model: Path | str, loaded: Loaded) -> str:
     """Hash of a checkpoint: of the content of its folder's files, or the hub's commit of a model by name."""
-    folder = Path(model)
-    if not folder.is_dir():
+    if not Path(model).is_dir():
         return sha256_of(str(model), loaded.model.config._commit_hash or "")
-    parts = []
+    return folder_hash(model)
+
+
+def folder_hash(model: Path | str) -> str:
+    """Hash of the content of those files in a checkpoint's folder that decide its answers."""
+    folder, parts = Path(model), []
     for file in sorted({file for pattern in _CHECKPOINT_FILES for file in folder.glob(pattern)}):
         with file.open("rb") as content:
             parts += [file.name, hashlib.file_digest(content, "sha256").hexdigest()]
