@@ -143,6 +143,14 @@ def test_a_clips_answers_go_together():
         assert ("," in units) == bool(question.many)
 
 
+def test_an_answer_that_its_votes_do_not_hold_counts_as_a_list_too():
+    known, asked = sides(make_set(3)[0], "sub02")
+    rows = [{**row, "votes": ["dimpler"]} for row in predictions_of(asked, 1)]
+    units = next(row for row in rows if parse(row["question"]).kind == "units" and "," not in row["answer"])
+    units["answer"] = "jaw drop"  # no training list and no vote has it
+    assert len(fuse(rows, evidence_of(asked, 1), Fusion(known))) == len(rows)
+
+
 def test_test_answers_never_reach_the_weights():
     known, asked = sides(make_set(6)[0], "sub03")
     with pytest.raises(ValueError, match="weights are fitted on training subjects only"):

@@ -83,6 +83,23 @@ def test_page_stands_alone_and_shows_everything(demo):
     assert len(text) < 1_000_000
 
 
+def test_page_tells_the_likeliest_choices(demo):
+    predictions = demo / "out" / "model" / "predictions.jsonl"
+    rows = [json.loads(line) for line in predictions.read_text().splitlines()]
+    rows[0]["choices"] = {"negative": -1.0, "positive": -2.0, "surprise": -9.0}  # 73.1, 26.9 and 0.02 %
+    write_jsonl(predictions, rows)
+    assert "choices negative 73%, positive 27%<" in make_page(demo)
+
+
+def test_page_shows_matrices_and_agreement_as_text(demo):
+    text = make_page(demo)
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+    # of three negative clips the model gets all; of the positive one it says negative
+    assert "model: coarse class negative positive surprise negative 3 100 % · · positive 1 100 % · · surprise" in words
+    assert "the coarse class is that of the fine class 5 4 80 % 0 0 %" in words
+    assert "Perfect answers get a mean of six of 1.000 in megc2025" in words
+
+
 def test_page_escapes_what_it_shows(demo):
     predictions = demo / "out" / "model" / "predictions.jsonl"
     rows = [json.loads(line) for line in predictions.read_text().splitlines()]

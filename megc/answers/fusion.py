@@ -43,8 +43,11 @@ def model_chances(row: Mapping, labels: Sequence[str]) -> np.ndarray:
 
 
 def unit_support(row: Mapping | None) -> dict[int, float]:
-    """Probability of each action unit that the model's lists name, by its `choices` or its votes; half a vote for and
-    half a vote against every unit, so that none is certain. `None` stands under 0: of units that it never names."""
+    """Probability of each action unit by the model's lists, from its `choices`, its votes or its one answer.
+
+    Half a vote for and half a vote against every unit come on top, so that none is certain. Under the key 0 stands
+    the probability of units that no list names.
+    """
     lists: dict[tuple, float] = defaultdict(float)
     total = 1.0
     if row and (choices := row.get("choices")):
@@ -83,7 +86,7 @@ def group(rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> dict[str, As
     for row in rows:
         origin = row_clip(row)
         if origin["clip"] not in evidence:
-            raise ValueError(f"no evidence of {origin['clip']}")
+            raise ValueError(f"no evidence of {origin['clip']}: write it with test/answer_baselines.py --evidence")
         asked[origin["clip"]].append((row, parse(row["question"])))
         datasets[origin["clip"]] = origin["dataset"]
     return {clip: AskedClip(datasets[clip], tuple(found), evidence[clip]) for clip, found in asked.items()}
@@ -124,10 +127,12 @@ class Fusion:
 
     def unit_terms(self, clip: AskedClip) -> dict[int, np.ndarray]:
         """What model, probe and training say of the absence and presence of each action unit: (2, 3) by number."""
-        support = unit_support(clip.first("units"))
+        row = clip.first("units")
+        support = unit_support(row)
+        listed = filter(None, split_units((row or {}).get("answer") or ""))
         found = {unit_number(name): p for name, p in clip.evidence["units"].items()}
         terms = {}
-        for unit in sorted({*filter(None, support), *found, *self.shares.units}):
+        for unit in sorted({*filter(None, support), *listed, *found, *self.shares.units}):
             share = self.shares.of_unit(unit)
             opinions = support.get(unit, support[0]), found.get(unit, share), share
             terms[unit] = np.column_stack([logs([1 - p, p]) for p in opinions])
@@ -154,8 +159,8 @@ class Fusion:
                     examples["units"] += [(terms, int(unit in there)) for unit, terms in self.unit_terms(clip).items()]
         return Fusion(self.train, {kind: fit_weights(found, EQUAL) for kind, found in examples.items()})
 
-    def _classes(self, clip: AskedClip) -> tuple[str | None, str | None]:
-        """Fine and coarse class that fit best together, of those that are asked for."""
+    def _classes(self, clip: AskedClip) -> tuple[str, str]:
+        """Fine and coarse class that fit best together; the model has a say in those that it was asked for."""
         chances = {}
         for kind in ("coarse", "fine"):
             row = clip.first(kind) or {}
