@@ -181,14 +181,12 @@ def test_good_rows_survive_when_asked(train_file, base, tmp_path, capsys):
     assert len(read_samples(path, problems=problems)) == 23 and len(problems) == 1
     path = spoil(train_file, "one_long", BAD_ROWS["too_long"][0])
     data = read_data(settings(path, base, skip_bad=True), arguments(tmp_path))
-    assert sum(len(one.ids) for one in data.packed) == 23
+    assert sum(len(one.ids) for one in data.packed) == len(data.samples) == 23
     assert "1 problem(s)" in capsys.readouterr().err
 
 
 def test_pictures_that_fill_the_sequence_are_refused_with_their_tokens(train_file, base, tmp_path):
-    with pytest.raises(
-        DataError, match=r"EP01_0: \d+ tokens, 32 of them pictures, more than max_length 40"
-    ):
+    with pytest.raises(DataError, match=r"EP01_0: \d+ tokens, 32 of them pictures, more than max_length 40"):
         read_data(settings(train_file, base, max_length=40), arguments(tmp_path))
 
 

@@ -159,6 +159,8 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     packed_eval = pack_samples(evaluated, store, config, **options, file=held) if evaluated else []
     if problems:
         problems.report()
+        used = {name for one in [*packed, *packed_eval] for name in one.ids}
+        samples, evaluated = ([one for one in side if one.record["id"] in used] for side in (samples, evaluated))
     return Data(samples, evaluated, packed, packed_eval, store, config, lines)
 
 
