@@ -8,7 +8,7 @@ if both are still the same. Where several processes answer, the main one has the
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -75,19 +75,18 @@ class Store:
         _append(self._file, rows)
         self._kept.update((row_id(row), row) for row in rows)
 
-    def finish(self, asked: Sequence[dict], change: Callable[[list[dict]], list[dict]] | None = None) -> int:
+    def finish(self, asked: Sequence[dict]) -> int:
         """Rewrite the file atomically as the rows `asked` (ME-VQA rows), in their order and count.
 
         A row that could not be answered gets an empty answer, and is asked again by a rerun. Rows that are not
-        asked (any more) are dropped. `change` may replace answers, the former one being kept as `raw`, which is
-        what a rerun takes up. Returns the number of answered rows.
+        asked (any more) are dropped. Returns the number of answered rows.
         """
         self._take_up(self._shards())
         empty = {"answer": "", "votes": [], "agreement": None, "margin": None, "choices": None}
         empty |= {"input": None, "run": self.hash}
         ordered = [self._kept.get(row_id(row), {**row, **empty}) for row in asked]
         self._file.close()
-        write_jsonl(self.path, change(ordered) if change else ordered)
+        write_jsonl(self.path, ordered)
         self._kept = {row_id(row): row for row in ordered if row["input"] is not None}
         self._record["rows"] = len(ordered)
         self._write_run()
@@ -151,7 +150,7 @@ class Store:
                     fix = "move the file away, or choose another --out"
                     raise DataError(self.path, row_id(row), "the file mixes runs", fix)
                 if row["input"] is not None:
-                    kept[row_id(row)] = {**row, "answer": row.pop("raw", row["answer"])}
+                    kept[row_id(row)] = row
         return kept
 
 
