@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,16 @@ def test_a_step_that_does_not_make_what_it_says_fails(program, tmp_path: Path) -
     silent = Step("write", "empty", ((sys.executable, "-c", "pass"),), ("out.txt",))
     outcome = run_steps([silent, program("x", Source(tmp_path / "missing"))], tmp_path / "work")
     assert len(outcome.failed) == 2 and all("does not exist" in why for why in outcome.failed.values())
+
+
+def test_an_unfinished_step_goes_on_only_from_what_it_can_use(program, tmp_path: Path) -> None:
+    step = program("a", "x")
+    folder = run_steps([step], tmp_path / "work").results[step].folder
+    for resumes, kept in (("", False), ("part-*", False), ("half*", True)):
+        (folder / "done.json").unlink()
+        (folder / "half.txt").write_text("so far")
+        run_steps([replace(step, resumes=resumes)], tmp_path / "work")
+        assert (folder / "half.txt").exists() is kept and (folder / "done.json").exists()
 
 
 def test_looking_starts_nothing(program, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -10,7 +10,7 @@ import yaml
 from megc.clips import read_clips
 from megc.files import read_jsonl
 from megc.grid.content import REPOSITORY
-from megc.grid.flags import TRAIN, as_flags, known_flags
+from megc.grid.flags import TRAIN, as_flags
 from megc.grid.spec import PROGRAMS, ZERO_SHOT, Arm, Grid, merge
 from megc.grid.steps import Argument, Made, Neutral, Own, Source, Step
 from megc.problems import DataError
@@ -120,14 +120,10 @@ class Planner:
         settings = arm.section("data")
         places: dict[str, Argument] = {key: Source(Path(settings[key])) for key in _PATHS if settings.get(key)}
         if frames := arm.section("frames"):
-            command = (
-                PROGRAMS["frames"],
-                "--clips",
-                places["clips"],
-                *_words("frames", frames),
-                "--out",
-                Own("frames"),
-            )
+            if "clips" not in places:
+                raise DataError(self.grid.file, f"arms: {arm.name}: frames", "no clips to cut them from", "give clips")
+            words = (*_words("frames", frames), "--out", Own("frames"))
+            command = (PROGRAMS["frames"], "--clips", places["clips"], *words)
             places["frames"] = Made(self._step("frames", arm.name, command, makes=("frames",)), "frames")
         if flow := arm.section("flow"):
             command = (PROGRAMS["flow"], "--frames", places["frames"], *_words("flow", flow), "--out", Own("flow"))
@@ -204,7 +200,7 @@ class Planner:
         flows = Step("flows", f"flows {arm.name}", (command,), ("instructions.jsonl",))
         settings = merge(self.grid.defaults.section("train"), found.get("train", {}))
         step = self._training("pretrain", arm, settings, Made(flows, "instructions.jsonl"), None, ())
-        return Step(step.kind, f"pretrain {arm.name}", step.commands, step.makes)
+        return replace(step, title=f"pretrain {arm.name}")
 
     def _training(
         self, kind: str, arm: Arm, settings: dict, data: Argument, start: Argument | None, seed: tuple[str, ...]
@@ -213,12 +209,11 @@ class Planner:
         config, launch = _config(settings), settings.pop("launch", None)
         settings.pop("config", None)
         model = (start, "--build_tiny", "false") if start else (Own("base"), "--build_tiny", "true")
-        if start and "allow_mismatch" in known_flags(TRAIN):  # it was trained with another prompt
-            model = (*model, "--allow_mismatch", "true")
+        model += ("--allow_mismatch", "true") if start else ()  # it was trained with another prompt
         program = [Neutral(word) for word in [*shlex.split(launch), str(REPOSITORY / TRAIN)]] if launch else [TRAIN]
         command = (*program, "--config", Source(config), "--train_file", data, "--model", *model)
-        command += (*as_flags(TRAIN, settings), *seed, "--output_dir", Own("checkpoint"), "--overwrite", "true")
-        return self._step(kind, arm.name, command, makes=("checkpoint",))
+        command += (*as_flags(TRAIN, settings), *seed, "--output_dir", Own("checkpoint"), "--resume", "true")
+        return self._step(kind, arm.name, command, makes=("checkpoint",), resumes="checkpoint/checkpoint-*")
 
     def answer(self, arm: Arm, data: Step, model: Argument, side: str) -> Step:
         """The model's answers to `side` of the data."""
@@ -228,7 +223,7 @@ class Planner:
         asked = ("--questions", Made(data, side), "--seed", str(self.seed))
         command = (PROGRAMS["answer"], "--model", model, *asked, *words, "--out", Own("."))
         kind = "answer" if side == "test.jsonl" else "answer-inner"
-        return self._step(kind, arm.name, command, makes=(ANSWERS,), resumes=True)
+        return self._step(kind, arm.name, command, makes=(ANSWERS,), resumes=f"{ANSWERS}*")
 
     def _trained_data(self, arm: Arm) -> dict:
         while other := arm.sections.get("train_of"):

@@ -142,7 +142,8 @@ class _Runner:
         return True
 
     def _launch(self, step: Step, folder: Path, again: bool) -> None:
-        if folder.exists() and (again or not step.resumes):
+        goes_on = step.resumes and not again and any(folder.glob(step.resumes))
+        if folder.exists() and not goes_on:
             shutil.rmtree(folder)
         self.again.add(folder)
         folder.mkdir(parents=True, exist_ok=True)

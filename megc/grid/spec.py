@@ -33,7 +33,7 @@ TAKEN = {  # flags that the grid fills in itself
     "flow": ("frames", "out"),
     "data": ("out", "training"),
     "make": ("out",),
-    "train": ("train_file", "output_dir", "model", "build_tiny", "seed"),
+    "train": ("train_file", "output_dir", "model", "build_tiny", "seed", "resume", "allow_mismatch"),
     "answer": ("model", "questions", "out", "seed"),
     "reason": ("predictions", "out", "train"),
     "fuse": ("predictions", "evidence", "train", "out", "fit-evidence"),

@@ -71,7 +71,8 @@ Argument = str | Source | Own | Neutral | Made
 @dataclass(frozen=True, eq=False)
 class Step:
     """`commands` run in order; `makes` are the files and folders that later steps may read. `reads` are further
-    inputs that no argument names. A step that `resumes` finds its unfinished folder again; others start anew.
+    inputs that no argument names. An unfinished step starts anew, unless its folder holds something that matches the
+    pattern `resumes`: its program goes on from that, to the same result.
 
     Steps are equal when their commands are, whatever their titles.
     """
@@ -81,7 +82,7 @@ class Step:
     commands: tuple[tuple[Argument, ...], ...]
     makes: tuple[str, ...]
     reads: tuple[Argument, ...] = ()
-    resumes: bool = False
+    resumes: str = ""
 
     @cached_property
     def identity(self) -> str:
