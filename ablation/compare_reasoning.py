@@ -28,8 +28,8 @@ def main() -> int:
     add = parser.add_argument
     add("--predictions", nargs="+", type=Path, default=[Path("result/demo/tiny/predictions.jsonl")])
     add("--references", nargs="+", type=Path, default=[Path("dataset/test_dataset.jsonl")], help="answered rows")
-    words = "answered rows of the training subjects, one file or one for each prediction file"
-    add("--train", nargs="+", type=Path, default=[Path("dataset/train_dataset.jsonl")], help=words)
+    words = "answered rows of the training subjects, one file, one for each prediction file, or none"
+    add("--train", nargs="*", type=Path, default=[Path("dataset/train_dataset.jsonl")], help=words)
     words = f"options joined by +, of {', '.join(OPTIONS)} (default: each alone, joint+compose, all)"
     add("--reason", nargs="+", metavar="OPTIONS", default=["+".join(arm) for arm in ARMS], help=words)
     add("--profile", choices=list(PROFILES), default="megc2025", help="how to score")
