@@ -85,6 +85,14 @@ def test_reasoning_follows_into_a_folder_of_its_own(checkpoint, questions, tmp_p
     assert "raw" not in rows[0] and len(reasoned) == 12
 
 
+def test_reasoning_that_cannot_be_done_is_told_before_anything_is_asked(checkpoint, questions, tmp_path):
+    with pytest.raises(ValueError, match="learnt-rules needs the training answers"):
+        answer(checkpoint, questions, tmp_path / "out", reason=("learnt-rules",))
+    with pytest.raises(DataError, match=r"gone\.jsonl.*does not exist"):
+        answer(checkpoint, questions, tmp_path / "out", reason=("number",), train=tmp_path / "gone.jsonl")
+    assert not (tmp_path / "out").exists()
+
+
 def hierarchy(questions, coarse, statistics=()):
     """The questions as those of a hierarchy, with `coarse` told to all of them."""
     prompt = PromptSettings(images=PROMPT.images, structured=False, hierarchy=True, statistics=statistics)

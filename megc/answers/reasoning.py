@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from megc.answers.rules import Knowledge, Rules, read_rules
+from megc.answers.rules import RULES, Knowledge, Rules, read_rules
 from megc.answers.snapping import is_list, nearest, nearest_units
 from megc.answers.unit_lists import PRETENDED, Evidence, agree, fit_number, odds_of
 from megc.facs import FINE_TO_COARSE
@@ -39,6 +39,18 @@ def chosen_options(names: Iterable[str]) -> tuple[str, ...]:
     if unknown := sorted(names - OPTIONS.keys()):
         raise ValueError(f"unknown option {', '.join(unknown)}; known: {', '.join(OPTIONS)}")
     return tuple(name for name in OPTIONS if name in names)
+
+
+def _check_known(options: Iterable[str], knowledge: Knowledge | Path | str | None) -> None:
+    if knowledge is None and (lacking := [name for name in options if name in NEED_TRAINING]):
+        raise ValueError(f"{', '.join(lacking)} needs the training answers (--train)")
+
+
+def read_knowledge(options: Iterable[str], train: Path | str | None) -> Knowledge | None:
+    """What the training side in the file `train` teaches; None without one. Raises DataError for a bad file, and
+    ValueError for an option that needs one."""
+    _check_known(options, train)
+    return Knowledge.from_file(train) if train else None
 
 
 @dataclass
@@ -112,8 +124,7 @@ def apply(
     knowledge and has none, for a subject of `rows` among the training subjects, and for an unknown question.
     """
     options = chosen_options(options)
-    if knowledge is None and (lacking := [name for name in options if name in NEED_TRAINING]):
-        raise ValueError(f"{', '.join(lacking)} needs the training answers")
+    _check_known(options, knowledge)
     copies = [{**row, "answer": row.get("raw", row.get("answer", ""))} for row in rows]
     copies = [{**row, "raw": row["answer"]} for row in copies]
     if wrong := [row_id(row) for row in copies if not isinstance(row["answer"], str)]:
@@ -264,7 +275,7 @@ def reason_file(
     if target.resolve() == Path(predictions).resolve():
         raise DataError(target, None, "would be written over itself", "choose another --out")
     rows = [row for _, row in read_jsonl(predictions)]
-    knowledge = Knowledge.from_file(train) if train else None
+    knowledge = read_knowledge(options, train)
     try:
         reasoned = apply(rows, options, knowledge)
     except (ValueError, KeyError) as error:
@@ -273,7 +284,7 @@ def reason_file(
     settings = {
         "reason": list(options),
         "predictions": sha256_of(Path(predictions).read_bytes()),
-        "rules": sha256_of(json.dumps(repr(read_rules()))) if "rules" in options else None,
+        "rules": sha256_of(RULES.read_bytes()) if "rules" in options else None,
         "knowledge": knowledge.hash if knowledge else None,
     }
     record = {"hash": sha256_of(json.dumps(settings, sort_keys=True)), "settings": settings, "from": str(predictions)}

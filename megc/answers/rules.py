@@ -17,8 +17,7 @@ from sklearn.naive_bayes import BernoulliNB
 from megc.facs import FINE_TO_COARSE
 from megc.files import sha256_of
 from megc.problems import DataError
-from megc.vqa.builder import read_labels
-from megc.vqa.labels import ANY, ClipLabels
+from megc.vqa.labels import ANY, ClipLabels, read_labels
 
 RULES = Path(__file__).with_name("rules.json")
 _SMOOTHING = 0.5  # pretended clips with, and as many without, each action unit in each class

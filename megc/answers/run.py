@@ -11,7 +11,7 @@ from megc.answers.asked import by_clip, clip_portions, input_hashes, one_prompt,
 from megc.answers.blank import Pictures, find_prompt
 from megc.answers.engine import ModelAnswerer
 from megc.answers.hierarchy import TwoStage, is_hierarchical, untold
-from megc.answers.reasoning import reason_file
+from megc.answers.reasoning import read_knowledge, reason_file
 from megc.answers.served import Ready, served
 from megc.answers.settings import RunSettings, about, hashed_settings
 from megc.answers.several import Reworded, Several, wording
@@ -36,6 +36,7 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
         raise DataError("--batch-size", None, f"{settings.batch_size} is less than 1", "give 1 or more")
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    read_knowledge(settings.reason, settings.train)  # what is wrong with it is told before hours of answering
     ranks.start()
     records = read_records(settings.questions)
     prompt = one_prompt(settings.questions, records)

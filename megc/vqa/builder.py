@@ -11,7 +11,6 @@ from megc.files import read_jsonl, write_json, write_jsonl
 from megc.motion.centring import centre_folder
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import (
-    answer_of,
     build_records,
     clip_picture,
     clip_rows,
@@ -22,7 +21,7 @@ from megc.vqa.instructions import (
     with_coarse,
     write_records,
 )
-from megc.vqa.labels import ClipLabels, clip_labels, coarse_statistics
+from megc.vqa.labels import ClipLabels, coarse_statistics, read_labels
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import parse
 
@@ -67,19 +66,6 @@ def prompt_settings(
         hierarchy=training is not None,
         statistics=coarse_statistics(training) if training and settings.hierarchy == "statistics" else (),
     )
-
-
-def read_labels(path: Path | str) -> list[ClipLabels]:
-    """Labels of the clips of an answered JSONL: instruction records or ME-VQA rows. Raises DataError."""
-    rows = []
-    for _, record in read_jsonl(path):
-        row = record.get("row", record)
-        rows.append({**row, "answer": answer_of(record)} if "messages" in record else row)
-    try:
-        return clip_labels(rows)
-    except (ValueError, KeyError) as error:
-        fix = "give the answered rows of the training subjects"
-        raise DataError(path, None, f"no labels can be read ({error})", fix) from error
 
 
 def _training_labels(settings: BuildSettings) -> list[ClipLabels] | None:

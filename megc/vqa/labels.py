@@ -6,9 +6,12 @@ From such labels of training subjects come the statistics that prompts may tell 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from megc.facs import unit_name
-from megc.vqa.instructions import row_clip
+from megc.files import read_jsonl
+from megc.problems import DataError
+from megc.vqa.instructions import answer_of, row_clip
 from megc.vqa.questions import parse, split_long, split_units
 
 ANY = ""  # in place of a dataset's name: the clips of all datasets
@@ -54,6 +57,19 @@ def clip_labels(rows: Iterable[dict]) -> list[ClipLabels]:
         if numbers or fine or coarse:
             found.append(ClipLabels(**origins[clip], units=numbers, fine=fine, coarse=coarse))
     return found
+
+
+def read_labels(path: Path | str) -> list[ClipLabels]:
+    """Labels of the clips of an answered JSONL: instruction records or ME-VQA rows. Raises DataError."""
+    rows = []
+    for _, record in read_jsonl(path):
+        row = record.get("row", record)
+        rows.append({**row, "answer": answer_of(record)} if "messages" in record else row)
+    try:
+        return clip_labels(rows)
+    except (ValueError, KeyError) as error:
+        fix = "give the answered rows of the training subjects"
+        raise DataError(path, None, f"no labels can be read ({error})", fix) from error
 
 
 def coarse_statistics(labels: Sequence[ClipLabels]) -> tuple[tuple[str, str, str], ...]:
