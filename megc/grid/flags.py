@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import re
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -22,23 +23,22 @@ def known_flags(program: str) -> frozenset[str]:
         from megc.model.settings import SftSettings
 
         return frozenset(name for kind in (SftSettings, TrainingArguments) for name in kind.__dataclass_fields__)
-    return frozenset(name for names in _calls(program) for name in names)
+    texts = (node.value for node in ast.walk(_tree(program)) if isinstance(node, ast.Constant))
+    return frozenset(text[2:] for text in texts if isinstance(text, str) and re.fullmatch(r"--[a-z][\w-]*", text))
 
 
 @cache
-def _calls(program: str) -> dict[tuple[str, ...], str]:
-    """Names of each flag of a program, with the default that its source gives it."""
-    tree = ast.parse((REPOSITORY / program).read_text(encoding="utf-8"))
-    found = {}
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        texts = [word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
-        if names := tuple(text[2:] for text in texts if text.startswith("--")):
-            found[names] = next((ast.unparse(word.value) for word in call.keywords if word.arg == "default"), "")
-    return found
+def _tree(program: str) -> ast.AST:
+    return ast.parse((REPOSITORY / program).read_text(encoding="utf-8"))
 
 
 def _is_on(program: str, flag: str) -> bool:
-    return any(flag in names and default == "True" for names, default in _calls(program).items())
+    """Whether a switch is on unless it is called with `--no-…`."""
+    for call in (node for node in ast.walk(_tree(program)) if isinstance(node, ast.Call)):
+        named = any(isinstance(word, ast.Constant) and word.value == f"--{flag}" for word in call.args)
+        if named and any(word.arg == "default" and ast.unparse(word.value) == "True" for word in call.keywords):
+            return True
+    return False
 
 
 def check_keys(file: Path | str, place: str, found: Collection[str], known: Collection[str]) -> None:
