@@ -184,7 +184,7 @@ def test_a_random_model_lists_action_units_as_many_as_it_is_asked_for(checkpoint
     """Also where the list gets no room: a name is never cut off."""
     for decoding in (
         Decoding(max_new_tokens=2, votes=4, temperature=2.0, top_p=1.0),
-        Decoding(max_new_tokens=40, votes=4, temperature=2.0, top_p=1.0),
+        Decoding(max_new_tokens=24, votes=4, temperature=2.0, top_p=1.0),
     ):
         rows, _ = answer(checkpoint, questions, tmp_path / share, decoding, share_prefix=share)
         asked = [(parse(row["question"]), row) for row in rows]

@@ -6,11 +6,12 @@ beginning, each token sees the prompt and its own beginning, and all are scored 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
 from megc.answers.answerer import Answer
-from megc.answers.prefix import Branches, Prefix, Prompt, left_padded
+from megc.answers.prefix import Branches, Piece, Prefix, Prompt, rest_of
 from megc.model.checkpoint import Loaded
 
 
@@ -69,15 +70,16 @@ def score_choices(
     # the answer's first word and the line break in front of it are different words to the tokenizer
     trees = [tree_of([tokenizer.encode(one, add_special_tokens=False) for one in some], end) for some in answers]
     branches = Branches(loaded, prefix, rows)
-    hidden = branches.forward(*_with_trees(prompts, lengths, trees))
-    prompt_end = hidden.shape[1] - max(len(tree.tokens) for tree in trees) - 1
-    places = [(row, prompt_end + node) for row, tree in enumerate(trees) for node in range(len(tree.tokens) + 1)]
-    chosen = hidden[[row for row, _ in places], [place for _, place in places]]
+    asked = zip(prompts, lengths, trees, strict=True)
+    hidden = branches.forward(
+        [_with_tree(rest_of(row, prompt, length), tree) for row, (prompt, length, tree) in enumerate(asked)]
+    )
+    chosen = torch.cat([one[-len(tree.tokens) - 1 :] for one, tree in zip(hidden, trees, strict=True)])
     chances = torch.log_softmax(loaded.model.lm_head(chosen).float(), dim=-1)
-    at = {place: number for number, place in enumerate(places)}
+    firsts = accumulate((len(tree.tokens) + 1 for tree in trees), initial=0)  # where each tree's nodes begin
     steps = [
-        (at[row, prompt_end + node], token)
-        for row, tree in enumerate(trees)
+        (first + node, token)
+        for first, tree in zip(firsts, trees, strict=False)
         for path in tree.paths
         for node, token in path
     ]
@@ -93,28 +95,15 @@ def score_choices(
     return made
 
 
-def _with_trees(
-    prompts: Sequence[Prompt], lengths: Sequence[int], trees: Sequence[Tree]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids, position ids and who sees whom of what each prompt has behind its opening, and of its tree.
-
-    Prompts are padded on the left and trees on the right, so that the prompts' last tokens are in one column.
-    """
-    ids, positions, own = left_padded(
-        [prompt.ids[length:] for prompt, length in zip(prompts, lengths, strict=True)],
-        [prompt.positions[:, length:] for prompt, length in zip(prompts, lengths, strict=True)],
-    )
-    before, width = ids.shape[1], max(len(tree.tokens) for tree in trees)
-    tokens = torch.zeros(len(trees), width, dtype=torch.long)
-    depths = torch.zeros(len(trees), width, dtype=torch.long)
-    sees = torch.zeros(len(trees), before + width, before + width, dtype=torch.bool)
-    sees[:, :before, :before] = own
-    for row, tree in enumerate(trees):
-        count = len(tree.tokens)
-        tokens[row, :count], depths[row, :count] = torch.tensor(tree.tokens), torch.tensor(tree.depths)
-        for node, parent in enumerate(tree.parents, start=1):
-            place = before - 1 + node
-            sees[row, place] = sees[row, before - 1 + parent]  # the prompt's last token sees all of the prompt
-            sees[row, place, place] = True
-    tree_positions = positions[:, :, -1:] + depths[None]
-    return torch.cat([ids, tokens], dim=1), torch.cat([positions, tree_positions], dim=2), sees
+def _with_tree(prompt: Piece, tree: Tree) -> Piece:
+    """The end of a prompt with a tree of answers behind it: each node sees the prompt and its own beginning."""
+    before, count = len(prompt.ids), len(tree.tokens)
+    own = torch.zeros(before + count, before + count, dtype=torch.bool)
+    own[:before, :before] = prompt.own
+    for node, parent in enumerate(tree.parents, start=1):
+        place = before - 1 + node
+        own[place] = own[before - 1 + parent]  # node 0 is the prompt's last token, which sees all of the prompt
+        own[place, place] = True
+    positions = prompt.positions[:, -1:] + torch.tensor(tree.depths)[None]
+    ids = torch.cat([prompt.ids, torch.tensor(tree.tokens)])
+    return Piece(prompt.row, ids, torch.cat([prompt.positions, positions], dim=1), own)

@@ -3,9 +3,9 @@
     [system, pictures, legend | question 1 | answer 1
                               | question 2 | answer 2 …
 
-Keys and values of a prefix are kept once, whatever the number of its questions and votes; a branch keeps its own
-and refers to the prefix. Masks are additive and 4-D, which sdpa and eager attention take and flash attention does
-not. Position ids are those that the model gives each question alone.
+Keys and values of a prefix are kept once, whatever the number of its questions and votes. Masks are additive and
+4-D, which sdpa and eager attention take and flash attention does not. Position ids are those that the model gives
+each question alone.
 """
 
 from collections.abc import Sequence
@@ -82,85 +82,82 @@ def encode_openings(loaded: Loaded, openings: Sequence[Opening]) -> Prefix:
     return Prefix([(layer.keys, layer.values) for layer in cache.layers], seen)
 
 
-class _Own(DynamicLayer):
-    """Keys and values of branches in one layer, behind those of the prefix that `rows` of them branch from."""
+@dataclass(frozen=True)
+class Piece:
+    """More tokens of one row: `ids` (n,), `positions` (3, n), and who of them sees whom, `own` (n, n) bool."""
 
-    def __init__(self, prefix: tuple[torch.Tensor, torch.Tensor]) -> None:
-        super().__init__()
-        self.prefix = prefix
-        self.rows: torch.Tensor | None = None
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        own = super().update(key_states, value_states)
-        keys, values = (
-            torch.cat([shared.index_select(0, self.rows), mine], dim=-2)
-            for shared, mine in zip(self.prefix, own, strict=True)
-        )
-        return keys, values
+    row: int
+    ids: torch.Tensor
+    positions: torch.Tensor
+    own: torch.Tensor
 
 
 class Branches:
-    """Rows that go on from a prefix; `rows` (R,) names the opening of each."""
+    """Rows that go on from a prefix; `rows` (R,) names the opening of each.
+
+    All rows of a clip stand in one sequence behind its opening, and a mask keeps each to what is its own. So
+    nothing of the prefix is ever copied to a row, a row that splits costs no memory, and one that has ended leaves
+    nothing but keys that nobody looks at.
+    """
 
     def __init__(self, loaded: Loaded, prefix: Prefix, rows: Sequence[int]) -> None:
         self.model = loaded.model
-        self.layers = [_Own(layer) for layer in prefix.layers]
-        self.prefix_seen = prefix.seen
-        self.seen = prefix.seen[list(rows)]  # (R, keys): what later tokens of a row may look at
-        self._set_rows(torch.tensor(rows))
-
-    def _set_rows(self, rows: torch.Tensor) -> None:
-        self.rows = rows
-        for layer in self.layers:
-            layer.rows = rows.to(self.model.device)
+        self.cache = Cache(layers=[DynamicLayer() for _ in prefix.layers])
+        for number, (keys, values) in enumerate(prefix.layers):
+            self.cache.update(keys, values, number)
+        self.clips = list(rows)
+        self.seen = prefix.seen[self.clips]  # (R, keys): what later tokens of a row may look at
 
     def select(self, chosen: Sequence[int]) -> None:
         """Keep the rows `chosen`, in this order; a row that is named twice becomes two."""
-        places = torch.tensor(chosen)
-        self.seen = self.seen[places]
-        self._set_rows(self.rows[places])
-        for layer in self.layers:
-            on_device = places.to(layer.keys.device)
-            layer.keys, layer.values = layer.keys[on_device], layer.values[on_device]
+        self.seen = self.seen[list(chosen)]
+        self.clips = [self.clips[row] for row in chosen]
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        """Hidden states (R, n, width) of n more tokens a row; `own` (R, n, n), True: the token may look there.
-
-        `positions` (3, R, n). Later tokens will see those of these tokens that see themselves, so that padding,
-        which must not be empty in the mask, has to look at the prefix instead.
-        """
-        count = ids.shape[1]
-        mask = torch.cat([self.seen[:, None].expand(-1, count, -1), own], dim=-1)
-        self.seen = torch.cat([self.seen, own.diagonal(dim1=1, dim2=2)], dim=1)
-        return self.model.model(
+    def forward(self, pieces: Sequence[Piece]) -> list[torch.Tensor]:
+        """Hidden states (n, width) of each piece, no two of which belong to one row; later tokens see all of it."""
+        clips, before = len(self.cache.layers[0].keys), self.seen.shape[1]
+        filled = [0] * clips
+        starts = []
+        for piece in pieces:
+            starts.append(filled[self.clips[piece.row]])
+            filled[self.clips[piece.row]] += len(piece.ids)
+        count = max(filled)
+        ids = torch.zeros(clips, count, dtype=torch.long)
+        positions = torch.zeros(3, clips, count, dtype=torch.long)
+        mask = torch.zeros(clips, count, before + count, dtype=torch.bool)
+        mask[:, :, 0] = True  # padding looks at the first token: a row of the mask must not be empty
+        seen = torch.cat([self.seen, torch.zeros(len(self.seen), count, dtype=torch.bool)], dim=1)
+        for piece, start in zip(pieces, starts, strict=True):
+            clip, place = self.clips[piece.row], slice(start, start + len(piece.ids))
+            keys = slice(before + place.start, before + place.stop)
+            ids[clip, place], positions[:, clip, place] = piece.ids, piece.positions
+            mask[clip, place, :before] = self.seen[piece.row]
+            mask[clip, place, keys] = piece.own
+            seen[piece.row, keys] = True
+        self.seen = seen
+        hidden = self.model.model(
             input_ids=ids.to(self.model.device),
             position_ids=positions.to(self.model.device),
             attention_mask=additive(mask, self.model),
-            past_key_values=Cache(layers=self.layers),
+            past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
+        return [
+            hidden[self.clips[piece.row], start : start + len(piece.ids)]
+            for piece, start in zip(pieces, starts, strict=True)
+        ]
 
     def ask(self, prompts: Sequence[Prompt], lengths: Sequence[int]) -> torch.Tensor:
         """Hidden states (R, width) of the last token of each row's prompt, whose first `lengths` are the opening."""
-        ends = [prompt.ids[length:] for prompt, length in zip(prompts, lengths, strict=True)]
-        places = [prompt.positions[:, length:] for prompt, length in zip(prompts, lengths, strict=True)]
-        ids, positions, own = left_padded(ends, places)
-        return self.forward(ids, positions, own)[:, -1]
+        pieces = [rest_of(row, prompts[row], length) for row, length in enumerate(lengths)]
+        return torch.stack([hidden[-1] for hidden in self.forward(pieces)])
 
 
-def left_padded(
-    ids: Sequence[torch.Tensor], positions: Sequence[torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids (R, n), positions (3, R, n) and who sees whom (R, n, n) of rows of different lengths."""
-    count = max(len(one) for one in ids)
-    gaps = torch.tensor([count - len(one) for one in ids])
-    padded = torch.stack([torch.nn.functional.pad(one, (count - len(one), 0)) for one in ids])
-    placed = torch.stack([torch.nn.functional.pad(one, (count - one.shape[1], 0)) for one in positions], dim=1)
-    real = torch.arange(count)[None] >= gaps[:, None]
-    own = torch.ones(count, count, dtype=torch.bool).tril()[None] & real[:, None, :] & real[:, :, None]
-    return padded, placed, own
+def rest_of(row: int, prompt: Prompt, length: int) -> Piece:
+    """What a prompt has behind its opening of `length` tokens."""
+    ids = prompt.ids[length:]
+    own = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    return Piece(row, ids, prompt.positions[:, length:], own)
 
 
 def additive(allowed: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:

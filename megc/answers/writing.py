@@ -10,7 +10,7 @@ from transformers import RepetitionPenaltyLogitsProcessor
 from megc.answers.answerer import Answer
 from megc.answers.constrain import UnitList, only
 from megc.answers.decoding import Decoding
-from megc.answers.prefix import Branches, Prefix, Prompt
+from megc.answers.prefix import Branches, Piece, Prefix, Prompt
 from megc.answers.sampling import draw, log_chances, uniforms, warpers_of
 from megc.model.checkpoint import Loaded
 
@@ -86,14 +86,20 @@ def _step(branches: Branches, prompts: Sequence[Prompt], going: Sequence[Writing
         if key not in places:
             places[key] = len(places)
             firsts.append(one)
-    parents = [row for row, _ in places]
-    if parents != list(range(len(branches.rows))):
-        branches.select(parents)
+    branches.select([row for row, _ in places])
     for one in going:
         one.row = places[one.row, one.tokens[-1]]
-    ids = torch.tensor([[token] for _, token in places])
-    positions = torch.stack([prompts[one.asked].positions[:, -1:] + len(one.tokens) for one in firsts], dim=1)
-    return branches.forward(ids, positions, torch.ones(len(firsts), 1, 1, dtype=torch.bool))[:, -1]
+    alone = torch.ones(1, 1, dtype=torch.bool)
+    pieces = [
+        Piece(
+            row,
+            torch.tensor(one.tokens[-1:]),
+            prompts[one.asked].positions[:, -1:] + len(one.tokens),
+            alone,
+        )
+        for row, one in enumerate(firsts)
+    ]
+    return torch.cat(branches.forward(pieces))
 
 
 def _add_tokens(
