@@ -144,6 +144,15 @@ def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:  # noqa
     )
 
 
+def test_baselines_may_read_other_pictures(data: Path) -> None:  # noqa: F811
+    grid = grid_of(data, {"a": {}}, baselines={"features": "picture", "data": {"encoding": "colour"}})
+    probe = chains(grid)[-1]
+    assert "--data" not in words(probe.answers) and "picture" in words(probe.answers)
+    assert "colour" in words(probe.data, 0) and "colour" not in words(chains(grid)[0].data, 0)
+    with pytest.raises(DataError, match=r"baselines: data: encodings.*did you mean encoding"):
+        grid_of(data, {"a": {}}, baselines={"data": {"encodings": "colour"}})
+
+
 def test_folds_of_each_protocol(data: Path) -> None:  # noqa: F811
     for protocol, folds in (("holdout", 1), ("kfold", 4), ("loso", 6), ("cross-dataset", 2)):
         found = chains(grid_of(data, {"a": {}}, protocol=protocol, folds=4))

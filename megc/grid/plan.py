@@ -96,12 +96,11 @@ class Planner:
     def baselines(self) -> list[Chain]:
         """The baselines, on the data of the defaults with the flow picture alone: all arms answer the same rows."""
         arm = self._probe_arm()
-        data, settings = self.data(arm), dict(self.grid.baselines or {})
+        data = self.data(arm)
         found = []
         for baseline, name in BASELINES.items():
             drawn = ("--seed", str(self.seed)) if baseline == "prior-sampled" else ()
-            words = as_flags(PROGRAMS["baselines"], settings)
-            command = (PROGRAMS["baselines"], "--baseline", baseline, *words, *drawn, *self._sides(data))
+            command = (PROGRAMS["baselines"], "--baseline", baseline, *self._probe_words(), *drawn, *self._sides(data))
             command += ("--out", Own(ANSWERS))
             step = self._step("baseline", name, command, makes=(ANSWERS,))
             found.append(Chain(name, self.fold, self.seed, arm.hash, data, step))
@@ -109,7 +108,12 @@ class Planner:
 
     def _probe_arm(self) -> Arm:
         sections = {**self.grid.defaults.sections, "evidence": None}
-        return Arm("baselines", merge(sections, {"data": {"images": ["flow"], "hierarchy": None}}))
+        own = dict((self.grid.baselines or {}).get("data") or {})
+        return Arm("baselines", merge(sections, {"data": {"images": ["flow"], "hierarchy": None, **own}}))
+
+    def _probe_words(self) -> tuple[str, ...]:
+        settings = {key: value for key, value in (self.grid.baselines or {}).items() if key != "data"}
+        return as_flags(PROGRAMS["baselines"], settings)
 
     @staticmethod
     def _sides(data: Step) -> tuple[Argument, ...]:
@@ -157,11 +161,10 @@ class Planner:
 
     def _tell(self, train: str, test: str) -> list[tuple[Argument, ...]]:
         """Commands that write what the flow probe believes into the prompts."""
-        settings = as_flags(PROGRAMS["baselines"], dict(self.grid.baselines or {}))
         sides = ("--train", Own(train), "--test", Own(test))
         tell = ("data_process/add_evidence.py", *sides, "--evidence", Own("evidence.jsonl"))
         return [
-            (PROGRAMS["baselines"], *settings, *sides, "--evidence", Own("evidence.jsonl")),
+            (PROGRAMS["baselines"], *self._probe_words(), *sides, "--evidence", Own("evidence.jsonl")),
             (*tell, "--out-train", Own("train.jsonl"), "--out-test", Own("test.jsonl")),
         ]
 
@@ -256,8 +259,8 @@ class Planner:
 
     def _evidence(self) -> Step:
         data = self.data(self._probe_arm())
-        words = as_flags(PROGRAMS["baselines"], dict(self.grid.baselines or {}))
-        command = (PROGRAMS["baselines"], *words, *self._sides(data), "--evidence", Own("evidence.jsonl"))
+        command = (PROGRAMS["baselines"], *self._probe_words(), *self._sides(data))
+        command += ("--evidence", Own("evidence.jsonl"))
         return self._step("evidence", PROBE, command, makes=("evidence.jsonl",))
 
 

@@ -27,6 +27,7 @@ PROGRAMS = {  # section of an arm: the program whose flags it holds
 OURS = {  # keys that are no flags of the program; the grid reads them itself
     "train": ("config", "launch"),
     "fuse": ("fit",),
+    "baselines": ("data",),
 }
 TAKEN = {  # flags that the grid fills in itself
     "frames": ("clips", "source", "out"),
@@ -102,7 +103,10 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     for name, own in found["arms"].items():
         merged = merge(defaults, _checked(file, f"arms: {name}", own or {}))
         arms[str(name)] = Arm(str(name), merged)
-    _check_settings(file, "baselines", "baselines", values.get("baselines") or {})
+    baselines = _check_settings(file, "baselines", "baselines", values.get("baselines") or {})
+    if isinstance(baselines.get("data"), Mapping):
+        baselines["data"] = _check_settings(file, "baselines: data", "data", baselines["data"])
+    values["baselines"] = baselines
     full = str(found.get("full") or next(iter(arms)))
     check_keys(file, "full", [full], arms)
     _check_references(file, arms)

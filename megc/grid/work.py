@@ -46,9 +46,11 @@ def show_grid(grid: Grid, places: Places, only: Sequence[str] = ()) -> str:
     for step in in_order([chain.answers for chain in planned]):
         result = outcome.results.get(step)
         lines.append(f"done     {step.title}  {result.folder}" if result else f"missing  {step.title}")
-    return "\n".join(
-        [*lines, f"{len(outcome.results)} of {len(lines)} steps are done; {len(planned)} rows in the table"]
-    )
+    lines += [
+        f"{len(outcome.results)} of {len(lines)} steps are done; one behind another that is not may turn out to be",
+        f"{len(planned)} rows in the table",
+    ]
+    return "\n".join(lines)
 
 
 def run_grid(

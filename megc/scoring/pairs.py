@@ -38,8 +38,8 @@ class Run:
 
 
 def is_motion_picture(image: str) -> bool:
-    """True for the flow picture among a record's pictures: it lies in a folder `flow`."""
-    return "flow" in PurePosixPath(image).parts[:-1]
+    """True for the flow picture among a record's pictures: it lies in a folder `flow`, or `flow_centred`."""
+    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
 
 
 def read_references(path: Path | str, problems: Problems) -> list[Reference]:
