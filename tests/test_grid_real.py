@@ -28,7 +28,7 @@ def test_rows_and_pictures_become_a_table(tmp_path: Path) -> None:
         picture[..., 1:] = np.clip(128 + 60 * flows[record["clip"]][::3, ::3].astype(np.float32), 0, 255)
         Image.fromarray(picture).save(tmp_path / "pictures" / f"{record['row']['image_id']}.png")
     defaults = {
-        "data": {"images": ["flow"], "encoding": "uv-strain-minmax"},
+        "data": {"images": ["flow"], "encoding": "uv-strain-minmax", "centre": True},
         "train": {
             "config": str(ROOT / "train" / "tiny.yaml"),
             "max_steps": 2,
