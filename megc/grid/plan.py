@@ -191,6 +191,9 @@ class Planner:
             return self.train(self.grid.arms[other], side)
         if arm.section("pretrain"):
             return Made(self.pretrain(arm), "checkpoint")
+        return self._base(arm)
+
+    def _base(self, arm: Arm) -> Argument | None:
         settings = self.grid.defaults.section("train") | arm.section("train")
         fixed = _read_yaml(_config(settings))
         model = arm.sections.get("model") or (None if fixed.get("build_tiny") else fixed.get("model"))
@@ -202,7 +205,7 @@ class Planner:
         command = (PROGRAMS["make"], *as_flags(PROGRAMS["make"], found.get("make", {})), "--out", Own("."))
         flows = Step("flows", f"flows {arm.name}", (command,), ("instructions.jsonl",))
         settings = merge(self.grid.defaults.section("train"), found.get("train", {}))
-        step = self._training("pretrain", arm, settings, Made(flows, "instructions.jsonl"), None, ())
+        step = self._training("pretrain", arm, settings, Made(flows, "instructions.jsonl"), self._base(arm), ())
         return replace(step, title=f"pretrain {arm.name}")
 
     def _training(
@@ -221,17 +224,21 @@ class Planner:
     def answer(self, arm: Arm, data: Step, model: Argument, side: str) -> Step:
         """The model's answers to `side` of the data."""
         words = _words("answer", arm.section("answer"))
-        if arm.sections.get("train_of") and arm.section("data") != self._trained_data(arm):
+        if self._shown(arm) != self._shown(self._trained(arm)):
             words += ("--allow-mismatch",)  # the point of the arm: asked otherwise than it was trained
         asked = ("--questions", Made(data, side), "--seed", str(self.seed))
         command = (PROGRAMS["answer"], "--model", model, *asked, *words, "--out", Own("."))
         kind = "answer" if side == "test.jsonl" else "answer-inner"
         return self._step(kind, arm.name, command, makes=(ANSWERS,), resumes=f"{ANSWERS}*")
 
-    def _trained_data(self, arm: Arm) -> dict:
+    def _trained(self, arm: Arm) -> Arm:
         while other := arm.sections.get("train_of"):
             arm = self.grid.arms[other]
-        return arm.section("data")
+        return arm
+
+    @staticmethod
+    def _shown(arm: Arm) -> list:
+        return [arm.sections.get(name) for name in ("data", "frames", "flow", "evidence")]
 
     def reason(self, arm: Arm, settings: Mapping, data: Step, answers: Step) -> Step:
         """Reasoning over the answers of a step."""
