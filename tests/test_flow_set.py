@@ -5,13 +5,14 @@ import pytest
 from PIL import Image
 
 from megc.facs import ActionUnit
+from megc.model.data import vocabulary_beside
 from megc.motion.centring import centre_folder
 from megc.motion.colour import centre, draw
 from megc.problems import DataError
 from megc.synthesis.flow_set import FlowSetSettings, write_flow_set
 from megc.synthesis.flows import DRAWN_UNITS, draw_units, sample_field
 from megc.vqa.instructions import answer_of, question_of, read_records
-from megc.vqa.questions import parse, split_units
+from megc.vqa.questions import Question, parse, question_text, split_units
 
 
 def mean_field(units, count=60, size=28):
@@ -76,3 +77,11 @@ def test_folder_without_pictures_is_named(tmp_path):
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(DataError, match=r"a\.png"):
         centre_folder(tmp_path, tmp_path / "out")
+
+
+def test_vocabulary_covers_the_words_of_real_questions(tmp_path):
+    write_flow_set(tmp_path, FlowSetSettings(clips=2))
+    known = set(vocabulary_beside(tmp_path / "instructions.jsonl"))
+    assert {"happiness", "brow lowerer", "yes", "left"} <= known
+    assert any(question_text(Question("fine")) in text for text in known)
+    assert vocabulary_beside(tmp_path / "elsewhere" / "instructions.jsonl") == []

@@ -107,7 +107,7 @@ class Planner:
         return found
 
     def _probe_arm(self) -> Arm:
-        sections = {**self.grid.defaults.sections, "evidence": None}
+        sections = {**self.grid.defaults.sections, "evidence": None, "augment": None}
         own = dict((self.grid.baselines or {}).get("data") or {})
         return Arm("baselines", merge(sections, {"data": {"images": ["flow"], "hierarchy": None, **own}}))
 
@@ -150,6 +150,12 @@ class Planner:
         if self.grid.inner_folds:
             makes += ["inner_train.jsonl", "inner_test.jsonl"]
             commands.append(self._split("train.jsonl", *makes[2:], inner=True))
+        if augment := arm.section("augment"):
+            words = as_flags(PROGRAMS["augment"], augment)
+            for side in [name for name in makes if "train" in name]:
+                sides_of = ("--train", Own(side), "--out", Own(f"augmented_{side}"))
+                commands.append((PROGRAMS["augment"], *sides_of, *words))
+                makes.append(f"augmented_{side}")
         return self._step("data", arm.name, *commands, makes=tuple(makes))
 
     def _split(self, file: str, train: str, test: str, inner: bool = False) -> tuple[Argument, ...]:
@@ -181,7 +187,7 @@ class Planner:
             if start is not None:
                 return start
             settings = {**self.grid.defaults.section("train"), "max_steps": 1, "learning_rate": 0, "warmup_steps": 0}
-        data = Made(self.data(arm), side)
+        data = Made(self.data(arm), f"augmented_{side}" if arm.section("augment") else side)
         kind = "train" if side == "train.jsonl" else "train-inner"
         return Made(self._training(kind, arm, settings, data, start, ("--seed", str(self.seed))), "checkpoint")
 

@@ -18,6 +18,7 @@ PROGRAMS = {  # section of an arm: the program whose flags it holds
     "flow": "data_process/compute_flow.py",
     "data": "data_process/build_instructions.py",
     "make": "data_process/make_flow_set.py",
+    "augment": "data_process/augment_flow.py",
     "train": TRAIN,
     "answer": "test/generate_answers.py",
     "reason": "test/reason_answers.py",
@@ -34,13 +35,27 @@ TAKEN = {  # flags that the grid fills in itself
     "flow": ("frames", "out"),
     "data": ("out", "training"),
     "make": ("out",),
+    "augment": ("train", "out"),
     "train": ("train_file", "output_dir", "model", "build_tiny", "seed", "resume", "allow_mismatch"),
     "answer": ("model", "questions", "out", "seed"),
     "reason": ("predictions", "out", "train"),
     "fuse": ("predictions", "evidence", "train", "out", "fit-evidence"),
     "baselines": ("baseline", "train", "test", "out", "evidence", "seed"),
 }
-ARM_KEYS = ("data", "frames", "flow", "evidence", "pretrain", "model", "after", "train", "train_of", "answer", "then")
+ARM_KEYS = (
+    "data",
+    "frames",
+    "flow",
+    "augment",
+    "evidence",
+    "pretrain",
+    "model",
+    "after",
+    "train",
+    "train_of",
+    "answer",
+    "then",
+)
 GRID_KEYS = ("full", "protocol", "folds", "split_seed", "inner_folds", "seeds", "baselines", "defaults", "arms")
 ZERO_SHOT = "none"
 
@@ -141,7 +156,7 @@ def _checked(file: Path, place: str, sections: Mapping) -> dict:
         raise DataError(file, place, "not a mapping of sections", f"choose from {', '.join(ARM_KEYS)}")
     check_keys(file, place, sections, ARM_KEYS)
     checked = dict(sections)
-    for name in ("data", "frames", "flow", "train", "answer"):
+    for name in ("data", "frames", "flow", "augment", "train", "answer"):
         if isinstance(sections.get(name), Mapping):
             checked[name] = _check_settings(file, f"{place}: {name}", name, sections[name])
         elif name in sections and not (sections[name] is None or (name, sections[name]) == ("train", ZERO_SHOT)):

@@ -1,5 +1,6 @@
 """Instruction records → chat messages, checked pictures, pixels; what is wrong is found before step 1."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,15 @@ def chat_messages(record: dict, *, with_answer: bool = True) -> list[dict]:
 def training_texts(records: Iterable[dict]) -> list[str]:
     """The different texts of the records, sorted: what the tiny checkpoint's vocabulary is trained on."""
     return sorted({message["content"] for record in records for message in record["messages"]})
+
+
+def vocabulary_beside(train_file: Path | str) -> list[str]:
+    """More texts for the vocabulary, of `vocabulary.json` beside the training file; none where there is no such file.
+
+    What is trained on next may have words that a pretraining file does not have.
+    """
+    file = Path(train_file).with_name("vocabulary.json")
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
 
 
 @dataclass

@@ -29,7 +29,7 @@ from megc.model.checkpoint import (
     software,
 )
 from megc.model.collate import Clips, Collator
-from megc.model.data import Pixels, Sample, training_texts
+from megc.model.data import Pixels, Sample, training_texts, vocabulary_beside
 from megc.model.distributed import say
 from megc.model.packing import Packed, pack_samples
 from megc.model.parts import PARTS, count, part_of
@@ -142,7 +142,7 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     samples, evaluated = read_sides(settings, args.seed)
     if settings.build_tiny:
         with args.main_process_first(desc="building the tiny checkpoint"):
-            texts = training_texts(sample.record for sample in samples)
+            texts = training_texts(sample.record for sample in samples) + vocabulary_beside(settings.train_file)
             if args.process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
                 say(f"Built the tiny checkpoint {settings.model}")
     base = read_record(settings.model)

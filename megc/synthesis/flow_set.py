@@ -18,7 +18,7 @@ from megc.motion.colour import draw
 from megc.problems import Problems
 from megc.synthesis.flows import draw_units, sample_field
 from megc.vqa.instructions import build_records, clip_picture, row_id, write_records
-from megc.vqa.prompts import PromptSettings, prompt_record
+from megc.vqa.prompts import PromptSettings, challenge_texts, prompt_record
 from megc.vqa.questions import question_rows
 
 KINDS = ("units", "side", "shown")
@@ -37,8 +37,9 @@ class FlowSetSettings:
 
 
 def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
-    """Write `flow/`, `rows.jsonl`, `instructions.jsonl` and `prompt.json` to `out`; returns a summary.
+    """Write `flow/`, `rows.jsonl`, `instructions.jsonl`, `prompt.json`, `vocabulary.json` to `out`; returns a summary.
 
+    The vocabulary holds the texts of all clip questions, so that a tokenizer made here serves real clips later.
     Clip n depends on the seed and n alone. Raises ValueError for an encoding that `colour.draw` does not know.
     """
     prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=settings.structured)
@@ -58,4 +59,5 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     write_records(out / "instructions.jsonl", records)
     write_jsonl(out / "rows.jsonl", (record["row"] for record in records))
     write_json(out / "prompt.json", prompt_record(prompt))
+    write_json(out / "vocabulary.json", challenge_texts(prompt))
     return f"{out / 'instructions.jsonl'}: {len(records)} questions on {settings.clips} synthetic flow pictures"

@@ -10,10 +10,17 @@ coarse class: the true one in training, the model's own answer in testing.
 
 from dataclasses import asdict, dataclass
 
-from megc.facs import ACTION_UNITS, COARSE_EMOTIONS, ME_VQA_UNITS
+from megc.facs import (
+    ACTION_UNITS,
+    COARSE_EMOTIONS,
+    FINE_OF_DATASET,
+    FINE_TO_COARSE,
+    ME_VQA_UNITS,
+    unit_name,
+)
 from megc.files import sha256_of
 from megc.motion.colour import DEFAULT_ENCODING, SCALE, legend_text
-from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, join_units, question_text
+from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_long, join_units, question_text
 
 IMAGE_TAG = "<image>"
 DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
@@ -143,6 +150,21 @@ def prompt_hash(settings: PromptSettings) -> str:
             messages = build_messages(Question(kind, unit, many), "casme2", settings, coarse)
             parts += [message["content"] for message in messages]
     return sha256_of(*parts)
+
+
+def challenge_texts(settings: PromptSettings) -> list[str]:
+    """The different prompts and answers of clip questions on any action unit and class, sorted: a vocabulary."""
+    names = [unit_name(unit) for unit in ME_VQA_UNITS]
+    texts = {*names, "yes", "no", "left", "right", *FINE_TO_COARSE, *COARSE_EMOTIONS}
+    for dataset in FINE_OF_DATASET:
+        for kind in CLIP_KINDS:
+            for unit in ME_VQA_UNITS if kind in ("side", "shown") else (None,):
+                for many in (False, True) if kind in ("units", "long") else (None,):
+                    messages = build_messages(Question(kind, unit, many), dataset, settings, COARSE_EMOTIONS[0])
+                    texts |= {message["content"] for message in messages}
+    for fine, coarse in FINE_TO_COARSE.items():
+        texts |= {compose_long(units, fine, coarse) for units in (names[0], ", ".join(names[:2]))}
+    return sorted(texts)
 
 
 def prompt_record(settings: PromptSettings) -> dict:

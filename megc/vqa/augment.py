@@ -1,0 +1,118 @@
+"""More training clips from the ones there are: changed and mixed flow pictures, and questions they still answer."""
+
+import io
+import json
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from megc.files import resolve_inside, sha256_of, write_bytes, write_json
+from megc.motion.augment import SIGNED, mirrored, mixture, roughened
+from megc.problems import DataError
+from megc.vqa.instructions import answer_of, question_of, read_records, write_records
+from megc.vqa.questions import parse
+
+_OTHER = {"left": "right", "right": "left"}
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """`copies` of each clip beside the clip itself, every second one mirrored, and `mixed` pictures of two or three
+    clips of one fine class, equally many of each class, that only ask for the classes."""
+
+    copies: int = 8
+    mixed: int = 0
+    seed: int = 0
+
+
+def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
+    """Write the training file with copies of each clip to `out`, their pictures below `out.parent/augmented`.
+
+    A copy depends on the seed, the clip and its number. In a mirrored copy the answers to left-or-right questions
+    change places. Copies keep their clip's subject, so that a split of the result is still one by subject.
+    Raises DataError for a prompt that is not of flow pictures alone, or whose encoding has no signed channels, for
+    a picture that is gone, and where `out` is not in the folder of `train` (picture paths would break).
+    """
+    if out.parent.resolve() != train.parent.resolve():
+        raise DataError(out, None, f"not in the folder of {train}", "write it beside the training file")
+    prompt = json.loads((train.parent / "prompt.json").read_text(encoding="utf-8"))
+    if tuple(prompt["images"]) != ("flow",) or prompt["encoding"] not in SIGNED:
+        what = f"pictures are {', '.join(prompt['images'])} in the encoding {prompt['encoding']}"
+        raise DataError(train, None, what, f"augment flow pictures alone, drawn as {' or '.join(SIGNED)}")
+    records = read_records(train)
+    made = list(records)
+    groups = [list(group) for _, group in groupby(records, key=lambda record: record["clip"])]
+    pictures = [_read(train, group[0]) for group in groups]
+    for group, picture in tqdm(zip(groups, pictures, strict=True), desc="augmenting", unit="clip", disable=None):
+        for number in range(settings.copies):
+            made += _copy(group, picture, number, settings, out.parent)
+    made += _mixed(groups, pictures, settings, out)
+    write_records(out, made)
+    split = train.with_suffix(".split.json")
+    if split.is_file():
+        write_json(out.with_suffix(".split.json"), json.loads(split.read_text(encoding="utf-8")))
+    return f"{out}: {len(made)} questions on {len(groups) * (settings.copies + 1)} clips, {len(groups)} of them real"
+
+
+def _read(train: Path, record: dict) -> np.ndarray:
+    try:
+        with Image.open(resolve_inside(train.parent, record["images"][0])) as opened:
+            return np.asarray(opened.convert("RGB"))
+    except (OSError, ValueError) as error:
+        fix = "make the picture again, or drop the clip"
+        raise DataError(train, record["id"], f"the picture cannot be read ({error})", fix) from error
+
+
+def _copy(group: list[dict], picture: np.ndarray, number: int, settings: AugmentSettings, root: Path) -> list[dict]:
+    clip = group[0]["clip"]
+    rng = np.random.default_rng([settings.seed, number, int(sha256_of(clip), 16)])
+    mirror = number % 2 == 0
+    changed = roughened(mirrored(picture) if mirror else picture, rng)
+    place = _write(root, f"augmented/{settings.seed}/{clip}~{number}.png", changed)
+    copies = []
+    for record in group:
+        answer = answer_of(record)
+        if mirror and parse(question_of(record)).kind == "side":
+            answer = _OTHER[answer]
+        messages = [*record["messages"][:-1], {"role": "assistant", "content": answer}]
+        identity = {"id": f"{record['id']}~{number}", "clip": f"{clip}~{number}", "images": [place]}
+        row = {**record["row"], "answer": answer}
+        copies.append({**record, **identity, "messages": messages, "row": row})
+    return copies
+
+
+def _mixed(groups: list[list[dict]], pictures: list[np.ndarray], settings: AugmentSettings, out: Path) -> list[dict]:
+    """Questions on the classes of mixed pictures: a weighted mean of clips that share their fine class shares it too.
+
+    Pictures lie in a folder named after `out`, since the clips of another fold would be mixed otherwise.
+    """
+    members: dict[str, list[int]] = {}
+    asked = [{parse(question_of(record)).kind: record for record in group} for group in groups]
+    for place, kinds in enumerate(asked):
+        if "fine" in kinds:
+            members.setdefault(answer_of(kinds["fine"]), []).append(place)
+    classes = sorted(name for name, places in members.items() if len(places) > 1)
+    records: list[dict] = []
+    for number in tqdm(range(settings.mixed if classes else 0), desc="mixing", unit="picture", disable=None):
+        rng = np.random.default_rng([settings.seed, 1, number])
+        fine = classes[number % len(classes)]
+        chosen = rng.choice(members[fine], min(int(rng.integers(2, 4)), len(members[fine])), replace=False)
+        picture = mixture([pictures[place] for place in chosen], rng)
+        image = _write(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughened(picture, rng))
+        for kind in ("coarse", "fine"):
+            record = asked[chosen[0]].get(kind)
+            if record:
+                identity = {"id": f"{record['id']}~mixed{number}", "clip": f"{record['clip']}~mixed{number}"}
+                records.append({**record, **identity, "images": [image]})
+    return records
+
+
+def _write(root: Path, place: str, picture: np.ndarray) -> str:
+    written = io.BytesIO()
+    Image.fromarray(picture).save(written, "png")
+    write_bytes(root / place, written.getvalue())
+    return place
