@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh
-PATH=$PWD/${VENV:-.venv}/bin:$PATH
+PATH=$(cd "${VENV:-.venv}" && pwd)/bin:$PATH
 workers=$(nproc)
 
 step() {

@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh
-PATH=$PWD/${VENV:-.venv}/bin:$PATH
+PATH=$(cd "${VENV:-.venv}" && pwd)/bin:$PATH
 workers=$(nproc)
 python data_process/make_demo_dataset.py --workers "$workers"
 python data_process/index_clips.py
