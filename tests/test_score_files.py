@@ -220,16 +220,32 @@ def as_the_original(references, answers, kinds):
     return figures
 
 
+def as_swift(rows, key):
+    """Lines of ms-swift: instructions (`key` None), or results of `swift infer` with the answers under `key`."""
+    lines = []
+    for row in rows:
+        images = [f"/data/{row['dataset']}/{row['subject']}/{row['filename']}/img{number}.jpg" for number in (9, 105)]
+        messages = [{"role": "system", "content": "s"}, {"role": "user", "content": row["question"]}]
+        messages.append({"role": "assistant", "content": row["answer"]})
+        pictures = [{"bytes": None, "path": image} for image in images] if key else images
+        lines.append({"messages": messages, "images": pictures, **({key: row["answer"]} if key else {})})
+    return lines
+
+
+@pytest.mark.parametrize("swift", [False, True])
 @pytest.mark.parametrize(
     ("script", "columns"),
     [("F1_UAR", ["uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine"]), ("BLEU_ROUGE", ["bleu", "rouge1"])],
 )
-def test_metric_commands_give_the_figures_of_the_original(demo, run_script, monkeypatch, script, columns):
+def test_metric_commands_give_the_figures_of_the_original(demo, run_script, monkeypatch, script, columns, swift):
     rows = make_rows()
     odd = {0: "Negative", 5: "anger", 8: "the class is surprise", 9: "hunger", 2: "Lip corner pullers", 7: "dimpler ."}
     answers = [odd.get(number, row["answer"]) for number, row in enumerate(rows)]
+    answered = [{**row, "answer": text} for row, text in zip(rows, answers, strict=True)]
     predictions = demo / "out" / "odd" / "predictions.jsonl"
-    write_jsonl(predictions, [{**row, "answer": text} for row, text in zip(rows, answers, strict=True)])
+    write_jsonl(predictions, as_swift(answered, "response") if swift else answered)
+    if swift:
+        write_jsonl(demo / "test.jsonl", as_swift(rows, None))
     path = SCRIPT.parents[1] / "ablation" / "Metrics" / f"{script}.py"
     monkeypatch.syspath_prepend(path.parent)  # as python does for a script that it is given
     code, out, err = run_script(path, "--references", "test.jsonl", "--predictions", predictions)
@@ -238,9 +254,21 @@ def test_metric_commands_give_the_figures_of_the_original(demo, run_script, monk
     assert head == ["run", "profile", *columns] and line[:2] == ["odd", "tie"]
     kinds = ["coarse", "fine", "units", "long"] * len(CLIPS)
     expected = as_the_original([row["answer"] for row in rows], answers, kinds)
-    assert [float(cell) for cell in line[2:]] == pytest.approx([expected[name] for name in columns], abs=5e-4)
+    assert [float(cell) for cell in line[2:]] == pytest.approx([expected[name] for name in columns], abs=5e-5)
     found = score([row["answer"] for row in rows], answers, kinds, "tie")
     assert {name: found[name] for name in columns} == pytest.approx({name: expected[name] for name in columns})
+
+
+def test_lines_of_swift_without_question_or_picture_are_named(tmp_path):
+    good, picture, question = as_swift(make_rows()[:3], None)
+    picture["images"], question["messages"] = [], question["messages"][::2]
+    write_jsonl(tmp_path / "test.jsonl", [good, picture, question])
+    problems = Problems()
+    (found,) = read_references(tmp_path / "test.jsonl", problems)
+    assert found.subject == "sub01" and found.clip == "/data/casme2/sub01/EP02_01f"
+    first, second = map(str, problems)
+    assert "row 2: the row of messages has no 'images'" in first
+    assert "row 3: the row of messages has no 'user'" in second
 
 
 def test_what_else_is_known_of_a_run(demo):

@@ -4,7 +4,8 @@
     python ablation/Metrics/BLEU_ROUGE.py --predictions result/demo/prior/predictions.jsonl \
         --references dataset/test_dataset.jsonl
 
-Unlike the original, a missing answer counts as wrong. All metrics with intervals: test/score_answers.py.
+The original's own files are read too: results of `swift infer` and the instruction lines they answer. Unlike there, a
+missing answer counts as wrong. All metrics with intervals: test/score_answers.py.
 """
 
 import sys

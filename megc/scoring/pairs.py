@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from megc.files import read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
+from megc.scoring.swift import as_row, is_swift_row
 from megc.vqa.instructions import answer_of, row_clip, row_id
 from megc.vqa.questions import parse
 
@@ -43,7 +44,7 @@ def is_motion_picture(image: str) -> bool:
 
 
 def read_references(path: Path | str, problems: Problems) -> list[Reference]:
-    """References of a JSONL of answered ME-VQA rows or of instruction records.
+    """References of a JSONL of answered ME-VQA rows, of instruction records, or of ms-swift's lines without ids.
 
     A row without an answer, of an unknown question or of an identity that came before is added to `problems`.
     Raises DataError when no row is left.
@@ -76,6 +77,8 @@ def _key_frames(asked: dict[str, Path], clip: str) -> dict[str, Path]:
 
 
 def _reference(path: Path, line: int, record: dict) -> Reference:
+    if is_swift_row(record):
+        return _swift_reference(path, line, record)
     row = record.get("row", record)
     try:
         answer = answer_of(record) if "messages" in record else row.get("answer", "")
@@ -88,13 +91,35 @@ def _reference(path: Path, line: int, record: dict) -> Reference:
         raise DataError(path, line, f"the row has no {error}", "give rows in the challenge's format") from error
     except ValueError as error:
         raise DataError(path, line, str(error), "correct or delete the row") from error
-    if not isinstance(answer, str) or not answer.strip():
+    return _answered(path, line, reference)
+
+
+def _answered(path: Path, line: int, reference: Reference) -> Reference:
+    if not isinstance(reference.answer, str) or not reference.answer.strip():
         raise DataError(path, line, f"{reference.id} has no true answer", "score against answered rows only")
     return reference
 
 
+def _swift_reference(path: Path, line: int, record: dict) -> Reference:
+    row = _swift_row(path, line, record)
+    try:
+        kind = parse(row["question"]).kind
+    except ValueError as error:
+        raise DataError(path, line, str(error), "correct or delete the row") from error
+    found = Reference(row["id"], row["clip"], "", row["subject"], row["question"], kind, row["answer"])
+    return _answered(path, line, found)
+
+
+def _swift_row(path: Path | str, line: int, record: dict) -> dict:
+    try:
+        return as_row(record)
+    except (KeyError, TypeError) as error:
+        fix = "give the question as user's message and one picture at least"
+        raise DataError(path, line, f"the row of messages has no {error}", fix) from error
+
+
 def read_run(path: Path | str, name: str, references: list[Reference], problems: Problems, settings: dict) -> Run:
-    """A run's answers from a JSONL of ME-VQA rows, joined to `references`.
+    """A run's answers from a JSONL of ME-VQA rows, or a result of `swift infer`, joined to `references`.
 
     A second answer to a row (the first is kept), an answer without a reference, and the number of missing answers
     are added to `problems`; missing answers are scored as wrong.
@@ -103,6 +128,8 @@ def read_run(path: Path | str, name: str, references: list[Reference], problems:
     found: dict[str, dict] = {}
     for line, row in read_jsonl(path):
         with problems.collect():
+            if is_swift_row(row):
+                row = _swift_row(path, line, row)
             if "id" not in row and "video_id" not in row:
                 raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
             identity = row_id(row)

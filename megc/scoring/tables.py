@@ -127,11 +127,11 @@ def main_rows(rows: Sequence[dict]) -> list[dict]:
     return [row for row in rows if row["dataset"] == OVERALL and row["profile"] == rows[0]["profile"]]
 
 
-def share(value: float) -> str:
+def share(value: float, digits: int = 3) -> str:
     """A share as papers print it: `.335`, `1.000`, `-.012`; a dash where there is none."""
     if math.isnan(value):
         return "–"
-    text = f"{value:.3f}"
+    text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("-").startswith("0.") else text
 
 
@@ -168,11 +168,11 @@ def agreement_table(rows: Sequence[dict]) -> str:
 
 
 def metric_table(references: Sequence[Reference], runs: Sequence[Run], metrics: Sequence[str], profile: str) -> str:
-    """Some metrics of each run over all rows, for a terminal."""
+    """Some metrics of each run over all rows, for a terminal, with the four digits of the original project."""
     lines = [["run", "profile", *metrics]]
     for run in runs:
         values = score([r.answer for r in references], run.answers, [r.kind for r in references], profile)
-        lines.append([run.name, profile, *(share(values[metric]) for metric in metrics)])
+        lines.append([run.name, profile, *(share(values[metric], 4) for metric in metrics)])
     return _align(lines, left=2)
 
 
