@@ -93,6 +93,7 @@ def test_pooled_table_and_resume(data: Path, programs: Path) -> None:  # noqa: F
     assert list(folds.loc["model", "fold"]) == [0, 1] and (folds.loc["model", "uf1_fine"] == 1).all()
     assert folds.loc["model", "checkpoint_hash"].notna().all() and folds["split_hash"].nunique() == 2
     assert folds["prompt_hash"].nunique() == 1 and set(folds["clips"]) == {6}
+    assert (data / "pooled.png").read_bytes().startswith(b"\x89PNG")
     table = pd.read_csv(data / "pooled.csv")
     overall = table[table["dataset"] == "overall"].set_index("arm")
     assert list(overall.index) == ["model", "prior only", "prior sampled", "flow probe"]

@@ -1,5 +1,6 @@
 """The page: it stands alone, shows every answer, and shows nothing as markup that is text."""
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from score_files import make_demo, make_rows
 from megc.files import write_jsonl
 from megc.problems import Problems
 from megc.scoring.pairs import Run, find_predictions, read_references, read_runs
-from megc.scoring.plots import confusion, draw_confusion
+from megc.scoring.plots import confusion, draw_confusion, draw_intervals
 from megc.scoring.report import legend, make_cards, score_runs
 
 
@@ -35,6 +36,14 @@ def test_confusion_counts(tmp_path):
     assert counts.sum() == 5 and counts[:, said.index("disgust")].tolist() == [1] * 5
     picture = draw_confusion(counts, true, said, "m: fine class")
     assert picture.startswith(b"\x89PNG") and picture == draw_confusion(counts, true, said, "m: fine class")
+
+
+def test_runs_side_by_side_have_a_line_each(tmp_path):
+    low = {"run": "low", "avg": 0.2, "avg_low": 0.1, "avg_high": 0.3}
+    odd = {"run": "odd", "avg": 0.5, "avg_low": 0.51, "avg_high": 0.6}  # a percentile interval may miss its value
+    one, two = (Image.open(io.BytesIO(draw_intervals(rows))) for rows in ([low], [low, odd]))
+    assert two.height > one.height and two.width == one.width
+    assert draw_intervals([low, odd]) != draw_intervals([low, {**odd, "avg": 0.52}])
 
 
 class Page(HTMLParser):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from megc.files import write_text
+from megc.files import write_bytes, write_text
 from megc.grid.flags import check_keys
 from megc.grid.plan import Chain, chains
 from megc.grid.run import Outcome, in_order, look, run_steps
@@ -21,12 +21,15 @@ from megc.grid.tables import (
 )
 from megc.problems import Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
+from megc.scoring.plots import draw_intervals
 from megc.scoring.report import score_runs
+from megc.scoring.tables import OVERALL
 
 
 @dataclass(frozen=True)
 class Places:
-    """`work` holds the steps, pooled answers and the report; `table` and `pooled` are the two CSV files."""
+    """`work` holds the steps, pooled answers and the report; `table` and `pooled` are the two CSV files, the pooled
+    one with a picture beside it."""
 
     work: Path
     table: Path
@@ -84,12 +87,14 @@ def _write(
     references, runs = pool(scored)
     rows = pooled_rows(grid, references, runs, places.work.name, resamples)
     write_table(places.pooled, rows, POOLED_COLUMNS)
+    shown = [{**row, "run": row["arm"]} for row in rows if row["dataset"] == OVERALL]
+    write_bytes(places.pooled.with_suffix(".png"), draw_intervals(shown))
     write_pooled_answers(places.work / "answers", scored, outcome)
     table = markdown_table(rows, grid.full)
     write_text(places.work / "table.md", table + "\n")
     first, first_runs = pool([one for one in scored if one.chain.seed == grid.seeds[0]])
-    shown = [first_runs[arm] for arm in sorted(runs, key=lambda arm: arm != grid.full)]
-    score_runs(places.work, first, shown, resamples=resamples)
+    compared = [first_runs[arm] for arm in sorted(runs, key=lambda arm: arm != grid.full)]
+    score_runs(places.work, first, compared, resamples=resamples)
     left = len({one.chain.arm for one in scored}) - len(runs)
     lines = [table, "", f"written: {places.table}, {places.pooled}, {places.work / 'report.html'}"]
     if left:

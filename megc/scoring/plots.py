@@ -1,8 +1,8 @@
-"""Confusion matrices of the coarse and the fine class as pictures."""
+"""Pictures of scores: the runs' means of six side by side, and confusion matrices of the coarse and the fine class."""
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,25 @@ def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], titl
     axes.set(xlabel="answered", ylabel="true")
     for label in axes.get_xticklabels():
         label.set_ha("right")
+    return _png(figure)
+
+
+def draw_intervals(rows: Sequence[Mapping]) -> bytes:
+    """PNG of the mean of six of each run (rows of `metrics.csv`, top to bottom) with its 95 % interval."""
+    places = np.arange(len(rows))
+    values = np.array([[row[name] for name in ("avg_low", "avg", "avg_high")] for row in rows], float)
+    # a percentile interval need not hold the value that it belongs to
+    whiskers = np.abs(np.clip([values[:, 1] - values[:, 0], values[:, 2] - values[:, 1]], 0, None))
+    figure = Figure(figsize=(8, 0.9 + 0.29 * len(rows)), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.errorbar(
+        values[:, 1], places, xerr=whiskers, fmt="o", color="#17539c", ecolor="#8fb0d8", markersize=5, capsize=3
+    )
+    axes.set(yticks=places, yticklabels=[row["run"] for row in rows], ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1))
+    axes.set_xlabel("mean of the six metrics, 95 % interval over clips")
+    axes.grid(axis="x", color="#d5d9e0")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
     return _png(figure)
 
 

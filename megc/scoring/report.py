@@ -23,7 +23,7 @@ from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.metrics import CLASS_KINDS, METRICS, is_invalid, is_right
 from megc.scoring.pairs import MOTION, Reference, Run
-from megc.scoring.plots import confusion, write_confusions
+from megc.scoring.plots import confusion, draw_intervals, write_confusions
 from megc.scoring.tables import (
     agreement_table,
     ceiling_note,
@@ -237,6 +237,7 @@ def write_report(
         heads=HEADS,
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
         rows=pooled_only(rows),
+        overview=_data_uri(draw_intervals(main_rows(rows)), "png") if len(runs) > 1 else None,
         unit_heads=UNIT_HEADS,
         main_rows=main_rows(rows),
         checks=agreement_by_check(references, runs, profile),
