@@ -85,6 +85,8 @@ def _write(
         return "no arm is finished"
     write_table(places.table, [arm_row(grid, one, outcome) for one in scored])
     references, runs = pool(scored)
+    if not runs:
+        return f"no arm has all its folds and seeds; written: {places.table}"
     rows = pooled_rows(grid, references, runs, places.work.name, resamples)
     write_table(places.pooled, rows, POOLED_COLUMNS)
     shown = [{**row, "run": row["arm"]} for row in rows if row["dataset"] == OVERALL]
