@@ -66,7 +66,7 @@ def draw_intervals(rows: Sequence[Mapping]) -> bytes:
     places = np.arange(len(rows))
     values = np.array([[row[name] for name in ("avg_low", "avg", "avg_high")] for row in rows], float)
     # a percentile interval need not hold the value that it belongs to
-    whiskers = np.abs(np.clip([values[:, 1] - values[:, 0], values[:, 2] - values[:, 1]], 0, None))
+    whiskers = np.clip([values[:, 1] - values[:, 0], values[:, 2] - values[:, 1]], 0, None)
     figure = Figure(figsize=(8, 0.9 + 0.29 * len(rows)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     axes.errorbar(
