@@ -17,7 +17,6 @@ from megc.problems import DataError, Problems
 from megc.reasoning_table import ARMS, Comparison, compare_reasoning
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import PROFILES
-from megc.scoring.tables import GROUPS
 
 
 def main() -> int:
@@ -33,7 +32,6 @@ def main() -> int:
     words = f"options joined by +, of {', '.join(OPTIONS)} (default: each alone, joint+compose, all)"
     add("--reason", nargs="+", metavar="OPTIONS", default=["+".join(arm) for arm in ARMS], help=words)
     add("--profile", choices=list(PROFILES), default="megc2025", help="how to score")
-    add("--by", choices=GROUPS, default="clip", help="what the bootstrap draws")
     add("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples")
     add("--seed", type=int, default=0, help="of the bootstrap")
     add("--table", type=Path, default=Path("result/demo/reasoning.csv"))

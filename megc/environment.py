@@ -1,6 +1,9 @@
-"""Libraries that are known to compute something wrong, or to lack what is needed; told before anything runs."""
+"""What the programs run on: libraries that are known to compute something wrong, or to lack what is needed, told
+before anything runs; and the git commit of the code."""
 
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import cv2
 from packaging.version import Version
@@ -22,6 +25,23 @@ BAD_TRANSFORMERS = (
         "(huggingface/transformers#45325; right from 5.5.4 on)",
     ),
 )
+DIRTY = "+"
+_CODE = ("*.py", "*.sh", "*.yaml", "*.json", "*.html", "*.toml", "requirements.txt")  # what decides a result
+
+
+def commit(repository: Path = Path(__file__).parents[1]) -> str:
+    """The git commit of the code, twelve hex digits, with DIRTY behind it where programs or settings differ from it
+    or are not in git; empty without git."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=repository, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        changes = git("status", "--porcelain", "--untracked-files=all", "--", *_CODE, ":(exclude)result")
+        return git("rev-parse", "--short=12", "HEAD") + DIRTY * bool(changes)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def check_transformers(found: str | None = None) -> None:

@@ -1,28 +1,27 @@
 """What each reasoning option does to stored predictions: the six metrics beside those of the plain answers, paired."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from megc.answers.reasoning import OPTIONS, apply
 from megc.answers.rules import Knowledge
+from megc.csv_tables import write_table
 from megc.files import read_jsonl, write_text
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
+from megc.scoring.evaluation import ENDS, PairedDifference, compare
 from megc.scoring.metrics import METRICS, score
 from megc.scoring.pairs import Reference, Run, read_references
-from megc.scoring.tables import compare, difference_table, share
+from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, difference_table, markdown, rare_note, share
 from megc.vqa.instructions import row_id
 
 NONE = "none"
 ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
 COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", *(f"agree_{check}" for check in (*CHECKS, "all")))
 COLUMNS += METRICS
-COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", "_low", "_high"))
+COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", *(f"_{end}" for end in ENDS)))
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,6 @@ class Comparison:
     train: tuple[Path, ...] = ()
     arms: tuple[tuple[str, ...], ...] = ARMS
     profile: str = "megc2025"
-    by: str = "clip"
     resamples: int = RESAMPLES
     seed: int = 0
 
@@ -52,21 +50,54 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     knowledge = [Knowledge.from_file(path) for path in settings.train] or [None]
     knowledge = knowledge if len(knowledge) == len(folds) else knowledge * len(folds)
     references = _answered(settings, folds, problems)
-    runs, lines = {}, []
+    runs, lines, differences = {}, [], {}
     for arm in ((), *settings.arms):
         name = "+".join(arm) or NONE
         rows = [row for fold, known in zip(folds, knowledge, strict=True) for row in apply(fold, arm, known)]
         runs[name] = _run(name, rows, references)
-        lines.append(_line(settings, name, rows, references, runs))
-    frame = pd.DataFrame(lines, columns=list(COLUMNS))
-    write_text(settings.table, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    plain = {
-        name: {metric: tuple(line[f"paired_{metric}{end}"] for end in ("", "_low", "_high")) for metric in METRICS}
-        for name, line in zip(runs, lines, strict=True)
-        if name != NONE
+        draws = (settings.profile, settings.resamples, settings.seed)
+        differences[name] = compare(references, runs[NONE], runs[name], *draws)
+        lines.append(_line(settings, name, rows, references, runs[name]) | _paired(differences[name]))
+    write_table(settings.table, lines, COLUMNS)
+    note = rare_note(references, settings.profile)
+    shown = settings.table.with_suffix(".md")
+    write_text(shown, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
+    told = {name: found for name, found in differences.items() if name != NONE}
+    counts = ", ".join(f"{line['reason']} {share(line.get('agree_all', float('nan')))}" for line in lines)
+    texts = [difference_table(NONE, told), note, f"clips whose answers all agree: {counts}"]
+    return "\n".join([*filter(None, texts), f"{settings.table}, {shown}"])
+
+
+def _paired(differences: Mapping[str, PairedDifference]) -> dict[str, float]:
+    return {
+        f"paired_{metric}{end}": value
+        for metric, found in differences.items()
+        for end, value in zip(("", *(f"_{end}" for end in ENDS)), found, strict=True)
     }
-    counts = ", ".join(f"{line['reason']} {share(line.get('agree_all', math.nan))}" for line in lines)
-    return f"{difference_table(NONE, plain)}\nclips whose answers all agree: {counts}\n{settings.table}"
+
+
+def markdown_table(lines: Sequence[Mapping], differences: Mapping[str, Mapping[str, PairedDifference]]) -> str:
+    """The table as the README shows it: the plain scores, then differences to them; `*` where the interval by subjects
+    leaves out zero, both intervals for `avg`."""
+    table = [["option", *SCORE_HEADS, f"avg {BOTH}", "clips agreeing"]]
+    for line in lines:
+        if line["reason"] == NONE:
+            texts = {metric: share(line[metric]) for metric in METRICS}
+        else:
+            found = differences[line["reason"]]
+            texts = {metric: f"{signed(found[metric].value)}{'*' * found[metric].clear}" for metric in METRICS}
+            texts["avg"] += f" {brackets(found['avg'][1:3])} {brackets(found['avg'][3:5])}"
+        cells = [f"{texts[f'uf1_{kind}']} / {texts[f'uar_{kind}']}" for kind in ("coarse", "fine")]
+        name = "(plain)" if line["reason"] == NONE else f"`{line['reason'].replace('+', ' ')}`"
+        table.append([name, *cells, texts["bleu"], texts["rouge1"], texts["avg"]])
+        table[-1].append(share(line.get("agree_all", float("nan"))))
+    return markdown(table)
+
+
+def signed(value: float) -> str:
+    """A difference: `+.021`, `-.031`, `0`."""
+    text = share(value)
+    return "0" if text in (".000", "-.000") else text if value < 0 else f"+{text}"
 
 
 def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: Problems) -> list[Reference]:
@@ -90,20 +121,14 @@ def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Ru
     return Run(name, tuple(answers[reference.id] or None for reference in references), ({},) * len(references), {})
 
 
-def _line(
-    settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], runs: dict[str, Run]
-) -> dict:
+def _line(settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run) -> dict:
     kinds, datasets = [one.kind for one in references], [one.dataset for one in references]
-    values = score([one.answer for one in references], runs[name].answers, kinds, settings.profile, datasets)
+    values = score([one.answer for one in references], run.answers, kinds, settings.profile, datasets)
     line = {"reason": name, **{metric: values[metric] for metric in METRICS}, "invalid": values["invalid"]}
     line["clips"] = len({one.clip for one in references})
     line["subjects"] = len({(one.dataset, one.subject) for one in references})
     line["changed"] = sum(row["answer"] != row["raw"] for row in rows)
     clips, questions = [one.clip for one in references], [one.question for one in references]
-    for check, (held, asked) in consistency(clips, questions, runs[name].answers, settings.profile).items():
+    for check, (held, asked) in consistency(clips, questions, run.answers, settings.profile).items():
         line[f"agree_{check}"] = held / asked
-    options = (settings.profile, settings.by, settings.resamples, settings.seed)
-    for metric, ends in compare(references, runs[NONE], runs[name], *options).items():
-        for end, value in zip(("", "_low", "_high"), ends, strict=True):
-            line[f"paired_{metric}{end}"] = value
     return line

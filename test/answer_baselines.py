@@ -7,15 +7,16 @@
     python test/answer_baselines.py --evidence dataset/evidence.jsonl
 
 `prior`: what was right most often; `prior-sampled`: the labels of a training clip, drawn for each clip, which go
-together; `flow-probe`: regressions on the pooled flow. Score the answers with test/score_answers.py. --evidence writes
-the flow probe's calibrated probabilities of each clip instead: those of training clips from other subjects only.
+together (its score is the mean over --draws); `flow-probe`: regressions on the pooled flow. Score the answers with
+test/score_answers.py. --evidence writes the flow probe's calibrated probabilities of each clip instead: those of
+training clips from other subjects only.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from megc.baselines import BASELINES, SOURCES, answer_files
+from megc.baselines import BASELINES, DRAWS, SOURCES, answer_files
 from megc.baselines.evidence import evidence_files
 from megc.problems import DataError
 
@@ -38,6 +39,7 @@ def main() -> int:
     words = "answer each subject of --test from its other subjects; --train is not read"
     parser.add_argument("--leave-one-subject-out", action="store_true", help=words)
     parser.add_argument("--seed", type=int, default=0, help="of prior-sampled, and of the folds of --evidence")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="sets of answers of prior-sampled")
     parser.add_argument("--evidence", type=Path, help="write the probe's probabilities here; answer nothing")
     args = parser.parse_args()
     folder = Path("result/demo")
@@ -47,7 +49,7 @@ def main() -> int:
         if args.evidence:
             print(evidence_files(args.train, args.test, args.evidence, **options))
         else:
-            print(answer_files(args.baseline, args.train, args.test, out, **options))
+            print(answer_files(args.baseline, args.train, args.test, out, **options, draws=args.draws))
     except (DataError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

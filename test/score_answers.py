@@ -1,4 +1,4 @@
-"""Score answers against the true ones: metrics.csv, confusion matrices and report.html.
+"""Score answers against the true ones: metrics.csv, metrics.md, confusion matrices and report.html.
 
     python test/score_answers.py
     python test/score_answers.py --references dataset/test_dataset.jsonl --out result/demo --profiles all \
@@ -16,7 +16,6 @@ from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import PROFILES
 from megc.scoring.pairs import find_predictions, read_references, read_runs
 from megc.scoring.report import CARDS, score_runs
-from megc.scoring.tables import GROUPS
 
 
 def main() -> int:
@@ -30,7 +29,6 @@ def main() -> int:
     words = "how to score, side by side; the report marks by the first"
     flags = {"dest": "profiles", "nargs": "+", "choices": [*PROFILES, "all"], "default": ["megc2025"], "help": words}
     parser.add_argument("--profile", "--profiles", **flags)
-    parser.add_argument("--by", choices=GROUPS, default="clip", help="what the bootstrap draws")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="bootstrap resamples")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.add_argument("--cards", type=int, default=CARDS, help="clips shown in the report at most")
@@ -43,7 +41,7 @@ def main() -> int:
         references = read_references(args.references, problems)
         paths = args.predictions or find_predictions(args.out)
         runs = read_runs(paths, args.names, references, problems)
-        print(score_runs(args.out, references, runs, chosen, args.by, args.resamples, args.seed, args.cards))
+        print(score_runs(args.out, references, runs, chosen, args.resamples, args.seed, args.cards))
     except (DataError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
+
+from megc.csv_tables import read_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +38,7 @@ def test_chain_from_nothing_to_report(tmp_path: Path) -> None:
         answers = f"result/demo/{name}/predictions.jsonl"
         run(tmp_path, "test/answer_baselines.py", "--baseline", name, "--out", answers)
     said = run(tmp_path, "test/score_answers.py")
-    table = pd.read_csv(tmp_path / "result/demo/metrics.csv")
+    table = read_table(tmp_path / "result/demo/metrics.csv")
     assert set(table["run"]) == {"tiny", "blank-flow", "prior", "flow-probe"}
     assert set(table["dataset"]) == {"casme2", "samm", "overall"}
     assert (table["avg_low"] <= table["avg"]).all() and (table["avg"] <= table["avg_high"]).all()

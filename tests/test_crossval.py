@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from test_grid import grid_of
 from test_instructions import build, data  # noqa: F401 - `data` is a fixture
 
+from megc.csv_tables import read_table
 from megc.files import read_jsonl, write_jsonl
 from megc.grid import run
 from megc.grid.plan import chains
@@ -89,12 +89,12 @@ def test_pooled_table_and_resume(data: Path, programs: Path) -> None:  # noqa: F
     assert calls(programs) == 2 * 5, "each fold trains, answers and has three baselines"
     answers = [row["id"] for _, row in read_jsonl(data / "work" / "answers" / "model.jsonl")]
     assert sorted(answers) == sorted(row["id"] for _, row in read_jsonl(data / "rows.jsonl"))
-    folds = pd.read_csv(data / "folds.csv").set_index("arm")
+    folds = read_table(data / "folds.csv").set_index("arm")
     assert list(folds.loc["model", "fold"]) == [0, 1] and (folds.loc["model", "uf1_fine"] == 1).all()
     assert folds.loc["model", "checkpoint_hash"].notna().all() and folds["split_hash"].nunique() == 2
     assert folds["prompt_hash"].nunique() == 1 and set(folds["clips"]) == {6}
     assert (data / "pooled.png").read_bytes().startswith(b"\x89PNG")
-    table = pd.read_csv(data / "pooled.csv")
+    table = read_table(data / "pooled.csv")
     overall = table[table["dataset"] == "overall"].set_index("arm")
     assert list(overall.index) == ["model", "prior only", "prior sampled", "flow probe"]
     assert overall.loc["model", "paired_avg_low"] > 0, "better than the probe on every resample"
@@ -123,8 +123,8 @@ def test_seeds_are_pooled_by_clip(data: Path, programs: Path) -> None:  # noqa: 
     build(data)
     grid = grid_of(data, {"model": {}}, seeds=[0, 1])
     run_grid(grid, places(data), Problems(), resamples=100)
-    assert list(pd.read_csv(data / "folds.csv")["seed"]) == [0, 1] * 4
-    overall = pd.read_csv(data / "pooled.csv").query("dataset == 'overall' and arm == 'model'").iloc[0]
+    assert list(read_table(data / "folds.csv")["seed"]) == [0, 1] * 4
+    overall = read_table(data / "pooled.csv").query("dataset == 'overall' and arm == 'model'").iloc[0]
     records = [record for _, record in read_jsonl(next((data / "work").glob("steps/data-*/test.jsonl")))]
     assert overall["clips"] == len({record["clip"] for record in records}) and overall["seeds"] == 2
 

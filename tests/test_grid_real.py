@@ -9,6 +9,7 @@ import yaml
 from flow_set import make_set
 from PIL import Image
 
+from megc.csv_tables import read_table
 from megc.files import write_jsonl
 from megc.grid.sources import data_changes
 from megc.grid.spec import read_grid
@@ -44,10 +45,10 @@ def test_rows_and_pictures_become_a_table(tmp_path: Path) -> None:
     places = Places(tmp_path / "work", tmp_path / "folds.csv", tmp_path / "pooled.csv")
     run_grid(read_grid(tmp_path / "grid.yaml", changes), places, problems, jobs=2, resamples=50)
     assert not list(problems)
-    table = pd.read_csv(tmp_path / "pooled.csv").query("dataset == 'overall'").set_index("arm")
+    table = read_table(tmp_path / "pooled.csv").query("dataset == 'overall'").set_index("arm")
     assert list(table.index) == ["tiny", "fused", "prior only", "prior sampled", "flow probe"]
     assert table.loc["fused", "avg"] > table.loc["tiny", "avg"], "two steps of training know nothing, the probe does"
     assert table.loc["flow probe", "avg"] > table.loc["prior only", "avg"]
-    rows = pd.read_csv(tmp_path / "folds.csv").set_index("arm")
+    rows = read_table(tmp_path / "folds.csv").set_index("arm")
     assert rows.loc["tiny", "checkpoint_hash"] == rows.loc["fused", "checkpoint_hash"]
     assert rows.loc["tiny", "train_seconds"] > 0 and pd.isna(rows.loc["flow probe", "checkpoint_hash"])

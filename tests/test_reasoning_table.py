@@ -2,9 +2,9 @@
 
 import json
 
-import pandas as pd
 import pytest
 
+from megc.csv_tables import read_table
 from megc.problems import DataError, Problems
 from megc.reasoning_table import Comparison, compare_reasoning
 from megc.scoring.metrics import METRICS
@@ -57,7 +57,7 @@ def folds(tmp_path):
 def test_each_arm_is_scored_beside_the_plain_answers(folds):
     problems = Problems()
     compare_reasoning(folds, problems)
-    table = pd.read_csv(folds.table).set_index("reason")
+    table = read_table(folds.table).set_index("reason")
     assert list(problems) == [] and list(table["clips"].unique()) == [4]
     assert list(table.index[:2]) == ["none", "snap"] and table.loc["none", "changed"] == 0
     plain, joint, both = table.loc["none"], table.loc["joint"], table.loc["joint+compose"]
@@ -84,7 +84,7 @@ def test_rows_that_do_not_fit_are_named(folds, tmp_path):
     one = Comparison(folds.predictions[:1], folds.references, folds.table, folds.train[:1], resamples=10)
     compare_reasoning(one, problems)
     assert "8 references have no prediction" in str(*problems)
-    assert list(pd.read_csv(folds.table)["clips"].unique()) == [2]
+    assert list(read_table(folds.table)["clips"].unique()) == [2]
     twice = Comparison(folds.predictions[:1] * 2, folds.references, folds.table, folds.train[:1])
     with pytest.raises(DataError, match="a row is answered twice"):
         compare_reasoning(twice, Problems())

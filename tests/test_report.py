@@ -12,7 +12,7 @@ from score_files import make_demo, make_rows
 from megc.files import write_jsonl
 from megc.problems import Problems
 from megc.scoring.pairs import Run, find_predictions, read_references, read_runs
-from megc.scoring.plots import confusion, draw_confusion, draw_intervals
+from megc.scoring.plots import confusion, draw_confusion, draw_intervals, interval_figure
 from megc.scoring.report import legend, make_cards, score_runs
 
 
@@ -38,12 +38,18 @@ def test_confusion_counts(tmp_path):
     assert picture.startswith(b"\x89PNG") and picture == draw_confusion(counts, true, said, "m: fine class")
 
 
-def test_runs_side_by_side_have_a_line_each(tmp_path):
-    low = {"run": "low", "avg": 0.2, "avg_low": 0.1, "avg_high": 0.3}
+def test_runs_side_by_side_have_a_line_each_from_end_to_end():
+    low = {"run": "low", "avg": 0.2, "avg_low": 0.1, "avg_high": 0.3, "avg_subject_low": 0.05, "avg_subject_high": 0.4}
     odd = {"run": "odd", "avg": 0.5, "avg_low": 0.51, "avg_high": 0.6}  # a percentile interval may miss its value
+    odd |= {"avg_subject_low": 0.3, "avg_subject_high": 0.49}
     one, two = (Image.open(io.BytesIO(draw_intervals(rows))) for rows in ([low], [low, odd]))
     assert two.height > one.height and two.width == one.width
     assert draw_intervals([low, odd]) != draw_intervals([low, {**odd, "avg": 0.52}])
+    (axes,) = interval_figure([low, odd]).axes
+    drawn = {
+        lines.get_label(): [path.vertices[:, 0].tolist() for path in lines.get_paths()] for lines in axes.collections
+    }
+    assert drawn == {"by clips": [[0.1, 0.3], [0.51, 0.6]], "by subjects": [[0.05, 0.4], [0.3, 0.49]]}
 
 
 class Page(HTMLParser):

@@ -9,6 +9,8 @@ from megc.facs import FINE_EMOTIONS, FINE_OF_DATASET
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
 
+DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
+
 
 class Prior:
     """What the training answers alone say: for each question the answer that was most often right.
@@ -95,14 +97,20 @@ def profiles(records: Sequence[dict]) -> list[Profile]:
     return kept
 
 
-def prior_sampled(train: Sequence[dict], test: Sequence[dict], seed: int = 0) -> list[str]:
-    """Answers to the test records by the profile of a training clip that is drawn for each test clip.
+def prior_sampled(
+    train: Sequence[dict], test: Sequence[dict], seed: int = 0, draws: int = DRAWS
+) -> list[tuple[str, ...]]:
+    """Answers to the test records by the profiles of training clips that are drawn for each test clip: `draws` sets of
+    answers, a record's answers of all sets together.
 
     Drawn are clips with one action unit or with several, as the test clip's questions are worded, and of fine
-    classes that its dataset has; all clips where there is none. So a clip's answers go together, and over many clips
-    they are as frequent as in training (the pseudo-profiles of a MEGC 2026 entry do the same). The draw depends on
-    the seed and the clip's id only. What a profile does not hold is answered by the priors.
+    classes that its dataset has; all clips where there is none. So a clip's answers of a set go together, and they
+    are as frequent as in training (the pseudo-profiles of a MEGC 2026 entry do the same). One set is a matter of
+    luck: the score of the baseline is the mean over the sets. The draws depend on the seed and the clip's id only.
+    What a profile does not hold is answered by the priors. Raises ValueError for fewer than one draw.
     """
+    if draws < 1:
+        raise ValueError(f"{draws} draws: give one at least")
     prior, known = Prior(train), profiles(train)
     asked = [parse(record["row"]["question"]) for record in test]
     many = {
@@ -110,7 +118,7 @@ def prior_sampled(train: Sequence[dict], test: Sequence[dict], seed: int = 0) ->
         for record, question in zip(test, asked, strict=True)
         if question.many is not None
     }
-    drawn: dict[str, Profile] = {}
+    drawn: dict[str, list[Profile]] = {}
     answers = []
     for record, question in zip(test, asked, strict=True):
         clip, dataset = record["clip"], record["dataset"]
@@ -118,7 +126,7 @@ def prior_sampled(train: Sequence[dict], test: Sequence[dict], seed: int = 0) ->
             classes = FINE_OF_DATASET.get(dataset, FINE_EMOTIONS)
             allowed = [profile for profile in known if profile.fine in classes] or known
             same = [profile for profile in allowed if (len(profile.units) > 1) == many.get(clip)] or allowed
-            drawn[clip] = random.Random(f"{seed}:{clip}").choice(same)
-        found = drawn[clip].answer(question) if known else None
-        answers.append(found or prior.answer(question, dataset))
+            drawn[clip] = random.Random(f"{seed}:{clip}").choices(same, k=draws)
+        found = [profile.answer(question) for profile in drawn[clip]] if known else [None] * draws
+        answers.append(tuple(text or prior.answer(question, dataset) for text in found))
     return answers

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from megc.baselines.features import read_features
-from megc.baselines.prior import prior_only, prior_sampled
+from megc.baselines.prior import DRAWS, prior_only, prior_sampled
 from megc.baselines.probe import flow_probe
 from megc.files import write_json, write_jsonl
 from megc.vqa.instructions import answer_of, read_records
@@ -16,12 +16,13 @@ from megc.vqa.splits import make_folds, select, subject_key
 BASELINES = ("prior", "prior-sampled", "flow-probe")
 
 
-Baseline = Callable[[Sequence[dict], Sequence[dict]], list[str]]
+Answer = str | tuple[str, ...]  # one, or one of each drawn set
+Baseline = Callable[[Sequence[dict], Sequence[dict]], list[Answer]]
 
 
-def leave_one_subject_out(records: Sequence[dict], baseline: Baseline) -> list[str]:
+def leave_one_subject_out(records: Sequence[dict], baseline: Baseline) -> list[Answer]:
     """Answers to all records, those of each subject by the baseline trained on all other subjects."""
-    answers: dict[str, str] = {}
+    answers: dict[str, Answer] = {}
     for fold in tqdm(make_folds(list(records), "loso"), desc="subjects", disable=None):
         test = select(list(records), fold.test)
         found = baseline(select(list(records), fold.train), test)
@@ -37,12 +38,13 @@ def answer_files(
     source: str = "flow",
     loso: bool = False,
     seed: int = 0,
+    draws: int = DRAWS,
 ) -> str:
     """Answer an instruction file by one of BASELINES and write predictions, and `run.json` beside them.
 
     With `loso`, `train` is not read: each subject of `test` is answered from its other subjects. `source` is what
-    the flow probe reads, `seed` that of `prior-sampled`. With the baseline `all`, `out` is a folder that gets
-    `<baseline>/predictions.jsonl` of each. Returns a summary.
+    the flow probe reads, `seed` that of `prior-sampled`, whose rows hold all `draws` and the first as `answer`. With
+    the baseline `all`, `out` is a folder that gets `<baseline>/predictions.jsonl` of each. Returns a summary.
     Raises ValueError for another baseline and when a test subject is among the training subjects.
     """
     if baseline not in (*BASELINES, "all"):
@@ -54,18 +56,22 @@ def answer_files(
         settings = {"baseline": name, "train": "all other subjects" if loso else str(train), "test": str(test)}
         answer: Baseline = prior_only
         if name == "prior-sampled":
-            settings["seed"] = seed
-            answer = partial(prior_sampled, seed=seed)
+            settings |= {"seed": seed, "draws": draws}
+            answer = partial(prior_sampled, seed=seed, draws=draws)
         elif name == "flow-probe":
             settings["features"] = source
             features = read_features(asked, Path(test).parent, source)
             answer = partial(flow_probe, features=features | read_features(known, Path(train).parent, source))
         found = leave_one_subject_out(asked, answer) if loso else answer(known, asked)
-        rows = [{**record["row"], "answer": text} for record, text in zip(asked, found, strict=True)]
+        rows = [_answered(record["row"], text) for record, text in zip(asked, found, strict=True)]
         write_jsonl(path, rows)
         write_json(path.with_name("run.json"), settings)
         lines.append(f"{name}: {len(rows)} answers in {path}")
     return "\n".join(lines)
+
+
+def _answered(row: dict, answer: Answer) -> dict:
+    return {**row, "answer": answer} if isinstance(answer, str) else {**row, "answer": answer[0], "draws": answer}
 
 
 def read_sides(train: Path | str, test: Path | str, loso: bool = False) -> tuple[list[dict], list[dict]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from megc.environment import commit
 from megc.files import write_json
 from megc.grid.content import REPOSITORY, content_hash
 from megc.grid.steps import DONE, Result, Step, command_line, finished, step_key
@@ -241,20 +242,6 @@ def _alone(work: Path) -> Iterator[None]:
         except OSError as error:
             raise DataError(work, None, "another run is at work there", "wait for it, or give --work") from error
         yield
-
-
-def commit() -> str:
-    """The git commit of the code, `+` behind it where files differ; empty without git."""
-    try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        return head + "+" * bool(_git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def _git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def read_json(path: Path) -> dict:

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
-from megc.files import read_jsonl, sha256_of, write_jsonl, write_text
+from megc.files import read_jsonl, sha256_of, write_jsonl
 from megc.grid.plan import ANSWERS, PROBE, Chain
 from megc.grid.run import Outcome, read_json
 from megc.grid.spec import Grid
 from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
-from megc.scoring.metrics import METRICS, score
+from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare, evaluate, score_run
+from megc.scoring.metrics import METRICS
 from megc.scoring.pairs import Reference, Run, read_references, read_run
-from megc.scoring.tables import COLUMNS, OVERALL, compare, evaluate, share
+from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, markdown, number, score_cells
 
 PROFILE = "megc2025"
 
@@ -55,8 +54,7 @@ def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     answers = outcome.results[chain.answers]
     data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
     asked = outcome.results.get(chain.asked) if chain.asked else None
-    texts = [r.answer for r in references], scored.run.answers, [r.kind for r in references]
-    values = score(*texts, PROFILE, [r.dataset for r in references])
+    values = score_run(references, scored.run, PROFILE)
     split = read_json(data.folder / "test.split.json") or read_json(data.folder / "plain_test.split.json")
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
@@ -100,8 +98,9 @@ def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
     for arm, parts in answers.items():
         if set(parts) == set(places):
             own = [parts[place] for place in places]
-            texts = tuple(text for run in own for text in run.answers)
-            runs[arm] = Run(arm, texts, tuple(details for run in own for details in run.details), own[0].settings)
+            sets = [sum(answers, ()) for answers in zip(*(run.answer_sets for run in own), strict=True)]
+            details = tuple(details for run in own for details in run.details)
+            runs[arm] = Run(arm, sets[0], details, own[0].settings, tuple(sets) if own[0].draws else ())
     return pooled, runs
 
 
@@ -115,25 +114,20 @@ def pooled_rows(
         paired = {}
         for against, column in ((grid.full, "paired_full"), (PROBE, "paired_avg")):
             if against in runs and arm != against:
-                difference, low, high = compare(references, runs[against], run, PROFILE, resamples=resamples)["avg"]
-                paired |= {column: difference, f"{column}_low": low, f"{column}_high": high}
+                difference = compare(references, runs[against], run, PROFILE, resamples=resamples)["avg"]
+                paired |= dict(zip((column, *(f"{column}_{end}" for end in ENDS)), difference, strict=True))
         for row in evaluate(references, run, PROFILE, resamples=resamples):
             more = paired if row["dataset"] == OVERALL else {}
             rows.append({**row, "run": name, "arm": arm, "protocol": grid.protocol, "seeds": len(grid.seeds), **more})
     return rows
 
 
+PAIRED = ("paired_full", "paired_avg")  # `avg` minus that of the full method, and of the flow probe
 POOLED_COLUMNS = (
     *("arm", "protocol", "seeds"),
     *COLUMNS,
-    *("paired_avg", "paired_avg_low", "paired_avg_high", "paired_full", "paired_full_low", "paired_full_high"),
+    *(f"{column}{end}" for column in PAIRED for end in ("", *(f"_{end}" for end in ENDS))),
 )
-
-
-def write_table(path: Path, rows: Sequence[dict], columns: Sequence[str] | None = None) -> None:
-    """Write rows as CSV, atomically."""
-    frame = pd.DataFrame(list(rows), columns=list(columns) if columns else None)
-    write_text(path, frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
 
 def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcome) -> None:
@@ -150,18 +144,14 @@ def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcom
 
 def markdown_table(rows: Sequence[dict], full: str) -> str:
     """The pooled rows as the README shows them."""
-    heads = ["arm", "coarse UF1 / UAR", "fine UF1 / UAR", "BLEU", "ROUGE-1", "avg [95 % interval]"]
-    heads += [f"avg − {full}", f"avg − {PROBE}", "outside the allowed answers"]
-    lines = [heads, ["---"] * len(heads)]
+    heads = ["arm", *SCORE_HEADS, f"avg {BOTH}"]
+    lines = [[*heads, f"avg − {full} {BOTH}", f"avg − {PROBE} {BOTH}", "outside the allowed answers"]]
     for row in rows:
         if row["dataset"] != OVERALL:
             continue
-        values = {metric: share(row[metric]) for metric in METRICS}
-        cells = [row["arm"], f"{values['uf1_coarse']} / {values['uar_coarse']}"]
-        cells += [f"{values['uf1_fine']} / {values['uar_fine']}", values["bleu"], values["rouge1"]]
-        cells.append(f"**{values['avg']}** [{share(row['avg_low'])}, {share(row['avg_high'])}]")
-        for column in ("paired_full", "paired_avg"):
-            ends = [row.get(f"{column}_{end}") for end in ("low", "high")]
-            cells.append("" if ends[0] is None else f"[{share(ends[0])}, {share(ends[1])}]")
-        lines.append([*cells, str(row["invalid"])])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        cells = [row["arm"], *score_cells(row)]
+        for column in PAIRED:
+            ends = [row.get(f"{column}_{end}") for end in ENDS]
+            cells.append("" if ends[0] is None else f"{brackets(ends[:2])} {brackets(ends[2:])}")
+        lines.append([*cells, number(row["invalid"])])
+    return markdown(lines)

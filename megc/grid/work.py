@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megc.csv_tables import write_table
 from megc.files import write_bytes, write_text
 from megc.grid.flags import check_keys
 from megc.grid.plan import Chain, chains
@@ -17,13 +18,13 @@ from megc.grid.tables import (
     pooled_rows,
     read_scored,
     write_pooled_answers,
-    write_table,
 )
 from megc.problems import Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
+from megc.scoring.evaluation import OVERALL
 from megc.scoring.plots import draw_intervals
 from megc.scoring.report import score_runs
-from megc.scoring.tables import OVERALL
+from megc.scoring.tables import draws_note, rare_note
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,18 @@ def _write(
     scored = read_scored(planned, outcome, problems)
     if not scored:
         return "no arm is finished"
-    write_table(places.table, [arm_row(grid, one, outcome) for one in scored])
+    commits = {result.commit for result in outcome.results.values()}
+    write_table(places.table, [arm_row(grid, one, outcome) for one in scored], commits=commits)
     references, runs = pool(scored)
     if not runs:
         return f"no arm has all its folds and seeds; written: {places.table}"
     rows = pooled_rows(grid, references, runs, places.work.name, resamples)
-    write_table(places.pooled, rows, POOLED_COLUMNS)
+    write_table(places.pooled, rows, POOLED_COLUMNS, commits)
     shown = [{**row, "run": row["arm"]} for row in rows if row["dataset"] == OVERALL]
     write_bytes(places.pooled.with_suffix(".png"), draw_intervals(shown))
     write_pooled_answers(places.work / "answers", scored, outcome)
-    table = markdown_table(rows, grid.full)
+    notes = [note for note in (rare_note(references), draws_note(list(runs.values()))) if note]
+    table = "\n\n".join([markdown_table(rows, grid.full), *notes])
     write_text(places.work / "table.md", table + "\n")
     first, first_runs = pool([one for one in scored if one.chain.seed == grid.seeds[0]])
     compared = [first_runs[arm] for arm in sorted(runs, key=lambda arm: arm != grid.full)]

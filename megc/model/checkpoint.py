@@ -14,7 +14,6 @@
 import json
 import platform
 import re
-import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +29,7 @@ from transformers import (
     ProcessorMixin,
 )
 
-from megc.environment import check_versions
+from megc.environment import check_versions, commit
 from megc.files import write_json
 from megc.model import lora
 from megc.model.distributed import say
@@ -219,9 +218,7 @@ def software() -> dict:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = None
-    folder = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
-    return {"versions": versions, "git": found.stdout.strip() or None}
+    return {"versions": versions, "git": commit() or None}
 
 
 def _check_folder(path: Path | str) -> None:

@@ -11,13 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from nltk.translate.bleu_score import (
     SmoothingFunction,
-    brevity_penalty,
     corpus_bleu,
-    modified_precision,
     sentence_bleu,
 )
 from rouge_score import rouge_scorer
@@ -28,7 +27,7 @@ from megc.vqa.questions import Question, allowed_answers, split_long, split_unit
 
 METRICS = ("uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine", "bleu", "rouge1", "avg")
 CLASS_KINDS = ("coarse", "fine")
-_ORDERS = (1, 2, 3, 4)  # BLEU-4
+ORDERS = (1, 2, 3, 4)  # BLEU-4
 
 
 def _plain(answer: str, kind: str) -> str:
@@ -113,12 +112,12 @@ def score(
     """Score predicted answers, one a row, against the references of the same rows.
 
     `kinds` are those of `megc.vqa.questions.parse`; a missing prediction is None or empty. Returns every name of
-    METRICS as a share (NaN where no row asks for that class; `avg`, the mean of the six, is then NaN too),
-    `invalid` (answers outside the allowed ones; `datasets` names the dataset of each row, whose fine classes are
-    then the allowed ones) and `missing`. Raises ValueError when the lengths differ or there is no row.
+    METRICS as a share (NaN where no row asks for that class; `avg`, the mean of the six, is then NaN too), `invalid`
+    (answers outside the allowed ones; by `datasets`, that of each row) and `missing`. Raises ValueError when the
+    lengths differ or there is no row.
     """
     profile = profile_of(profile)
-    if not references or len(references) != len(predictions) or len(references) != len(kinds):
+    if not len(references) == len(predictions) == len(kinds) > 0:
         counts = f"{len(references)} references, {len(predictions)} predictions, {len(kinds)} kinds"
         raise ValueError(f"{counts}: give one of each a row, and one row at least")
     answers = [prediction or "" for prediction in predictions]
@@ -129,19 +128,27 @@ def score(
         result[f"uf1_{kind}"] = float(f1_score(true, said, **options)) if true else float("nan")
         result[f"uar_{kind}"] = float(recall_score(true, said, **options)) if true else float("nan")
     result["bleu"] = _bleu(references, answers, profile)
-    result["rouge1"] = float(np.mean(_rouge(references, answers, profile)))
+    result["rouge1"] = float(np.mean(rouges(references, answers, profile)))
     result["avg"] = sum(result.values()) / 6
-    datasets = datasets or [""] * len(kinds)
-    asked = zip(answers, kinds, datasets, strict=True)
-    result["invalid"] = sum(is_invalid(answer, kind, profile, dataset) for answer, kind, dataset in asked)
-    result["missing"] = sum(not answer.strip() for answer in answers)
-    return result
+    return result | faults(answers, kinds, profile, datasets)
+
+
+def faults(
+    answers: Sequence[str | None],
+    kinds: Sequence[str],
+    profile: str | Profile = "megc2025",
+    datasets: Sequence[str] | None = None,
+) -> dict[str, int]:
+    """How many answers are `invalid` (of the kind and dataset of each) and `missing`."""
+    asked = zip(answers, kinds, datasets or [""] * len(kinds), strict=True)
+    invalid = sum(is_invalid(answer, kind, profile, dataset) for answer, kind, dataset in asked)
+    return {"invalid": invalid, "missing": sum(not (answer or "").strip() for answer in answers)}
 
 
 def is_invalid(answer: str | None, kind: str, profile: str | Profile = "megc2025", dataset: str = "") -> bool:
-    """True when an answer is outside the allowed ones: an unknown class, a name that is no action unit, a sentence
-    that does not read as the composed one. A missing answer is missing, not invalid."""
-    if not answer or not answer.strip():
+    """True when an answer is outside the allowed ones: an unknown class, a name that is no action unit, no composed
+    sentence. A missing answer is missing, not invalid."""
+    if not (answer or "").strip():
         return False
     read = profile_of(profile).read
     if kind == "units":
@@ -188,8 +195,8 @@ def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -
     wanted = [profile.tokens(text) for text in references]
     found = [profile.tokens(text) for text in answers]
     if profile.bleu == "sentence":
-        return float(np.mean(_sentence_bleu(wanted, found)))
-    lengths = [sum(max(0, len(tokens) - order + 1) for tokens in found) for order in _ORDERS]
+        return float(np.mean(sentence_bleus(wanted, found)))
+    lengths = [sum(max(0, len(tokens) - order + 1) for tokens in found) for order in ORDERS]
 
     def exact(precisions: list[Fraction], **_: object) -> list[float]:
         # nltk counts one n-gram in an answer that is too short to hold any, so that right one-word answers lower
@@ -202,94 +209,20 @@ def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -
     return float(corpus_bleu([[tokens] for tokens in wanted], found, smoothing_function=exact))
 
 
-def _sentence_bleu(wanted: list[list[str]], found: list[list[str]]) -> list[float]:
+def sentence_bleus(wanted: list[list[str]], found: list[list[str]]) -> list[float]:
+    """Smoothed BLEU-4 of each answer's tokens."""
     smooth = SmoothingFunction().method1
     pairs = zip(wanted, found, strict=True)
     return [float(sentence_bleu([reference], answer, smoothing_function=smooth)) for reference, answer in pairs]
 
 
-def _rouge(references: Sequence[str], answers: Sequence[str], profile: Profile) -> list[float]:
-    scorer = rouge_scorer.RougeScorer(["rouge1"], use_stemmer=profile.stem)
+@lru_cache
+def _rouge_scorer(stem: bool) -> rouge_scorer.RougeScorer:
+    return rouge_scorer.RougeScorer(["rouge1"], use_stemmer=stem)
+
+
+def rouges(references: Sequence[str], answers: Sequence[str], profile: Profile) -> list[float]:
+    """ROUGE-1 of each answer."""
+    scorer = _rouge_scorer(profile.stem)
     pairs = zip(references, answers, strict=True)
     return [getattr(scorer.score(reference, answer)["rouge1"], profile.rouge) for reference, answer in pairs]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What each row adds to the score of a set of rows: `table` (rows, columns), and the columns' meaning.
-
-    Sums over rows, weighted or not, give the metrics of `score` through `metrics`, thousands at a time.
-    """
-
-    table: np.ndarray
-    classes: dict[str, int]  # number of label columns of each class kind
-    profile: Profile
-
-    def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
-        """METRICS of summed counts, shape (…, columns): each of shape (…)."""
-        start, result = 0, {}
-        for kind in CLASS_KINDS:
-            width = self.classes[kind]
-            parts = [totals[..., start + part * width : start + (part + 1) * width] for part in range(3)]
-            result[f"uf1_{kind}"], result[f"uar_{kind}"] = _macro(*parts, self.profile.labels)
-            start += 3 * width
-        matched, held = totals[..., start : start + 4], totals[..., start + 4 : start + 8]
-        answer_length, reference_length, sentences, rouge, rows = np.moveaxis(totals[..., start + 8 :], -1, 0)
-        if self.profile.bleu == "sentence":
-            result["bleu"] = sentences / rows
-        else:
-            result["bleu"] = _corpus_bleu(matched, held, answer_length, reference_length)
-        result["rouge1"] = rouge / rows
-        result["avg"] = sum(result.values()) / 6
-        return result
-
-
-def row_counts(
-    references: Sequence[str],
-    predictions: Sequence[str | None],
-    kinds: Sequence[str],
-    profile: str | Profile = "megc2025",
-) -> Counts:
-    """Counts of each row, so that a resample is scored by adding rows instead of reading texts again."""
-    profile = profile_of(profile)
-    answers = [prediction or "" for prediction in predictions]
-    columns, classes = [], {}
-    for kind in CLASS_KINDS:
-        true, said, labels = class_labels(references, answers, kinds, kind, profile)
-        hit, wanted, found = (np.zeros((len(kinds), len(labels))) for _ in range(3))
-        rows = [row for row, asked in enumerate(kinds) if asked == kind]
-        for row, truth, label in zip(rows, true, said, strict=True):
-            wanted[row] = [truth == name for name in labels]
-            found[row] = [label == name for name in labels]
-            hit[row] = wanted[row] * found[row]
-        columns += [hit, wanted, found]
-        classes[kind] = len(labels)
-    pairs = [
-        (profile.tokens(wanted), profile.tokens(found)) for wanted, found in zip(references, answers, strict=True)
-    ]
-    matched = [[modified_precision([wanted], found, order).numerator for order in _ORDERS] for wanted, found in pairs]
-    held = [[max(0, len(found) - order + 1) for order in _ORDERS] for _, found in pairs]
-    lengths = [[len(found), len(wanted)] for wanted, found in pairs]
-    sentence = profile.bleu == "sentence"
-    sentences = _sentence_bleu(*map(list, zip(*pairs, strict=True))) if sentence else np.zeros(len(pairs))
-    rest = np.column_stack([sentences, _rouge(references, answers, profile), np.ones(len(pairs))])
-    return Counts(np.hstack([*columns, matched, held, lengths, rest]), classes, profile)
-
-
-def _macro(hit: np.ndarray, wanted: np.ndarray, found: np.ndarray, over: str) -> tuple[np.ndarray, np.ndarray]:
-    """Macro F1 and macro recall of counts (…, classes) over the classes that a set of rows has."""
-    present = wanted > 0 if over == "reference" else wanted + found > 0
-    f1 = 2 * hit / np.maximum(wanted + found, 1)
-    recall = hit / np.maximum(wanted, 1)
-    many = present.sum(axis=-1)
-    answered = wanted.sum(axis=-1) > 0
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return tuple(np.where(answered, (values * present).sum(axis=-1) / many, np.nan) for values in (f1, recall))
-
-
-def _corpus_bleu(
-    matched: np.ndarray, held: np.ndarray, answer_length: np.ndarray, reference_length: np.ndarray
-) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        precision = np.exp(np.log(matched / np.maximum(held, 1)).mean(axis=-1))
-    return precision * np.vectorize(brevity_penalty, otypes=[float])(reference_length, answer_length)

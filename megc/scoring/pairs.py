@@ -30,12 +30,22 @@ class Reference:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's answers, one a reference and in their order (None: missing), with what it says of each answer."""
+    """A run's answers, one a reference and in their order (None: missing), with what it says of each answer.
+
+    `draws`: all sets of answers of a run that draws them at random; its scores are means over these, and `answers` is
+    the first.
+    """
 
     name: str
     answers: tuple[str | None, ...]
     details: tuple[dict, ...]
     settings: dict
+    draws: tuple[tuple[str | None, ...], ...] = ()
+
+    @property
+    def answer_sets(self) -> tuple[tuple[str | None, ...], ...]:
+        """The sets of answers that are scored: `draws`, or the one set."""
+        return self.draws or (self.answers,)
 
 
 def is_motion_picture(image: str) -> bool:
@@ -146,7 +156,19 @@ def read_run(path: Path | str, name: str, references: list[Reference], problems:
         what = f"{len(missing)} of {len(references)} answers are missing, the first is {missing[0]}"
         problems.add(Problem(str(path), None, what, "finish the run; they are scored as wrong"))
     details = tuple({key: row[key] for key in _DETAILS if row.get(key) not in (None, {}, [])} for row in rows)
-    return Run(name, answers, details, settings)
+    return Run(name, answers, details, settings, _draws(path, rows))
+
+
+def _draws(path: Path | str, rows: list[dict]) -> tuple[tuple[str | None, ...], ...]:
+    """The drawn sets of answers of a run's rows, one set after another; none where the rows hold no `draws`."""
+    answered = [row["draws"] for row in rows if "draws" in row]
+    if not answered:
+        return ()
+    count = len(answered[0])
+    if count < 1 or any(len(draws) != count for draws in answered) or len(answered) < sum(map(bool, rows)):
+        fix = "answer the whole file again with test/answer_baselines.py"
+        raise DataError(path, None, "its rows hold different numbers of draws", fix)
+    return tuple(zip(*(row.get("draws", (None,) * count) for row in rows), strict=True))
 
 
 def find_predictions(folder: Path | str) -> list[Path]:

@@ -62,22 +62,27 @@ def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], titl
 
 
 def draw_intervals(rows: Sequence[Mapping]) -> bytes:
-    """PNG of the mean of six of each run (rows of `metrics.csv`, top to bottom) with its 95 % interval."""
+    """PNG of the mean of six of each run (rows of `metrics.csv`, top to bottom) with its 95 % intervals."""
+    return _png(interval_figure(rows))
+
+
+def interval_figure(rows: Sequence[Mapping]) -> Figure:
+    """The figure of `draw_intervals`: from end to end, for a percentile interval need not hold the value it is of."""
     places = np.arange(len(rows))
-    values = np.array([[row[name] for name in ("avg_low", "avg", "avg_high")] for row in rows], float)
-    # a percentile interval need not hold the value that it belongs to
-    whiskers = np.clip([values[:, 1] - values[:, 0], values[:, 2] - values[:, 1]], 0, None)
+    columns = ("avg", "avg_subject_low", "avg_subject_high", "avg_low", "avg_high")
+    values, *ends = np.array([[row[name] for name in columns] for row in rows], float).T
     figure = Figure(figsize=(8, 0.9 + 0.29 * len(rows)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    axes.errorbar(
-        values[:, 1], places, xerr=whiskers, fmt="o", color="#17539c", ecolor="#8fb0d8", markersize=5, capsize=3
-    )
+    axes.hlines(places, *ends[2:], color="#c3d5ec", linewidth=7, label="by clips")
+    axes.hlines(places, *ends[:2], color="#4c7fbd", linewidth=1.4, label="by subjects")
+    axes.plot(values, places, "o", color="#17539c", markersize=5)
     axes.set(yticks=places, yticklabels=[row["run"] for row in rows], ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1))
-    axes.set_xlabel("mean of the six metrics, 95 % interval over clips")
+    axes.set_xlabel("mean of the six metrics, 95 % intervals by subjects (line) and by clips (bar)")
     axes.grid(axis="x", color="#d5d9e0")
+    axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
-    return _png(figure)
+    return figure
 
 
 def _png(figure: Figure) -> bytes:

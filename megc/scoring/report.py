@@ -21,17 +21,20 @@ from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
 from megc.motion.fields import picture_metadata
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
+from megc.scoring.evaluation import PairedDifference, compare, evaluate
 from megc.scoring.metrics import CLASS_KINDS, METRICS, is_invalid, is_right
 from megc.scoring.pairs import MOTION, Reference, Run
 from megc.scoring.plots import confusion, draw_intervals, write_confusions
 from megc.scoring.tables import (
     agreement_table,
     ceiling_note,
-    compare,
     difference_table,
-    evaluate,
+    draws_note,
     main_rows,
+    markdown_table,
+    number,
     pooled_only,
+    rare_note,
     share,
     text_table,
     write_metrics,
@@ -214,7 +217,7 @@ def write_report(
     references: Sequence[Reference],
     runs: Sequence[Run],
     rows: Sequence[dict],
-    differences: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    differences: Mapping[str, Mapping[str, PairedDifference]],
     notes: Sequence[str] = (),
     limit: int = CARDS,
 ) -> None:
@@ -232,7 +235,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["share"] = share
+    environment.filters |= {"share": share, "number": number}
     page = environment.get_template("report.html").render(
         heads=HEADS,
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
@@ -265,17 +268,16 @@ def score_runs(
     references: Sequence[Reference],
     runs: Sequence[Run],
     profiles: Sequence[str] = ("megc2025",),
-    by: str = "clip",
     resamples: int = RESAMPLES,
     seed: int = 0,
     limit: int = CARDS,
 ) -> str:
-    """Score runs and write `metrics.csv`, `confusion_<run>_<kind>.png` and `report.html` to `out`.
+    """Score runs and write `metrics.csv`, `metrics.md`, `confusion_<run>_<kind>.png` and `report.html` to `out`.
 
     Returns the tables for a terminal: every profile's scores side by side, and paired differences to the first run
     by the first profile.
     """
-    out, draws = Path(out), (by, resamples, seed)
+    out, draws = Path(out), (resamples, seed)
     rows, differences = [], {}
     for run in tqdm(runs, desc="scoring", unit="run", disable=None):
         tables = [evaluate(references, run, profile, *draws) for profile in profiles]
@@ -286,8 +288,10 @@ def score_runs(
     notes = [ceiling_note(references, profiles)]
     missing = {run.name: sum(answer is None for answer in run.answers) for run in runs}
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]
-    notes.append(f"Intervals: {resamples} resamples of {by}s, seed {seed}.")
+    notes.append(f"Intervals: {resamples} resamples of subjects, and of clips, seed {seed}.")
+    notes += [note for note in (rare_note(references, profiles[0]), draws_note(runs)) if note]
     write_metrics(out / "metrics.csv", rows)
+    write_text(out / "metrics.md", "\n\n".join([markdown_table(rows), *notes]) + "\n")
     write_report(out / "report.html", references, runs, rows, differences, notes, limit)
     texts = [text_table(pooled_only(rows)), "", agreement_table(main_rows(rows)), "", *notes]
     if differences:

@@ -1,0 +1,169 @@
+"""Runs evaluated: a row of scores with intervals for each dataset and over all rows, and paired differences."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from megc.scoring.bootstrap import RESAMPLES, Sampling, intervals, paired
+from megc.scoring.consistency import consistency
+from megc.scoring.counts import Counts, row_counts
+from megc.scoring.metrics import CLASS_KINDS, METRICS, faults, profile_of, score
+from megc.scoring.pairs import Reference, Run
+from megc.scoring.units import UNIT_METRICS, score_units
+
+OVERALL = "overall"
+ENDS = ("subject_low", "subject_high", "low", "high")  # by subjects, by clips
+FEW = 5  # a class of fewer clips is named below the tables
+COLUMNS = (
+    *("run", "profile", "dataset", "clips", "subjects"),
+    *METRICS,
+    *(f"{metric}_{end}" for metric in METRICS for end in ENDS),
+    *("invalid", "invalid_share", "missing"),
+    *UNIT_METRICS,
+    *("consistent", "bleu_ceiling", "avg_ceiling"),
+)
+
+
+class PairedDifference(NamedTuple):
+    """A difference of two runs over the same rows, with its interval by subjects and by clips."""
+
+    value: float
+    subject_low: float
+    subject_high: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval by subjects leaves out zero; where there is none, that by clips."""
+        low, high = (self.low, self.high) if np.isnan(self.subject_low) else (self.subject_low, self.subject_high)
+        return low > 0 or high < 0
+
+
+def parts(references: Sequence[Reference]) -> dict[str, list[int]]:
+    """Row numbers of each dataset, in order of name, and of all rows together under `overall`."""
+    datasets = sorted({reference.dataset for reference in references})
+    rows = {name: [i for i, found in enumerate(references) if found.dataset == name] for name in datasets}
+    return {**rows, OVERALL: list(range(len(references)))}
+
+
+def clip_classes(references: Sequence[Reference], profile: str, kinds: Sequence[str] = CLASS_KINDS) -> dict[str, str]:
+    """The class of each clip: the answer to its first question of the first of `kinds` that it is asked."""
+    read = profile_of(profile).read
+    found: dict[str, str] = {}
+    for kind in kinds:
+        for reference in references:
+            if reference.kind == kind:
+                found.setdefault(reference.clip, read(reference.answer, kind))
+    return found
+
+
+def samplings(references: Sequence[Reference], profile: str) -> dict[str, Sampling]:
+    """What the bootstrap draws. By clips: within fine class and dataset, else within coarse class and dataset, else
+    within the dataset. By subjects: within the dataset."""
+    classes = clip_classes(references, profile, ("fine", "coarse"))
+    strata = [f"{r.dataset}/{classes.get(r.clip, '')}" for r in references]
+    subjects = [f"{r.dataset}/{r.subject}" for r in references]
+    return {
+        "subjects": Sampling(subjects, [r.dataset for r in references]),
+        "clips": Sampling([r.clip for r in references], strata),
+    }
+
+
+def run_counts(references: Sequence[Reference], run: Run, profile: str) -> list[Counts]:
+    """Counts of a run's set of answers, or of each of the sets that it drew."""
+    wanted, kinds = [r.answer for r in references], [r.kind for r in references]
+    return [row_counts(wanted, answers, kinds, profile) for answers in run.answer_sets]
+
+
+def score_run(
+    references: Sequence[Reference], run: Run, profile: str, counts: Sequence[Counts] | None = None
+) -> dict[str, float]:
+    """METRICS, `invalid` and `missing` answers, UNIT_METRICS and `consistent` of a run, the last the share of clips
+    whose answers agree with each other (NaN where none can be checked). Of a run that draws its answers: the mean over
+    the sets. `counts` are those of `run_counts`, where they are at hand."""
+    wanted, kinds = [r.answer for r in references], [r.kind for r in references]
+    datasets, clips, questions = zip(*((r.dataset, r.clip, r.question) for r in references), strict=True)
+    lines = []
+    for answers, rows in zip(run.answer_sets, counts or run_counts(references, run, profile), strict=True):
+        values = {**rows.score(), **faults(answers, kinds, profile, datasets), **score_units(wanted, answers, kinds)}
+        held, checked = consistency(clips, questions, answers, profile).get("all", (0, 0))
+        lines.append({**values, "consistent": held / checked if checked else float("nan")})
+    return lines[0] if len(lines) == 1 else {name: float(np.mean([line[name] for line in lines])) for name in lines[0]}
+
+
+def part_of(run: Run, rows: Sequence[int]) -> Run:
+    """The run's answers to some of the references."""
+    draws = tuple(tuple(answers[row] for row in rows) for answers in run.draws)
+    details = tuple(run.details[row] for row in rows)
+    return Run(run.name, tuple(run.answers[row] for row in rows), details, run.settings, draws)
+
+
+def evaluate(
+    references: Sequence[Reference],
+    run: Run,
+    profile: str = "megc2025",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[dict]:
+    """Rows of `metrics.csv` for one run: each dataset, then all rows pooled, with 95 % bootstrap intervals."""
+    table = []
+    for dataset, rows in parts(references).items():
+        if dataset == OVERALL and len(table) == 1:
+            table.append({**table[0], "dataset": OVERALL})  # one dataset only: the same rows
+            continue
+        chosen, answered = [references[row] for row in rows], part_of(run, rows)
+        counts = run_counts(chosen, answered, profile)
+        values = score_run(chosen, answered, profile, counts)
+        line = {"run": run.name, "profile": profile, "dataset": dataset}
+        line["clips"] = len({r.clip for r in chosen})
+        line["subjects"] = len({(r.dataset, r.subject) for r in chosen})
+        line |= values
+        for ends, sampling in zip((ENDS[:2], ENDS[2:]), samplings(chosen, profile).values(), strict=True):
+            for metric, interval in intervals(counts, sampling, resamples, seed).items():
+                line |= {f"{metric}_{end}": value for end, value in zip(ends, interval, strict=True)}
+        line["invalid_share"] = values["invalid"] / len(chosen)
+        line |= {f"{metric}_ceiling": top for metric, top in ceiling(chosen, profile).items()}
+        table.append(line)
+    return table
+
+
+def compare(
+    references: Sequence[Reference],
+    first: Run,
+    second: Run,
+    profile: str = "megc2025",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, PairedDifference]:
+    """Paired difference second - first over all rows of each metric."""
+    counts = [run_counts(references, run, profile) for run in (first, second)]
+    by_subjects, by_clips = (
+        paired(*counts, sampling, resamples, seed) for sampling in samplings(references, profile).values()
+    )
+    return {metric: PairedDifference(*by_subjects[metric], *by_clips[metric][1:]) for metric in METRICS}
+
+
+def ceiling(references: Sequence[Reference], profile: str) -> dict[str, float]:
+    """`bleu` and `avg` that the references themselves get: smoothed sentence BLEU gives a right word .178."""
+    texts = [r.answer for r in references]
+    values = score(texts, texts, [r.kind for r in references], profile)
+    return {metric: values[metric] for metric in ("bleu", "avg")}
+
+
+def rare_classes(references: Sequence[Reference], profile: str = "megc2025") -> dict[str, dict[str, tuple[int, int]]]:
+    """Classes of fewer than FEW clips, by dataset and over all rows: how many clips of how many subjects show them."""
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for dataset, rows in parts(references).items():
+        chosen = [references[row] for row in rows]
+        subjects = {r.clip: (r.dataset, r.subject) for r in chosen}
+        for kind in CLASS_KINDS:
+            clips = defaultdict(set)
+            for clip, name in clip_classes(chosen, profile, (kind,)).items():
+                clips[name].add(clip)
+            few = {name: (len(c), len({subjects[clip] for clip in c})) for name, c in clips.items() if len(c) < FEW}
+            for name, numbers in sorted(few.items()):
+                found.setdefault(dataset, {})[f"{kind} {name}"] = numbers
+    return found
