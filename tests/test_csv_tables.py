@@ -1,0 +1,74 @@
+"""Tables say when they were made by code that is not in git, and what programs write is not in git."""
+
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from megc import csv_tables
+from megc.csv_tables import read_table, write_table
+from megc.environment import commit
+
+ROOT = Path(__file__).parents[1]
+
+
+def git(folder: Path, *words: str) -> str:
+    user = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    return subprocess.run(["git", *user, *words], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-q")
+    (tmp_path / "program.py").write_text("a = 1\n")
+    (tmp_path / "result" / "published").mkdir(parents=True)
+    (tmp_path / "result" / "published" / "table.csv").write_text("a\n1\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    return tmp_path
+
+
+def test_commit_is_marked_when_programs_or_settings_differ(repository: Path) -> None:
+    head = git(repository, "rev-parse", "--short=12", "HEAD").strip()
+    assert len(head) == 12 and commit(repository) == head
+    (repository / "result" / "published" / "table.csv").write_text("a\n2\n")
+    (repository / "result" / "run.json").write_text("{}")
+    (repository / "notes.md").write_text("x")
+    assert commit(repository) == head, "tables and texts are no code"
+    (repository / "new.py").write_text("b = 2\n")
+    assert commit(repository) == head + "+", "a program that git does not know"
+    (repository / "new.py").unlink()
+    (repository / "program.py").write_text("a = 2\n")
+    assert commit(repository) == head + "+"
+    git(repository, "commit", "-q", "-a", "-m", "second")
+    assert not commit(repository).endswith("+") and commit(repository) != head
+    assert commit(repository.parent) == "", "no git"
+
+
+def test_a_table_of_changed_code_says_so_in_its_first_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"arm": "a # b", "avg": 0.5}, {"arm": "c", "avg": float("nan")}]
+    plain = "arm,avg\na # b,0.500000\nc,\n"
+    monkeypatch.setattr(csv_tables, "commit", lambda: "0123456789ab")
+    write_table(tmp_path / "clean.csv", rows, commits=["0123456789ab", "", "aaaaaaaaaaaa"])
+    assert (tmp_path / "clean.csv").read_text() == plain
+    write_table(tmp_path / "made.csv", rows, commits=["bbbbbbbbbbbb+"])
+    line = "# made by code that is not in git: changed since "
+    assert (tmp_path / "made.csv").read_text() == f"{line}bbbbbbbbbbbb+\n{plain}"
+    monkeypatch.setattr(csv_tables, "commit", lambda: "0123456789ab+")
+    write_table(tmp_path / "both.csv", rows, commits=["bbbbbbbbbbbb+"])
+    assert (tmp_path / "both.csv").read_text() == f"{line}0123456789ab+, bbbbbbbbbbbb+\n{plain}"
+    for name in ("clean", "made", "both"):
+        pd.testing.assert_frame_equal(read_table(tmp_path / f"{name}.csv"), read_table(tmp_path / "clean.csv"))
+    assert list(read_table(tmp_path / "both.csv")["arm"]) == ["a # b", "c"]
+
+
+def test_what_programs_write_by_default_is_not_in_git() -> None:
+    tracked = git(ROOT, "ls-files", "result").splitlines()
+    assert "result/published/demo_metrics.csv" in tracked
+    assert [name for name in tracked if not name.startswith(("result/published/", "result/README.md"))] == []
+    programs = [name for name in git(ROOT, "ls-files").splitlines() if name.endswith((".py", ".sh", ".yaml"))]
+    writers = [
+        name for name in programs if "result/published" in (ROOT / name).read_text() and not name.startswith("tests/")
+    ]
+    assert writers == [], "nothing writes where the published tables are"
