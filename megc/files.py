@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import shlex
 import sys
@@ -19,6 +20,9 @@ try:
     import fcntl
 except ImportError:  # Windows, where nothing is locked
     fcntl = None
+
+_LONGEST_NAME = 255  # bytes of a file's name, on nearly all file systems
+_DEVICE = re.compile(r"(?i:con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows, whatever follows the dot
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -80,15 +84,36 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
 
 
 def resolve_inside(root: Path | str, relative: str) -> Path:
-    """Path of `relative` below `root`, judged by its text, so that symbolic links to data elsewhere work.
+    """Path of `relative` below `root`, for every path or name that stands in a data file.
 
-    Raises ValueError for absolute paths and for paths that climb out of `root`.
+    It is judged by its text alone, so that symbolic links to data elsewhere work. Names are refused that some system
+    could not store, or takes for something else: what is read here may be written there.
+    Raises ValueError; the caller knows file and row, and makes a DataError of it.
     """
-    root = Path(os.path.abspath(root))
-    path = Path(os.path.normpath(root / relative))
-    if os.path.isabs(relative) or not path.is_relative_to(root):
-        raise ValueError(f"{relative!r} leads out of {root}")
-    return path
+    fault = _path_fault(relative, root)
+    if fault:
+        raise ValueError(f"{str(relative)[:80]!r} {fault}")
+    return Path(os.path.normpath(os.path.abspath(root) + "/" + relative))
+
+
+def _path_fault(relative: object, root: Path | str) -> str:
+    """What is wrong with a relative path, to be read behind it; empty where nothing is."""
+    if not isinstance(relative, str):
+        return "is no path, which is text"
+    if relative.startswith("/") or re.match("[A-Za-z]:", relative):
+        return f"leads out of {root}: it is absolute"
+    if any(not letter.isprintable() for letter in relative) or "\\" in relative:
+        return "holds a backslash or an invisible character, which no path here may have"
+    for name in relative.removeprefix("./").split("/"):
+        if name == "..":
+            return f"leads out of {root}"
+        if name.strip(" .") == "":
+            return "has an empty name between its slashes"
+        if len(name.encode()) > _LONGEST_NAME:
+            return f"has a name of more than {_LONGEST_NAME} bytes"
+        if name.startswith("~") or _DEVICE.fullmatch(name):
+            return f"has the name {name!r}, which a system takes for a home folder or a device"
+    return ""
 
 
 @contextmanager
