@@ -13,7 +13,7 @@ from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.evaluation import ENDS, PairedDifference, compare
 from megc.scoring.metrics import METRICS, score
-from megc.scoring.pairs import Reference, Run, read_references
+from megc.scoring.pairs import Reference, Run, read_references, refuse_other_questions
 from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, difference_table, markdown, rare_note, share
 from megc.vqa.instructions import row_id
 
@@ -106,6 +106,11 @@ def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: P
     if len(set(ids)) < len(ids):
         what = "a row is answered twice"
         raise DataError(settings.predictions[0], None, what, "give folds that do not overlap, or one run only")
+    questions = {reference.id: reference.question for reference in references}
+    for path, fold in zip(settings.predictions, folds, strict=True):
+        if not fold:
+            raise DataError(path, None, "no answers in the file", "run test/generate_answers.py first")
+        refuse_other_questions(path, fold, questions)
     found = set(ids)
     answered = [reference for reference in references if reference.id in found]
     if not answered:

@@ -15,7 +15,7 @@ from megc.command import run_command
 from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import PROFILES
-from megc.scoring.pairs import find_predictions, read_references, read_runs
+from megc.scoring.pairs import choose_predictions, read_references, read_runs
 from megc.scoring.report import CARDS, score_runs
 
 
@@ -23,7 +23,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--predictions", nargs="+", type=Path, help="rows with answers (None: all below --out)")
+    parser.add_argument(
+        "--predictions",
+        nargs="+",
+        type=Path,
+    words = "rows with answers (None: those below --out that answer this test set)"
+        help=words,
+    )
     parser.add_argument("--references", type=Path, default=Path("dataset/test_dataset.jsonl"), help="answered rows")
     parser.add_argument("--out", type=Path, default=Path("result/demo"), help="folder of table, plots and report")
     parser.add_argument("--names", nargs="+", help="a name for each file (None: its folder's)")
@@ -39,9 +45,11 @@ def main() -> int:
     chosen = list(PROFILES) if "all" in args.profiles else args.profiles
     problems = Problems()
     references = read_references(args.references, problems)
-    paths = args.predictions or find_predictions(args.out)
+    paths, left_out = (args.predictions, []) if args.predictions else choose_predictions(args.out, references)
     runs = read_runs(paths, args.names, references, problems)
     print(score_runs(args.out, references, runs, chosen, args.resamples, args.seed, args.cards))
+    for line in left_out:
+        print(f"left out: {line}")
     problems.report()
     return problems.exit_code(args.skip_bad)
 

@@ -9,6 +9,8 @@ import pytest
 from megc import csv_tables
 from megc.csv_tables import read_table, write_table
 from megc.environment import commit
+from megc.scoring.evaluation import COLUMNS
+from megc.scoring.metrics import mean_of_six
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,3 +74,15 @@ def test_what_programs_write_by_default_is_not_in_git() -> None:
         name for name in programs if "result/published" in (ROOT / name).read_text() and not name.startswith("tests/")
     ]
     assert writers == [], "nothing writes where the published tables are"
+
+
+def test_the_mean_of_six_is_the_avg_of_the_paper() -> None:
+    table = read_table(ROOT / "result" / "published" / "paper.csv")
+    assert set(table["run"]) == {"paper"} and list(table["source"].str[-7:].value_counts().sort_index()) == [6, 9]
+    assert set(table.columns) - set(COLUMNS) == {"answers_by", "source"}
+    totals = table[table["avg"].notna()]
+    assert list(totals["avg"]) == [0.575, 0.506, 0.423], "those of Table 4 over all rows"
+    for _, row in totals.iterrows():  # six columns and their mean are rounded to three digits each
+        assert mean_of_six(row) == pytest.approx(row["avg"], abs=0.001)
+        classes = (row["uf1_coarse"], row["uar_coarse"], row["uf1_fine"], row["uar_fine"])
+        assert abs(sum(classes) / 4 - row["avg"]) > 0.001, "no mean of fewer columns"

@@ -1,6 +1,7 @@
 """The table of reasoning options: scores and paired differences by arm, folds pooled, nothing learnt across folds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_each_arm_is_scored_beside_the_plain_answers(folds):
     ]
     assert (joint["changed"], both["changed"]) == (2, 4) and both["avg"] == pytest.approx(1.0)
     assert all(plain[f"paired_{metric}"] == 0 for metric in METRICS)
+    ends = [f"paired_avg_{end}" for end in ("subject_low", "subject_high", "low", "high")]
+    assert joint[ends].notna().all() and plain[ends].eq(0).all()
+    shown = folds.table.with_suffix(".md").read_text()
+    assert (
+        "| option | coarse UF1 / UAR |" in shown and "| avg [95 % by subjects] [by clips] | clips agreeing |" in shown
+    )
+    assert "| `joint compose` | +.500* / +.500* | 0 / 0 |" in shown
+    assert "Classes with fewer than five clips" in shown
 
 
 def test_a_fold_learns_from_its_own_training_side_only(folds):
@@ -88,5 +97,13 @@ def test_rows_that_do_not_fit_are_named(folds, tmp_path):
     twice = Comparison(folds.predictions[:1] * 2, folds.references, folds.table, folds.train[:1])
     with pytest.raises(DataError, match="a row is answered twice"):
         compare_reasoning(twice, Problems())
+    empty = write(tmp_path / "empty.jsonl", [])
+    with pytest.raises(DataError, match=r"empty\.jsonl: no answers"):
+        compare_reasoning(replace(folds, predictions=(folds.predictions[0], empty)), Problems())
+    other = [{**row, "question": COARSE} for row in rows_of("sub02", "EP01", "disgust")]
+    with pytest.raises(DataError, match=r"other\.jsonl: 3 of 4 answers are to other questions"):
+        compare_reasoning(
+            replace(folds, predictions=(folds.predictions[0], write(tmp_path / "other.jsonl", other))), Problems()
+        )
     with pytest.raises(ValueError, match="one training file"):
         compare_reasoning(Comparison(folds.predictions * 2, folds.references, folds.table, folds.train), Problems())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from megc.problems import DataError, Problems
 from megc.scoring.metrics import PROFILES
-from megc.scoring.pairs import find_predictions, read_references, read_runs
+from megc.scoring.pairs import choose_predictions, read_references, read_runs
 from megc.scoring.tables import metric_table
 
 
@@ -16,7 +16,13 @@ def run(description: str, metrics: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=description.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--predictions", nargs="+", type=Path, help="rows with answers (None: all in result/demo)")
+    parser.add_argument(
+        "--predictions",
+        nargs="+",
+        type=Path,
+    words = "rows with answers (None: those in result/demo that answer this test set)"
+        help=words,
+    )
     parser.add_argument("--references", type=Path, default=Path("dataset/test_dataset.jsonl"), help="answered rows")
     parser.add_argument("--profile", choices=PROFILES, default="tie", help="how to score")
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 although answers or rows are bad")
@@ -24,8 +30,11 @@ def run(description: str, metrics: Sequence[str]) -> int:
     problems = Problems()
     try:
         references = read_references(args.references, problems)
-        runs = read_runs(args.predictions or find_predictions("result/demo"), None, references, problems)
+        paths, left_out = (args.predictions, []) if args.predictions else choose_predictions("result/demo", references)
+        runs = read_runs(paths, None, references, problems)
         print(metric_table(references, runs, metrics, args.profile))
+        for line in left_out:
+            print(f"left out: {line}")
     except (DataError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -202,7 +202,7 @@ class Fusion:
                 answers |= {"units": units}
                 answers |= dict.fromkeys(("long", "analysis"), compose_long(units, fine, coarse))
             said = {"answer": answers.get(question.kind, row.get("answer", "")), "votes": [], "agreement": None}
-            kept = {key: value for key, value in row.items() if key not in ("run", "input")}
+            kept = {key: value for key, value in row.items() if key not in ("run", "input", "draws")}
             rows.append({**kept, **said, "margin": margin, "choices": choices})
         return rows
 

@@ -126,7 +126,10 @@ def apply(
     options = chosen_options(options)
     _check_known(options, knowledge)
     copies = [{**row, "answer": row.get("raw", row.get("answer", ""))} for row in rows]
+    # drawn sets of answers are scored in place of `answer`; what is reasoned over is one set
     copies = [{**row, "raw": row["answer"]} for row in copies]
+    for row in copies:
+        row.pop("draws", None)
     if wrong := [row_id(row) for row in copies if not isinstance(row["answer"], str)]:
         raise ValueError(f"the answer of {wrong[0]} is not text")
     if not options:

@@ -8,7 +8,7 @@ from pathlib import Path
 from megc.answers.snapping import is_list
 from megc.files import read_jsonl, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.instructions import row_clip, row_id
+from megc.vqa.instructions import check_question, row_clip, row_id
 from megc.vqa.questions import Question, allowed_answers, parse, split_long
 
 ASKED, ANSWERED = "_to_answer", "_pred"
@@ -74,9 +74,7 @@ def fill(questions: Path, answers: dict[str, tuple[str, dict]], problems: Proble
                 fix = "answer this question file with test/generate_answers.py"
                 raise DataError(questions, identity, "no answer among the predictions", fix)
             where, answered = answers[identity]
-            if answered.get("question", row["question"]) != row["question"]:
-                what = f"answers another question, {answered['question']!r}"
-                raise DataError(where, identity, what, "answer this version of the question file")
+            check_question(where, answered, row["question"])
             answer = answered.get("answer")
             try:
                 found = fault(answer, row)

@@ -10,6 +10,7 @@ from megc.baselines.features import read_features
 from megc.baselines.prior import DRAWS, prior_only, prior_sampled
 from megc.baselines.probe import flow_probe
 from megc.files import write_json, write_jsonl
+from megc.problems import DataError
 from megc.vqa.instructions import answer_of, read_records
 from megc.vqa.splits import make_folds, select, subject_key
 
@@ -77,10 +78,14 @@ def _answered(row: dict, answer: Answer) -> dict:
 def read_sides(train: Path | str, test: Path | str, loso: bool = False) -> tuple[list[dict], list[dict]]:
     """Answered records to learn from (none with `loso`) and records to answer.
 
-    Raises ValueError when a subject is on both sides.
+    Raises DataError when there is nothing to learn from or to answer, and ValueError when a subject is on both sides.
     """
     asked = read_records(test)
     known = [] if loso else [record for record in read_records(train) if answer_of(record)]
+    if not asked:
+        raise DataError(test, None, "no question in the file", "write it with data_process/build_instructions.py")
+    if not known and not loso:
+        raise DataError(train, None, "no answered question in the file", "give the training side of the split")
     if shared := {subject_key(record) for record in asked} & {subject_key(record) for record in known}:
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {test}: split by subject, or leave one out")
     return known, asked

@@ -30,7 +30,8 @@ class Scored:
 def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -> list[Scored]:
     """The finished chains with their answers, joined to the references of the fold.
 
-    All arms of a fold answer the same rows; the references are those of the flow probe, whose pictures show most.
+    All arms of a fold answer the same rows; the references are those of the flow probe, whose pictures show most. An
+    arm whose answers are to other questions is left out and told to `problems`.
     """
     references: dict[int, list[Reference]] = {}
     found = []
@@ -42,8 +43,9 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
             references[chain.fold] = read_references(file, problems)
         folder = outcome.results[chain.answers].folder
         settings = read_json(folder / "run.json", missing={})
-        run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
-        found.append(Scored(chain, references[chain.fold], run))
+        with problems.collect():
+            run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
+            found.append(Scored(chain, references[chain.fold], run))
     order = {id(chain): place for place, chain in enumerate(chains)}
     return sorted(found, key=lambda one: order[id(one.chain)])
 

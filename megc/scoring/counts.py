@@ -7,7 +7,16 @@ from functools import lru_cache
 import numpy as np
 from nltk.translate.bleu_score import brevity_penalty, modified_precision
 
-from megc.scoring.metrics import CLASS_KINDS, ORDERS, Profile, class_labels, profile_of, rouges, sentence_bleus
+from megc.scoring.metrics import (
+    CLASS_KINDS,
+    ORDERS,
+    Profile,
+    class_labels,
+    mean_of_six,
+    profile_of,
+    rouges,
+    sentence_bleus,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Counts:
         else:
             result["bleu"] = _corpus_bleu(matched, held, answer_length, reference_length)
         result["rouge1"] = rouge / rows
-        result["avg"] = sum(result.values()) / 6
+        result["avg"] = mean_of_six(result)
         return result
 
     def score(self) -> dict[str, float]:

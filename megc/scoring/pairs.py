@@ -1,12 +1,13 @@
 """Reference answers and the answers of runs, joined on the row's identity."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from megc.files import read_json, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.swift import as_row, is_swift_row
-from megc.vqa.instructions import answer_of, row_clip, row_id
+from megc.vqa.instructions import answer_of, check_question, row_clip, row_id
 from megc.vqa.questions import parse
 
 MOTION = "motion"  # caption of a flow picture
@@ -127,28 +128,53 @@ def _swift_row(path: Path | str, line: int, record: dict) -> dict:
         raise DataError(path, line, f"the row of messages has no {error}", fix) from error
 
 
+def _predictions(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, dict]]:
+    """Line, identity and content of each row of a prediction file; a row without identity is added to `problems`.
+
+    Raises DataError for a file without rows.
+    """
+    line = 0
+    for line, row in read_jsonl(path):
+        with problems.collect():
+            row = _swift_row(path, line, row) if is_swift_row(row) else row
+            if "id" not in row and "video_id" not in row:
+                raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
+            yield line, row_id(row), row
+    if not line:
+        raise DataError(path, None, "no answers in the file", "run test/generate_answers.py first")
+
+
+def refuse_other_questions(path: Path | str, rows: Iterable[dict], questions: Mapping[str, str]) -> None:
+    """Raise DataError, with their number, when rows answer other questions than those of their ids in `questions`."""
+    others, count = Problems(), 0
+    for count, row in enumerate(rows, start=1):
+        with others.collect():
+            check_question(path, row, questions.get(row_id(row), row.get("question")))
+    if len(others):
+        first = next(iter(others))
+        what = f"{len(others)} of {count} answers are to other questions: {first.row} {first.what}"
+        raise DataError(path, None, what, "score it against the references of its own question file")
+
+
 def read_run(path: Path | str, name: str, references: list[Reference], problems: Problems, settings: dict) -> Run:
     """A run's answers from a JSONL of ME-VQA rows, or a result of `swift infer`, joined to `references`.
 
     A second answer to a row (the first is kept), an answer without a reference, and the number of missing answers
-    are added to `problems`; missing answers are scored as wrong.
+    are added to `problems`; missing answers are scored as wrong. Raises DataError for a file without rows, and for
+    one whose rows answer other questions than the references of their ids: they are answers to another file.
     """
-    wanted = {reference.id for reference in references}
+    questions = {reference.id: reference.question for reference in references}
     found: dict[str, dict] = {}
-    for line, row in read_jsonl(path):
+    for line, identity, row in _predictions(path, problems):
         with problems.collect():
-            if is_swift_row(row):
-                row = _swift_row(path, line, row)
-            if "id" not in row and "video_id" not in row:
-                raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
-            identity = row_id(row)
             if identity in found:
                 raise DataError(path, line, f"second answer to {identity}", "keep one; the first is scored")
-            if identity not in wanted:
+            if identity not in questions:
                 raise DataError(path, line, f"{identity} has no reference", "give the references of this test set")
             if not isinstance(row.get("answer", ""), str):
                 raise DataError(path, line, f"the answer of {identity} is not text", "write it as a string")
             found[identity] = row
+    refuse_other_questions(path, found.values(), questions)
     rows = [found.get(reference.id, {}) for reference in references]
     answers = tuple(row.get("answer", "").strip() or None for row in rows)
     if missing := [r.id for r, answer in zip(references, answers, strict=True) if answer is None]:
@@ -163,11 +189,14 @@ def _draws(path: Path | str, rows: list[dict]) -> tuple[tuple[str | None, ...], 
     answered = [row["draws"] for row in rows if "draws" in row]
     if not answered:
         return ()
-    count = len(answered[0])
-    if count < 1 or any(len(draws) != count for draws in answered) or len(answered) < sum(map(bool, rows)):
-        fix = "answer the whole file again with test/answer_baselines.py"
+    fix = "answer the whole file again with test/answer_baselines.py"
+    if not all(isinstance(draws, list) and all(isinstance(text, str) for text in draws) for draws in answered):
+        raise DataError(path, None, "its draws are no lists of texts", fix)
+    numbers = {len(draws) for draws in answered}
+    if len(numbers) > 1 or 0 in numbers or len(answered) < sum(map(bool, rows)):
         raise DataError(path, None, "its rows hold different numbers of draws", fix)
-    return tuple(zip(*(row.get("draws", (None,) * count) for row in rows), strict=True))
+    sets = zip(*(row.get("draws", [""] * len(answered[0])) for row in rows), strict=True)
+    return tuple(tuple(text.strip() or None for text in answers) for answers in sets)
 
 
 def find_predictions(folder: Path | str) -> list[Path]:
@@ -180,6 +209,30 @@ def find_predictions(folder: Path | str) -> list[Path]:
     if not found:
         raise DataError(folder, None, "no predictions.jsonl in or below", "run test/generate_answers.py first")
     return found
+
+
+def choose_predictions(folder: Path | str, references: list[Reference]) -> tuple[list[Path], list[str]]:
+    """Of the prediction files in and below a folder those that answer questions of these references and no others,
+    and a line on each other one that says why it is left out.
+
+    Raises DataError when none is left.
+    """
+    questions = {reference.id: reference.question for reference in references}
+    chosen, left_out = [], []
+    for path in find_predictions(folder):
+        rows = [(identity, row) for _, identity, row in _predictions(path, Problems())]
+        stray = [identity for identity, _ in rows if identity not in questions]
+        other = [i for i, row in rows if i in questions and row.get("question", questions[i]) != questions[i]]
+        if stray or other:
+            what = "have no reference here" if stray else "are to other questions than the references of their ids"
+            first = (stray or other)[0]
+            left_out.append(f"{path}: {len(stray or other)} of {len(rows)} answers {what}, such as {first}")
+        else:
+            chosen.append(path)
+    if not chosen:
+        what = f"none of {len(left_out)} prediction files answers this test set ({left_out[0]})"
+        raise DataError(folder, None, what, "give the --references of the test set, or --predictions")
+    return chosen, left_out
 
 
 def read_runs(

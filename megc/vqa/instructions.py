@@ -22,6 +22,14 @@ def row_id(row: dict) -> str:
     return row["id"] if "id" in row else row["video_id"]
 
 
+def check_question(file: Path | str, answered: dict, question: str) -> None:
+    """Raise DataError when an answered row holds another question than the one whose answer it is taken for: versions
+    of a question file may ask other questions under the same ids."""
+    if answered.get("question", question) != question:
+        what = f"answers another question, {answered['question']!r}"
+        raise DataError(file, row_id(answered), what, "answer this version of the question file")
+
+
 def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "smic")) -> dict[str, str]:
     """Clip id, dataset and subject of an ME-VQA row.
 
