@@ -23,13 +23,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument(
-        "--predictions",
-        nargs="+",
-        type=Path,
     words = "rows with answers (None: those below --out that answer this test set)"
-        help=words,
-    )
+    parser.add_argument("--predictions", nargs="+", type=Path, help=words)
     parser.add_argument("--references", type=Path, default=Path("dataset/test_dataset.jsonl"), help="answered rows")
     parser.add_argument("--out", type=Path, default=Path("result/demo"), help="folder of table, plots and report")
     parser.add_argument("--names", nargs="+", help="a name for each file (None: its folder's)")

@@ -1,5 +1,6 @@
 """A small answered set with pictures, a good and a bad run: files for tests of scoring."""
 
+import csv
 import json
 
 from PIL import Image
@@ -74,3 +75,7 @@ def make_demo(root):
     write_jsonl(root / "out" / "model" / "predictions.jsonl", good)
     (root / "out" / "model" / "run.json").write_text('{"checkpoint": "a <b>bold</b> one"}')
     return root
+
+
+def read_csv(path):
+    return list(csv.DictReader(line for line in path.read_text().splitlines(True) if not line.startswith("# ")))

@@ -296,16 +296,3 @@ def test_probe_on_casme2(casme2):
         answers |= {record["id"]: text for record, text in zip(sides[1], found, strict=True)}
     found, _ = scored(casme2, [answers[record["id"]] for record in casme2])
     assert found["uf1_coarse"] > 0.7 and found["uf1_fine"] > 0.6 and found["avg"] > 0.7
-
-
-def test_empty_sides_are_errors(tmp_path):
-    records, flows = make_set(2)
-    store(tmp_path, with_tags(records), flows)
-    full, empty = tmp_path / "instructions.jsonl", tmp_path / "empty.jsonl"
-    empty.write_text("\n")
-    for train, test in ((full, empty), (empty, full)):
-        with pytest.raises(DataError, match=r"empty\.jsonl: no (answered )?question in the file"):
-            answer_files("prior", train, test, tmp_path / "out.jsonl")
-    with pytest.raises(DataError, match="no question in the file"):
-        answer_files("prior", full, empty, tmp_path / "out.jsonl", loso=True)
-    assert not (tmp_path / "out.jsonl").exists()

@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from flow_set import clip_records, make_set
+from flow_set import clip_records, make_set, store
 from test_baselines import with_tags
 
 from megc.baselines import DRAWS, answer_files, prior_sampled
@@ -83,3 +83,16 @@ def test_its_score_is_the_mean_over_the_draws(tmp_path):
     write_jsonl(out, [*rows[:-1], {**rows[-1], "draws": rows[-1]["draws"][:3]}])
     with pytest.raises(DataError, match="different numbers of draws"):
         read_runs([out], None, references, problems)
+
+
+def test_empty_sides_are_errors(tmp_path):
+    records, flows = make_set(2)
+    store(tmp_path, with_tags(records), flows)
+    full, empty = tmp_path / "instructions.jsonl", tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    for train, test in ((full, empty), (empty, full)):
+        with pytest.raises(DataError, match=r"empty\.jsonl: no (answered )?question in the file"):
+            answer_files("prior", train, test, tmp_path / "out.jsonl")
+    with pytest.raises(DataError, match="no question in the file"):
+        answer_files("prior", full, empty, tmp_path / "out.jsonl", loso=True)
+    assert not (tmp_path / "out.jsonl").exists()

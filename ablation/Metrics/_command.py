@@ -16,13 +16,8 @@ def run(description: str, metrics: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=description.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument(
-        "--predictions",
-        nargs="+",
-        type=Path,
     words = "rows with answers (None: those in result/demo that answer this test set)"
-        help=words,
-    )
+    parser.add_argument("--predictions", nargs="+", type=Path, help=words)
     parser.add_argument("--references", type=Path, default=Path("dataset/test_dataset.jsonl"), help="answered rows")
     parser.add_argument("--profile", choices=PROFILES, default="tie", help="how to score")
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 although answers or rows are bad")

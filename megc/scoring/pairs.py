@@ -146,13 +146,13 @@ def _predictions(path: Path | str, problems: Problems) -> Iterator[tuple[int, st
 
 def refuse_other_questions(path: Path | str, rows: Iterable[dict], questions: Mapping[str, str]) -> None:
     """Raise DataError, with their number, when rows answer other questions than those of their ids in `questions`."""
-    others, count = Problems(), 0
-    for count, row in enumerate(rows, start=1):
+    others, rows = Problems(), list(rows)
+    for row in rows:
         with others.collect():
             check_question(path, row, questions.get(row_id(row), row.get("question")))
     if len(others):
         first = next(iter(others))
-        what = f"{len(others)} of {count} answers are to other questions: {first.row} {first.what}"
+        what = f"{len(others)} of {len(rows)} answers are to other questions: {first.row} {first.what}"
         raise DataError(path, None, what, "score it against the references of its own question file")
 
 
