@@ -1,4 +1,4 @@
-"""What is not scored: answers to other questions, runs of other test sets, empty files; and what stands beside scores."""
+"""What is not scored: answers to other questions, other test sets, empty files; and what stands beside scores."""
 
 from pathlib import Path
 
