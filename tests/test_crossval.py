@@ -1,5 +1,6 @@
 """Cross-validation on the grid: every row answered once by a fold that never saw its subject, pooled, resumed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,23 @@ def test_pooled_table_and_resume(data: Path, programs: Path) -> None:  # noqa: F
     assert overall.loc["model", "paired_avg_low"] > 0, "better than the probe on every resample"
     assert overall.loc["flow probe", "paired_full_high"] < 0 and set(overall["clips"]) == {12}
     assert (data / "work" / "report.html").is_file()
+    ends = [f"paired_avg_{end}" for end in ("subject_low", "subject_high", "low", "high")]
+    assert overall.loc["model", ends].notna().all() and "avg [95 % by subjects] [by clips]" in told
+    # `done.json` of a step names its commit: one that was changed makes the tables say so
+    (step, *_) = (data / "work" / "steps").glob("answer-*/done.json")
+    step.write_text(json.dumps({**json.loads(step.read_text()), "commit": "0123456789ab+"}))
 
     run_grid(grid, places(data), problems, resamples=100)
     assert calls(programs) == 10 and "missing" not in show_grid(grid, places(data)), "finished steps are kept"
+    for name in ("folds.csv", "pooled.csv"):
+        first = (data / name).read_text().splitlines()[0]
+        assert first.startswith("# made by code that is not in git: ") and "0123456789ab+" in first
+    answered = step.with_name("predictions.jsonl")
+    rows = [{**row, "question": "Is it?"} for _, row in read_jsonl(answered)]
+    write_jsonl(answered, rows)
+    told = run_grid(grid, places(data), problems, resamples=100)
+    assert "answers are to other questions" in str(*problems) and "| model |" not in told and "| prior only |" in told
+    step.unlink()
     run_grid(kfold(data, "train.max_steps=3"), places(data), problems, resamples=100)
     assert calls(programs) == 14, "another training is trained and answered; the baselines stay"
 
