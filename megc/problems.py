@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+_EXCERPT = 60  # characters of a cell or value that a message quotes
+
+
+def excerpt(value: object) -> str:
+    """`value` as a message quotes it: its `repr`, cut where it is long (a cell may hold thousands of digits)."""
+    if isinstance(value, int) and abs(value) >= 10**_EXCERPT:  # Python refuses to write very long integers
+        return f"a number of more than {_EXCERPT} digits"
+    text = repr(value)
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({len(text)} characters)"
+
 
 @dataclass(frozen=True)
 class Problem:
