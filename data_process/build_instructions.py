@@ -69,6 +69,7 @@ def main() -> int:
     try:
         print(build_files(settings, problems))
     except DataError as error:
+        problems.report()
         print(error, file=sys.stderr)
         return 1
     problems.report()

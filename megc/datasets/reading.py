@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from megc.clips import Clip, list_frames
+from megc.clips import LEFT_OUT, Clip, list_frames
 from megc.datasets.folders import find_layout, relative_to_root
 from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
 from megc.datasets.origins import ORIGINS, check_origin
@@ -137,7 +137,7 @@ def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root:
         frames = relative_to_root(folder / subject / name, root)
     reason = dataset.me_vqa_without(number, name, emotion, *annotated)
     reason = reason or (None if units else "no action unit")
-    reason_notes = () if reason is None else (f"not in ME-VQA: {reason}",)
+    reason_notes = () if reason is None else (f"{LEFT_OUT}{reason}",)
     return Clip(
         id=f"{dataset.name}/{subject}/{name}",
         dataset=dataset.name,

@@ -153,7 +153,7 @@ def _sheets(path: Path) -> dict[str, pd.DataFrame]:
                 path, sheet_name=None, header=None, dtype=object, keep_default_na=False, engine="openpyxl"
             )
     except _WORKBOOK_ERRORS as error:
-        what = f"not a readable spreadsheet ({type(error).__name__}: {error})"
+        what = f"not a readable spreadsheet ({type(error).__name__}: {excerpt(str(error))})"
         fix = "open it in a spreadsheet program and save it again as .xlsx, or download it again"
         raise DataError(path, None, what, fix) from error
 

@@ -86,13 +86,37 @@ def _tell_coarse(records: list[dict], labels: Sequence[ClipLabels], prompt: Prom
     return [with_coarse(record, known.get(record["clip"], ""), prompt) for record in records]
 
 
+def _numbered_rows(settings: BuildSettings, problems: Problems) -> tuple[Path, list[tuple[int | str, dict]], str]:
+    """The file that the rows come from, the rows with their numbers, and words on the clips that are left out.
+
+    Raises DataError where there is none.
+    """
+    if settings.rows:
+        numbered = list(read_jsonl(settings.rows))
+        if not numbered:
+            fix = "give an ME-VQA file, such as me_vqa_samm_test_to_answer.jsonl"
+            raise DataError(settings.rows, None, "no row in the file", fix)
+        return settings.rows, numbered, ""
+    clips = read_clips(settings.clips)
+    rows = clip_rows(clips, settings.seed, problems, settings.clips)
+    reasons = Counter(clip.left_out for clip in clips if not clip.coarse)
+    listed = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
+    words = f"{reasons.total()} of {len(clips)} clips are left out ({listed})"
+    if not rows:
+        fix = "give clips with labels, or their questions with --rows (the challenge's …_to_answer.jsonl)"
+        raise DataError(settings.clips, None, f"no question to write: {words}", fix)
+    return settings.clips, [(row_id(row), row) for row in rows], f"\n{words}" if reasons else ""
+
+
 def build_files(settings: BuildSettings, problems: Problems) -> str:
     """Write `instructions.jsonl`, `rows.jsonl` (ME-VQA format) and `prompt.json` beside it; returns a summary.
 
-    Raises DataError for a clips or rows file that cannot be read; a row that cannot be asked is a problem.
+    Raises DataError, and writes nothing, for a clips or rows file that cannot be read and where no question is left;
+    a row that cannot be asked is a problem.
     """
     root = settings.out.parent
     labels = _training_labels(settings)
+    source, numbered, left_out = _numbered_rows(settings, problems)
     if settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
         prompt = prompt_settings(settings, pictures, labels)
@@ -105,13 +129,9 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
         prompt = prompt_settings(settings, flow, labels)
         find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
-    if settings.rows:
-        source, numbered = settings.rows, list(read_jsonl(settings.rows))
-    else:
-        source = settings.clips
-        rows = clip_rows(read_clips(settings.clips), settings.seed, problems, settings.clips)
-        numbered = [(row_id(row), row) for row in rows]
     records = build_records(numbered, source, find, root, prompt, problems)
+    if not records:
+        raise DataError(source, None, f"none of {len(numbered)} rows can be asked", "mend the other problems")
     if labels is not None:
         records = _tell_coarse(records, labels, prompt)
     write_records(settings.out, records)
@@ -120,4 +140,5 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
     kinds = Counter(parse(question_of(record)).kind for record in records)
     clips = len({record["clip"] for record in records})
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-    return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); prompt {prompt_hash(prompt)}"
+    prompt_words = f"prompt {prompt_hash(prompt)}"
+    return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); {prompt_words}{left_out}"

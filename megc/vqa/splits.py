@@ -1,5 +1,6 @@
 """Splits by subject: none, and so no clip, on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6)."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,6 +44,9 @@ def make_folds(
     subjects = np.array([subject_key(record) for record in records])
     names = sorted(set(subjects))
     datasets = sorted({name.split("/")[0] for name in names})
+    least = {"kfold": folds, "loso": 2}.get(protocol, 1)
+    if len(names) < least:
+        raise ValueError(f"{protocol} needs {least} subjects or more, but the questions are of {len(names)}")
     if protocol == "holdout":
         test = [name for dataset in datasets for name in _hold_out(names, dataset, test_fraction, seed)]
         return [_fold("holdout", names, test)]
@@ -67,6 +71,9 @@ def _hold_out(names: list[str], dataset: str, fraction: float, seed: int) -> lis
     own = np.array([name for name in names if name.startswith(f"{dataset}/")])
     if len(own) < 2:
         raise ValueError(f"{dataset} has {len(own)} subject(s): too few to hold any out")
+    if not 0 < fraction < 1 or math.ceil(fraction * len(own)) >= len(own):
+        what = "none to test on" if fraction <= 0 else "none to train on"
+        raise ValueError(f"a test share of {fraction:g} leaves {what} of the {len(own)} subjects of {dataset}")
     (_, test), *_ = GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(own, groups=own)
     return list(own[test])
 
@@ -98,8 +105,9 @@ def write_sides(
     """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
 
     The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
-    Raises DataError for files that cannot be read and ValueError for a fold that does not exist or a picture
-    that does not lie below the folder of the file to write.
+    Nothing is written before all of it is known. Raises DataError for files that cannot be read or hold no question,
+    and ValueError for a fold that does not exist, a side without a question, or a picture that does not lie below the
+    folder of the file to write.
     """
     if not (train or test):
         raise ValueError("name a file for the training side or for the test side")
@@ -108,17 +116,26 @@ def write_sides(
     if not 0 <= fold < len(folds):
         raise ValueError(f"fold {fold} does not exist: {protocol} gives folds 0 to {len(folds) - 1}")
     chosen, lines = folds[fold], []
-    for path, subjects in ((train, chosen.train), (test, chosen.test)):
+    sides: list[tuple[Path, list[dict], int]] = []
+    for name, path, subjects in (("training", train, chosen.train), ("test", test, chosen.test)):
         if path is None:
             continue
         side: list[dict] = []
         for file, records in files.items():
             side += rebase(select(records, subjects), file.parent, path.parent)
+        if not side:
+            raise ValueError(
+                f"{path}: the {name} side of {chosen.name} ({protocol}) would be empty, with {len(subjects)} of the "
+                f"{len(chosen.train) + len(chosen.test)} subjects; nothing is written: choose other folds or another "
+                "share, or give more subjects"
+            )
+        sides.append((path, side, len(subjects)))
+    for path, side, subjects in sides:
         write_records(path, side)
         for record in {file.with_name("prompt.json") for file in files if file.parent != path.parent}:
             if record.is_file():  # what the prompt was made of goes with the data, and on into the checkpoint
                 write_bytes(path.with_name("prompt.json"), record.read_bytes())
         write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
         clips = len({record["clip"] for record in side})
-        lines.append(f"{path}: {len(side)} questions on {clips} clips of {len(subjects)} subjects")
+        lines.append(f"{path}: {len(side)} questions on {clips} clips of {subjects} subjects")
     return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
