@@ -18,6 +18,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from megc.command import run_command
 from megc.problems import DataError, Problems
 from megc.vqa.builder import HIERARCHIES, BuildSettings, build_files
 from megc.vqa.prompts import DEFAULT_IMAGES, IMAGES
@@ -68,13 +69,12 @@ def main() -> int:
     problems = Problems()
     try:
         print(build_files(settings, problems))
-    except DataError as error:
+    except DataError:
         problems.report()
-        print(error, file=sys.stderr)
-        return 1
+        raise
     problems.report()
     return problems.exit_code(args.skip_bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

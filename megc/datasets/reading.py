@@ -10,9 +10,8 @@ from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
 from megc.datasets.origins import ORIGINS, check_origin
 from megc.datasets.spreadsheets import Row, cell_excerpt, frame_of, is_empty, read_rows, subject_number, text_of
 from megc.facs import FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
+from megc.files import resolve_inside
 from megc.problems import DataError, Problem, Problems, excerpt
-
-_NAME_BYTES = 255  # what file systems allow
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,11 @@ def _without_absent(
 
 
 def _is_folder_name(name: str) -> bool:
-    if name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > _NAME_BYTES:
+    try:
+        resolve_inside("", name)
+    except ValueError:
         return False
-    return Path(name).name == name
+    return "/" not in name
 
 
 def _filename(row: Row) -> str:

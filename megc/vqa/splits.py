@@ -106,8 +106,8 @@ def write_sides(
 
     The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
     Nothing is written before all of it is known. Raises DataError for files that cannot be read or hold no question,
-    and ValueError for a fold that does not exist, a side without a question, or a picture that does not lie below the
-    folder of the file to write.
+    and for a picture that does not lie below the folder of the file to write; ValueError for a fold that does not
+    exist and for a side without a question.
     """
     if not (train or test):
         raise ValueError("name a file for the training side or for the test side")
