@@ -116,6 +116,7 @@ _UNIT_TOKEN = (
 _UNIT_RUN = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT_TOKEN})++(?![A-Za-z0-9])", re.IGNORECASE)
 _UNIT = re.compile(_UNIT_TOKEN, re.IGNORECASE)
 _BRACKETED_INTENSITY = re.compile(r"\(\s*[A-E](?:\s*/\s*[A-E])?\s*\)")  # the (B/C) of 4(B/C)
+_LONGEST_CELL = 1000  # characters; the released ones have under fifty
 _JOINING_WORDS = ("or", "and", "ref", "au", "aus")
 _MONTH = r"(?:jan|feb|mar|apr|mai|may|jun|jul|aug|sep|oct|okt|nov|dec|dez)(?![a-z])"
 _FAULTS = tuple(
@@ -175,6 +176,8 @@ def parse_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], tuple[str,
     if isinstance(cell, Real):
         return (_unit_of_number(cell),), ()
     text = str(cell).strip()
+    if len(text) > _LONGEST_CELL:
+        raise ValueError(f"{excerpt(text)} is no action unit: it has more than {_LONGEST_CELL} characters")
     for pattern, what in _FAULTS:
         if pattern.search(text):
             raise ValueError(f"{excerpt(text)} holds {what}, which is no action unit")
