@@ -116,6 +116,7 @@ _UNIT_TOKEN = (
 _UNIT_RUN = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT_TOKEN})++(?![A-Za-z0-9])", re.IGNORECASE)
 _UNIT = re.compile(_UNIT_TOKEN, re.IGNORECASE)
 _BRACKETED_INTENSITY = re.compile(r"\(\s*[A-E](?:\s*/\s*[A-E])?\s*\)")  # the (B/C) of 4(B/C)
+UNREAD = "cannot read"  # starts what a note says of the parts of a cell that are not understood
 _LONGEST_CELL = 1000  # characters; the released ones have under fifty
 _JOINING_WORDS = ("or", "and", "ref", "au", "aus")
 _MONTH = r"(?:jan|feb|mar|apr|mai|may|jun|jul|aug|sep|oct|okt|nov|dec|dez)(?![a-z])"
@@ -210,7 +211,7 @@ def _notes_on_units(text: str) -> Iterator[str]:
     if len(unread) < len(words):
         yield "words are ignored"
     if unread:
-        yield f"cannot read {', '.join(unread)}"
+        yield f"{UNREAD} {', '.join(unread)}"
 
 
 def normalise_emotion(cell: object) -> str:

@@ -237,6 +237,18 @@ def test_a_side_that_would_be_empty_is_refused_before_anything_is_written(root, 
         assert (root / f"{side}.jsonl").read_text() == "of an earlier day\n"
 
 
+def test_a_side_is_never_written_over_what_is_read_or_over_the_other(root):
+    build(root, LABELLED, replace(LABELLED, id="casme2/sub02/EP01_01", subject="sub02"))
+    source = root / "instructions.jsonl"
+    for train, test in ((source, None), (root / "train.jsonl", root / "folder/../train.jsonl")):
+        with pytest.raises(ValueError, match="must be different files"):
+            write_sides([source], train, test)
+    with lock_folder(root, "split.test"), pytest.raises(DataError, match="another run is at work there"):
+        write_sides([source], root / "train.jsonl", root / "test.jsonl", test_fraction=0.5)
+    assert len(read_records(source)) == 12
+    assert (root / "train.jsonl").read_text() == "of an earlier day\n"
+
+
 def test_folds_of_enough_subjects_are_unchanged(root):
     assert "1 questions" not in sides_of(root, 4, test_fraction=0.5)
     records = read_records(root / "instructions.jsonl")

@@ -10,7 +10,7 @@ import pytest
 from sheets import CASME2_HEADER, SAMM_HEADER, casme2_row, read_casme2, read_samm, samm_row, write_frames, write_sheet
 
 from megc.datasets import casme2, spreadsheets, unlabelled
-from megc.datasets.index import Source, index_clips
+from megc.datasets.index import Source, index_clips, summary
 from megc.datasets.spreadsheets import frame_of, read_rows, subject_number
 from megc.problems import DataError, Problems
 
@@ -82,6 +82,7 @@ def test_a_sheet_whose_parts_are_nonsense_inside_whole_zips_is_refused_in_words(
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "a password"),  # .xls, and protected files
         (packed({"CASME2-coding-20190701.xlsx": b"x"}), "a zip archive of other files"),
     ],
+    ids=["csv", "utf-16", "xls", "zip"],
 )
 def test_another_file_named_xlsx_is_told(tmp_path, content, words):
     (tmp_path / "a.xlsx").write_bytes(content)
@@ -144,6 +145,12 @@ def test_onset_zero_and_unread_units_are_noted_on_the_clip(tmp_path):
         "onset 0: frames are counted from 1, check the cell",
         "action units '4+U24A': cannot read U24A",
     )
+
+
+def test_the_summary_counts_clips_whose_units_are_not_read_in_full(tmp_path):
+    clips, _ = read_casme2(tmp_path, casme2_row(units="4+U24A"), casme2_row(2))
+    assert "action units not read in full: 1 (the first: casme2/sub01/EP02_01f" in summary(clips)
+    assert "not read" not in summary(clips[1:])
 
 
 def test_a_decimal_of_a_whole_number_is_the_unit(tmp_path):
