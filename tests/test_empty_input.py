@@ -1,7 +1,6 @@
 """Nothing to do is an error with a remedy, and no file is overwritten with nothing."""
 
 import json
-import multiprocessing
 import runpy
 import sys
 from dataclasses import replace
@@ -14,7 +13,6 @@ from sheets import CASME2_HEADER, write_sheet
 
 from megc.clips import Clip, write_clips
 from megc.command import run_command
-from megc.datasets.demo import DemoSettings, write_demo
 from megc.facs import ActionUnit
 from megc.files import lock_folder
 from megc.problems import DataError, Problems
@@ -267,35 +265,7 @@ def test_augmenting_without_copies_is_an_error(root):
 
 # ---- two runs at once
 
-SMALL = DemoSettings(casme2_subjects=1, samm_subjects=0, clips=2, every=20)
 
-
-def draw_demo(folder: Path, outcomes) -> None:
-    try:
-        write_demo(folder, SMALL)
-        outcomes.put("whole")
-    except DataError as error:
-        outcomes.put(error.problem.what.split(":")[0])
-
-
-@pytest.mark.slow
-def test_of_several_demo_runs_in_one_folder_one_works_and_the_others_refuse(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    outcomes = context.Queue()
-    runs = [context.Process(target=draw_demo, args=(tmp_path / "demo", outcomes)) for _ in range(3)]
-    for process in runs:
-        process.start()
-    ended = sorted(outcomes.get(timeout=60) for _ in runs)
-    for process in runs:
-        process.join()
-    assert "whole" in ended
-    assert set(ended) <= {"whole", "another run is at work there"}
-    names = sorted(path.name for path in (tmp_path / "demo").iterdir())
-    assert names == ["CASME2", "demo.json", "true_flow", "truth.jsonl"]
-
-
-def test_the_demo_and_the_instructions_refuse_a_folder_at_work(tmp_path):
-    with lock_folder(tmp_path, "demo"), pytest.raises(DataError, match="another run is at work there"):
-        write_demo(tmp_path, SMALL)
-    with lock_folder(tmp_path, "instructions"), pytest.raises(DataError, match="another run is at work there"):
-        build(tmp_path, LABELLED)
+def test_instructions_are_built_by_one_run_at_a_time(root):
+    with lock_folder(root, "instructions"), pytest.raises(DataError, match="another run is at work there"):
+        build(root, LABELLED)
