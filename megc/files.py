@@ -64,6 +64,14 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             yield number, row
 
 
+def read_rows(path: Path | str, fix: str) -> list[tuple[int, dict]]:
+    """All of `read_jsonl`. Raises DataError, with the remedy `fix`, for a file without a row."""
+    rows = list(read_jsonl(path))
+    if not rows:
+        raise DataError(path, None, "no row in the file", fix)
+    return rows
+
+
 def resolve_inside(root: Path | str, relative: str) -> Path:
     """Path of `relative` below `root`, judged by its text, so that symbolic links to data elsewhere work.
 

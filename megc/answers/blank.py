@@ -57,7 +57,7 @@ class Pictures:
     def of(self, sample: Sample) -> list[np.ndarray]:
         """The sample's pictures, uint8 (height, width, 3), resized to the pixel budget, in the order of the tags.
 
-        Raises DataError, naming the row, for a picture that cannot be decoded.
+        Raises DataError, naming the clip, for a picture that cannot be decoded.
         """
         made = []
         for place, path in enumerate(sample.pictures):
@@ -65,7 +65,7 @@ class Pictures:
                 picture = self.pixels.picture(path)
             except (OSError, ValueError) as error:
                 fix = "make the picture again with data_process/, or drop the clip"
-                raise DataError(path, sample.record["id"], f"the picture cannot be read ({error})", fix) from error
+                raise DataError(path, sample.clip, f"the picture cannot be read ({error})", fix) from error
             made.append(self._neutral(picture.shape, place) if self._is_blank(place) else picture)
         return made
 

@@ -64,7 +64,7 @@ def served(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> 
         "endpoint": settings.endpoint.url,
         "model": str(settings.model),
         "trained": record,
-        "questions": str(settings.questions),
+        "questions": [str(file) for file in settings.questions],
         "software": software(),
     }
     return Ready(answerer, hashed, about)

@@ -15,9 +15,11 @@ from megc.vqa.instructions import (
     clip_picture,
     clip_rows,
     flat_picture,
+    group_by_clip,
     link_into,
     question_of,
     row_id,
+    row_key,
     with_coarse,
     write_records,
 )
@@ -34,7 +36,7 @@ class BuildSettings:
 
     clips: Path
     out: Path
-    rows: Path | None = None
+    rows: tuple[Path, ...] = ()
     frames: Path | None = None
     flow: Path | None = None
     flow_dir: Path | None = None
@@ -80,6 +82,18 @@ def _training_labels(settings: BuildSettings) -> list[ClipLabels] | None:
     return read_labels(settings.training)
 
 
+def _join_records(parts: dict[Path, list[dict]], problems: Problems) -> list[dict]:
+    """Records of several sources, in order, a clip's adjacent; a question that two of them have is a problem."""
+    records: dict[tuple[str, ...], dict] = {}
+    for file, part in parts.items():
+        for record in part:
+            with problems.collect():
+                if row_key(record["row"]) in records:
+                    raise DataError(file, record["id"], "stands in another of the files too", "give it once")
+                records[row_key(record["row"])] = record
+    return group_by_clip(records.values())
+
+
 def _tell_coarse(records: list[dict], labels: Sequence[ClipLabels], prompt: PromptSettings) -> list[dict]:
     """Records of training subjects with the true coarse class; all others without, to be asked in two stages."""
     known = {label.clip: label.coarse for label in labels}
@@ -106,12 +120,13 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
         prompt = prompt_settings(settings, flow, labels)
         find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
     if settings.rows:
-        source, numbered = settings.rows, list(read_jsonl(settings.rows))
+        sources = {file: list(read_jsonl(file)) for file in settings.rows}
     else:
-        source = settings.clips
         rows = clip_rows(read_clips(settings.clips), settings.seed, problems, settings.clips)
-        numbered = [(row_id(row), row) for row in rows]
-    records = build_records(numbered, source, find, root, prompt, problems)
+        sources = {settings.clips: [(row_id(row), row) for row in rows]}
+    records = _join_records(
+        {file: build_records(rows, file, find, root, prompt, problems) for file, rows in sources.items()}, problems
+    )
     if labels is not None:
         records = _tell_coarse(records, labels, prompt)
     write_records(settings.out, records)
