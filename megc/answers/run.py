@@ -1,6 +1,7 @@
 """A whole test set answered: the work of test/generate_answers.py."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -21,6 +22,7 @@ from megc.model.data import Sample, read_samples
 from megc.model.distributed import is_main
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import row_key
+from megc.vqa.mismatch import prompt_records
 from megc.vqa.prompts import PromptSettings
 
 
@@ -47,7 +49,9 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     parts = _prompt_settings(settings, prompt, samples[0])
     if is_hierarchical(samples[0].record):
         samples = untold(samples, parts)
-    ready = served(settings, prompt, parts) if settings.endpoint else _in_process(settings, prompt, parts)
+    prompts = prompt_records(settings.questions[0], samples[0].pictures)
+    prepare = served if settings.endpoint else _in_process
+    ready = prepare(settings, prompt, prompts, parts)
     inputs = input_hashes(samples, problems)
     if not is_main():
         pending = ranks.from_main(None)
@@ -90,14 +94,14 @@ def _prompt_settings(settings: RunSettings, prompt: str, sample: Sample) -> Prom
     return parts
 
 
-def _in_process(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> Ready:
-    """The checkpoints of `settings`, loaded."""
-    loaded = [_load(settings, path, prompt) for path in settings.voters]
+def _in_process(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: PromptSettings | None) -> Ready:
+    """The checkpoints of `settings`, loaded. `prompts`: see `check_mismatch`."""
+    loaded = [_load(settings, path, prompt, prompts) for path in settings.voters]
     hashed = hashed_settings(settings, loaded, prompt)
     return Ready(_answerer(settings, loaded, parts), hashed, about(settings, loaded))
 
 
-def _load(settings: RunSettings, path: object, prompt: str) -> Loaded:
+def _load(settings: RunSettings, path: Path | str, prompt: str, prompts: Sequence[dict]) -> Loaded:
     return load(
         path,
         dtype=settings.dtype,
@@ -105,6 +109,7 @@ def _load(settings: RunSettings, path: object, prompt: str) -> Loaded:
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
         prompt_hash=prompt,
+        prompts=prompts,
         allow_mismatch=settings.allow_mismatch,
         attn_implementation=settings.attention,
     )

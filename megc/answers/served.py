@@ -1,5 +1,6 @@
 """A run whose model sits behind an endpoint: what answers, and what its predictions depend on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Ready:
     about: dict
 
 
-def served(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> Ready:
+def served(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: PromptSettings | None) -> Ready:
     """The served model of `settings.endpoint`. Prompt and pixel budget are those of `settings.model`, a checkpoint's
     folder (its weights may be absent) or a name on the hub, as in a local run.
 
@@ -40,9 +41,8 @@ def served(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> 
         raise DataError("--endpoint", None, f"{', '.join(asked)} needs the model in memory", fix)
     record = read_record(settings.model)
     wanted = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
-    lines = check_mismatch(
-        settings.model, record, **wanted, prompt_hash=prompt, allow_mismatch=settings.allow_mismatch
-    )
+    asked = {**wanted, "prompt_hash": prompt, "prompts": prompts}
+    lines = check_mismatch(settings.model, record, **asked, allow_mismatch=settings.allow_mismatch)
     budget = {name: record.get(name) if value is None else value for name, value in wanted.items()}
     processor = load_processor(settings.model, **budget)
     say(f"Asking {settings.endpoint.url}", *(f"  {line}" for line in lines))
