@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from megc.files import sha256_of
+from megc.files import resolve_inside, sha256_of
 from megc.grid.flags import TRAIN, check_keys, known_flags, spelled
 from megc.problems import DataError
 from megc.vqa.splits import PROTOCOLS
@@ -122,10 +122,31 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     if isinstance(baselines.get("data"), Mapping):
         baselines["data"] = _check_settings(file, "baselines: data", "data", baselines["data"])
     values["baselines"] = baselines
+    _check_names(file, arms)
     full = str(found.get("full") or next(iter(arms)))
     check_keys(file, "full", [full], arms)
     _check_references(file, arms)
     return Grid(file, arms, full, **values, defaults=Arm("defaults", defaults))
+
+
+def answers_name(arm: str) -> str:
+    """Name of the file of an arm's answers: letters, digits, `-`, `_` and `.` of the arm's name, `_` for the rest."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in arm) + ".jsonl"
+
+
+def _check_names(file: Path, arms: Mapping[str, Arm]) -> None:
+    """Refuse names, before anything runs, whose answers could not be written or would replace another arm's."""
+    names: dict[str, str] = {}
+    for arm in arms:
+        name = answers_name(arm)
+        try:
+            resolve_inside(file.parent, name)
+        except ValueError as error:
+            raise DataError(file, f"arms: {arm}", f"its answers' file {error}", "give it another name") from error
+        if name in names:
+            what = f"its answers would go to {name}, as those of {names[name]!r}"
+            raise DataError(file, f"arms: {arm}", what, "give one of them another name")
+        names[name] = arm
 
 
 def merge(defaults: Mapping, own: Mapping) -> dict:

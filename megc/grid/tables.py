@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from megc.files import read_jsonl, sha256_of, write_jsonl, write_text
+from megc.files import read_jsonl, resolve_inside, sha256_of, write_jsonl, write_text
 from megc.grid.plan import ANSWERS, PROBE, Chain
 from megc.grid.run import Outcome, read_json
-from megc.grid.spec import Grid
+from megc.grid.spec import Grid, answers_name
 from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import METRICS, score
@@ -144,8 +144,7 @@ def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcom
         name = one.chain.arm + (f" seed {one.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
         rows.setdefault(name, []).extend(row for _, row in read_jsonl(file))
     for name, found in rows.items():
-        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-        write_jsonl(folder / f"{safe}.jsonl", found)
+        write_jsonl(resolve_inside(folder, answers_name(name)), found)
 
 
 def markdown_table(rows: Sequence[dict], full: str) -> str:

@@ -98,8 +98,8 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     The field runs from onset to apex in the pixels of the crop. The picture is drawn from the stored float16 field
     and written last, with the settings, the scale and the head's motion in its text metadata.
     """
-    folder, target = clip_folder(frames, clip_id), clip_folder(out, clip_id)
-    npy, png = target.with_name(target.name + ".npy"), target.with_name(target.name + ".png")
+    folder = clip_folder(frames, clip_id)
+    npy, png = clip_folder(out, f"{clip_id}.npy"), clip_folder(out, f"{clip_id}.png")
     align = read_align(folder)
     if align is None:
         raise DataError(folder / "align.json", clip_id, "missing or damaged", "run data_process/extract_frames.py")

@@ -50,11 +50,10 @@ def _draw_trace(axes: object, trace: Trace, clip: Clip, align: dict) -> None:
 
 def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> bytes:
     """PNG of the contact sheet. Raises DataError where key frames or the flow picture of the clip are missing."""
-    folder, target = clip_folder(frames, clip.id), clip_folder(flow, clip.id)
+    folder, picture = clip_folder(frames, clip.id), clip_folder(flow, f"{clip.id}.png")
     align = read_align(folder)
     if align is None:
         raise DataError(folder, clip.id, "no key frames", "run data_process/extract_frames.py first")
-    picture = target.with_name(target.name + ".png")
     metadata = picture_metadata(picture)
     if "settings" not in metadata:
         raise DataError(picture, clip.id, "no flow picture", "run data_process/compute_flow.py first")

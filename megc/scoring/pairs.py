@@ -72,7 +72,7 @@ def _key_frames(asked: dict[str, Path], clip: str) -> dict[str, Path]:
     picture = asked.get(MOTION)
     if picture is None or not picture.as_posix().endswith(suffix):
         return {}
-    folder = Path(picture.as_posix().removesuffix(suffix)) / "frames" / clip
+    folder = resolve_inside(f"{picture.as_posix().removesuffix(suffix)}frames", clip)
     return {name: path for name in ("onset", "apex", "offset") if (path := folder / f"{name}.png").is_file()}
 
 

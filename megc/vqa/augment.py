@@ -60,7 +60,12 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
 
 def _read(train: Path, record: dict) -> np.ndarray:
     try:
-        with Image.open(resolve_inside(train.parent, record["images"][0])) as opened:
+        resolve_inside(train.parent, record["clip"])  # the copies' pictures are named after it
+        picture = resolve_inside(train.parent, record["images"][0])
+    except ValueError as error:
+        raise DataError(train, record["id"], str(error), "correct clip and images of the row") from error
+    try:
+        with Image.open(picture) as opened:
             return np.asarray(opened.convert("RGB"))
     except (OSError, ValueError) as error:
         fix = "make the picture again, or drop the clip"
@@ -114,5 +119,5 @@ def _mixed(groups: list[list[dict]], pictures: list[np.ndarray], settings: Augme
 def _write(root: Path, place: str, picture: np.ndarray) -> str:
     written = io.BytesIO()
     Image.fromarray(picture).save(written, "png")
-    write_bytes(root / place, written.getvalue())
+    write_bytes(resolve_inside(root, place), written.getvalue())
     return place
