@@ -20,7 +20,7 @@ from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
 from megc.facs import FINE_TO_COARSE, unit_name, unit_number
-from megc.files import read_rows, write_json, write_jsonl
+from megc.files import lock_folder, read_rows, write_json, write_jsonl
 from megc.problems import DataError
 from megc.vqa.evidence import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
@@ -243,11 +243,12 @@ def fuse_files(
         fusion = fusion.fitted(held, read_evidence(fit_evidence or evidence, "train"))
         words = f"weights fitted on {len(held)} held-out answers of {fit}"
     fused = fuse(rows, read_evidence(evidence, "test"), fusion)
-    write_jsonl(out / "predictions.jsonl", fused)
     kinds = (*CLOSED[:2], "units", *CLOSED[2:])
     weights = {kind: dict(zip(OPINIONS, fusion.weights_of(kind), strict=True)) for kind in kinds}
     files = {"predictions": predictions, "evidence": evidence, "train": train, "fit": fit}
     settings = {name: str(path) for name, path in {**files, "fit_evidence": fit_evidence}.items() if path}
-    write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights})
+    with lock_folder(out, "answers"):  # both files of one run
+        write_jsonl(out / "predictions.jsonl", fused)
+        write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights})
     lines = [f"{kind}: {', '.join(f'{name} {w:.2f}' for name, w in found.items())}" for kind, found in weights.items()]
     return "\n".join([words, *lines, f"{out / 'predictions.jsonl'}: {len(fused)} fused answers"])

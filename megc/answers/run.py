@@ -1,6 +1,7 @@
 """A whole test set answered: the work of test/generate_answers.py."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from megc.answers.served import Ready, served
 from megc.answers.settings import RunSettings, about, hashed_settings
 from megc.answers.several import Reworded, Several, wording
 from megc.answers.store import Shard, Store
+from megc.files import lock_folder
 from megc.model.checkpoint import Loaded, load, read_record
 from megc.model.data import Sample, read_samples
 from megc.model.distributed import is_main
@@ -30,10 +32,10 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     """Answer instruction files into `out/predictions.jsonl`, beside `run.json`; returns a summary.
 
     Rows that an earlier run with the same settings answered are kept, those that are not asked now in a file beside
-    it (see `Store`). Rows with a bad picture go to `problems`
-    and get an empty answer. Under torchrun or accelerate launch, each process answers some of the clips; the main
-    one writes the file, and knows the problems of all. Raises DataError for what concerns the whole run. An
-    interruption leaves the rows answered so far, in order, with empty answers between them; a rerun goes on.
+    it (see `Store`). Rows with a bad picture go to `problems` and get an empty answer. Under torchrun or accelerate
+    launch, each process answers some of the clips; the main one writes the file, and knows the problems of all.
+    Raises DataError for what concerns the whole run, and when another run is at work in `out`. An interruption
+    leaves the rows answered so far, in order, with empty answers between them; a rerun goes on.
     """
     if settings.batch_size < 1:
         raise DataError("--batch-size", None, f"{settings.batch_size} is less than 1", "give 1 or more")
@@ -42,6 +44,11 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     read_knowledge(settings.reason, settings.train)  # what is wrong with it is told before hours of answering
     ranks.start()
     records = read_questions(settings.questions)
+    with lock_folder(settings.out, "answers") if is_main() else nullcontext():
+        return _answer_records(settings, records, problems)
+
+
+def _answer_records(settings: RunSettings, records: Sequence[dict], problems: Problems) -> str:
     prompt = records[0]["prompt"]
     samples = [
         sample for file in settings.questions for sample in read_samples(file, answered=False, problems=problems)

@@ -77,8 +77,8 @@ class Store:
     def append(self, rows: Iterable[dict]) -> None:
         """Add answered rows (each with `input`), on disk when this returns."""
         rows = [{**row, "run": self.hash} for row in rows]
+        self._answers |= _by_key(rows)  # before: Ctrl-C while they are written must not make `finish` drop them
         _append(self._file, rows)
-        self._answers |= _by_key(rows)
 
     def finish(self) -> int:
         """Rewrite the file atomically as the rows that are asked, in their order and count.
@@ -197,9 +197,13 @@ def _by_key(rows: Iterable[dict]) -> dict[Key, dict]:
 
 def _append(file: BinaryIO, rows: Collection[dict]) -> None:
     left = memoryview("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-    while left:
-        left = left[file.write(left) :]
-    os.fsync(file.fileno())
+    try:
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = file.name  # write() names no file
+        raise
 
 
 def _shard(run: str, rank: int | str) -> str:

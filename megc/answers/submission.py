@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from megc.answers.snapping import is_list
-from megc.files import read_rows, write_bytes, write_jsonl
+from megc.files import lock_folder, read_rows, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
 from megc.vqa.instructions import row_clip, row_id, row_key
 from megc.vqa.questions import Question, allowed_answers, parse, split_long
@@ -146,27 +146,28 @@ def make_submission(
 
     With `archive`, all of them also go into a zip at top level, unless there is a fault: then no zip is left there,
     not an older one either. Faults are told to `problems`; the files are written in any case, so that they can be
-    looked at. Raises DataError for a file without rows.
+    looked at. Raises DataError for a file without rows, and when another run is at work in `out`.
     """
     older = _remove_older(archive)  # first of all: an error must not leave it to be handed in
     names = [submission_name(file) for file in questions]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(out, None, f"two question files make {', '.join(twice)}", "give each once")
     answers = read_answers(predictions, problems)
-    made, lines, asked = {}, [], []
-    for name, file in zip(names, questions, strict=True):
-        rows = fill(file, answers, problems)
-        write_jsonl(out / name, rows)
-        made[name] = (out / name).read_bytes()
-        asked += [row for row in rows if {"id", "video_id"} & row.keys()]
-        lines.append(f"{out / name}: {len(rows)} rows, {sum(bool(row['answer']) for row in rows)} answered")
-    if unused := answers.unused(asked):
-        lines.append(f"{len(unused)} predictions belong to none of these question files, such as {unused[0]}")
-    if archive and len(problems):
-        lines.append(f"{archive}: not written, because of the problems" + "; the older one is deleted" * older)
-    elif archive:
-        write_bytes(archive, _zipped(made))
-        lines.append(f"{archive}: {', '.join(made)}")
+    with lock_folder(out, "submission"):
+        made, lines, asked = {}, [], []
+        for name, file in zip(names, questions, strict=True):
+            rows = fill(file, answers, problems)
+            write_jsonl(out / name, rows)
+            made[name] = (out / name).read_bytes()
+            asked += [row for row in rows if {"id", "video_id"} & row.keys()]
+            lines.append(f"{out / name}: {len(rows)} rows, {sum(bool(row['answer']) for row in rows)} answered")
+        if unused := answers.unused(asked):
+            lines.append(f"{len(unused)} predictions belong to none of these question files, such as {unused[0]}")
+        if archive and len(problems):
+            lines.append(f"{archive}: not written, because of the problems" + "; the older one is deleted" * older)
+        elif archive:
+            write_bytes(archive, _zipped(made))
+            lines.append(f"{archive}: {', '.join(made)}")
     return "\n".join(lines)
 
 
