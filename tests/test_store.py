@@ -174,12 +174,12 @@ def test_an_interruption_leaves_a_file_that_can_be_used(tmp_path):
     assert record(tmp_path)["answered"] == 1
 
 
-def test_a_disk_that_fills_up_within_a_line_costs_that_line_only(tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_costs_the_rows_that_were_written_together(tmp_path):
     class Full:
-        """A file on a disk with room for 30 bytes more."""
+        """A file on a disk with room for a row and a half."""
 
         def __init__(self, file):
-            self.file, self.room = file, 30
+            self.file, self.room = file, 300
 
         def write(self, data):
             if not self.room:
@@ -194,8 +194,8 @@ def test_a_disk_that_fills_up_within_a_line_costs_that_line_only(tmp_path, monke
     with pytest.raises(OSError, match="No space left"), Store(tmp_path, SETTINGS, ASKED) as store:
         store.append([answered(3)])
         store._file = Full(store._file)
-        store.append([answered(0)])
-    assert not (tmp_path / PREDICTIONS).read_bytes().endswith(b"\n")
+        store.append([answered(0), answered(1)])
+    assert [row["id"] for row in lines(tmp_path)] == ["row_3"]
     with Store(tmp_path, SETTINGS, ASKED) as store:
         assert [store.has(*asked) for asked in ASKED] == [False, False, False, True]
         store.append(answered(number) for number in range(3))

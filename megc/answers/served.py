@@ -6,8 +6,8 @@ from pathlib import Path
 
 from megc.answers.answerer import Answerer
 from megc.answers.blank import Pictures
-from megc.answers.endpoint import ServedAnswerer
 from megc.answers.hierarchy import TwoStage
+from megc.answers.server import ServedAnswerer
 from megc.answers.settings import RunSettings, folder_hash
 from megc.model.checkpoint import check_mismatch, load_processor, pixel_budget, read_record, software
 from megc.model.distributed import say
@@ -45,9 +45,9 @@ def served(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: P
     lines = check_mismatch(settings.model, record, **asked, allow_mismatch=settings.allow_mismatch)
     budget = {name: record.get(name) if value is None else value for name, value in wanted.items()}
     processor = load_processor(settings.model, **budget)
-    say(f"Asking {settings.endpoint.url}", *(f"  {line}" for line in lines))
+    say(f"Asking {settings.endpoint.address}", *(f"  {line}" for line in lines))
     pictures = Pictures(processor, settings.blank, parts)
-    answerer = ServedAnswerer(settings.endpoint, pictures.of, settings.decoding, str(settings.model))
+    answerer = ServedAnswerer(settings.endpoint, pictures.of, settings.decoding, str(settings.model), processor)
     if parts and parts.hierarchy:
         answerer = TwoStage(answerer, parts)
     low, high = pixel_budget(processor)
@@ -61,7 +61,7 @@ def served(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: P
         "blank": settings.blank,
     }
     about = {
-        "endpoint": settings.endpoint.url,
+        "endpoint": settings.endpoint.address,
         "model": str(settings.model),
         "trained": record,
         "questions": [str(file) for file in settings.questions],

@@ -196,13 +196,17 @@ def _by_key(rows: Iterable[dict]) -> dict[Key, dict]:
 
 
 def _append(file: BinaryIO, rows: Collection[dict]) -> None:
+    """Write all of the rows or none: half a clip would be asked with other company, and rounded otherwise."""
+    size = os.fstat(file.fileno()).st_size
     left = memoryview("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
     try:
         while left:
             left = left[file.write(left) :]
         os.fsync(file.fileno())
-    except OSError as error:
-        error.filename = file.name  # write() names no file
+    except BaseException as error:
+        os.ftruncate(file.fileno(), size)
+        if isinstance(error, OSError):
+            error.filename = file.name  # write() names no file
         raise
 
 
