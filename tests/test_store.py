@@ -179,7 +179,7 @@ def test_a_disk_that_fills_up_costs_the_rows_that_were_written_together(tmp_path
         """A file on a disk with room for a row and a half."""
 
         def __init__(self, file):
-            self.file, self.room = file, 300
+            self.file, self.room = file, 200
 
         def write(self, data):
             if not self.room:
