@@ -10,10 +10,12 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
 
 try:
@@ -21,6 +23,7 @@ try:
 except ImportError:  # Windows, where nothing is locked
     fcntl = None
 
+Value = TypeVar("Value")
 _LONGEST_NAME = 255  # bytes of a file's name, on nearly all file systems
 _DEVICE = re.compile(r"(?i:con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows, whatever follows the dot
 
@@ -64,20 +67,20 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
     """Yield (line number from 1, object) of each non-empty line.
 
-    Raises DataError for a missing file and for a line that is not a JSON object. The organisers' files end
-    without a newline and may hold empty lines; both are accepted.
+    Raises DataError for a file that cannot be read and for a line that is not a JSON object (see `parsing`). The
+    organisers' files end without a newline and may hold empty lines; both are accepted.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(path, None, "the file does not exist", "check the path, or run the step that writes it")
-    with path.open(encoding="utf-8-sig") as lines:
+    with _reading(path, "check the path, or run the step that writes it"):
+        lines = Path(path).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115, closed below
+    with lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
+            _check_encoding(path, number, line)
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(path, number, f"not JSON ({error.msg})", "repair or delete the line") from error
+                row = parse_json(line)
+            except ValueError as error:
+                raise DataError(path, number, str(error), "repair or delete the line") from error
             if not isinstance(row, dict):
                 raise DataError(path, number, "not a JSON object", "write one object a line")
             yield number, row
@@ -89,6 +92,66 @@ def read_rows(path: Path | str, fix: str) -> list[tuple[int, dict]]:
     if not rows:
         raise DataError(path, None, "no row in the file", fix)
     return rows
+
+
+def read_json(
+    path: Path | str,
+    kind: type[Value] = dict,
+    *,
+    missing: Value | None = None,
+    fix: str = "repair the file, or run the step that writes it again",
+) -> Value:
+    """The value of a JSON file, of the given `kind`; `missing`, unless it is None, where there is no file.
+
+    Raises DataError, with the remedy `fix`, for a file that is missing or cannot be read, is not JSON (see `parsing`)
+    or of another kind.
+    """
+    if missing is not None and not os.path.lexists(path):
+        return missing
+    return _read_value(path, parse_json, kind, fix)
+
+
+def read_yaml(path: Path | str, fix: str = "repair the file, or give another") -> dict:
+    """The mapping of a YAML file; empty for an empty file. Raises DataError, with the remedy `fix`, as `read_json`."""
+    return _read_value(path, lambda text: parse_yaml(text) or {}, dict, fix)
+
+
+def _read_value(path: Path | str, parse: Callable[[str], object], kind: type[Value], fix: str) -> Value:
+    with _reading(path, fix):
+        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    for number, line in enumerate(text.split("\n"), start=1):
+        _check_encoding(path, number, line)
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise DataError(path, getattr(error, "line", None), str(error), fix) from error
+    if not isinstance(value, kind):
+        names = {dict: "an object with keys", list: "a list"}
+        raise DataError(path, None, f"not {names.get(kind, kind.__name__)} but {type(value).__name__}", fix)
+    return value
+
+
+@contextmanager
+def _reading(path: Path | str, fix: str) -> Iterator[None]:
+    """Make a DataError of what the system says of a file that cannot be read."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(path, None, "the file does not exist", fix) from error
+    except IsADirectoryError as error:
+        raise DataError(path, None, "this is a folder, not a file", fix) from error
+    except OSError as error:
+        raise DataError(path, None, f"the file cannot be read ({error.strerror})", fix) from error
+
+
+def _check_encoding(path: Path | str, number: int, line: str) -> None:
+    """Refuse a line that was not UTF-8; a file in UTF-16 has zero bytes, or starts with the bytes FF and FE."""
+    if "\0" in line or line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+        raise DataError(path, number, "the text is UTF-16, not UTF-8", "save the file as UTF-8 (iconv -f UTF-16)")
+    if strange := re.search("[\udc80-\udcff]", line):
+        byte, column = ord(strange[0]) - 0xDC00, strange.start() + 1
+        what = f"the text is not UTF-8 (byte {byte:02X} in column {column})"
+        raise DataError(path, number, what, "save the file as UTF-8 (iconv -f LATIN1 -t UTF-8, if it is Latin-1)")
 
 
 def resolve_inside(root: Path | str, relative: str) -> Path:
@@ -124,6 +187,17 @@ def _path_fault(relative: object, root: Path | str) -> str:
     return ""
 
 
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command line without the keys and the credentials of addresses in it."""
+    shown = []
+    for before, word in zip(["", *words], words, strict=False):
+        if before.startswith("--api") and "=" not in before:
+            word = "***"
+        word = re.sub(r"^(--api[\w-]*=).*", r"\1***", word, flags=re.DOTALL)
+        shown.append(re.sub(r"(\w://)(?:[^/]*@)?([^?#]*).*", r"\1\2", word, flags=re.DOTALL))
+    return shown
+
+
 @contextmanager
 def lock_folder(folder: Path | str, work: str) -> Iterator[None]:
     """Hold `folder`, which is made where missing, for one kind of `work` (a word such as `training`).
@@ -138,7 +212,7 @@ def lock_folder(folder: Path | str, work: str) -> Iterator[None]:
     handle = _open_locked(folder, path)
     try:
         os.ftruncate(handle, 0)
-        command = shlex.join(sys.argv)[:300]
+        command = shlex.join(without_secrets(sys.argv))[:300]
         os.write(handle, f"{command} (process {os.getpid()} on {platform.node()}, {time.ctime()})\n".encode())
         yield
     finally:

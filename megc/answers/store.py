@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from megc.files import sha256_of, write_json, write_jsonl
+from megc.files import read_json, sha256_of, write_json, write_jsonl
+from megc.parsing import parse_json
 from megc.problems import DataError
 from megc.vqa.instructions import row_id, row_key
 
@@ -164,11 +165,11 @@ class Store:
         run_file = self.folder / RUN
         if not run_file.exists():
             return None
-        try:
-            return json.loads(run_file.read_text(encoding="utf-8"))["hash"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            fix = "move it away, or choose another --out"
-            raise DataError(run_file, None, "not written by generate_answers.py", fix) from error
+        fix = "move it away, or choose another --out"
+        record = read_json(run_file, fix=fix)
+        if "hash" not in record:
+            raise DataError(run_file, None, "not written by generate_answers.py", fix)
+        return record["hash"]
 
 
 class Shard:
@@ -234,7 +235,7 @@ def _read(path: Path, repair: bool) -> list[dict]:
     rows = []
     for number, line in enumerate(data[:end].splitlines(), start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(parse_json(line.decode()))
         except ValueError as error:
             raise DataError(
                 path, number, f"not JSON ({error})", "delete the line; a rerun answers it again"

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from megc.files import resolve_inside, sha256_of
+from megc.files import read_yaml, resolve_inside, sha256_of
 from megc.grid.flags import TRAIN, check_keys, known_flags, spelled
+from megc.parsing import parse_yaml
 from megc.problems import DataError
 from megc.vqa.splits import PROTOCOLS
 
@@ -100,11 +99,8 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     Raises DataError for a file that is no grid, an unknown key (with a near match), and arms that name each other in
     a circle or name one that is missing.
     """
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(file, None, str(error).replace("\n", " "), "give a yaml file of arms") from error
-    if not isinstance(found, dict) or not isinstance(found.get("arms"), dict) or not found["arms"]:
+    found = read_yaml(file, "give a yaml file of arms")
+    if not isinstance(found.get("arms"), dict) or not found["arms"]:
         raise DataError(file, None, "no arms", "name them below `arms:`, as ablation/grid.yaml does")
     for change in changes:
         _change(file, found, change)
@@ -168,7 +164,10 @@ def _change(file: Path, found: dict, change: str) -> None:
     at = found if place in GRID_KEYS or path[:1] == ["baselines"] else found.setdefault("defaults", {})
     for name in path:
         at = at.setdefault(name, {})
-    at[last] = yaml.safe_load(text)
+    try:
+        at[last] = parse_yaml(text)
+    except ValueError as error:
+        raise DataError(file, change, str(error), "write --set train.max_steps=50") from error
 
 
 def _checked(file: Path, place: str, sections: Mapping) -> dict:

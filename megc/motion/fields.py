@@ -19,6 +19,7 @@ from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_
 from megc.motion.parallel import run
 from megc.motion.reading import read_image
 from megc.motion.regions import face_mask
+from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
 VERSION = 3  # of what is written; a change makes every clip be done again
@@ -69,6 +70,15 @@ def picture_metadata(path: Path | str) -> dict[str, str]:
             return dict(image.text)
     except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError, AttributeError):
         return {}
+
+
+def drawn_with(path: Path | str) -> dict:
+    """Settings in the metadata of a flow picture; empty where it has none."""
+    try:
+        settings = parse_json(picture_metadata(path).get("settings", "{}"))
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _npy_bytes(field: np.ndarray) -> bytes:

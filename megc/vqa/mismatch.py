@@ -1,10 +1,9 @@
 """A checkpoint asked with another prompt than it was trained with: what differs, and how to build the right rows."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from megc.files import sha256_of
+from megc.files import read_json, sha256_of
 from megc.motion.colour import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
 from megc.vqa.prompts import DEFAULT_IMAGES
@@ -23,12 +22,8 @@ def prompt_records(questions: Path, pictures: Iterable[Path]) -> list[dict]:
     records = []
     for file in dict.fromkeys(folder / "prompt.json" for folder in folders):
         if file.is_file():
-            try:
-                records.append(json.loads(file.read_text(encoding="utf-8")))
-            except ValueError as error:
-                fix = "write the questions again with data_process/build_instructions.py"
-                raise DataError(file, None, f"not JSON ({error})", fix) from error
-    return [record for record in records if isinstance(record, dict)]
+            records.append(read_json(file, fix="write the questions again with data_process/build_instructions.py"))
+    return records
 
 
 def check_prompt(checkpoint: Path | str, trained: Mapping, asked: str, records: Iterable[Mapping]) -> None:
