@@ -45,6 +45,7 @@ class Problems:
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
+        self._known: set[Problem] = set()
 
     def __len__(self) -> int:
         return len(self.found)
@@ -53,8 +54,10 @@ class Problems:
         return iter(self.found)
 
     def add(self, problem: Problem) -> None:
-        """Keep one finding."""
-        self.found.append(problem)
+        """Keep one finding; the same finding again, as of a picture that several questions need, counts once."""
+        if problem not in self._known:
+            self._known.add(problem)
+            self.found.append(problem)
 
     @contextmanager
     def collect(self) -> Iterator[None]:

@@ -119,7 +119,7 @@ def test_questions_of_a_clip_share_all_but_the_end(data: Path) -> None:
 def test_rows_go_in_and_out_unchanged(data: Path) -> None:
     records, _ = build(data)
     (data / "asked.jsonl").write_text("".join(json.dumps({**r["row"], "answer": ""}) + "\n" for r in records))
-    asked, problems = build(data, rows=data / "asked.jsonl")
+    asked, problems = build(data, rows=(data / "asked.jsonl",))
     assert not problems
     assert [r["id"] for r in asked] == [r["id"] for r in records]
     assert all(answer_of(r) == "" and len(r["messages"]) == 2 for r in asked)

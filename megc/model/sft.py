@@ -37,6 +37,7 @@ from megc.model.settings import SftSettings, check_settings, lora_targets
 from megc.model.sides import question_kinds, read_sides, split_beside, subjects_of
 from megc.model.trainer import SftTrainer
 from megc.problems import DataError, Problems
+from megc.vqa.mismatch import prompt_records
 
 
 def choose_dtype(args: TrainingArguments, adapters: bool = False) -> tuple[torch.dtype, str]:
@@ -143,7 +144,8 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     base = read_record(settings.model)
     pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     asked = {**pixels, "prompt_hash": samples[0].record["prompt"]}
-    lines = check_mismatch(settings.model, base, **asked, allow_mismatch=settings.allow_mismatch)
+    prompts = prompt_records(Path(settings.train_file), samples[0].pictures)
+    lines = check_mismatch(settings.model, base, **asked, prompts=prompts, allow_mismatch=settings.allow_mismatch)
     wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
     store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
     config = load_config(settings.model)

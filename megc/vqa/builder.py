@@ -14,9 +14,11 @@ from megc.vqa.instructions import (
     clip_picture,
     clip_rows,
     flat_picture,
+    group_by_clip,
     link_into,
     question_of,
     row_id,
+    row_key,
     with_coarse,
     write_records,
 )
@@ -33,7 +35,7 @@ class BuildSettings:
 
     clips: Path
     out: Path
-    rows: Path | None = None
+    rows: tuple[Path, ...] = ()
     frames: Path | None = None
     flow: Path | None = None
     flow_dir: Path | None = None
@@ -79,6 +81,18 @@ def _training_labels(settings: BuildSettings) -> list[ClipLabels] | None:
     return read_labels(settings.training)
 
 
+def _join_records(parts: dict[Path, list[dict]], problems: Problems) -> list[dict]:
+    """Records of several sources, in order, a clip's adjacent; a question that two of them have is a problem."""
+    records: dict[tuple[str, ...], dict] = {}
+    for file, part in parts.items():
+        for record in part:
+            with problems.collect():
+                if row_key(record["row"]) in records:
+                    raise DataError(file, record["id"], "stands in another of the files too", "give it once")
+                records[row_key(record["row"])] = record
+    return group_by_clip(records.values())
+
+
 def _tell_coarse(records: list[dict], labels: Sequence[ClipLabels], prompt: PromptSettings) -> list[dict]:
     """Records of training subjects with the true coarse class; all others without, to be asked in two stages."""
     known = {label.clip: label.coarse for label in labels}
@@ -93,7 +107,7 @@ def _numbered_rows(
     Raises DataError for a file without a row, and for clips without a question.
     """
     if settings.rows:
-        sources = {settings.rows: list(read_jsonl(settings.rows))}
+        sources = {file: list(read_jsonl(file)) for file in settings.rows}
         for file, numbered in sources.items():
             if not numbered:
                 fix = "give an ME-VQA file, such as me_vqa_samm_test_to_answer.jsonl"
@@ -136,11 +150,10 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
         prompt = prompt_settings(settings, flow, labels)
         find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
-    records = [
-        record
-        for file, numbered in sources.items()
-        for record in build_records(numbered, file, find, root, prompt, problems)
-    ]
+    records = _join_records(
+        {file: build_records(numbered, file, find, root, prompt, problems) for file, numbered in sources.items()},
+        problems,
+    )
     if not records:
         file, count = next(iter(sources)), sum(map(len, sources.values()))
         raise DataError(file, None, f"none of {count} rows can be asked", "mend the other problems")

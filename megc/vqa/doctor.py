@@ -10,7 +10,7 @@ from megc.clips import Clip, frames_folder, list_frames
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
 from megc.files import resolve_inside
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.instructions import answer_of, question_of, read_records
+from megc.vqa.instructions import answer_of, question_of, read_records, record_key
 from megc.vqa.questions import allowed_answers, compose_long, parse, split_units
 from megc.vqa.splits import subject_key
 
@@ -43,14 +43,16 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     """
     records = read_records(path)
     root = Path(path).parent
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     opened: dict[str, str] = {}
     for record in records:
-        for what, fix in _record_faults(record, root, opened):
+        for what, fix in _record_faults(record):
             problems.add(Problem(str(path), record["id"], what, fix))
-        if record["id"] in seen:
+        for what, fix in _picture_faults(record, root, opened):  # once a clip, not once a question
+            problems.add(Problem(str(path), record["clip"], what, fix))
+        if record_key(record) in seen:
             problems.add(Problem(str(path), record["id"], "duplicate row", "keep one of the two"))
-        seen.add(record["id"])
+        seen.add(record_key(record))
     prompts = {record["prompt"] for record in records}
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
@@ -62,7 +64,7 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     return records
 
 
-def _record_faults(record: dict, root: Path, opened: dict[str, str]) -> list[tuple[str, str]]:
+def _record_faults(record: dict) -> list[tuple[str, str]]:
     faults = []
     try:
         question = parse(question_of(record))
@@ -78,6 +80,11 @@ def _record_faults(record: dict, root: Path, opened: dict[str, str]) -> list[tup
             faults.append((f"answer {answer!r} names something that is no action unit", "use ME-VQA's names"))
         if question.many != (len(units) > 1):
             faults.append((f"{len(units)} action unit(s) in answer to {question_of(record)!r}", "match the wording"))
+    return faults
+
+
+def _picture_faults(record: dict, root: Path, opened: dict[str, str]) -> list[tuple[str, str]]:
+    faults = []
     for image in record["images"]:
         if image not in opened:
             opened[image] = _picture_fault(root, image)

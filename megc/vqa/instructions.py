@@ -23,6 +23,20 @@ def row_id(row: dict) -> str:
     return row["id"] if "id" in row else row["video_id"]
 
 
+def row_key(row: dict) -> tuple[str, ...]:
+    """Identity of an ME-VQA row among the rows of several files: dataset, clip, id and question.
+
+    Ids alone may clash: the question files of 2025 and 2026 give the same ids to other questions.
+    """
+    clip = row["video"] if "video" in row else row.get("image_id", "")
+    return tuple(map(str, (row.get("dataset", ""), clip, row_id(row), row.get("question", ""))))
+
+
+def record_key(record: dict) -> tuple[str, ...]:
+    """Identity of an instruction record among those of several files: clip, id and question (see `row_key`)."""
+    return record["clip"], record["id"], question_of(record)
+
+
 def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "smic")) -> dict[str, str]:
     """Clip id, dataset and subject of an ME-VQA row.
 
