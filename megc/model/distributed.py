@@ -72,14 +72,33 @@ def whole_models(args: TrainingArguments) -> Iterator[None]:
             set_hf_deepspeed_config(args.deepspeed_plugin.hf_ds_config)
 
 
+def take_one_gpu(args: TrainingArguments) -> None:
+    """Without a launcher, train on one of several GPUs: Trainer would wrap the model in DataParallel, which cuts
+    `pixel_values` (patches of all pictures) as if each row were a sample."""
+    if args.n_gpu > 1:
+        say(
+            f"{args.n_gpu} GPUs, but no launcher: training on one of them, as with CUDA_VISIBLE_DEVICES=0."
+            f" On all: torchrun --nproc_per_node {args.n_gpu} train.py …, or deepspeed train.py …"
+        )
+        args._n_gpu = 1  # Trainer and the batch sizes of `args` go by it; there is no public way to set it
+
+
+def wait_for_all() -> None:
+    """Return once every process of the run is here; at once in a single process."""
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        torch.distributed.barrier()
+
+
 def finish(exit_code: int = 0) -> None:
     """End of a program that several processes ran; returns in a single process.
 
     gloo's threads sometimes abort the interpreter's shutdown, after everything is saved, and the launcher then
-    reports a failure; leaving without the shutdown avoids it.
+    reports a failure; leaving without the shutdown avoids it. A process that failed waits for nobody: the others may
+    be in another operation, and the launcher ends them.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-        torch.distributed.barrier()
+        if not exit_code:
+            torch.distributed.barrier()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)
