@@ -25,7 +25,13 @@ from megc.model.trainer import SftTrainer
 KILLS = int(os.environ.get("KILLS", "6"))
 STEPS = {"max_steps": 7, "save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 1}
 STRATEGIES = ({}, {"save_total_limit": 1}, {"save_strategy": "no"})
-PHASES = ("before the first checkpoint", "between", "while a checkpoint is written", "during the final save", "after it")
+PHASES = (
+    "before the first checkpoint",
+    "between",
+    "while a checkpoint is written",
+    "during the final save",
+    "after it",
+)
 # The place in the program from which on the kill may fall, and the share of the kills that it gets.
 PLACES = {"start": 2, "stepping": 2, "checkpoint": 3, "final": 3, "publish": 3, "end": 2}
 

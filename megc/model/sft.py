@@ -32,6 +32,7 @@ from megc.model.packing import Packed, pack_samples
 from megc.model.parts import PARTS, count, part_of
 from megc.model.record import training_record
 from megc.model.resume import Beginning, find_beginning
+from megc.model.schedule import schedule
 from megc.model.settings import SftSettings, check_settings, lora_targets
 from megc.model.sides import question_kinds, read_sides, subjects_of
 from megc.model.trainer import SftTrainer
@@ -173,11 +174,14 @@ def load(run: Examined) -> Prepared:
     check_tokens(settings.model, model, processor)
     model = what_is_trained(model, settings, args.seed)
     trainer = _trainer(model, settings, args, data, run.record)
+    run_steps = schedule(len(data.packed), args.world_size, args)
     say(
         f"Training {settings.model} on {settings.train_file}",
         *(f"  {line}" for line in [*data.lines, *run.beginning.lines]),
         f"  {len(data.samples)} questions in {len(data.packed)} sequences of up to {max(map(len, data.packed))} tokens"
         f" (packing: {settings.packing}, loss per {settings.loss_per})",
+        f"  {run_steps}",
+        *([f"  {run_steps.warning}"] if run_steps.warning else []),
         *_validation_line(data.evaluated),
         f"  weights {dtype} ({dtype_why}); attention {attention}",
         *part_table(model, settings, args.learning_rate),
