@@ -53,15 +53,14 @@ def disk_lines(parameters: Parameters, stage: str, args: TrainingArguments, run:
     # transformers deletes an old one only after the next is written
     kept = min(written, args.save_total_limit + 1) if args.save_total_limit else written
     each = size.weights if args.save_only_model else whole
-    kind = (
-        "weights only: a killed run begins anew" if args.save_only_model else "with states: a killed run can --resume"
-    )
-    if not written:
-        kind = "none on the way: a killed run begins anew"
+    kind = "with states: a killed run can --resume"
+    if not written or args.save_only_model:
+        kind = "no states: a killed run begins anew"
+    most = _gb(kept * each + size.finished)
     return [
         f"Disk: finished checkpoint {_gb(size.finished)}; on the way to it, one is {_gb(size.weights)} with"
         f" --save_only_model true, {_gb(whole)} with --save_only_model false",
-        f"  this run: {written} checkpoint(s) ({kind}), up to {kept} at a time, {_gb(kept * each + size.finished)} at most",
+        f"  this run: {written} checkpoint(s) ({kind}), up to {kept} at a time, {most} at most",
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a run will take, before a weight is loaded: parameters, tokens, steps, operations, memory, disk; what to change.
+"""What a run will take, before a weight is loaded: parameters, tokens, steps, operations, memory and disk.
 
 Everything is computed from the configuration and the data (see `memory`); nothing of it was measured on a GPU.
 """
