@@ -113,9 +113,11 @@ def phase(out):
 
 
 def content(out):
-    """Bytes of all files that a run leaves, but for the times in its log and the seconds in trainer states."""
+    """Bytes of all files that a run leaves, but for seconds in logs and states, and for the commit of the code."""
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     found = {name: path.read_bytes() for name, path in files.items() if not name.endswith("trainer_state.json")}
+    for name in [name for name in found if name.endswith("megc.json")]:
+        found[name] = json.dumps({**json.loads(found[name]), "git": None}).encode()
     rows = list(csv.DictReader(found.pop("train_log.csv").decode().splitlines()))
     return {**found, "train_log.csv": json.dumps([{**row, "seconds": None} for row in rows]).encode()}
 

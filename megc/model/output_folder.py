@@ -15,6 +15,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from megc.files import is_full_disk
 from megc.model.checkpoint import read_record
 from megc.model.lora import FOLDER as ADAPTERS
 from megc.model.tiny import RECORD_NAME
@@ -122,8 +123,7 @@ def full_disk_named(folder: Path, remove: bool) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if not is_full and not any(text in str(error) for text in _FULL):
+        if not is_full_disk(error) and not any(text in str(error) for text in _FULL):
             raise
         if remove:
             shutil.rmtree(folder, ignore_errors=True)

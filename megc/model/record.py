@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
-from megc.files import sha256_of
+from megc.files import read_json, sha256_of
 from megc.model.checkpoint import read_record, software
 from megc.model.data import Sample
 from megc.model.settings import SftSettings
@@ -48,7 +48,7 @@ def training_record(
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         raise DataError(file, None, what, "build all of it with the same prompt settings")
-    prompt = _json_beside(file.parent / "prompt.json")
+    prompt = read_json(file.parent / "prompt.json", missing={})
     training = {**dataclasses.asdict(settings), **args.to_sanitized_dict(), "processes": args.world_size}
     return {
         "kind": "trained",
@@ -111,7 +111,3 @@ def _base_hash(model: str) -> str | None:
     """Hash of the record of the checkpoint to start from, which knows its weights; None where it has none."""
     base = {key: value for key, value in read_record(model).items() if key not in ("versions", "git")}
     return sha256_of(json.dumps(base, sort_keys=True)) if base else None
-
-
-def _json_beside(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
