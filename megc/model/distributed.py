@@ -4,11 +4,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+
+from megc.files import lock_folder
 
 
 def world_size() -> int:
@@ -19,6 +22,14 @@ def world_size() -> int:
 def is_main() -> bool:
     """Whether this process prints and writes: rank 0, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def lock_output(folder: Path | str) -> AbstractContextManager:
+    """Hold the output folder for this training; of several processes the main one does, and speaks for all.
+
+    Raises DataError when another training is at work there.
+    """
+    return lock_folder(folder, "training") if is_main() else nullcontext()
 
 
 def say(*lines: str) -> None:
