@@ -23,6 +23,9 @@ from megc.problems import DataError
 
 PART = ".final-checkpoint.part"
 WHOLE = ".final-checkpoint"
+REMOVED = ".removed"
+# How torch's and safetensors' writers, which raise no OSError, say that the disk is full.
+_FULL = ("No space left", "os error 28", "file write failed", "PytorchStreamWriter failed writing", "unexpected pos")
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", ADAPTERS)
 
 
@@ -68,8 +71,9 @@ def publish(folder: Path | str) -> None:
 
 
 def complete_final_save(folder: Path | str) -> None:
-    """Bring a final save to its end that a kill has interrupted. Nothing happens where there is none."""
+    """Bring a final save, or a deletion, to its end that a kill has interrupted. Nothing happens where there is none."""
     folder = Path(folder)
+    shutil.rmtree(folder / REMOVED, ignore_errors=True)
     whole = folder / WHOLE
     if not whole.is_dir():
         return
@@ -85,15 +89,19 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def remove_run(folder: Path | str) -> None:
-    """Delete what an earlier run left: the finished checkpoint and its log, the checkpoints on the way to it."""
+    """Delete what an earlier run left: the finished checkpoint and its log, the checkpoints on the way to it.
+
+    All of it is renamed before any of it is deleted, which may take minutes: a kill leaves nothing to resume.
+    """
     folder = Path(folder)
-    _remove_finished(folder)
-    for name in (PART, WHOLE):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for path in checkpoints(folder):
-        remove_checkpoint(path)
-    for name in ("train_log.csv", "loss.png"):
-        (folder / name).unlink(missing_ok=True)
+    removed = folder / REMOVED
+    shutil.rmtree(removed, ignore_errors=True)
+    left = [folder / RECORD_NAME, *reversed(checkpoints(folder)), folder / WHOLE, folder / PART, *_weights_in(folder)]
+    left = [path for path in [*left, folder / "train_log.csv", folder / "loss.png"] if path.exists()]
+    for path in left:
+        removed.mkdir(exist_ok=True)
+        path.rename(removed / path.name)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def _remove_finished(folder: Path) -> None:
@@ -108,10 +116,6 @@ def _remove_finished(folder: Path) -> None:
 def _weights_in(folder: Path) -> Iterator[Path]:
     for pattern in _WEIGHTS:
         yield from folder.glob(pattern)
-
-
-# How torch's and safetensors' writers, which raise no OSError, say that the disk is full.
-_FULL = ("No space left", "os error 28", "file write failed", "PytorchStreamWriter failed writing", "unexpected pos")
 
 
 @contextmanager
