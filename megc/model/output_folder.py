@@ -71,7 +71,7 @@ def publish(folder: Path | str) -> None:
 
 
 def complete_final_save(folder: Path | str) -> None:
-    """Bring a final save, or a deletion, to its end that a kill has interrupted. Nothing happens where there is none."""
+    """Bring an interrupted final save or deletion to its end. Nothing happens where there is none."""
     folder = Path(folder)
     shutil.rmtree(folder / REMOVED, ignore_errors=True)
     whole = folder / WHOLE
