@@ -94,7 +94,7 @@ def test_what_is_no_readable_file_is_named(read, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "open", denied)
     monkeypatch.setattr(Path, "read_text", denied)
-    with pytest.raises(DataError, match=r"the file cannot be read .Permission denied\."):
+    with pytest.raises(DataError, match=r"the file cannot be read .Permission denied"):
         read(tmp_path / "file")
 
 
