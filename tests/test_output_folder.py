@@ -95,7 +95,7 @@ def test_a_finished_checkpoint_is_replaced_only_when_told_on_the_command_line(wo
     before = stamps(out)
     path = other_answers(world[0])
     for run, more, message in (
-        (settings(*world), {"max_steps": 2}, r"finished checkpoint \(3 steps\) of another run: max_steps is 2 now"),
+        (settings(*world), {"max_steps": 2}, r"finished checkpoint \(3 steps\) is of another run: max_steps is 2"),
         (settings(path, world[1], build_tiny=False), {}, "the rows or their pictures differ"),
         (settings(*world, shift=1), {}, "shift is 1 now, and was 3; give another --output_dir, or .* --overwrite"),
     ):

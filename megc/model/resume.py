@@ -97,22 +97,18 @@ def find_beginning(settings: SftSettings, args: TrainingArguments, record: dict)
         if distributed.is_main():
             complete_final_save(args.output_dir)
     resumes = bool(settings.resume or args.resume_from_checkpoint)
+    finished = {} if settings.overwrite else finished_record(args.output_dir)
+    changes = []
+    if finished:
+        changes = compare(args.output_dir, record)[1:] if resumes else differences(finished, record)
+        if not changes:
+            return Beginning(None, finished=steps_of(finished))
     start = resume_from(args, settings.resume)
     lines = compare(start, record) if start else []
-    finished = {} if settings.overwrite else finished_record(args.output_dir)
-    if finished and not resumes:
-        changes = differences(finished, record)
-        if not changes:
-            return Beginning(None, finished=steps_of(finished))
-        what = f"holds a finished checkpoint ({steps_of(finished)}) of another run: {'; '.join(changes[:3])}"
+    if finished and not start:
+        why = "holds no states to go on from" if resumes else "is of another run"
+        what = f"the finished checkpoint ({steps_of(finished)}) {why}: {'; '.join(changes[:3])}"
         raise DataError(args.output_dir, None, what, "give another --output_dir, or replace it with --overwrite")
-    if finished:
-        changes = compare(args.output_dir, record)[1:]
-        if not changes:
-            return Beginning(None, finished=steps_of(finished))
-        if not start:
-            what = f"is finished ({steps_of(finished)}), and holds no states to go on from: {'; '.join(changes[:3])}"
-            raise DataError(args.output_dir, None, what, "give another --output_dir, or replace it with --overwrite")
     if not start:
         lines += check_room(args, settings.overwrite, resumes)
         with args.main_process_first(local=False, desc="making room"):
