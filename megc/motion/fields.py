@@ -85,11 +85,11 @@ def draw_face(field: np.ndarray, landmarks: np.ndarray, onset: np.ndarray, setti
     """
     if settings.mask == "none":
         return draw(field, settings.encoding, settings.scale, onset)
-    inside = face_mask(landmarks, field.shape[:2])[..., None]
+    inside = face_mask(landmarks, field.shape[:2])
     if settings.encoding not in ABSOLUTE:
-        return draw(field * inside, settings.encoding, settings.scale, onset)
+        return draw(field * inside[..., None], settings.encoding, settings.scale, onset)
     still = neutral_picture((field.shape[1], field.shape[0]), settings.encoding)
-    return np.where(inside, draw(field, settings.encoding, settings.scale, onset), still)
+    return cv2.copyTo(draw(field, settings.encoding, settings.scale, onset), inside.view(np.uint8), still)
 
 
 def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> str:
@@ -125,7 +125,7 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
         "head_motion": json.dumps(head.summary()),
     }
     write_bytes(npy, stored)
-    write_bytes(png, png_bytes(picture, metadata))
+    write_bytes(png, png_bytes(picture, metadata, drawn=True))
     return "done"
 
 
