@@ -26,6 +26,7 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from megc.command import run_command
 from megc.files import write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import load_model, load_processor
@@ -204,4 +205,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from megc.files import write_json
+from megc.files import lock_folder, write_json
 from megc.grid.content import REPOSITORY, content_hash
 from megc.grid.steps import DONE, Result, Step, command_line, finished, step_key
 from megc.problems import DataError
@@ -79,7 +78,7 @@ def run_steps(last: Sequence[Step], work: Path, jobs: int = 1, redo: Sequence[st
     An interruption ends the running steps and leaves what is finished.
     """
     steps = in_order(last)
-    with _alone(work):
+    with lock_folder(work, "grid"):
         return _Runner(steps, work, jobs, frozenset(redo)).run()
 
 
@@ -225,22 +224,6 @@ def _stop(process: subprocess.Popen) -> None:
 def _tail(folder: Path) -> str:
     text = (folder / LOG).read_text(encoding="utf-8", errors="replace").replace("\r", "\n")
     return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL:])
-
-
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Hold `work` for this run. The lock goes when the process does, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / ".lock").open("w") as lock:
-        try:
-            import fcntl  # not on Windows, where nothing is locked
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            raise DataError(work, None, "another run is at work there", "wait for it, or give --work") from error
-        yield
 
 
 def commit() -> str:
