@@ -16,12 +16,13 @@ from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_t
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
 from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
-from megc.motion.parallel import run
+from megc.motion.parallel import Finished, run, summarise
+from megc.motion.plausibility import check_motion
 from megc.motion.reading import read_image
 from megc.motion.regions import face_mask
 from megc.problems import DataError, Problems
 
-VERSION = 3  # of what is written; a change makes every clip be done again
+VERSION = 4  # of what is written; a change makes every clip be done again
 MASKS = ("face", "none")
 
 
@@ -92,11 +93,11 @@ def draw_face(field: np.ndarray, landmarks: np.ndarray, onset: np.ndarray, setti
     return cv2.copyTo(draw(field, settings.encoding, settings.scale, onset), inside.view(np.uint8), still)
 
 
-def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> str:
-    """Write field and picture of one clip; returns `done`, or `kept` where they are there already, made the same way.
+def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> Finished:
+    """Write field and picture of one clip, or keep those that are there already, made the same way.
 
     The field runs from onset to apex in the pixels of the crop. The picture is drawn from the stored float16 field
-    and written last, with the settings, the scale and the head's motion in its text metadata.
+    and written last, with the settings, the scale, the head's motion and warnings in its text metadata.
     """
     folder, target = clip_folder(frames, clip_id), clip_folder(out, clip_id)
     npy, png = target.with_name(target.name + ".npy"), target.with_name(target.name + ".png")
@@ -107,8 +108,9 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     key = sha256_of(
         str(VERSION), cv2.__version__, json.dumps(asdict(settings)), align["key"], onset.tobytes(), apex.tobytes()
     )
-    if not overwrite and npy.is_file() and picture_metadata(png).get("key") == key:
-        return "kept"
+    metadata = picture_metadata(png)
+    if not overwrite and npy.is_file() and metadata.get("key") == key:
+        return Finished("kept", tuple(json.loads(metadata["warnings"])))
     png.unlink(missing_ok=True)
     for path in (npy, png):
         clear_leftovers(path.parent, glob.escape(path.name))
@@ -116,6 +118,8 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     field, head = compensate(optical_flow(onset, apex, settings.method), landmarks, settings.compensate)
     stored = _npy_bytes(field)
     picture = draw_face(np.load(io.BytesIO(stored)), landmarks, onset, settings)
+    limit = settings.scale if settings.encoding in ABSOLUTE else SCALE
+    warnings = tuple(check_motion(field, landmarks, head, limit)) if settings.compensate != "none" else ()
     metadata = {
         "clip": clip_id,
         "key": key,
@@ -123,10 +127,11 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
         "scale": f"{settings.scale:g} px at full colour, face {FACE_WIDTH} px wide",
         "legend": legend_text(settings.encoding, settings.scale),
         "head_motion": json.dumps(head.summary()),
+        "warnings": json.dumps(warnings, ensure_ascii=False),
     }
     write_bytes(npy, stored)
     write_bytes(png, png_bytes(picture, metadata, drawn=True))
-    return "done"
+    return Finished("done", warnings)
 
 
 def compute_all(
@@ -137,7 +142,7 @@ def compute_all(
     workers: int = 1,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """`compute` of every finished clip below `frames`, then `flow.json`; failures go to `problems`.
+    """`compute` of every finished clip below `frames`, then `flow.json`; failures and warnings go to `problems`.
 
     Returns how many were `done`, `kept` and `failed`. Raises DataError where there is no finished clip.
     """
@@ -151,7 +156,10 @@ def compute_all(
         "legend": legend_text(settings.encoding, settings.scale),
         "opencv": cv2.__version__,
         "clips": good,
+        "warnings": {
+            name: result.warnings for name, result in zip(ids, results, strict=True) if result and result.warnings
+        },
     }
     clear_leftovers(out, "flow.json")
     write_json(out / "flow.json", record)
-    return {"done": results.count("done"), "kept": results.count("kept"), "failed": results.count(None)}
+    return summarise(results, ids, str(out), problems)

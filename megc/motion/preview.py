@@ -86,7 +86,8 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
         panel.set_axis_off()
     else:
         _draw_trace(panel, trace, clip, align)
-    notes = "; ".join([*clip.notes, *align["notes"]])
+    warnings = [*align["warnings"], *json.loads(metadata.get("warnings", "[]"))]
+    notes = "; ".join([*clip.notes, *align["notes"], *warnings])
     if notes:
         bottom.suptitle(notes, fontsize=8)
     out = io.BytesIO()

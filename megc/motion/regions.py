@@ -73,12 +73,16 @@ def nose_box(tip: tuple[int, int], shape: tuple[int, ...]) -> tuple[slice, slice
     )
 
 
-def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Boolean (H, W): convex hull of the landmarks and of the brows lifted into the forehead."""
+def face_hull(landmarks: np.ndarray) -> np.ndarray:
+    """Convex hull (N, 1, 2) float32 of the landmarks (68, 2) and of the brows lifted into the forehead."""
     lifted = landmarks[17:27] - (0, 0.15 * face_width(landmarks))
-    hull = cv2.convexHull(np.concatenate([landmarks, lifted]).astype(np.float32))
+    return cv2.convexHull(np.concatenate([landmarks, lifted]).astype(np.float32))
+
+
+def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Boolean (H, W): inside the hull of the face."""
     mask = np.zeros(shape, np.uint8)
-    cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
+    cv2.fillConvexPoly(mask, np.rint(face_hull(landmarks)).astype(np.int32), 1)
     return mask.astype(bool)
 
 
