@@ -10,7 +10,7 @@ from pathlib import Path
 
 from megc.clips import read_clips
 from megc.command import run_command
-from megc.files import write_bytes
+from megc.files import resolve_inside, write_bytes
 from megc.motion.preview import contact_sheet
 from megc.problems import DataError
 
@@ -33,7 +33,7 @@ def main() -> int:
     if name not in clips:
         known = ", ".join(list(clips)[:3])
         raise DataError(args.clips, None, f"no clip {name!r}", f"give one of its ids, such as {known}")
-    out = args.out or Path("result/preview") / f"{name.replace('/', '_')}.png"
+    out = args.out or resolve_inside("result/preview", f"{name.replace('/', '_')}.png")
     write_bytes(out, contact_sheet(clips[name], args.clips, args.frames, args.flow))
     print(f"written to {out}")
     return 0

@@ -1,7 +1,6 @@
 """Do the steps that are missing, several at a time, so that a kill at any moment loses no finished step."""
 
 import ctypes
-import json
 import shutil
 import signal
 import subprocess
@@ -238,8 +237,3 @@ def commit() -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object; empty where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -20,6 +20,7 @@ from megc.motion.parallel import Finished, run, summarise
 from megc.motion.plausibility import check_motion
 from megc.motion.reading import read_image
 from megc.motion.regions import face_mask
+from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
 VERSION = 4  # of what is written; a change makes every clip be done again
@@ -72,6 +73,24 @@ def picture_metadata(path: Path | str) -> dict[str, str]:
         return {}
 
 
+def drawn_with(path: Path | str) -> dict:
+    """Settings in the metadata of a flow picture; empty where it has none."""
+    try:
+        settings = parse_json(picture_metadata(path).get("settings", "{}"))
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def read_warnings(metadata: dict[str, str]) -> tuple[str, ...]:
+    """Warnings in the metadata of a flow picture; none where it has none."""
+    try:
+        warnings = parse_json(metadata.get("warnings", "[]"))
+    except ValueError:
+        return ()
+    return tuple(str(text) for text in warnings) if isinstance(warnings, list) else ()
+
+
 def _npy_bytes(field: np.ndarray) -> bytes:
     out = io.BytesIO()
     np.save(out, field.astype(np.float16), allow_pickle=False)
@@ -99,8 +118,8 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     The field runs from onset to apex in the pixels of the crop. The picture is drawn from the stored float16 field
     and written last, with the settings, the scale, the head's motion and warnings in its text metadata.
     """
-    folder, target = clip_folder(frames, clip_id), clip_folder(out, clip_id)
-    npy, png = target.with_name(target.name + ".npy"), target.with_name(target.name + ".png")
+    folder = clip_folder(frames, clip_id)
+    npy, png = clip_folder(out, f"{clip_id}.npy"), clip_folder(out, f"{clip_id}.png")
     align = read_align(folder)
     if align is None:
         raise DataError(folder / "align.json", clip_id, "missing or damaged", "run data_process/extract_frames.py")
@@ -110,7 +129,7 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     )
     metadata = picture_metadata(png)
     if not overwrite and npy.is_file() and metadata.get("key") == key:
-        return Finished("kept", tuple(json.loads(metadata["warnings"])))
+        return Finished("kept", read_warnings(metadata))
     png.unlink(missing_ok=True)
     for path in (npy, png):
         clear_leftovers(path.parent, glob.escape(path.name))
