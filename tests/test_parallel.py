@@ -6,15 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from motion_scenes import clip_of, drifting_frames, write_clip, write_set
 
+from megc.command import STOPPED
 from megc.motion.parallel import run
 from megc.problems import Problems
-
-SCRIPTS = Path(__file__).parents[1] / "data_process"
 
 
 def fill_disk(number: int) -> int:
@@ -42,23 +39,38 @@ def test_another_error_of_a_file_is_a_failure_of_its_clip():
     assert len(problems) == 3
 
 
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from megc.command import run_command
+from megc.files import write_text
+from megc.motion.parallel import run
+from megc.problems import Problems
+
+def work(number):
+    time.sleep(0.2)
+    write_text(Path(sys.argv[1]) / f"{number}.txt", "done")
+
+def main():
+    run(work, range(99), [str(number) for number in range(99)], Problems(), int(sys.argv[2]))
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
+"""
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_ends_in_one_line_and_keeps_finished_clips(tmp_path, workers):
+def test_ctrl_c_ends_in_one_line_and_keeps_what_is_finished(tmp_path, workers):
     """SIGINT goes to the whole group of processes, as from a terminal."""
-    images = drifting_frames()
-    clips = [clip_of(tmp_path, name, 9, 15, 20, apex_estimated=True) for name in "abcdefgh"]
-    for clip in clips:
-        write_clip(tmp_path, clip.name, images)
-    write_set(tmp_path, clips)
-    command = [sys.executable, str(SCRIPTS / "extract_frames.py"), "--clips", str(tmp_path / "clips.jsonl")]
-    command += ["--out", str(tmp_path / "frames"), "--workers", str(workers)]
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "out"), str(workers)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        while not list(tmp_path.glob("frames/**/align.json")) and process.poll() is None:
+        while len(list(tmp_path.glob("out/*.txt"))) < 3 and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
         errors = process.communicate()[1]
-    lines = [line for line in errors.replace("\r", "\n").splitlines() if line and not line.startswith("key frames")]
-    assert (process.returncode, len(lines)) == (130, 1), errors
-    finished = list(tmp_path.glob("frames/**/align.json"))
-    assert 1 <= len(finished) < len(clips)
-    assert all((path.parent / "offset.png").is_file() for path in finished)
+    lines = [line for line in errors.replace("\r", "\n").splitlines() if line and not line.startswith("clips: ")]
+    assert (process.returncode, lines) == (130, [STOPPED])
+    finished = [path.name for path in (tmp_path / "out").iterdir()]
+    assert 3 <= len(finished) < 99 and all(name.endswith(".txt") for name in finished), "no part of a file is left"
