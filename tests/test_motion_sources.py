@@ -116,7 +116,7 @@ def test_a_video_that_ends_early_is_told(tmp_path, images):
     assert frames.faults == ("6 of 12 frames could be read",)
     clips = [
         Clip(f"demo/s1/{name}", "demo", "s1", name, 200.0, "clips/short.avi", 1, apex, offset)
-        for name, apex, offset in (("inside", 4, 6), ("short", 5, 12), ("beyond", 9, 12), ("behind", 40, 50))
+        for name, apex, offset in (("inside", 4, 6), ("short", 5, 12), ("beyond", 11, 12), ("behind", 40, 50))
     ]
     problems = Problems()
     counts = extract_all(
@@ -155,7 +155,7 @@ def test_frames_of_impossible_size_are_told(tmp_path, images, size, word):
     for path in (tmp_path / "clips/a").glob("*.png"):
         path.unlink()
     for number in (9, 15, 20):
-        Image.new("L", size).save(tmp_path / f"clips/a/img{number}.png")
+        Image.new("1", size).save(tmp_path / f"clips/a/img{number}.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         counts, problems = extract_set(tmp_path, [clip_of(tmp_path, name, 9, 15, 20) for name in ("a", "b")])
