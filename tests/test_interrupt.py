@@ -28,13 +28,11 @@ def _interrupted(command: list[str], folder: Path, at_work: Path) -> tuple[int, 
     return process.returncode, said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "at_work"),
     [
         (["data_process/make_flow_set.py", "--clips", "100000", "--out", "set"], "set/flow"),
         (["data_process/make_demo_dataset.py", "--workers", "1", "--out", "demo"], "demo"),
-        (["data_process/make_demo_dataset.py", "--workers", "2", "--out", "demo"], "demo"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value[:3]),
 )
