@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from megc.clips import Clip, write_clips
 from megc.command import run_command
 from megc.files import lock_folder
 from megc.grid.run import run_steps
@@ -28,7 +29,7 @@ def test_the_second_start_is_refused(program, start, tmp_path, monkeypatch, caps
     monkeypatch.setattr(sys, "argv", [program, *arguments])
     (tmp_path / "frames" / "a").mkdir(parents=True)
     (tmp_path / "frames" / "a" / "align.json").write_text("{}")
-    (tmp_path / "clips.jsonl").write_text("")
+    write_clips(tmp_path / "clips.jsonl", [Clip("samm/006/a", "samm", "006", "a", 200.0, "a", 1, 2, 3)])
     with lock_folder(tmp_path / folder, work):
         before = sorted(tmp_path.rglob("*"))
         assert run_command(runpy.run_path(str(ROOT / program))["main"]) == 1
