@@ -191,7 +191,7 @@ def test_intervals_of_one_video_are_clips_of_their_own(root):
     (root / "pictures").mkdir()
     for image in {row["image_id"] for row in rows}:
         Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(root / "pictures" / f"{image}.png")
-    settings = BuildSettings(root / "none", root / "i.jsonl", root / "early.jsonl", flow_dir=root / "pictures")
+    settings = BuildSettings(root / "none", root / "i.jsonl", (root / "early.jsonl",), flow_dir=root / "pictures")
     assert "12 questions on 6 clips" in build_files(replace(settings, images=("flow",)), Problems())
     assert row_clip(rows[0])["clip"] == "samm_test/dzw/dzw_a1_338"
 

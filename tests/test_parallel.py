@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import megc
 from megc.command import STOPPED
 from megc.motion.parallel import run
 from megc.problems import Problems
@@ -74,3 +76,10 @@ def test_ctrl_c_ends_in_one_line_and_keeps_what_is_finished(tmp_path, workers):
     assert (process.returncode, lines) == (130, [STOPPED])
     finished = [path.name for path in (tmp_path / "out").iterdir()]
     assert 3 <= len(finished) < 99 and all(name.endswith(".txt") for name in finished), "no part of a file is left"
+
+
+def test_processes_are_started_in_one_place():
+    """A pool of its own would print a traceback of each process at Ctrl-C."""
+    package = Path(megc.__file__).parent
+    users = [path.name for path in package.rglob("*.py") if "ProcessPoolExecutor" in path.read_text()]
+    assert users == ["parallel.py"]

@@ -6,12 +6,12 @@ In the folder: `CASME2/CASME2-coding-20190701.xlsx` and `CASME2/Cropped/sub01/EP
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from megc.datasets.demo_sheets import Annotation, annotate, casme2_workbook, samm_workbook
 from megc.files import lock_folder, write_bytes, write_json, write_jsonl
+from megc.motion.parallel import process_pool, submit, use_one_thread
 from megc.problems import DataError
 from megc.synthesis.plan import Difficulty, plan_clips, samm_view
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
@@ -158,10 +159,6 @@ def _write_subject(root: Path, specs: list[ClipSpec], every: int, note: bool) ->
     return len(specs)
 
 
-def _one_thread() -> None:
-    cv2.setNumThreads(1)
-
-
 def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
     """Raises DataError where the folder holds another set, or data that this program did not write."""
     record, wanted = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
@@ -214,13 +211,12 @@ def _write_clips(root: Path, specs: list[ClipSpec], every: int, workers: int) ->
     jobs = [(root, group, every, first) for group, first in _subjects_to_write(root, specs)]
     with tqdm(total=sum(len(group) for _, group, *_ in jobs), desc="synthetic clips", unit="clip") as bar:
         if workers <= 1:
-            _one_thread()
+            use_one_thread()
             for job in jobs:
                 bar.update(_write_subject(*job))
-        else:  # spawn: a fork after OpenCV has started its threads can hang
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-                for done in as_completed([pool.submit(_write_subject, *job) for job in jobs]):
+        else:
+            with process_pool(workers) as pool:
+                for done in as_completed([submit(pool, partial(_write_subject, *job)) for job in jobs]):
                     bar.update(done.result())
     shutil.rmtree(root / ".partial", ignore_errors=True)
 

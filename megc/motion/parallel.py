@@ -59,23 +59,24 @@ def _attempt(function: Callable[[Task], Result], name: str, task: Task) -> _Outc
         return _Outcome(problem=Problem(name, None, what, "check the files of this clip"))
 
 
-def _prepare() -> None:
-    cv2.setNumThreads(1)  # the processes share the cores already
+def use_one_thread() -> None:
+    """Keep OpenCV to one thread: the processes share the cores already."""
+    cv2.setNumThreads(1)
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes. Where the block raises, what has not begun is dropped and what has begun is ended well."""
     # spawn: a fork after OpenCV has run may hang for ever
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=use_one_thread)
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _submit(pool: ProcessPoolExecutor, task: partial) -> Future:
+def submit(pool: ProcessPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
     """Hand a task to the pool, which may start a process for it.
 
     Ctrl-C reaches every process of the terminal. It is held back while a process starts, which takes that over for
@@ -98,10 +99,10 @@ def _many(call: Callable[[int], partial], indices: list[int], workers: int, bar:
     waiting = iter(indices)
     running: dict[Future, int] = {}
     try:
-        with _pool(workers) as pool:
+        with process_pool(workers) as pool:
             while True:
                 for index in islice(waiting, 2 * workers - len(running)):
-                    running[_submit(pool, call(index))] = index
+                    running[submit(pool, call(index))] = index
                 if not running:
                     return done
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -115,8 +116,8 @@ def _many(call: Callable[[int], partial], indices: list[int], workers: int, bar:
 def _alone(call: partial, name: str) -> _Outcome:
     """One task in a process of its own, which may die without harm."""
     try:
-        with _pool(1) as pool:
-            return _submit(pool, call).result()
+        with process_pool(1) as pool:
+            return submit(pool, call).result()
     except BrokenProcessPool:
         what = "the process died on this clip (killed, or out of memory)"
         return _Outcome(problem=Problem(name, None, what, "check its files, or give fewer --workers"))
