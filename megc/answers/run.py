@@ -16,6 +16,7 @@ from megc.answers.served import Ready, served
 from megc.answers.settings import RunSettings, about, hashed_settings
 from megc.answers.several import Reworded, Several, wording
 from megc.answers.store import Shard, Store
+from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import Loaded, load, read_record
 from megc.model.data import Sample, read_samples
 from megc.model.distributed import is_main
@@ -88,6 +89,7 @@ def _prompt_settings(settings: RunSettings, prompt: str, sample: Sample) -> Prom
 
 def _in_process(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> Ready:
     """The checkpoints of `settings`, loaded."""
+    check_answering_attention(settings.attention, settings.share_prefix == "clip" or settings.decoding.compares)
     loaded = [_load(settings, path, prompt) for path in settings.voters]
     hashed = hashed_settings(settings, loaded, prompt)
     return Ready(_answerer(settings, loaded, parts), hashed, about(settings, loaded))

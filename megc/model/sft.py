@@ -210,14 +210,14 @@ def _trainer(
 ) -> SftTrainer:
     kinds = question_kinds(data.evaluated)
     processor, packed = data.store.processor, settings.packing == "clip"
-    blocks = settings.attention == "flex_attention"
+    masks = {"block_mask": settings.attention == "flex_attention", "additive": settings.attention == "eager"}
     return SftTrainer(
         model=model,
         args=args,
         train_dataset=Clips(data.packed, settings.shift, args.seed),
         eval_dataset=Clips(data.packed_eval) if data.packed_eval else None,
         data_collator=Collator(
-            data.store, processor.tokenizer.pad_token_id, data.config.image_token_id, packed, blocks
+            data.store, processor.tokenizer.pad_token_id, data.config.image_token_id, packed, **masks
         ),
         processor=processor,
         record=record,
