@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import deepspeed as integration
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 
@@ -59,6 +60,20 @@ def start_deepspeed() -> None:
 def uses_deepspeed(args: TrainingArguments) -> bool:
     """Whether DeepSpeed runs the training: by --deepspeed, or by `accelerate launch --use_deepspeed`."""
     return args.deepspeed_plugin is not None
+
+
+@contextmanager
+def unpartitioned_models() -> Iterator[None]:
+    """Models that the block makes are whole in this process, also in a ZeRO-3 run, which would partition them."""
+    # transformers keeps a weak reference to the configuration, and has a setter but no getter for it
+    reference = integration._hf_deepspeed_config_weak_ref
+    configuration = reference() if reference else None
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if configuration is not None:
+            set_hf_deepspeed_config(configuration)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from megc.model.resume import compare, make_room, resume_from
 from megc.model.settings import SftSettings, check_settings, lora_targets
 from megc.model.sides import question_kinds, read_sides, split_beside, subjects_of
 from megc.model.trainer import SftTrainer
+from megc.model.weight_checks import check_weights
 from megc.problems import DataError, Problems
 
 
@@ -143,7 +144,7 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     if settings.build_tiny:
         with args.main_process_first(desc="building the tiny checkpoint"):
             texts = training_texts(sample.record for sample in samples) + vocabulary_beside(settings.train_file)
-            if args.process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
+            if args.local_process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
                 say(f"Built the tiny checkpoint {settings.model}")
     base = read_record(settings.model)
     pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
@@ -248,6 +249,8 @@ def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
     """
     started = time.monotonic()
     prepared = prepare(settings, args)
+    if prepared.resume and not distributed.uses_deepspeed(args):  # whose states lie in files of its own
+        check_weights(prepared.resume, read_record(prepared.resume).get("weights_hash"))
     result = prepared.trainer.train(resume_from_checkpoint=prepared.resume)
     save(prepared, args.output_dir)
     seconds = time.monotonic() - started
