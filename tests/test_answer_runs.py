@@ -101,6 +101,9 @@ def test_another_checkpoint_is_another_run(checkpoint, questions, tmp_path):
     weights = bytearray((other / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (other / "model.safetensors").write_bytes(bytes(weights))
+    record = json.loads((other / "megc.json").read_text())
+    del record["weights_hash"]  # which would refuse the change
+    (other / "megc.json").write_text(json.dumps(record))
     answer(other, questions, tmp_path / "out")
     assert len(list((tmp_path / "out").glob("run.*.json"))) == 1
 
@@ -132,7 +135,7 @@ def test_a_bad_picture_is_told_the_others_are_answered_and_a_rerun_mends_it(chec
     rows, problems = answer(checkpoint, tmp_path / "q/test.jsonl", tmp_path / "out")
     assert rows[:4] + rows[8:] == whole[:4] + whole[8:]
     assert [row["answer"] for row in rows[4:8]] == [""] * 4
-    assert len(problems) == 4
+    assert len(problems) == 1  # once, whatever the number of its questions
     assert all("sub02_EP01_01" in str(problem) for problem in problems)
     path.write_bytes(content)
     mended, problems = answer(checkpoint, tmp_path / "q/test.jsonl", tmp_path / "out")

@@ -154,13 +154,13 @@ def spoil(train_file, name, change):
 BAD_ROWS = {
     "gone": (lambda row: row.update(images=["frames/none.png", row["images"][1]]), "is gone"),
     "outside": (lambda row: row.update(images=["../secret.png", row["images"][1]]), "leads out of"),
-    "not_a_picture": (lambda row: row.update(images=["train.jsonl", row["images"][1]]), "cannot identify"),
+    "not_a_picture": (lambda row: row.update(images=["train.jsonl", row["images"][1]]), "is no image"),
     "tags": (lambda row: row.update(images=row["images"][:1]), "2 <image> tags for 1 pictures"),
     "unanswered": (lambda row: row["messages"].pop(), "no answer"),
     "two_prompts": (lambda row: row.update(prompt="other"), "2 different prompts"),
     "too_long": (lambda row: row["messages"][2].update(content="brow lowerer, " * 2000), "raise --max_length"),
     "end_token": (lambda row: row["messages"][2].update(content="yes<|im_end|> no"), "special tokens"),
-    "too_thin": (lambda row: row.update(images=["thin.png", row["images"][1]]), "thin.png of 2 × 500 pixels cannot"),
+    "too_thin": (lambda row: row.update(images=["thin.png", row["images"][1]]), "thin.png of 500 × 2 pixels is more"),
 }
 
 

@@ -24,7 +24,7 @@ from megc.files import read_jsonl, write_json, write_jsonl
 from megc.vqa.evidence import read_evidence
 from megc.vqa.instructions import answer_of, read_records, row_clip, row_id
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
-from megc.vqa.splits import subject_key
+from megc.vqa.splits import subject_key, subjects_in
 
 CLOSED = ("coarse", "fine", "side", "shown")
 OPINIONS = ("model", "probe", "training frequencies")
@@ -229,7 +229,7 @@ def fuse_files(
     """
     known = [record for record in read_records(train) if answer_of(record)]
     rows = [row for _, row in read_jsonl(predictions)]
-    subjects = {subject_key(record) for record in known}
+    subjects = subjects_in(known)
     if shared := {subject_key(row_clip(row)) for row in rows} & subjects:
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {predictions}: split by subject")
     fusion, words = Fusion(known), "no --fit file: model and probe weigh the same"

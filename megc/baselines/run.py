@@ -11,7 +11,7 @@ from megc.baselines.prior import prior_only, prior_sampled
 from megc.baselines.probe import flow_probe
 from megc.files import write_json, write_jsonl
 from megc.vqa.instructions import answer_of, read_records
-from megc.vqa.splits import make_folds, select, subject_key
+from megc.vqa.splits import make_folds, select, subjects_in
 
 BASELINES = ("prior", "prior-sampled", "flow-probe")
 
@@ -75,6 +75,6 @@ def read_sides(train: Path | str, test: Path | str, loso: bool = False) -> tuple
     """
     asked = read_records(test)
     known = [] if loso else [record for record in read_records(train) if answer_of(record)]
-    if shared := {subject_key(record) for record in asked} & {subject_key(record) for record in known}:
+    if shared := subjects_in(asked) & subjects_in(known):
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {test}: split by subject, or leave one out")
     return known, asked
