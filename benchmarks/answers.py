@@ -34,6 +34,7 @@ from megc.answers.blank import Pictures
 from megc.answers.decoding import Decoding, parse_decode
 from megc.answers.engine import ModelAnswerer
 from megc.answers.generate import generate, see
+from megc.command import run_command
 from megc.files import write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import Loaded, load_processor
@@ -171,4 +172,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

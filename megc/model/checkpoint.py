@@ -12,7 +12,6 @@
     weights_hash of the safetensors files beside it (see `weights`); a checkpoint with other weights is refused
 """
 
-import json
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from transformers import (
 )
 
 from megc.environment import check_versions
-from megc.files import write_json
+from megc.files import read_json, write_json
 from megc.model import lora
 from megc.model.distributed import say
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
@@ -50,13 +49,7 @@ class Loaded:
 
 def read_record(path: Path | str) -> dict:
     """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is not JSON."""
-    file = Path(path) / RECORD_NAME
-    if not file.is_file():
-        return {}
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(file, None, f"not JSON ({error})", "train the checkpoint again") from error
+    return read_json(Path(path) / RECORD_NAME, missing={}, fix="train the checkpoint again")
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from megc.files import sha256_of, write_json
+from megc.files import read_json, sha256_of, write_json
 from megc.model.distributed import unpartitioned_models
 from megc.model.weight_checks import check_weights
 from megc.model.weights import RECORD_NAME, weights_hash
@@ -241,8 +241,7 @@ def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:
     if not path.exists() or not any(path.iterdir()):
         build(path, texts, seed)
         return True
-    record_file = path / RECORD_NAME
-    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
+    record = read_json(path / RECORD_NAME, missing={})
     if record.get("kind") != UNTRAINED:
         fix = (
             "name another folder with --model, set --build_tiny false to start from this checkpoint, or delete the "

@@ -1,7 +1,6 @@
 """Weight files of a checkpoint's folder: whole ones only, and a hash of what they hold."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from functools import cache
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from megc.files import sha256_of
+from megc.files import read_json, sha256_of
 from megc.problems import DataError
 
 WHOLE, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
@@ -48,11 +47,11 @@ def weight_files(folder: Path | str) -> list[Path]:
             raise DataError(folder, None, what, "convert it: load it with transformers, save_pretrained() it again")
         fix = "download or copy the checkpoint again, or train it again"
         raise DataError(folder, None, "holds no weights (*.safetensors)", fix)
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        fix = "download or copy the file again"
-        raise DataError(index, None, f"not an index of shards ({error or type(error).__name__})", fix) from error
+    fix = "download or copy the file again"
+    weight_map = read_json(index, fix=fix).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise DataError(index, None, "not an index of shards", fix)
+    names = sorted(set(weight_map.values()))
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
         what = f"{len(absent)} of {len(names)} shards are absent: {shorten(absent)}"
@@ -130,11 +129,4 @@ def folder_hash(folder: Path | str) -> str:
 
 def base_of(folder: Path | str) -> str | None:
     """The checkpoint that adapters belong to; None where `folder` holds no adapters."""
-    adapters = Path(folder) / ADAPTER_CONFIG
-    if not adapters.is_file():
-        return None
-    try:
-        return json.loads(adapters.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError) as error:
-        what = f"not a configuration of adapters ({error})"
-        raise DataError(adapters, None, what, "copy the file again, or train the adapters again") from error
+    return read_json(Path(folder) / ADAPTER_CONFIG, missing={}).get("base_model_name_or_path")

@@ -1,7 +1,6 @@
 """More training clips from the ones there are: changed and mixed flow pictures, and questions they still answer."""
 
 import io
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from megc.files import sha256_of, write_bytes, write_json
+from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.augment import SIGNED, mirrored, mixture, roughened
 from megc.problems import DataError
 from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, write_records
@@ -42,25 +41,33 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     """
     if out.parent.resolve() != train.parent.resolve():
         raise DataError(out, None, f"not in the folder of {train}", "write it beside the training file")
-    prompt = json.loads((train.parent / "prompt.json").read_text(encoding="utf-8"))
-    if tuple(prompt["images"]) != ("flow",) or prompt["encoding"] not in SIGNED:
-        what = f"pictures are {', '.join(prompt['images'])} in the encoding {prompt['encoding']}"
+    prompt = read_json(train.parent / "prompt.json", fix="build the instructions again")
+    if prompt.get("images") != ["flow"] or prompt.get("encoding") not in SIGNED:
+        what = f"pictures are {prompt.get('images')} in the encoding {prompt.get('encoding')}"
         raise DataError(train, None, what, f"augment flow pictures alone, drawn as {' or '.join(SIGNED)}")
     records = read_records(train)
     made = list(records)
     groups = [list(group) for _, group in groupby(records, key=lambda record: record["clip"])]
-    pictures = [np.asarray(read_record_picture(train, group[0], group[0]["images"][0])) for group in groups]
+    pictures = [_read(train, group[0]) for group in groups]
     for group, picture in tqdm(zip(groups, pictures, strict=True), desc="augmenting", unit="clip", disable=None):
         for number in range(settings.copies):
             made += _copy(group, picture, number, settings, out.parent)
     split = train.with_suffix(".split.json")
-    frozen = json.loads(split.read_text(encoding="utf-8")) if split.is_file() else None
+    frozen = read_json(split, missing={})
     kept = frozen["folds"][frozen["settings"]["fold"]]["test"] if frozen else ()
     made += _mixed(groups, pictures, settings, out, kept)
     write_records(out, made)
     if frozen:
         write_json(out.with_suffix(".split.json"), frozen)
     return f"{out}: {len(made)} questions on {len(groups) * (settings.copies + 1)} clips, {len(groups)} of them real"
+
+
+def _read(train: Path, record: dict) -> np.ndarray:
+    try:
+        resolve_inside(train.parent, record["clip"])  # the copies' pictures are named after it
+    except ValueError as error:
+        raise DataError(train, record["id"], str(error), "correct the clip of the row") from error
+    return np.asarray(read_record_picture(train, record, record["images"][0]))
 
 
 def _copy(group: list[dict], picture: np.ndarray, number: int, settings: AugmentSettings, root: Path) -> list[dict]:
@@ -115,5 +122,5 @@ def _mixed(
 def _write(root: Path, place: str, picture: np.ndarray) -> str:
     written = io.BytesIO()
     Image.fromarray(picture).save(written, "png")
-    write_bytes(root / place, written.getvalue())
+    write_bytes(resolve_inside(root, place), written.getvalue())
     return place

@@ -110,8 +110,8 @@ def write_sides(
 
     The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
     A mixed picture of subjects of both sides is on neither.
-    Raises DataError for files that cannot be read and ValueError for a fold that does not exist or a picture
-    that does not lie below the folder of the file to write.
+    Raises DataError for files that cannot be read and for a picture that does not lie below the folder of the file to
+    write, ValueError for a fold that does not exist.
     """
     if not (train or test):
         raise ValueError("name a file for the training side or for the test side")
