@@ -74,6 +74,8 @@ def read_sides(train: Path | str, test: Path | str, loso: bool = False) -> tuple
     Raises ValueError when a subject is on both sides.
     """
     asked = read_records(test)
+    if loso and any("sources" in record for record in asked):
+        raise ValueError(f"{test} has mixed pictures, which show several subjects: none of them can be left out")
     known = [] if loso else [record for record in read_records(train) if answer_of(record)]
     if shared := subjects_in(asked) & subjects_in(known):
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {test}: split by subject, or leave one out")

@@ -183,7 +183,7 @@ def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
 
     `texts`: what the vocabulary is trained on (`data.training_texts` of the training file). Same texts and seed
     give the same vocabulary and weights, also in a ZeRO-3 run. A folder that is there is replaced; a kill leaves
-    the old folder or the new one, and of several processes at once the last one's, which is the same.
+    the old folder or the new one, and several processes at once leave the first one's, which is the same.
     """
     path, texts = Path(path), sorted(set(texts))
     tokenizer = train_tokenizer(texts)
@@ -224,6 +224,9 @@ def _folder_in_place(path: Path) -> Iterator[Path]:
             except OSError:
                 if not path.is_dir():
                     raise
+            same = weights_hash(path) == weights_hash(folder)
+            if same and read_json(path / RECORD_NAME, missing={}) == read_json(folder / RECORD_NAME):
+                return  # another process has built it, and may read it already
             with suppress(FileNotFoundError):  # another process may have been quicker
                 path.rename(old)
                 shutil.rmtree(old)
