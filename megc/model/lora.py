@@ -35,6 +35,10 @@ def add_adapters(
     """`model` with adapters on the layers of `targets`, which alone are trained. The same seed, the same adapters."""
     pattern = "|".join(f"({TARGETS[target]})" for target in targets)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=pattern, bias="none")
+    return _with_adapters(model, config, seed)
+
+
+def _with_adapters(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PeftModel:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # peft's
         torch.manual_seed(seed)
@@ -60,7 +64,6 @@ def load_adapters(model: PeftModel, folder: Path | str) -> None:
 
 def merge(base: PreTrainedModel, folder: Path | str) -> PreTrainedModel:
     """`base` with the saved adapters added to its weights: an ordinary model. Raises what `load_adapters` raises."""
-    with torch.random.fork_rng(devices=[]):  # the adapters start at random before they are set
-        model = get_peft_model(base, LoraConfig.from_pretrained(folder))
+    model = _with_adapters(base, LoraConfig.from_pretrained(folder))
     load_adapters(model, folder)
     return model.merge_and_unload()
