@@ -50,11 +50,12 @@ def main() -> int:
     problems = Problems()
     file = args.clips
     if args.source:
-        clips, file = clips_of_sources(args.source, args.fps)
+        clips, file = clips_of_sources(args.source, args.fps, problems)
     else:
         clips = read_clips(file)
     settings = KeyframeSettings(args.apex, args.roi, args.no_face, args.magnify, args.samples)
     counts = extract_all(clips, file, args.out, settings, problems, args.workers, args.overwrite)
+    counts["with warnings"] = len(problems.warnings)
     print(", ".join(f"{count} {name}" for name, count in counts.items()), f"of {len(clips)} clips; in {args.out}")
     problems.report()
     return problems.exit_code(args.skip_bad)

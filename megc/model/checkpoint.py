@@ -14,6 +14,7 @@
 
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,6 +37,7 @@ from megc.model.distributed import say
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
 from megc.model.weights import RECORD_NAME, base_of, weights_hash
 from megc.problems import DataError
+from megc.vqa.mismatch import check_prompt
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,16 @@ def check_mismatch(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     prompt_hash: str | None = None,
+    prompts: Iterable[Mapping] = (),
     allow_mismatch: bool = False,
 ) -> list[str]:
     """Compare what is asked for with what the checkpoint was trained on; returns a line a setting.
 
-    Raises DataError for a prompt or pixel budget other than the checkpoint's, unless `allow_mismatch`.
+    `prompts` are the records of the prompts at hand (`mismatch.prompt_records`). Raises DataError for a prompt or
+    pixel budget other than the checkpoint's, unless `allow_mismatch`; of a prompt, it names what differs.
     """
+    if not allow_mismatch and prompt_hash is not None:
+        check_prompt(path, record, prompt_hash, prompts)
     lines = []
     asked = {"prompt_hash": prompt_hash, "min_pixels": min_pixels, "max_pixels": max_pixels}
     for name, value in asked.items():
@@ -147,6 +153,7 @@ def load(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     prompt_hash: str | None = None,
+    prompts: Iterable[Mapping] = (),
     allow_mismatch: bool = False,
     attn_implementation: str | None = None,
 ) -> Loaded:
@@ -160,7 +167,7 @@ def load(
     check_versions()
     record = read_record(path)
     asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
-    lines = check_mismatch(path, record, **asked, allow_mismatch=allow_mismatch)
+    lines = check_mismatch(path, record, **asked, prompts=prompts, allow_mismatch=allow_mismatch)
     budget = [record.get(name) if asked[name] is None else asked[name] for name in ("min_pixels", "max_pixels")]
     processor = load_processor(path, *budget)
     model = load_model(path, dtype, attn_implementation)

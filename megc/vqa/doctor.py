@@ -7,7 +7,7 @@ from pathlib import Path
 from megc.clips import Clip, frames_folder, list_frames
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records
+from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, record_key
 from megc.vqa.questions import allowed_answers, compose_long, parse, split_units
 from megc.vqa.splits import subjects_in
 
@@ -35,18 +35,19 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     """Check an instruction JSONL; returns its records.
 
     Each row: the question parses, the answer is one of the allowed, list and wording agree in number, pictures
-    lie inside the folder and can be read by the model. Each clip: the answers agree with each other. The file: no id
-    twice, one prompt. Raises DataError when the file cannot be read as instructions at all.
+    lie inside the folder and can be read by the model. Each clip: its rows are of one interval, the answers agree
+    with each other. The file: no id twice, one prompt. Raises DataError when the file cannot be read as instructions
+    at all.
     """
     records = read_records(path)
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     pictures: set[str] = set()
     for record in records:
         for what, fix in _record_faults(record):
             problems.add(Problem(str(path), record["id"], what, fix))
-        if record["id"] in seen:
+        if record_key(record) in seen:
             problems.add(Problem(str(path), record["id"], "duplicate row", "keep one of the two"))
-        seen.add(record["id"])
+        seen.add(record_key(record))
         for image in set(record["images"]) - pictures:  # a picture that is gone is named once
             pictures.add(image)
             with problems.collect():
@@ -55,6 +56,8 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         problems.add(Problem(str(path), None, what, "build all of it with the same prompt settings"))
+    for clip, what in _identity_faults(records):
+        problems.add(Problem(str(path), clip, what, "build the instructions again, one clip an image_id"))
     for clip, what in _clip_faults(records):
         problems.add(Problem(str(path), clip, what, "correct the answers or drop the clip"))
     return records
@@ -76,6 +79,27 @@ def _record_faults(record: dict) -> list[tuple[str, str]]:
             faults.append((f"answer {answer!r} names something that is no action unit", "use ME-VQA's names"))
         if question.many != (len(units) > 1):
             faults.append((f"{len(units)} action unit(s) in answer to {question_of(record)!r}", "match the wording"))
+    return faults
+
+
+def _identity_faults(records: list[dict]) -> list[tuple[str, str]]:
+    """Clips whose rows are of several clips in truth, and rows whose interval is empty (the early 2025 test)."""
+    names: dict[str, set[str]] = defaultdict(set)
+    intervals: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for record in records:
+        row = record["row"]
+        names[record["clip"]].add(str(row.get("image_id", "")))
+        intervals[record["clip"]].add((str(row.get("onset_frame", "")), str(row.get("offset_frame", ""))))
+    faults = [
+        (clip, f"questions on {len(found)} {kind} under one clip ({', '.join(sorted(map(str, found))[:3])})")
+        for kind, clips in (("image_ids", names), ("intervals", intervals))
+        for clip, found in clips.items()
+        if len(found) > 1
+    ]
+    for clip, found in intervals.items():
+        for onset, offset in found:
+            if onset.isdecimal() and offset.isdecimal() and int(offset) <= int(onset):
+                faults.append((clip, f"the interval from frame {onset} to {offset} is empty"))
     return faults
 
 
