@@ -60,7 +60,7 @@ def train_file(tmp_path):
 def test_a_bad_picture_stops_training_before_the_first_step_and_is_named_by_the_doctor(train_file, tmp_path, fault):
     damage, message = BAD[fault]
     damage(tmp_path / "frames/demo/sub01/EP01/flow.png")
-    name = r"train.jsonl, row demo_sub01_EP01_0: picture frames/demo/sub01/EP01/flow.png "
+    name = r"train.jsonl, row demo/sub01/EP01: picture frames/demo/sub01/EP01/flow.png "
     with pytest.raises(DataError, match=f"{name}.*({message})"):
         sft.prepare(settings(train_file, tmp_path / "base"), arguments(tmp_path / "out"))
     assert not (tmp_path / "base").exists()
@@ -76,7 +76,7 @@ def test_all_bad_pictures_are_collected_each_once_and_the_good_rows_stay(train_f
     Image.new("RGB", (1005, 5)).save(tmp_path / "frames/demo/sub02/EP01/flow.png")
     problems = Problems()
     samples = read_samples(train_file, problems=problems)
-    assert [problem.row for problem in problems] == ["demo_sub00_EP01_0", "demo_sub02_EP01_0"]
+    assert [problem.row for problem in problems] == ["demo/sub00/EP01", "demo/sub02/EP01"]
     assert {sample.clip for sample in samples} == {"demo/sub01/EP01"} and len(samples) == 6
 
 
@@ -124,5 +124,5 @@ def test_answering_leaves_a_bad_picture_out_by_name(tmp_path):
     record = json.loads(questions.read_text().splitlines()[0])
     truncated(questions.parent / record["images"][0])
     rows, problems = answer(write_checkpoint(tmp_path / "tiny"), questions, tmp_path / "out")
-    assert [problem.row for problem in problems] == [record["id"]] and record["images"][0] in problems[0].what
+    assert [problem.row for problem in problems] == [record["clip"]] and record["images"][0] in problems[0].what
     assert [bool(row["answer"]) or row["votes"] != [] for row in rows] == [False] * 4 + [True] * 4

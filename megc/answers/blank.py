@@ -58,7 +58,7 @@ class Pictures:
         """
         made = []
         for place, path in enumerate(sample.pictures):
-            picture = self.pixels.picture(path, sample.record["id"])
+            picture = self.pixels.picture(path, sample.clip)
             made.append(self._neutral(picture.shape, place) if self._is_blank(place) else picture)
         return made
 

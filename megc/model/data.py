@@ -36,7 +36,7 @@ def read_samples(path: Path | str, *, answered: bool = True, problems: Problems 
     """Samples of an instruction JSONL, in its order. Every picture is decoded once, to know that it can be.
 
     Raises DataError, naming file and row, for `<image>` tags that do not match the pictures, a picture that is gone
-    or cannot be taken (named once, with its first row), and (when `answered`) a missing answer. With `problems`, bad
+    or cannot be taken (named once, with its clip), and (when `answered`) a missing answer. With `problems`, bad
     rows are collected and left out; a file that is no instruction JSONL at all raises in any case.
     """
     root = Path(path).parent

@@ -236,19 +236,19 @@ def rebase(records: Iterable[dict], old_root: Path, new_root: Path) -> list[dict
 def read_record_picture(file: Path | str, record: dict, image: str) -> Image.Image:
     """RGB picture `image` of a record of the instruction JSONL `file`, as the model can take it.
 
-    Raises DataError, naming row and picture, for a path that leaves the file's folder, for what
+    Raises DataError, naming clip and picture, for a path that leaves the file's folder, for what
     `files.read_picture` cannot read, and for a picture that Qwen's image processor refuses.
     """
     fix = "make the picture again with data_process/, or drop the clip"
     try:
         path = resolve_inside(Path(file).parent, image)
     except ValueError as error:
-        raise DataError(file, record["id"], f"picture {error}", "correct the path, or drop the clip") from error
-    picture = read_picture(path, file, record["id"], fix, image)
+        raise DataError(file, record["clip"], f"picture {error}", "correct the path, or drop the clip") from error
+    picture = read_picture(path, file, record["clip"], fix, image)
     if max(picture.size) > LONGEST * min(picture.size):
         shape = f"{picture.width} × {picture.height} pixels"
         what = f"picture {image} of {shape} is more than {LONGEST} times as long as wide"
-        raise DataError(file, record["id"], what, "crop the picture, or drop the clip")
+        raise DataError(file, record["clip"], what, "crop the picture, or drop the clip")
     return picture
 
 
