@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
+from tqdm import tqdm
+
 from megc.files import is_full_disk
 from megc.problems import DataError
 
@@ -50,7 +52,8 @@ def run_command(main: Callable[[], int], stopped: str = STOPPED) -> int:
 
 
 def _end(message: str, code: int) -> int:
-    print(message, file=sys.stderr, flush=True)
+    tqdm.write(message, file=sys.stderr)  # on a line of its own where a progress bar stands
+    sys.stderr.flush()
     return code
 
 

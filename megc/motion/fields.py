@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from megc.files import sha256_of, write_bytes, write_json
+from megc.files import lock_folder, sha256_of, write_bytes, write_json
 from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_text, neutral_picture
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
@@ -167,18 +167,19 @@ def compute_all(
     """
     ids = finished_clips(frames)
     work = partial(compute, frames=frames, out=out, settings=settings, overwrite=overwrite)
-    results = run(work, ids, ids, problems, workers, "flow")
-    good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
-    record = {
-        **asdict(settings),
-        "face_width": FACE_WIDTH,
-        "legend": legend_text(settings.encoding, settings.scale),
-        "opencv": cv2.__version__,
-        "clips": good,
-        "warnings": {
-            name: result.warnings for name, result in zip(ids, results, strict=True) if result and result.warnings
-        },
-    }
-    clear_leftovers(out, "flow.json")
-    write_json(out / "flow.json", record)
+    with lock_folder(out, "flow"):
+        results = run(work, ids, ids, problems, workers, "flow")
+        good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
+        record = {
+            **asdict(settings),
+            "face_width": FACE_WIDTH,
+            "legend": legend_text(settings.encoding, settings.scale),
+            "opencv": cv2.__version__,
+            "clips": good,
+            "warnings": {
+                name: result.warnings for name, result in zip(ids, results, strict=True) if result and result.warnings
+            },
+        }
+        clear_leftovers(out, "flow.json")
+        write_json(out / "flow.json", record)
     return summarise(results, ids, str(out), problems)
