@@ -48,10 +48,11 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
         if record_key(record) in seen:
             problems.add(Problem(str(path), record["id"], "duplicate row", "keep one of the two"))
         seen.add(record_key(record))
-        for image in set(record["images"]) - pictures:  # a picture that is gone is named once
-            pictures.add(image)
-            with problems.collect():
-                read_record_picture(path, record, image)
+        for image in dict.fromkeys(record["images"]):
+            if image not in pictures:  # a picture that is gone is named once
+                pictures.add(image)
+                with problems.collect():
+                    read_record_picture(path, record, image)
     prompts = {record["prompt"] for record in records}
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
