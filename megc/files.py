@@ -8,12 +8,16 @@ import platform
 import re
 import secrets
 import shlex
+import struct
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+
+from PIL import Image, UnidentifiedImageError
 
 from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
@@ -252,3 +256,33 @@ def sha256_of(*parts: str | bytes) -> str:
         data = part.encode() if isinstance(part, str) else part
         digest.update(f"{len(data)}:".encode() + data)
     return digest.hexdigest()[:16]
+
+
+def read_picture(path: Path | str, file: Path | str, row: str | int | None, fix: str, name: str = "") -> Image.Image:
+    """RGB picture that a data row names, decoded to its last line; alpha is dropped.
+
+    Raises DataError, with `file`, `row`, `fix` and the picture's `name` (that of the file at `path` by default), for
+    a picture that is missing, empty, truncated, damaged, foreign, without a pixel, so large that Pillow warns of a
+    decompression bomb, or of more than eight bits, which would be cut off at white.
+    """
+    path = Path(path)
+    name = name or path.name
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                if opened.mode.startswith(("I", "F")):
+                    raise ValueError(f"{opened.mode} rather than eight bits a value")
+                picture = opened.convert("RGB")
+        if not picture.width or not picture.height:
+            raise ValueError(f"{picture.width} × {picture.height} pixels")
+    except FileNotFoundError as error:
+        raise DataError(file, row, f"picture {name} is gone", fix) from error
+    except UnidentifiedImageError as error:
+        what = "is empty" if not path.stat().st_size else "is no image"
+        raise DataError(file, row, f"picture {name} {what}", fix) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(file, row, f"picture {name} is too large ({str(error).split(',')[0]})", fix) from error
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:  # all of which Pillow's readers raise
+        raise DataError(file, row, f"picture {name} cannot be read ({error})", fix) from error
+    return picture

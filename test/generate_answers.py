@@ -29,13 +29,14 @@ from megc.answers.run import answer_questions
 from megc.answers.settings import RunSettings
 from megc.answers.several import WORDINGS
 from megc.command import run_command
+from megc.model.attention import ANSWERING
 from megc.model.distributed import finish, is_main, say
 from megc.problems import DataError, Problems
 
 MACHINE = (
     ("--dtype", {"default": "auto", "choices": ("auto", "float32", "bfloat16", "float16"), "help": "of the weights"}),
     ("--device", {"help": "such as cpu, cuda:1 (default: a GPU if there is one)"}),
-    ("--attention", {"help": "attn_implementation of transformers, such as sdpa or flash_attention_2"}),
+    ("--attention", {"choices": ANSWERING, "help": "kernels of transformers (default: sdpa)"}),
     (
         "--threads",
         {"type": int, "default": 0, "help": "CPU threads; 0: torch's choice (1 is best for tiny models)"},

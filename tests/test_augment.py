@@ -9,12 +9,22 @@ from flow_set import store as store_set
 from PIL import Image
 
 from megc.files import write_json, write_jsonl
+from megc.model.settings import SftSettings
+from megc.model.sides import read_sides
 from megc.motion.augment import mirrored, mixture, roughened
 from megc.motion.colour import draw
-from megc.problems import DataError
+from megc.problems import DataError, Problems
 from megc.vqa.augment import AugmentSettings, augment_file
+from megc.vqa.doctor import check_splits
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import parse
+from megc.vqa.splits import Fold, subject_key, subjects_in, write_folds, write_sides
+
+DRAWS = (  # of seed 0, of which published figures are made
+    ("sub03/EP00", "sub01/EP00", "sub02/EP00"),
+    ("sub03/EP01", "sub02/EP01", "sub01/EP01"),
+    ("sub03/EP02", "sub02/EP02", "sub01/EP02"),
+)
 
 
 def a_field(size=56):
@@ -23,8 +33,8 @@ def a_field(size=56):
     return field
 
 
-def training_file(tmp_path, encoding="uv-strain"):
-    records, flows = make_set(subjects=3)
+def training_file(tmp_path, encoding="uv-strain", subjects=3):
+    records, flows = make_set(subjects=subjects)
     for record in records:
         record["messages"][1]["content"] = "<image>"
     store_set(tmp_path, records, flows)
@@ -103,3 +113,56 @@ def test_what_cannot_be_augmented_is_said(tmp_path):
     write_jsonl(train, [json.loads(json.dumps(records[0])) | {"images": ["flow/gone.png"]}])
     with pytest.raises(DataError, match=r"gone\.png"):
         augment_file(train, tmp_path / "more.jsonl", AugmentSettings())
+
+
+def test_a_mixed_picture_names_all_clips_that_it_shows_and_nothing_else_changes(tmp_path):
+    train, records = training_file(tmp_path)
+    augment_file(train, tmp_path / "more.jsonl", AugmentSettings(copies=1, mixed=8))
+    made = read_records(tmp_path / "more.jsonl")
+    mixed = [record for record in made if "~mixed" in record["id"]]
+    assert [record for record in made if "sources" in record] == mixed and len(mixed) == 16
+    clips = {record["clip"] for record in records}
+    for record in mixed:
+        assert set(record["sources"]) <= clips and 2 <= len(set(record["sources"])) == len(record["sources"]) <= 3
+        assert record["clip"].split("~")[0] == record["sources"][0]
+    draws = [record["sources"] for record in mixed[::2]][:3]
+    assert draws == [[f"casme2/{clip}" for clip in clips] for clips in DRAWS]
+
+
+def test_clips_that_the_split_keeps_for_the_test_are_not_mixed(tmp_path):
+    train, records = training_file(tmp_path)
+    subjects = sorted({subject_key(record) for record in records})
+    write_folds(train.with_suffix(".split.json"), [Fold("x", tuple(subjects[1:]), (subjects[0],))], {"fold": 0})
+    augment_file(train, tmp_path / "more.jsonl", AugmentSettings(copies=0, mixed=12))
+    mixed = [record for record in read_records(tmp_path / "more.jsonl") if "sources" in record]
+    assert mixed and subjects_in(mixed) == set(subjects[1:])
+
+
+def test_a_split_of_an_augmented_file_shows_no_subject_on_both_sides(tmp_path):
+    train, _ = training_file(tmp_path)
+    more = tmp_path / "more.jsonl"
+    augment_file(train, more, AugmentSettings(copies=1, mixed=12))
+    said = write_sides([more], tmp_path / "left.jsonl", tmp_path / "right.jsonl", test_fraction=0.4)
+    left, right = read_records(tmp_path / "left.jsonl"), read_records(tmp_path / "right.jsonl")
+    apart = len(read_records(more)) - len(left) - len(right)
+    assert apart > 0 and f"{apart} questions on mixed pictures of subjects of both sides are on neither side" in said
+    assert not subjects_in(left) & subjects_in(right)
+    problems = Problems()
+    check_splits(left, right, ("left", "right"), problems)
+    assert not problems
+    across = next(record for record in read_records(more) if record not in left and record not in right)
+    check_splits([*left, across], right, ("left", "right"), problems)
+    assert {problem.what for problem in problems} == {"the subject is in left too"}
+
+
+def test_validation_shows_no_subject_of_training_in_a_mixed_picture(tmp_path, capsys):
+    train, _ = training_file(tmp_path, subjects=6)
+    more = tmp_path / "more.jsonl"
+    augment_file(train, more, AugmentSettings(copies=1, mixed=12))
+    trained, evaluated = read_sides(SftSettings(train_file=str(more), validation_share=0.2), seed=0)
+    held = subjects_in(sample.record for sample in evaluated)
+    assert held and not held & subjects_in(sample.record for sample in trained)
+    assert any("sources" in sample.record for sample in trained)
+    assert not any("sources" in sample.record for sample in evaluated)
+    apart = len(read_records(more)) - len(trained) - len(evaluated)
+    assert apart > 0 and f"{apart} questions on mixed pictures left out" in capsys.readouterr().out

@@ -192,7 +192,7 @@ def test_doctor_names_each_fault(data: Path) -> None:
     problems = Problems()
     check_records(data / "spoilt.jsonl", problems)
     said = " ".join(str(problem) for problem in problems)
-    for words in ("cannot be read", "is gone", "answer 'sad' is not allowed", "duplicate row", "disagrees"):
+    for words in ("is no image", "is gone", "answer 'sad' is not allowed", "duplicate row", "disagrees"):
         assert words in said
     assert all(problem.fix for problem in problems)
 

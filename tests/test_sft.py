@@ -154,13 +154,13 @@ def spoil(train_file, name, change):
 BAD_ROWS = {
     "gone": (lambda row: row.update(images=["frames/none.png", row["images"][1]]), "is gone"),
     "outside": (lambda row: row.update(images=["../secret.png", row["images"][1]]), "leads out of"),
-    "not_a_picture": (lambda row: row.update(images=["train.jsonl", row["images"][1]]), "cannot identify"),
+    "not_a_picture": (lambda row: row.update(images=["train.jsonl", row["images"][1]]), "is no image"),
     "tags": (lambda row: row.update(images=row["images"][:1]), "2 <image> tags for 1 pictures"),
     "unanswered": (lambda row: row["messages"].pop(), "no answer"),
     "two_prompts": (lambda row: row.update(prompt="other"), "2 different prompts"),
     "too_long": (lambda row: row["messages"][2].update(content="brow lowerer, " * 2000), "raise --max_length"),
     "end_token": (lambda row: row["messages"][2].update(content="yes<|im_end|> no"), "special tokens"),
-    "too_thin": (lambda row: row.update(images=["thin.png", row["images"][1]]), "thin.png of 2 × 500 pixels cannot"),
+    "too_thin": (lambda row: row.update(images=["thin.png", row["images"][1]]), "thin.png of 500 × 2 pixels is more"),
 }
 
 
@@ -172,7 +172,7 @@ def test_bad_rows_are_found_before_step_1(train_file, base, tmp_path, name):
     with pytest.raises(DataError, match=message) as error:
         prepare(settings(path, base), arguments(tmp_path))
     assert path.name in str(error.value)
-    row = "demo/sub01/EP01" if name in ("gone", "outside", "not_a_picture") else "demo_sub01_EP01_1"
+    row = "demo/sub01/EP01" if name in ("gone", "outside", "not_a_picture", "too_thin") else "demo_sub01_EP01_1"
     assert name in ("two_prompts", "tags") or row in str(error.value)
 
 

@@ -58,11 +58,7 @@ class Pictures:
         """
         made = []
         for place, path in enumerate(sample.pictures):
-            try:
-                picture = self.pixels.picture(path)
-            except (OSError, ValueError) as error:
-                fix = "make the picture again with data_process/, or drop the clip"
-                raise DataError(path, sample.clip, f"the picture cannot be read ({error})", fix) from error
+            picture = self.pixels.picture(path, sample.clip)
             made.append(self._neutral(picture.shape, place) if self._is_blank(place) else picture)
         return made
 

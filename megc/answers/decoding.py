@@ -63,6 +63,11 @@ class Decoding:
             return "choices"
         return "greedy" if self.votes == 1 else "sample"
 
+    @property
+    def compares(self) -> bool:
+        """Whether answers to any kind of question are compared."""
+        return any(self.mode(kind) == "choices" for kind in TEMPLATES)
+
     def votes_of(self, kind: str) -> int:
         """Number of votes on a question: without jitter, only samples differ from each other."""
         return self.votes if self.jitter or self.mode(kind) == "sample" else 1

@@ -17,10 +17,11 @@ from megc.answers.decoding import Decoding, question_in
 from megc.answers.generate import Seen, end_tokens, generate, prompt_texts, see
 from megc.answers.prefix import Opening, Prefix, Prompt, common_length, encode_openings
 from megc.answers.writing import write, writings
+from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import Loaded
 from megc.model.data import Sample, shifted
 from megc.model.packing import PositionIds
-from megc.problems import DataError, Problems
+from megc.problems import Problems
 from megc.vqa.questions import Question
 
 SHARING = ("clip", "none")
@@ -48,7 +49,7 @@ class ModelAnswerer:
     `share` "clip": what a clip's questions begin with goes through the model once, "none": each question by
     itself. Neither that nor `batch_size` (questions at once, each with all of its votes) changes an answer.
     `first_vote` numbers the votes, so that several answerers sample different ones.
-    Raises DataError for an attention that takes no masks of ours.
+    Raises DataError for an attention that would answer wrongly.
     """
 
     def __init__(
@@ -68,10 +69,7 @@ class ModelAnswerer:
         self._positions = PositionIds(loaded.model.config)
         self._seen: OrderedDict[Shown, Seen] = OrderedDict()
         self._lists: dict[tuple[str, bool | None], UnitList | None] = {}
-        attention = loaded.model.config._attn_implementation
-        if share == "clip" and attention not in ("sdpa", "eager"):
-            fix = "use --attention sdpa, or --share-prefix none with --decode greedy or sample"
-            raise DataError("--attention", None, f"{attention} takes no masks of shared prefixes", fix)
+        check_answering_attention(loaded.model.config._attn_implementation, masks=share == "clip" or decoding.compares)
 
     def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
         """Votes of each sample; None for one whose pictures cannot be read."""

@@ -25,7 +25,7 @@ from megc.problems import DataError
 from megc.vqa.evidence import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
-from megc.vqa.splits import subject_key
+from megc.vqa.splits import subject_key, subjects_in
 
 CLOSED = ("coarse", "fine", "side", "shown")
 OPINIONS = ("model", "probe", "training frequencies")
@@ -234,7 +234,7 @@ def fuse_files(
     if not known:
         raise DataError(train, None, "no answered row in the file", "give the training side of set_train_dataset.py")
     rows = [row for _, row in read_rows(predictions, _ANSWER)]
-    subjects = {subject_key(record) for record in known}
+    subjects = subjects_in(known)
     if shared := {subject_key(row_clip(row)) for row in rows} & subjects:
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {predictions}: split by subject")
     fusion, words = Fusion(known), "no --fit file: model and probe weigh the same"

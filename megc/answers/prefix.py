@@ -16,6 +16,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, DynamicLayer
 
+from megc.model.attention import additive_mask
 from megc.model.checkpoint import Loaded
 
 
@@ -162,6 +163,4 @@ def rest_of(row: int, prompt: Prompt, length: int) -> Piece:
 
 def additive(allowed: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
     """Mask (R, 1, n, keys) to add to attention scores, of one that is True where a token may look."""
-    lowest = torch.finfo(model.dtype).min
-    mask = torch.zeros(allowed.shape, dtype=model.dtype).masked_fill_(~allowed, lowest)
-    return mask[:, None].to(model.device)
+    return additive_mask(allowed[:, None], model.dtype).to(model.device)

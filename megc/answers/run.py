@@ -19,6 +19,7 @@ from megc.answers.settings import RunSettings, about, hashed_settings
 from megc.answers.several import Reworded, Several, wording
 from megc.answers.store import Shard, Store
 from megc.files import lock_folder
+from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import Loaded, load, read_record
 from megc.model.data import Sample, read_samples
 from megc.model.distributed import is_main
@@ -103,6 +104,7 @@ def _prompt_settings(settings: RunSettings, prompt: str, sample: Sample) -> Prom
 
 def _in_process(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: PromptSettings | None) -> Ready:
     """The checkpoints of `settings`, loaded. `prompts`: see `check_mismatch`."""
+    check_answering_attention(settings.attention, settings.share_prefix == "clip" or settings.decoding.compares)
     loaded = [_load(settings, path, prompt, prompts) for path in settings.voters]
     hashed = hashed_settings(settings, loaded, prompt)
     return Ready(_answerer(settings, loaded, parts), hashed, about(settings, loaded))

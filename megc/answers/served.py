@@ -8,9 +8,10 @@ from megc.answers.answerer import Answerer
 from megc.answers.blank import Pictures
 from megc.answers.hierarchy import TwoStage
 from megc.answers.server import ServedAnswerer
-from megc.answers.settings import RunSettings, folder_hash
+from megc.answers.settings import RunSettings
 from megc.model.checkpoint import check_mismatch, load_processor, pixel_budget, read_record, software
 from megc.model.distributed import say
+from megc.model.weights import folder_hash
 from megc.problems import DataError
 from megc.vqa.prompts import PromptSettings
 

@@ -1,6 +1,5 @@
 """Settings of a run over a test set, and what of them its predictions depend on."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +8,7 @@ from megc.answers.decoding import Decoding
 from megc.answers.endpoint import Endpoint
 from megc.files import sha256_of
 from megc.model.checkpoint import Loaded, pixel_budget, software
-
-# Files of a checkpoint's folder that decide its answers.
-_CHECKPOINT_FILES = ("*.safetensors", "config.json", "generation_config.json", "preprocessor_config.json")
-_CHECKPOINT_FILES += ("tokenizer*.json", "vocab.json", "merges.txt", "chat_template.*")
+from megc.model.weights import folder_hash
 
 
 @dataclass(frozen=True)
@@ -91,12 +87,3 @@ def checkpoint_hash(model: Path | str, loaded: Loaded) -> str:
     if not Path(model).is_dir():
         return sha256_of(str(model), loaded.model.config._commit_hash or "")
     return folder_hash(model)
-
-
-def folder_hash(model: Path | str) -> str:
-    """Hash of the content of those files in a checkpoint's folder that decide its answers."""
-    folder, parts = Path(model), []
-    for file in sorted({file for pattern in _CHECKPOINT_FILES for file in folder.glob(pattern)}):
-        with file.open("rb") as content:
-            parts += [file.name, hashlib.file_digest(content, "sha256").hexdigest()]
-    return sha256_of(*parts)

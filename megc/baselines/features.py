@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from megc.files import resolve_inside
+from megc.files import read_picture, resolve_inside
 from megc.motion.fields import read_flow
 from megc.problems import DataError
 from megc.scoring.pairs import is_motion_picture
@@ -48,16 +47,9 @@ def read_features(records: Sequence[dict], root: Path, source: str = "flow") -> 
         if source == "flow":
             found[record["clip"]] = pool(read_flow(path.with_suffix(".npy"), record["id"]), FLOW_GRID)
         else:
-            picture = _read_picture(path, record["id"])
+            read = read_picture(path, path, record["id"], "run compute_flow.py")
+            picture = np.asarray(read, np.float32) / 255
             if source == "picture-centred":
                 picture = picture - np.median(picture, axis=(0, 1))
             found[record["clip"]] = pool(picture, PICTURE_GRID)
     return found
-
-
-def _read_picture(path: Path, row: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"), np.float32) / 255
-    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
-        raise DataError(path, row, f"the picture cannot be read ({error})", "run compute_flow.py") from error

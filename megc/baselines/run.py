@@ -12,7 +12,7 @@ from megc.baselines.probe import flow_probe
 from megc.files import write_json, write_jsonl
 from megc.problems import DataError
 from megc.vqa.instructions import answer_of, read_records, record_key
-from megc.vqa.splits import make_folds, select, subject_key
+from megc.vqa.splits import make_folds, select, subjects_in
 
 BASELINES = ("prior", "prior-sampled", "flow-probe")
 
@@ -81,11 +81,13 @@ def read_sides(train: Path | str, test: Path | str, loso: bool = False) -> tuple
     Raises DataError when there is nothing to learn from or to answer, and ValueError when a subject is on both sides.
     """
     asked = read_records(test)
+    if loso and any("sources" in record for record in asked):
+        raise ValueError(f"{test} has mixed pictures, which show several subjects: none of them can be left out")
     known = [] if loso else [record for record in read_records(train) if answer_of(record)]
     if not asked:
         raise DataError(test, None, "no question in the file", "write it with data_process/build_instructions.py")
     if not known and not loso:
         raise DataError(train, None, "no answered question in the file", "give the training side of the split")
-    if shared := {subject_key(record) for record in asked} & {subject_key(record) for record in known}:
+    if shared := subjects_in(asked) & subjects_in(known):
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {test}: split by subject, or leave one out")
     return known, asked

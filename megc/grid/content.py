@@ -1,29 +1,15 @@
 """What a file or a folder holds, as a hash: the same content has the same hash wherever it lies."""
 
 import ast
-import hashlib
-import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from megc.files import read_jsonl, resolve_inside, sha256_of
+from megc.model.weights import file_hash, folder_hash, is_checkpoint
 from megc.problems import DataError
 
 REPOSITORY = Path(__file__).parents[2]
-_CONFIGURATIONS = ("config.json", "adapter_config.json")  # one of them makes a folder a checkpoint
-_CHECKPOINT = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
-
-
-@cache
-def _bytes_hash(path: str, size: int, changed: int) -> str:
-    with open(path, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    found = path.stat()
-    return _bytes_hash(os.path.realpath(path), found.st_size, found.st_mtime_ns)
 
 
 def _pictures(path: Path) -> list[str]:
@@ -41,16 +27,17 @@ def content_hash(path: Path) -> str:
     if path.is_file():
         names = _pictures(path) if path.suffix == ".jsonl" else []
         try:
-            pictures = [part for name in names for part in (name, _file_hash(resolve_inside(path.parent, name)))]
+            pictures = [part for name in names for part in (name, file_hash(resolve_inside(path.parent, name)))]
         except ValueError as error:
             raise DataError(path, None, f"picture {error}", "build the file again") from error
-        return sha256_of(_file_hash(path), *pictures)
+        return sha256_of(file_hash(path), *pictures)
     if not path.is_dir():
         raise DataError(path, None, "the grid needs it and it does not exist", "make it first, or correct the path")
-    patterns = _CHECKPOINT if any((path / name).is_file() for name in _CONFIGURATIONS) else ("**/*",)
-    files = {file for pattern in patterns for file in path.glob(pattern) if file.is_file()}
+    if is_checkpoint(path):
+        return folder_hash(path)
+    files = [file for file in path.glob("**/*") if file.is_file()]
     named = sorted((file.relative_to(path).as_posix(), file) for file in files if not file.name.startswith("."))
-    return sha256_of(*(part for name, file in named for part in (name, _file_hash(file))))
+    return sha256_of(*(part for name, file in named for part in (name, file_hash(file))))
 
 
 @cache

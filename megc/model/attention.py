@@ -7,7 +7,10 @@ import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers import PreTrainedModel
 
+from megc.problems import DataError
+
 CHOICES = ("sdpa", "eager", "flash_attention_2", "flex_attention")
+ANSWERING = ("sdpa", "eager", "flash_attention_2")
 
 
 @dataclass(frozen=True)
@@ -37,14 +40,20 @@ class Attention:
         return f"{self.language}{vision} ({self.reason})"
 
 
+def _flash_lacks() -> str:
+    """What flash attention lacks on this machine; empty where it can run."""
+    if not torch.cuda.is_available():
+        return "no GPU"
+    return "" if find_spec("flash_attn") else "flash-attn is not installed"
+
+
 def choose_attention(asked: str | None, packing: str) -> Attention:
     """The kernels that were asked for, or the fastest ones that fit `packing` and this machine.
 
     Raises ValueError for what this machine cannot run.
     """
-    gpu = torch.cuda.is_available()
-    flash = gpu and find_spec("flash_attn") is not None
-    missing = "no GPU" if not gpu else "flash-attn is not installed"
+    gpu, missing = torch.cuda.is_available(), _flash_lacks()
+    flash = not missing
     if asked == "flash_attention_2" and not flash:
         raise ValueError(f"--attention flash_attention_2: {missing}; leave the flag out, or take sdpa")
     if asked == "flex_attention" and not gpu:
@@ -56,6 +65,36 @@ def choose_attention(asked: str | None, packing: str) -> Attention:
         return Attention("sdpa", vision, "packed clips need a 4-D mask")
     reason = "flash-attn is installed and clips are not packed" if flash else missing
     return Attention("flash_attention_2" if flash else "sdpa", vision, reason)
+
+
+def check_answering_attention(attention: str | None, masks: bool) -> None:
+    """Raise DataError for an attention that would answer wrongly; None is transformers' choice, sdpa.
+
+    `masks`: prefixes are shared or answers compared, which takes masks of ours.
+    """
+    if attention in (None, "sdpa", "eager"):
+        return
+    if attention != "flash_attention_2":
+        what, fix = "is not for answering", f"use {' or '.join(ANSWERING)}"
+    elif masks:
+        what = "takes no masks of shared prefixes and compared answers"
+        fix = "use --attention sdpa, or --share-prefix none with --decode greedy or sample"
+    elif _flash_lacks():
+        what, fix = _flash_lacks(), "use --attention sdpa"
+    else:
+        return
+    raise DataError(f"--attention {attention}", None, what, fix)
+
+
+def additive_mask(allowed: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Mask to add to attention scores, 0 where `allowed` (bool, any shape) is True, else the lowest of `dtype`.
+
+    Eager attention adds whatever mask it gets: of a bool one it would add True as 1, and mask nothing. A float32
+    mask suits weights of 16 bits too, since the sum takes the wider type.
+    """
+    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(
+        ~allowed, torch.finfo(dtype).min
+    )
 
 
 def packed_mask(branch: torch.Tensor) -> torch.Tensor:

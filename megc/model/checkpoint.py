@@ -9,10 +9,10 @@
     data         file, rows, rows_hash (of their ids), clips, subjects, validation_subjects (sorted), split (its hash)
     training     every setting of the run
     versions     of python, torch, transformers, deepspeed; `git`: the commit, or null
+    weights_hash of the safetensors files beside it (see `weights`); a checkpoint with other weights is refused
 """
 
 import platform
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +33,8 @@ from megc.environment import check_versions, commit
 from megc.files import read_json, write_json
 from megc.model import lora
 from megc.model.distributed import say
-from megc.model.tiny import RECORD_NAME
+from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
+from megc.model.weights import RECORD_NAME, base_of, weights_hash
 from megc.problems import DataError
 from megc.vqa.mismatch import check_prompt
 
@@ -65,7 +66,7 @@ def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: 
         processor = AutoProcessor.from_pretrained(path)
         processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **budget)
     except (OSError, ValueError) as error:
-        raise _not_a_checkpoint(path, error) from error
+        raise not_a_checkpoint(path, error) from error
     low, high = pixel_budget(processor)
     if low > high:
         what = f"min_pixels {low} is more than max_pixels {high}"
@@ -82,9 +83,9 @@ def pixel_budget(processor: ProcessorMixin) -> tuple[int, int]:
 def load_config(path: Path | str) -> PretrainedConfig:
     """Configuration of a checkpoint's model, without its weights."""
     try:
-        return AutoConfig.from_pretrained(_base_of(path) or path)
+        return AutoConfig.from_pretrained(base_of(path) or path)
     except (OSError, ValueError) as error:
-        raise _not_a_checkpoint(path, error) from error
+        raise not_a_checkpoint(path, error) from error
 
 
 def load_model(
@@ -93,8 +94,10 @@ def load_model(
     """Model of a checkpoint from its safetensors; `dtype` "auto" is the one it was saved in. Not moved to a device.
 
     A checkpoint of adapters alone (`checkpoint-*` of a run with LoRA) is merged into the model that it began with.
+    Raises DataError for what `check_weights` refuses and for a folder that is no Qwen2.5-VL checkpoint.
     """
-    base = _base_of(path)
+    check_weights(path, read_record(path).get("weights_hash"))
+    base = base_of(path)
     if base:
         return lora.merge(load_model(base, dtype, attn_implementation), path)
     try:
@@ -102,13 +105,7 @@ def load_model(
             path, dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True
         )
     except (OSError, ValueError) as error:
-        raise _not_a_checkpoint(path, error) from error
-
-
-def _base_of(path: Path | str) -> str | None:
-    """The checkpoint that adapters belong to; None where `path` is no folder of adapters."""
-    adapters = Path(path) / lora.CONFIG_NAME
-    return read_json(adapters, missing={}).get("base_model_name_or_path")
+        raise not_a_checkpoint(path, error) from error
 
 
 def check_mismatch(
@@ -162,9 +159,9 @@ def load(
     """Model (in eval mode, on `device`: a GPU if there is one), processor and record of a checkpoint.
 
     `path` is a folder, or a name on the hub. Pixel budget and prompt come with the checkpoint; what is inherited
-    and what is overridden is printed. Raises DataError for a mismatch (see `check_mismatch`), for a folder that is
-    no Qwen2.5-VL checkpoint, for a tokenizer that does not belong to the model, and for a release of transformers
-    that is known to answer wrongly.
+    and what is overridden is printed. Raises DataError for a mismatch (see `check_mismatch`), for weights that are
+    not whole (see `load_model`), for a tokenizer that does not belong to the model, and for a release of
+    transformers that is known to answer wrongly.
     """
     check_versions()
     record = read_record(path)
@@ -191,7 +188,8 @@ def check_tokens(path: Path | str, model: PreTrainedModel, processor: ProcessorM
 def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> None:
     """Write tokenizer, chat template, preprocessor_config.json (with the pixel budget) and `megc.json` to `path`.
 
-    The picture settings are written under the names of the hub's files, so that other programs read them too.
+    The weights must lie there already: their hash goes into `megc.json`. The picture settings are written under the
+    names of the hub's files, so that other programs read them too.
     """
     path = Path(path)
     processor.tokenizer.save_pretrained(path)
@@ -207,7 +205,7 @@ def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> No
         "processor_class": "Qwen2_5_VLProcessor",
     }
     write_json(path / "preprocessor_config.json", pictures)
-    write_json(path / RECORD_NAME, record)
+    write_json(path / RECORD_NAME, {**record, "weights_hash": weights_hash(path)})
 
 
 def software() -> dict:
@@ -223,13 +221,5 @@ def software() -> dict:
 
 def _check_folder(path: Path | str) -> None:
     """Tell a folder that is gone from a name on the hub (`Qwen/Qwen2.5-VL-7B-Instruct`), which is left to it."""
-    owner = Path(path).parent
-    hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) and owner.name not in ("..", "checkpoints")
-    if not Path(path).is_dir() and (not hub_name or owner.is_dir()):
+    if not Path(path).is_dir() and not is_hub_name(path):
         raise DataError(path, None, "the folder does not exist", "check the path, or train a checkpoint with train.py")
-
-
-def _not_a_checkpoint(path: Path | str, error: Exception) -> DataError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    fix = "give the folder of a Qwen2.5-VL checkpoint with safetensors weights, or train one with train.py"
-    return DataError(path, None, f"cannot be loaded ({reason})", fix)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from megc.model.attention import packed_mask
+from megc.model.attention import additive_mask, packed_mask
 from megc.model.data import Pixels
 from megc.model.packing import IGNORED, Packed
 
@@ -41,8 +41,9 @@ class Collator:
 
     `packed_attention`: a 4-D mask; without, a plain 2-D one, which every attention implementation takes but which
     is right only for sequences of one sample. `block_mask`: the branches (B, L) stand where the mask would, for
-    `attention.block_mask` to make it of them on the GPU. Logits are computed where an answer is predicted and
-    nowhere else: `labels` and `shift_labels` are the targets at those places (`logits_to_keep`).
+    `attention.block_mask` to make it of them on the GPU. `additive`: the 4-D mask is added to the scores, as eager
+    attention takes it; sdpa takes the bool one. Logits are computed where an answer is predicted and nowhere else:
+    `labels` and `shift_labels` are the targets at those places (`logits_to_keep`).
     """
 
     pixels: Pixels
@@ -50,6 +51,7 @@ class Collator:
     image_token_id: int
     packed_attention: bool = True
     block_mask: bool = False
+    additive: bool = False
 
     def __call__(self, items: Sequence[tuple[Packed, tuple[int, int]]]) -> dict[str, torch.Tensor]:
         packed = [one for one, _ in items]
@@ -57,12 +59,11 @@ class Collator:
         branch = _pad([one.branch for one in packed], -1)
         targets = _pad([one.targets for one in packed], IGNORED)
         positions = pad_sequence([one.position_ids.T for one in packed], batch_first=True)  # (B, L, 3)
-        mask = branch if self.block_mask else packed_mask(branch) if self.packed_attention else (branch >= 0).long()
         kept = (targets != IGNORED).any(0).nonzero()[:, 0]
         answers = targets[:, kept].contiguous()
         return {
             "input_ids": ids,
-            "attention_mask": mask,
+            "attention_mask": self._mask(branch),
             "position_ids": positions.permute(2, 0, 1).contiguous(),  # (3, B, L)
             "mm_token_type_ids": (ids == self.image_token_id).int(),
             "labels": answers,
@@ -70,6 +71,15 @@ class Collator:
             "logits_to_keep": kept,
             **self.pixels.batch([(one.pictures, shift) for one, shift in items]),
         }
+
+    def _mask(self, branch: torch.Tensor) -> torch.Tensor:
+        """The mask of branches (B, L) in the form that the attention takes."""
+        if self.block_mask:
+            return branch
+        if not self.packed_attention:
+            return (branch >= 0).long()
+        allowed = packed_mask(branch)
+        return additive_mask(allowed) if self.additive else allowed
 
 
 def _pad(rows: list[torch.Tensor], value: int) -> torch.Tensor:

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from tqdm import tqdm
 from transformers import ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from megc.files import read_json, resolve_inside
+from megc.files import read_json, read_picture, resolve_inside
+from megc.model.distributed import is_main
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import answer_of, read_records
+from megc.vqa.instructions import answer_of, read_record_picture, read_records
 from megc.vqa.prompts import IMAGE_TAG
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question: its record, and its pictures as paths that exist and open, in the order of the tags."""
+    """One question: its record, and its pictures as paths that can be read, in the order of the tags."""
 
     record: dict
     pictures: tuple[Path, ...]
@@ -31,28 +33,45 @@ class Sample:
 
 
 def read_samples(path: Path | str, *, answered: bool = True, problems: Problems | None = None) -> list[Sample]:
-    """Samples of an instruction JSONL, in its order.
+    """Samples of an instruction JSONL, in its order. Every picture is decoded once, to know that it can be.
 
     Raises DataError, naming file and row, for `<image>` tags that do not match the pictures, a picture that is gone
-    or does not open, and (when `answered`) a missing answer. With `problems`, bad rows are collected and left out;
-    a file that is no instruction JSONL at all raises in any case.
+    or cannot be taken (named once, with its clip), and (when `answered`) a missing answer. With `problems`, bad
+    rows are collected and left out; a file that is no instruction JSONL at all raises in any case.
     """
     root = Path(path).parent
     collected = Problems() if problems is None else problems
-    sizes: dict[Path, tuple[int, int]] = {}
+    records = read_records(path)
+    sizes = _picture_sizes(path, records, collected)
     samples = []
-    for record in read_records(path):
+    for record in records:
         with collected.collect():
             if answered and not answer_of(record).strip():
                 fix = "add the assistant message, or delete the row"
                 raise DataError(path, record["id"], "no answer to train on", fix)
-            pictures = tuple(_picture(path, record, root, image, sizes) for image in record["images"])
-            samples.append(Sample(record, pictures, tuple(sizes[picture] for picture in pictures)))
+            if all(image in sizes for image in record["images"]):
+                pictures = tuple(resolve_inside(root, image) for image in record["images"])
+                samples.append(Sample(record, pictures, tuple(sizes[image] for image in record["images"])))
     if problems is None:
         raise_first(collected)
     if not samples:
         raise DataError(path, None, "no usable row in the file", "write it with train/set_train_dataset.py")
     return samples
+
+
+def _picture_sizes(path: Path | str, records: list[dict], problems: Problems) -> dict[str, tuple[int, int]]:
+    """(height, width) of each picture of the records that can be decoded; the others are in `problems`."""
+    first: dict[str, dict] = {}
+    for record in records:
+        for image in record["images"]:
+            first.setdefault(image, record)
+    sizes = {}
+    hidden = None if is_main() else True  # None: shown on a terminal only
+    for image, record in tqdm(first.items(), "Pictures", unit="picture", delay=3, disable=hidden, leave=False):
+        with problems.collect():
+            picture = read_record_picture(path, record, image)
+            sizes[image] = (picture.height, picture.width)
+    return sizes
 
 
 def raise_first(problems: Problems) -> None:
@@ -61,22 +80,6 @@ def raise_first(problems: Problems) -> None:
         problems.report()
         first = next(iter(problems))
         raise DataError(first.file, first.row, first.what, first.fix)
-
-
-def _picture(path: Path | str, record: dict, root: Path, image: str, sizes: dict[Path, tuple[int, int]]) -> Path:
-    try:
-        picture = resolve_inside(root, image)
-        if picture not in sizes:
-            with Image.open(picture) as opened:
-                sizes[picture] = (opened.height, opened.width)
-    except FileNotFoundError as error:
-        fix = "make the pictures again with data_process/, or drop the clip"
-        what = f"picture {image} is gone, so the clip's questions are left out"
-        raise DataError(path, record["clip"], what, fix) from error
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        what = f"picture {image}: {error}; the clip's questions are left out"
-        raise DataError(path, record["clip"], what, "make the picture again") from error
-    return picture
 
 
 def chat_messages(record: dict, *, with_answer: bool = True) -> list[dict]:
@@ -125,12 +128,11 @@ class Pixels:
         resized = smart_resize(height, width, factor, min_pixels=low, max_pixels=high)
         return 1, resized[0] // images.patch_size, resized[1] // images.patch_size
 
-    def picture(self, path: Path) -> np.ndarray:
-        """Resized picture, uint8 (height, width, 3)."""
+    def picture(self, path: Path, row: str | None = None) -> np.ndarray:
+        """Resized picture, uint8 (height, width, 3). Raises DataError, naming `row`, when it cannot be read."""
         if path in self._kept:
             return self._kept[path]
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
+        image = read_picture(path, path, row, "make the picture again with data_process/, or drop the clip")
         _, rows, columns = self.grid(image.height, image.width)
         patch = self.processor.image_processor.patch_size
         size = (columns * patch, rows * patch)

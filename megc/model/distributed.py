@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import deepspeed as integration
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from megc.files import lock_folder
@@ -73,14 +74,17 @@ def uses_deepspeed(args: TrainingArguments) -> bool:
 
 
 @contextmanager
-def whole_models(args: TrainingArguments) -> Iterator[None]:
-    """Models that the block loads are whole in this process, also in a ZeRO-3 run, which would partition them."""
+def unpartitioned_models() -> Iterator[None]:
+    """Models that the block makes are whole in this process, also in a ZeRO-3 run, which would partition them."""
+    # transformers keeps a weak reference to the configuration, and has a setter but no getter for it
+    reference = integration._hf_deepspeed_config_weak_ref
+    configuration = reference() if reference else None
     unset_hf_deepspeed_config()
     try:
         yield
     finally:
-        if uses_deepspeed(args):
-            set_hf_deepspeed_config(args.deepspeed_plugin.hf_ds_config)
+        if configuration is not None:
+            set_hf_deepspeed_config(configuration)
 
 
 def take_one_gpu(args: TrainingArguments) -> None:

@@ -10,10 +10,10 @@ from peft.utils import SAFETENSORS_WEIGHTS_NAME, set_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from megc.model.weights import check_names
 from megc.problems import DataError
 
 FOLDER = "adapter"  # beside the merged weights of a finished checkpoint
-CONFIG_NAME = "adapter_config.json"
 _LAYER = r"model\.language_model\.layers\.\d+\."
 # Layers of each target, as patterns of module names. The default ones are those of the MEGC baseline.
 TARGETS = {
@@ -35,6 +35,10 @@ def add_adapters(
     """`model` with adapters on the layers of `targets`, which alone are trained. The same seed, the same adapters."""
     pattern = "|".join(f"({TARGETS[target]})" for target in targets)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=pattern, bias="none")
+    return _with_adapters(model, config, seed)
+
+
+def _with_adapters(model: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PeftModel:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # peft's
         torch.manual_seed(seed)
@@ -49,18 +53,17 @@ def save_adapters(model: PeftModel, folder: Path | str, state_dict: dict | None 
 
 def load_adapters(model: PeftModel, folder: Path | str) -> None:
     """Set the adapters of `model` to the saved ones, all of them. Raises DataError when they are of another shape."""
-    fix = "resume with the --lora settings and the --model that it was started with"
+    fix = "take the --lora settings and the --model that the adapters were trained with"
     try:
         saved = load_file(Path(folder) / SAFETENSORS_WEIGHTS_NAME)
         result = set_peft_model_state_dict(model, saved)
     except (OSError, RuntimeError) as error:
         raise DataError(folder, None, f"adapters do not fit ({str(error).splitlines()[0]})", fix) from error
-    missing = [name for name in result.missing_keys if "lora_" in name]
-    if missing or result.unexpected_keys:
-        what = f"adapters do not fit ({len(missing)} missing, {len(result.unexpected_keys)} unknown)"
-        raise DataError(folder, None, what, fix)
+    check_names(folder, [name for name in result.missing_keys if "lora_" in name], result.unexpected_keys, fix)
 
 
 def merge(base: PreTrainedModel, folder: Path | str) -> PreTrainedModel:
-    """`base` with the saved adapters added to its weights: an ordinary model."""
-    return PeftModel.from_pretrained(base, folder).merge_and_unload()
+    """`base` with the saved adapters added to its weights: an ordinary model. Raises what `load_adapters` raises."""
+    model = _with_adapters(base, LoraConfig.from_pretrained(folder))
+    load_adapters(model, folder)
+    return model.merge_and_unload()

@@ -29,6 +29,8 @@ from megc.model.packing import Packed, pack_samples
 from megc.model.settings import SftSettings
 from megc.model.sides import read_sides
 from megc.model.typical import typical_samples
+from megc.model.weight_checks import check_weights
+from megc.model.weights import holds_weights
 from megc.problems import DataError, Problems
 
 STAND_IN_VOCABULARY = 50_000  # enough for every word of the texts to be one token
@@ -93,10 +95,12 @@ def public_architecture(model: str) -> Qwen2_5_VLConfig | None:
 def read_config(settings: SftSettings, texts: list[str]) -> tuple[PretrainedConfig, str]:
     """Configuration of the model and where it comes from.
 
-    Raises DataError for a model that is neither here nor known.
+    Raises DataError for a model that is neither here nor known, and for one whose weights are not whole.
     """
     folder = folder_of(settings.model, "config.json")
     if folder:
+        if holds_weights(folder):
+            check_weights(folder, values=False)
         return load_config(folder), f"model: {folder / 'config.json'}"
     if settings.build_tiny:
         return tiny.tiny_config(tiny.train_tokenizer(texts)), "model: the tiny one that the run would build"

@@ -36,6 +36,7 @@ from megc.model.schedule import schedule
 from megc.model.settings import SftSettings, check_settings, lora_targets
 from megc.model.sides import question_kinds, read_sides, subjects_of
 from megc.model.trainer import SftTrainer
+from megc.model.weight_checks import check_weights
 from megc.problems import Problems
 from megc.vqa.mismatch import prompt_records
 
@@ -122,7 +123,7 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     if settings.build_tiny:
         with args.main_process_first(desc="building the tiny checkpoint"):
             texts = training_texts(sample.record for sample in samples) + vocabulary_beside(settings.train_file)
-            if args.process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
+            if args.local_process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
                 say(f"Built the tiny checkpoint {settings.model}")
     base = read_record(settings.model)
     pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
@@ -201,14 +202,14 @@ def _trainer(
 ) -> SftTrainer:
     kinds = question_kinds(data.evaluated)
     processor, packed = data.store.processor, settings.packing == "clip"
-    blocks = settings.attention == "flex_attention"
+    masks = {"block_mask": settings.attention == "flex_attention", "additive": settings.attention == "eager"}
     return SftTrainer(
         model=model,
         args=args,
         train_dataset=Clips(data.packed, settings.shift, args.seed),
         eval_dataset=Clips(data.packed_eval) if data.packed_eval else None,
         data_collator=Collator(
-            data.store, processor.tokenizer.pad_token_id, data.config.image_token_id, packed, blocks
+            data.store, processor.tokenizer.pad_token_id, data.config.image_token_id, packed, **masks
         ),
         processor=processor,
         record=record,
@@ -243,7 +244,7 @@ def _save_merged(prepared: Prepared, folder: Path) -> None:
     adapters = folder / lora.FOLDER
     trainer.save_model(str(adapters))
     if trainer.args.should_save:
-        with distributed.whole_models(trainer.args):
+        with distributed.unpartitioned_models():
             load_model(adapters, prepared.dtype).save_pretrained(folder)
         save_beside(folder, trainer.processor, trainer.record_now())
 
@@ -259,6 +260,8 @@ def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
         say(f"Checkpoint {args.output_dir} is already finished: {run.beginning.finished} with these settings and data")
         return {}
     prepared = load(run)
+    if prepared.resume and not distributed.uses_deepspeed(args):  # whose states lie in files of its own
+        check_weights(prepared.resume, read_record(prepared.resume).get("weights_hash"))
     result = prepared.trainer.train(resume_from_checkpoint=prepared.resume)
     if prepared.trainer.took_no_step and finished_record(args.output_dir):
         say(f"Checkpoint {args.output_dir} is already finished: {result.global_step} steps, and none is left to take")

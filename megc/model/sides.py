@@ -5,21 +5,24 @@ from pathlib import Path
 
 from megc.files import read_json
 from megc.model.data import Sample, read_samples
+from megc.model.distributed import say
 from megc.model.settings import SftSettings
 from megc.problems import DataError, Problems
 from megc.vqa import questions
-from megc.vqa.splits import make_folds, subject_key
+from megc.vqa.splits import make_folds, record_subjects, subjects_in
 
 
 def subjects_of(samples: Iterable[Sample]) -> list[str]:
-    """The different `dataset/subject` of the samples, sorted."""
-    return sorted({subject_key(sample.record) for sample in samples})
+    """Every `dataset/subject` that the samples' pictures show, sorted."""
+    return sorted(subjects_in(sample.record for sample in samples))
 
 
 def read_sides(settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Samples to train on and to evaluate on; the latter may be empty.
 
-    `validation_share` takes whole subjects out of the training file, of each dataset its share, drawn by `seed`.
+    `validation_share` takes whole subjects out of the training file, of each dataset its share, drawn by `seed`. A
+    mixed picture that shows a subject taken out is neither trained on nor evaluated, and their number is printed:
+    it is one of training subjects in part, and has no subject of its own.
     Raises DataError for bad rows, for an evaluation file that shares a subject with the training file or with the
     test side of its split, and for a dataset with too few subjects.
     """
@@ -78,11 +81,20 @@ def _hold_out(samples: list[Sample], settings: SftSettings, seed: int) -> tuple[
         fix = "lower or leave out --validation_share, or name an --eval_file"
         raise DataError(settings.train_file, None, str(error), fix) from error
     held = set(fold.test)
-    trained = [sample for sample in samples if subject_key(sample.record) not in held]
-    return trained, [sample for sample in samples if subject_key(sample.record) in held]
+    trained, evaluated, mixed = [], [], 0
+    for sample in samples:
+        if not record_subjects(sample.record) & held:
+            trained.append(sample)
+        elif "sources" not in sample.record:
+            evaluated.append(sample)
+        else:
+            mixed += 1
+    if mixed:
+        say(f"{mixed} questions on mixed pictures left out: they show subjects that are kept for validation")
+    return trained, evaluated
 
 
 def _refuse(samples: list[Sample], subjects: set[str], file: str, what: str, fix: str) -> None:
     for sample in samples:
-        if (subject := subject_key(sample.record)) in subjects:
-            raise DataError(file, sample.record["id"], f"subject {subject} {what}", fix)
+        if shared := sorted(record_subjects(sample.record) & subjects):
+            raise DataError(file, sample.record["id"], f"subject {shared[0]} {what}", fix)

@@ -5,7 +5,10 @@ trained on the texts that it will read. What differs from the real model is only
 """
 
 import json
-from collections.abc import Iterable
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -19,10 +22,13 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from megc.files import read_json, sha256_of, write_json
+from megc.model.distributed import unpartitioned_models
+from megc.model.weight_checks import check_weights
+from megc.model.weights import RECORD_NAME, weights_hash
 from megc.problems import DataError
 
-RECORD_NAME = "megc.json"
 VERSION = 2  # raise it when a change here changes the weights or the vocabulary
+UNTRAINED = "tiny, untrained"  # kind of checkpoint in its megc.json
 VOCABULARY = 1024  # BPE tokens, before the added ones
 
 # The 22 added tokens of Qwen2.5-VL in the order of their ids; True: special.
@@ -176,44 +182,81 @@ def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
     """Write a tiny checkpoint to the folder `path`, in the layout of the hub; returns the folder.
 
     `texts`: what the vocabulary is trained on (`data.training_texts` of the training file). Same texts and seed
-    give the same vocabulary and weights.
+    give the same vocabulary and weights, also in a ZeRO-3 run. A folder that is there is replaced; a kill leaves
+    the old folder or the new one, and several processes at once leave the first one's, which is the same.
     """
     path, texts = Path(path), sorted(set(texts))
     tokenizer = train_tokenizer(texts)
     config = tiny_config(tokenizer)
-    with torch.random.fork_rng(devices=[]):
+    with unpartitioned_models(), torch.random.fork_rng(devices=[]), _folder_in_place(path) as folder:
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)
-    soften_attention(model)
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=1e-6,
-        repetition_penalty=1.05,  # both as the real checkpoints have them: whoever generates must set them
-        bos_token_id=config.text_config.bos_token_id,
-        eos_token_id=[config.text_config.eos_token_id, config.text_config.bos_token_id],
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    write_json(path / "preprocessor_config.json", PREPROCESSOR)
-    write_json(path / RECORD_NAME, {"kind": "tiny, untrained", "recipe": recipe_hash(texts, seed), "seed": seed})
+        soften_attention(model)
+        model.generation_config = GenerationConfig(
+            do_sample=True,
+            temperature=1e-6,
+            repetition_penalty=1.05,  # both as the real checkpoints have them: whoever generates must set them
+            bos_token_id=config.text_config.bos_token_id,
+            eos_token_id=[config.text_config.eos_token_id, config.text_config.bos_token_id],
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_json(folder / "preprocessor_config.json", PREPROCESSOR)
+        record = {"kind": UNTRAINED, "recipe": recipe_hash(texts, seed), "seed": seed}
+        write_json(folder / RECORD_NAME, {**record, "weights_hash": weights_hash(folder)})
     return path
+
+
+@contextmanager
+def _folder_in_place(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, which takes its place when the block has ended well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = secrets.token_hex(4)
+    folder, old = (path.with_name(f".{path.name}.{kind}-{name}") for kind in ("new", "old"))
+    folder.mkdir()
+    try:
+        yield folder
+        while True:
+            try:
+                folder.rename(path)  # also over an empty folder
+                return
+            except OSError:
+                if not path.is_dir():
+                    raise
+            same = weights_hash(path) == weights_hash(folder)
+            if same and read_json(path / RECORD_NAME, missing={}) == read_json(folder / RECORD_NAME):
+                return  # another process has built it, and may read it already
+            with suppress(FileNotFoundError):  # another process may have been quicker
+                path.rename(old)
+                shutil.rmtree(old)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:
     """Build the tiny checkpoint at `path` unless the same one is there; returns whether it was built.
 
-    An untrained tiny checkpoint of other texts is replaced; anything else in the folder raises DataError.
+    An untrained tiny checkpoint of other texts is replaced. Raises DataError for anything else in the folder, such
+    as what a run left that was stopped while it wrote.
     """
     path, texts = Path(path), sorted(set(texts))
     if not path.exists() or not any(path.iterdir()):
         build(path, texts, seed)
         return True
     record = read_json(path / RECORD_NAME, missing={})
-    if record.get("kind") != "tiny, untrained":
-        fix = "name another folder with --model, or set --build_tiny false to start from this checkpoint"
+    if record.get("kind") != UNTRAINED:
+        fix = (
+            "name another folder with --model, set --build_tiny false to start from this checkpoint, or delete the "
+            "folder if a run left it unfinished"
+        )
         raise DataError(path, None, "the folder holds something else than an untrained tiny checkpoint", fix)
-    if record["recipe"] == recipe_hash(texts, seed):
-        return False
-    build(path, texts, seed)
-    return True
+    if record["recipe"] != recipe_hash(texts, seed):
+        build(path, texts, seed)
+        return True
+    try:
+        check_weights(path, record.get("weights_hash"))
+    except DataError as error:
+        fix = f"delete the folder {path}, and the next run builds it again"
+        raise DataError(path, None, f"the tiny checkpoint is not whole: {error.problem.what}", fix) from error
+    return False

@@ -4,10 +4,10 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
-from megc.files import write_bytes
+from megc.files import read_picture, write_bytes
 from megc.motion.colour import centre
 from megc.problems import DataError
 
@@ -21,11 +21,7 @@ def centre_folder(source: Path, out: Path) -> int:
     if not files:
         raise DataError(source, None, "no .png flow pictures in the folder", "check --flow-dir")
     for file in tqdm(files, desc="centring", unit="picture", disable=None):
-        try:
-            with Image.open(file) as opened:
-                picture = np.asarray(opened.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(file, None, f"the picture cannot be read ({error})", "get the file again") from error
+        picture = np.asarray(read_picture(file, file, None, "get the file again"))
         written = io.BytesIO()
         Image.fromarray(centre(picture)).save(written, "png")
         write_bytes(out / file.name, written.getvalue())

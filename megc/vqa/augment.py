@@ -1,6 +1,7 @@
 """More training clips from the ones there are: changed and mixed flow pictures, and questions they still answer."""
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,8 +13,9 @@ from tqdm import tqdm
 from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.augment import SIGNED, mirrored, mixture, roughened
 from megc.problems import DataError
-from megc.vqa.instructions import answer_of, question_of, read_records, write_records
+from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, write_records
 from megc.vqa.questions import parse
+from megc.vqa.splits import subject_key
 
 _OTHER = {"left": "right", "right": "left"}
 
@@ -32,7 +34,8 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     """Write the training file with copies of each clip to `out`, their pictures below `out.parent/augmented`.
 
     A copy depends on the seed, the clip and its number. In a mirrored copy the answers to left-or-right questions
-    change places. Copies keep their clip's subject, so that a split of the result is still one by subject.
+    change places. Copies keep their clip's subject and mixed pictures name all of theirs (`sources`), so that a
+    split of the result is still one by subject.
     Raises DataError for a prompt that is not of flow pictures alone, or whose encoding has no signed channels, for
     a picture that is gone, and where `out` is not in the folder of `train` (picture paths would break).
     """
@@ -51,26 +54,22 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     for group, picture in tqdm(zip(groups, pictures, strict=True), desc="augmenting", unit="clip", disable=None):
         for number in range(settings.copies):
             made += _copy(group, picture, number, settings, out.parent)
-    made += _mixed(groups, pictures, settings, out)
-    write_records(out, made)
     split = train.with_suffix(".split.json")
-    if split.is_file():
-        write_json(out.with_suffix(".split.json"), read_json(split))
+    frozen = read_json(split, missing={})
+    kept = frozen["folds"][frozen["settings"]["fold"]]["test"] if frozen else ()
+    made += _mixed(groups, pictures, settings, out, kept)
+    write_records(out, made)
+    if frozen:
+        write_json(out.with_suffix(".split.json"), frozen)
     return f"{out}: {len(made)} questions on {len(groups) * (settings.copies + 1)} clips, {len(groups)} of them real"
 
 
 def _read(train: Path, record: dict) -> np.ndarray:
     try:
         resolve_inside(train.parent, record["clip"])  # the copies' pictures are named after it
-        picture = resolve_inside(train.parent, record["images"][0])
     except ValueError as error:
-        raise DataError(train, record["id"], str(error), "correct clip and images of the row") from error
-    try:
-        with Image.open(picture) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except (OSError, ValueError) as error:
-        fix = "make the picture again, or drop the clip"
-        raise DataError(train, record["id"], f"the picture cannot be read ({error})", fix) from error
+        raise DataError(train, record["id"], str(error), "correct the clip of the row") from error
+    return np.asarray(read_record_picture(train, record, record["images"][0]))
 
 
 def _copy(group: list[dict], picture: np.ndarray, number: int, settings: AugmentSettings, root: Path) -> list[dict]:
@@ -91,15 +90,19 @@ def _copy(group: list[dict], picture: np.ndarray, number: int, settings: Augment
     return copies
 
 
-def _mixed(groups: list[list[dict]], pictures: list[np.ndarray], settings: AugmentSettings, out: Path) -> list[dict]:
+def _mixed(
+    groups: list[list[dict]], pictures: list[np.ndarray], settings: AugmentSettings, out: Path, kept: Collection[str]
+) -> list[dict]:
     """Questions on the classes of mixed pictures: a weighted mean of clips that share their fine class shares it too.
 
+    A record is filed under its first clip, and `sources` names all whose motion it shows. Clips of a subject that the
+    file's split keeps for the test are not mixed.
     Pictures lie in a folder named after `out`, since the clips of another fold would be mixed otherwise.
     """
     members: dict[str, list[int]] = {}
     asked = [{parse(question_of(record)).kind: record for record in group} for group in groups]
     for place, kinds in enumerate(asked):
-        if "fine" in kinds:
+        if "fine" in kinds and subject_key(kinds["fine"]) not in kept:
             members.setdefault(answer_of(kinds["fine"]), []).append(place)
     classes = sorted(name for name, places in members.items() if len(places) > 1)
     records: list[dict] = []
@@ -109,11 +112,12 @@ def _mixed(groups: list[list[dict]], pictures: list[np.ndarray], settings: Augme
         chosen = rng.choice(members[fine], min(int(rng.integers(2, 4)), len(members[fine])), replace=False)
         picture = mixture([pictures[place] for place in chosen], rng)
         image = _write(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughened(picture, rng))
+        sources = [groups[place][0]["clip"] for place in chosen]
         for kind in ("coarse", "fine"):
             record = asked[chosen[0]].get(kind)
             if record:
                 identity = {"id": f"{record['id']}~mixed{number}", "clip": f"{record['clip']}~mixed{number}"}
-                records.append({**record, **identity, "images": [image]})
+                records.append({**record, **identity, "images": [image], "sources": sources})
     return records
 
 

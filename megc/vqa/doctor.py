@@ -4,15 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from megc.clips import Clip, frames_folder, list_frames
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
-from megc.files import resolve_inside
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.instructions import answer_of, question_of, read_records, record_key
+from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, record_key
 from megc.vqa.questions import allowed_answers, compose_long, parse, split_units
-from megc.vqa.splits import subject_key
+from megc.vqa.splits import subjects_in
 
 
 def check_clips(clips: Iterable[Clip], clips_file: Path | str, problems: Problems) -> None:
@@ -38,21 +35,24 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     """Check an instruction JSONL; returns its records.
 
     Each row: the question parses, the answer is one of the allowed, list and wording agree in number, pictures
-    lie inside the folder, exist and open. Each clip: its rows are of one interval, the answers agree with each other.
-    The file: no id twice, one prompt. Raises DataError when the file cannot be read as instructions at all.
+    lie inside the folder and can be read by the model. Each clip: its rows are of one interval, the answers agree
+    with each other. The file: no id twice, one prompt. Raises DataError when the file cannot be read as instructions
+    at all.
     """
     records = read_records(path)
-    root = Path(path).parent
     seen: set[tuple[str, ...]] = set()
-    opened: dict[str, str] = {}
+    pictures: set[str] = set()
     for record in records:
         for what, fix in _record_faults(record):
             problems.add(Problem(str(path), record["id"], what, fix))
-        for what, fix in _picture_faults(record, root, opened):  # once a clip, not once a question
-            problems.add(Problem(str(path), record["clip"], what, fix))
         if record_key(record) in seen:
             problems.add(Problem(str(path), record["id"], "duplicate row", "keep one of the two"))
         seen.add(record_key(record))
+        for image in dict.fromkeys(record["images"]):
+            if image not in pictures:  # a picture that is gone is named once
+                pictures.add(image)
+                with problems.collect():
+                    read_record_picture(path, record, image)
     prompts = {record["prompt"] for record in records}
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
@@ -81,29 +81,6 @@ def _record_faults(record: dict) -> list[tuple[str, str]]:
         if question.many != (len(units) > 1):
             faults.append((f"{len(units)} action unit(s) in answer to {question_of(record)!r}", "match the wording"))
     return faults
-
-
-def _picture_faults(record: dict, root: Path, opened: dict[str, str]) -> list[tuple[str, str]]:
-    faults = []
-    for image in record["images"]:
-        if image not in opened:
-            opened[image] = _picture_fault(root, image)
-        if opened[image]:
-            faults.append((opened[image], "run extract_frames.py and compute_flow.py again, or drop the clip"))
-    return faults
-
-
-def _picture_fault(root: Path, image: str) -> str:
-    try:
-        with Image.open(resolve_inside(root, image)) as picture:
-            picture.load()
-    except FileNotFoundError:
-        return f"picture {image} is gone"
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-        return f"picture {image} cannot be read ({error})"
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _identity_faults(records: list[dict]) -> list[tuple[str, str]]:
@@ -145,8 +122,8 @@ def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
 
 
 def check_splits(train: list[dict], test: list[dict], names: tuple[str, str], problems: Problems) -> None:
-    """No subject on both sides, and one prompt for both."""
-    both = sorted({subject_key(r) for r in train} & {subject_key(r) for r in test})
+    """No subject on both sides, in mixed pictures neither, and one prompt for both."""
+    both = sorted(subjects_in(train) & subjects_in(test))
     for subject in both:
         problems.add(Problem(names[1], subject, f"the subject is in {names[0]} too", "split by subject again"))
     if train and test and {r["prompt"] for r in train} != {r["prompt"] for r in test}:

@@ -8,13 +8,16 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from PIL import Image
+
 from megc.clips import LEFT_OUT, Clip
 from megc.facs import coarse_of
-from megc.files import read_jsonl, resolve_inside, write_jsonl
+from megc.files import read_jsonl, read_picture, resolve_inside, write_jsonl
 from megc.problems import DataError, Problem, Problems
 from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import parse, question_rows
 
+LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
 _KEYS = ("id", "clip", "dataset", "subject", "messages", "images", "prompt", "row")
 
 
@@ -236,6 +239,25 @@ def rebase(records: Iterable[dict], old_root: Path, new_root: Path) -> list[dict
             raise DataError(old_root, record["id"], f"picture {error}", fix) from error
         moved.append({**record, "images": images})
     return moved
+
+
+def read_record_picture(file: Path | str, record: dict, image: str) -> Image.Image:
+    """RGB picture `image` of a record of the instruction JSONL `file`, as the model can take it.
+
+    Raises DataError, naming clip and picture, for a path that leaves the file's folder, for what
+    `files.read_picture` cannot read, and for a picture that Qwen's image processor refuses.
+    """
+    fix = "make the picture again with data_process/, or drop the clip"
+    try:
+        path = resolve_inside(Path(file).parent, image)
+    except ValueError as error:
+        raise DataError(file, record["clip"], f"picture {error}", "correct the path, or drop the clip") from error
+    picture = read_picture(path, file, record["clip"], fix, image)
+    if max(picture.size) > LONGEST * min(picture.size):
+        shape = f"{picture.width} × {picture.height} pixels"
+        what = f"picture {image} of {shape} is more than {LONGEST} times as long as wide"
+        raise DataError(file, record["clip"], what, "crop the picture, or drop the clip")
+    return picture
 
 
 def read_records(path: Path | str) -> list[dict]:

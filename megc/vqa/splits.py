@@ -1,6 +1,7 @@
 """Splits by subject: none, and so no clip, on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6)."""
 
 import math
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from operator import itemgetter
@@ -32,6 +33,16 @@ class Fold:
 def subject_key(record: dict) -> str:
     """`dataset/subject` of an instruction record."""
     return f"{record['dataset']}/{record['subject']}"
+
+
+def record_subjects(record: dict) -> set[str]:
+    """Every `dataset/subject` whose face stands in the record's pictures: a mixed picture shows several."""
+    return {subject_key(record), *("/".join(clip.split("/")[:2]) for clip in record.get("sources", ()))}
+
+
+def subjects_in(records: Iterable[dict]) -> set[str]:
+    """`record_subjects` of all records together."""
+    return {subject for record in records for subject in record_subjects(record)}
 
 
 def make_folds(
@@ -86,9 +97,9 @@ def _fold(name: str, names: list[str], test: list[str]) -> Fold:
 
 
 def select(records: list[dict], subjects: tuple[str, ...]) -> list[dict]:
-    """The records of these subjects, in their order."""
-    wanted = set(subjects)
-    return [record for record in records if subject_key(record) in wanted]
+    """The records that show these subjects and nobody else, in their order."""
+    chosen = set(subjects)
+    return [record for record in records if record_subjects(record) <= chosen]
 
 
 def write_folds(path: Path | str, folds: list[Fold], settings: dict) -> None:
@@ -107,6 +118,7 @@ def write_sides(
     """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
 
     The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
+    A mixed picture of subjects of both sides is on neither.
     Nothing is written before all of it is known. Raises DataError for files that cannot be read or hold no question,
     for a picture that does not lie below the folder of the file to write, and while another run writes the same file;
     ValueError for a fold that does not exist, a side without a question, and a file to write that is to be read.
@@ -118,7 +130,8 @@ def write_sides(
     if len(set(places)) < len(places) or {path.resolve() for path in instructions} & set(places):
         raise ValueError("the instructions, the training side and the test side must be different files")
     files = {path: read_records(path) for path in instructions}
-    folds = make_folds([record for records in files.values() for record in records], protocol, **settings)
+    everything = [record for records in files.values() for record in records]
+    folds = make_folds(everything, protocol, **settings)
     if not 0 <= fold < len(folds):
         raise ValueError(f"fold {fold} does not exist: {protocol} gives folds 0 to {len(folds) - 1}")
     chosen = folds[fold]
@@ -139,6 +152,9 @@ def write_sides(
             write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
             clips, subjects = ({key(record) for record in side} for key in (itemgetter("clip"), subject_key))
             lines.append(f"{path}: {len(side)} questions on {len(clips)} clips of {len(subjects)} subjects")
+    apart = len(everything) - len(select(everything, chosen.train)) - len(select(everything, chosen.test))
+    if apart:
+        lines.append(f"{apart} questions on mixed pictures of subjects of both sides are on neither side")
     return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
 
 

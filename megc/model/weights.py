@@ -1,0 +1,132 @@
+"""Weight files of a checkpoint's folder: whole ones only, and a hash of what they hold."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from megc.files import read_json, sha256_of
+from megc.problems import DataError
+
+WHOLE, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
+RECORD_NAME = "megc.json"  # what a checkpoint was trained on (see `checkpoint`)
+ADAPTER_CONFIG = "adapter_config.json"
+# Files of a checkpoint's folder that decide its answers; its records of when and where do not.
+_DECIDING = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
+_PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "*.pth", "*.pt")
+_POINTER = b"version https://git-lfs"
+
+
+def is_checkpoint(path: Path | str) -> bool:
+    """Whether the folder is one of a model or of adapters."""
+    return any((Path(path) / name).is_file() for name in ("config.json", ADAPTER_CONFIG))
+
+
+def holds_weights(folder: Path | str) -> bool:
+    """Whether the folder has weights in any form, whole or not."""
+    return any(any(Path(folder).glob(pattern)) for pattern in ("*.safetensors", INDEX, *_PICKLES))
+
+
+def weight_files(folder: Path | str) -> list[Path]:
+    """Safetensors files that hold the weights of a checkpoint's folder: of adapters, of one file, or of shards.
+
+    Raises DataError where there are none, or where the index of the shards names files that are absent.
+    """
+    folder = Path(folder)
+    for name in (ADAPTERS,) if (folder / ADAPTER_CONFIG).is_file() else (WHOLE,):
+        if (folder / name).is_file():
+            return [folder / name]
+    index = folder / INDEX
+    if not index.is_file():
+        pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
+        if pickles:
+            what = f"holds weights as {pickles[0]} only, a pickle, which can run code of strangers when it is loaded"
+            raise DataError(folder, None, what, "convert it: load it with transformers, save_pretrained() it again")
+        fix = "download or copy the checkpoint again, or train it again"
+        raise DataError(folder, None, "holds no weights (*.safetensors)", fix)
+    fix = "download or copy the file again"
+    weight_map = read_json(index, fix=fix).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise DataError(index, None, "not an index of shards", fix)
+    names = sorted(set(weight_map.values()))
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        what = f"{len(absent)} of {len(names)} shards are absent: {shorten(absent)}"
+        raise DataError(index, None, what, "download or copy them into the folder")
+    return [folder / name for name in names]
+
+
+def check_files(folder: Path | str) -> list[Path]:
+    """`weight_files`, each of which is whole. Raises DataError for Git LFS pointers and damaged or truncated files."""
+    files = weight_files(folder)
+    for file in files:
+        with file.open("rb") as content:
+            beginning = content.read(len(_POINTER))
+        if beginning == _POINTER:
+            fix = "fetch the weights with `git lfs pull` in the folder that it was cloned to"
+            raise DataError(file, None, "a Git LFS pointer, not the weights", fix)
+        try:
+            with safe_open(file, framework="numpy"):  # reads the header, which tells how long the file must be
+                pass
+        except SafetensorError as error:
+            what = f"damaged or truncated, {file.stat().st_size:,} bytes ({error})"
+            raise DataError(
+                file, None, what, "download or copy the file again, or train the checkpoint again"
+            ) from error
+    return files
+
+
+def check_names(folder: Path | str, missing: Iterable[str], unexpected: Iterable[str], fix: str) -> None:
+    """Raise DataError when tensors of the model are missing in `folder`, or it holds others."""
+    kinds = (("missing", sorted(missing)), ("unexpected", sorted(unexpected)))
+    parts = [f"{len(names)} tensor(s) {kind} ({shorten(names)})" for kind, names in kinds if names]
+    if parts:
+        raise DataError(folder, None, "; ".join(parts), fix)
+
+
+def shorten(names: list[str], limit: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" … and {len(names) - limit} more" if len(names) > limit else ""
+    return f"{', '.join(names[:limit])}{more}"
+
+
+@cache
+def _bytes_hash(path: str, size: int, changed: int) -> str:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, computed once as long as size and time stay: about a second a gigabyte."""
+    status = path.stat()
+    return _bytes_hash(os.path.realpath(path), status.st_size, status.st_mtime_ns)
+
+
+def weights_hash(folder: Path | str) -> str | None:
+    """Sixteen hex digits of all bytes of the folder's safetensors files; None where there are none.
+
+    Samples of the bytes would be quicker, but would miss a changed tensor; all bytes take 15 s for 7B in 16 bits,
+    less than it takes to load them.
+    """
+    files = sorted(Path(folder).glob("*.safetensors"))
+    return sha256_of(*(part for file in files for part in (file.name, file_hash(file)))) if files else None
+
+
+def folder_hash(folder: Path | str) -> str:
+    """Sixteen hex digits of what decides a checkpoint's answers: weights, configuration and tokenizer.
+
+    Of adapters, the checkpoint that they belong to counts too, where it is a folder.
+    """
+    folder = Path(folder)
+    files = sorted({file for pattern in _DECIDING for file in folder.glob(pattern) if not file.name.startswith(".")})
+    parts = [part for file in files for part in (file.name, file_hash(file))]
+    base = base_of(folder)
+    return sha256_of(*parts, *([folder_hash(base)] if base and Path(base).is_dir() else []))
+
+
+def base_of(folder: Path | str) -> str | None:
+    """The checkpoint that adapters belong to; None where `folder` holds no adapters."""
+    return read_json(Path(folder) / ADAPTER_CONFIG, missing={}).get("base_model_name_or_path")
