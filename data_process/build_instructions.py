@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.problems import Problems
+from megc.problems import DataError, Problems
 from megc.vqa.builder import HIERARCHIES, BuildSettings, build_files
 from megc.vqa.prompts import DEFAULT_IMAGES, IMAGES
 
@@ -67,7 +67,11 @@ def main() -> int:
         out=args.out,
     )
     problems = Problems()
-    print(build_files(settings, problems))
+    try:
+        print(build_files(settings, problems))
+    except DataError:
+        problems.report()
+        raise
     problems.report()
     return problems.exit_code(args.skip_bad)
 

@@ -212,7 +212,9 @@ def test_records_of_another_form_are_refused(data: Path) -> None:
 
 def test_magnified_apex_is_a_picture_to_ask_with(data: Path) -> None:
     """It is there only after extract_frames.py --magnify; without it each clip is one problem."""
-    _, problems = build(data, images=("magnified", "flow"))
+    problems, settings = Problems(), BuildSettings(data / "clips.jsonl", data / "instructions.jsonl")
+    with pytest.raises(DataError, match="none of 76 rows can be asked"):
+        build_files(replace(settings, images=("magnified", "flow")), problems)
     assert len(problems) == len(make_clips())
     for clip in make_clips():
         Image.new("RGB", (56, 56)).save(data / "frames" / clip.id / "magnified.png")

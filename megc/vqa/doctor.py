@@ -38,8 +38,8 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     """Check an instruction JSONL; returns its records.
 
     Each row: the question parses, the answer is one of the allowed, list and wording agree in number, pictures
-    lie inside the folder, exist and open. Each clip: the answers agree with each other. The file: no id twice,
-    one prompt. Raises DataError when the file cannot be read as instructions at all.
+    lie inside the folder, exist and open. Each clip: its rows are of one interval, the answers agree with each other.
+    The file: no id twice, one prompt. Raises DataError when the file cannot be read as instructions at all.
     """
     records = read_records(path)
     root = Path(path).parent
@@ -57,6 +57,8 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         problems.add(Problem(str(path), None, what, "build all of it with the same prompt settings"))
+    for clip, what in _identity_faults(records):
+        problems.add(Problem(str(path), clip, what, "build the instructions again, one clip an image_id"))
     for clip, what in _clip_faults(records):
         problems.add(Problem(str(path), clip, what, "correct the answers or drop the clip"))
     return records
@@ -102,6 +104,27 @@ def _picture_fault(root: Path, image: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _identity_faults(records: list[dict]) -> list[tuple[str, str]]:
+    """Clips whose rows are of several clips in truth, and rows whose interval is empty (the early 2025 test)."""
+    names: dict[str, set[str]] = defaultdict(set)
+    intervals: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for record in records:
+        row = record["row"]
+        names[record["clip"]].add(str(row.get("image_id", "")))
+        intervals[record["clip"]].add((str(row.get("onset_frame", "")), str(row.get("offset_frame", ""))))
+    faults = [
+        (clip, f"questions on {len(found)} {kind} under one clip ({', '.join(sorted(map(str, found))[:3])})")
+        for kind, clips in (("image_ids", names), ("intervals", intervals))
+        for clip, found in clips.items()
+        if len(found) > 1
+    ]
+    for clip, found in intervals.items():
+        for onset, offset in found:
+            if onset.isdecimal() and offset.isdecimal() and int(offset) <= int(onset):
+                faults.append((clip, f"the interval from frame {onset} to {offset} is empty"))
+    return faults
 
 
 def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
