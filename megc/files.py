@@ -84,7 +84,9 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             try:
                 row = parse_json(line)
             except ValueError as error:
-                raise DataError(path, number, str(error), "repair or delete the line") from error
+                joined = "}{" in line.replace(" ", "")  # as `cat` joins files without a final newline
+                fix = "two rows stand in one line: break it between } and {" if joined else "repair or delete the line"
+                raise DataError(path, number, str(error), fix) from error
             if not isinstance(row, dict):
                 raise DataError(path, number, "not a JSON object", "write one object a line")
             yield number, row

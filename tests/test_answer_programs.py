@@ -43,7 +43,7 @@ def run(monkeypatch, capsys, name, *words) -> tuple[int, str]:
         ("generate_answers.py", "--questions", ["--model", "none"], "build_instructions.py"),
         ("reason_answers.py", "--predictions", [], "test/generate_answers.py"),
         ("fuse_answers.py", "--predictions", ["--train", "train.jsonl"], "test/generate_answers.py"),
-        ("fuse_answers.py", "--train", [], "set_train_dataset.py"),
+        ("fuse_answers.py", "--train", [], "build_instructions.py"),
         ("make_submission.py", "--predictions", ["--questions", "x_to_answer.jsonl"], "test/generate_answers.py"),
         ("make_submission.py", "--questions", ["--predictions", "train.jsonl"], "give the organisers' file"),
     ],

@@ -111,3 +111,9 @@ def test_both_challenge_files_become_one_zip(checkpoint, tmp_path, ids):
     copy = shutil.copy(files[0], tmp_path / "copy.jsonl")
     build_files(BuildSettings(tmp_path / "clips.jsonl", built, rows=(files[0], copy), **settings), problems)
     assert ["stands in another of the files too" in str(problem) for problem in problems] == [True, True]
+
+
+def test_two_rows_in_one_line_are_told_as_such(tmp_path):
+    (tmp_path / "joined.jsonl").write_text('{"id": "a"}{"id": "b"}\n')
+    with pytest.raises(DataError, match=r"row 1: not JSON.*break it between } and {"):
+        read_records(tmp_path / "joined.jsonl")
