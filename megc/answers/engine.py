@@ -14,7 +14,7 @@ from megc.answers.blank import Pictures
 from megc.answers.choices import score_choices, trees_of, with_tree
 from megc.answers.constrain import UnitList, unit_list
 from megc.answers.decoding import Decoding, question_in
-from megc.answers.generate import Seen, end_tokens, generate, prompt_texts, see
+from megc.answers.generate import Seen, end_tokens, generate, prompt_tokens, see
 from megc.answers.prefix import Branches, Opening, Prefix, Prompt, common_length, encode_openings, rest_of
 from megc.answers.writing import write, writings
 from megc.model.attention import check_answering_attention
@@ -131,11 +131,24 @@ class ModelAnswerer:
             )
             for ask in asks
         ]
-        texts = prompt_texts(self.loaded.processor, [ask.sample for ask in asks], grids)
-        made = self.loaded.processor.tokenizer(texts)["input_ids"]
-        for ask, ids, grid in zip(asks, made, grids, strict=True):
-            tokens = torch.tensor(ids)
-            ask.prompt = Prompt(tokens, self._positions(tokens, grid))
+        made = prompt_tokens(self.loaded.processor, [ask.sample for ask in asks], grids)
+        known: dict[bytes, torch.Tensor] = {}
+        for ask, tokens, grid in zip(asks, made, grids, strict=True):
+            ask.prompt = Prompt(tokens, self._positions_of(tokens, grid, known))
+
+    def _positions_of(
+        self, tokens: torch.Tensor, grid: torch.Tensor, known: dict[bytes, torch.Tensor]
+    ) -> torch.Tensor:
+        """Position ids (3, L) of a prompt; `known` keeps those of beginnings with all pictures, as a clip shares."""
+        pictures = (tokens == self.loaded.processor.image_token_id).nonzero()
+        if not len(pictures):
+            return self._positions(tokens, grid)
+        begun = int(pictures[-1]) + 2  # with one token of text: behind it positions ascend by one
+        key = tokens[:begun].numpy().tobytes() + grid.numpy().tobytes()
+        if key not in known:
+            known[key] = self._positions(tokens[:begun], grid)
+        rest = known[key][:, -1:] + torch.arange(1, len(tokens) - begun + 1)
+        return torch.cat([known[key], rest], dim=1)
 
     def _list(self, question: Question) -> UnitList | None:
         if not self.decoding.constrain_units:

@@ -6,15 +6,17 @@ convolution whose windows do not overlap, which most backends compute several ti
 that it is. Results differ by the rounding of the arithmetic.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface, Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from megc.model.attention import additive_mask
+from megc.model.checkpoint import Loaded
 
 _GROUPED = "sdpa_grouped"  # our name for `grouped_attention` among the attentions of transformers
 _VOCABULARY = 16384  # rows of the last layer that are held in float32 at a time
@@ -71,7 +73,7 @@ def grouped_attention(
     scaling: float | None = None,
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
-    """sdpa of transformers without copies of keys: queries (rows, heads, n, width) of heads that share keys are stacked.
+    """sdpa without copies of keys: queries (rows, heads, n, width) of heads that share keys are stacked.
 
     `attention_mask` (rows, 1, group · n, keys) holds a copy for each head of a group; None is causal.
     """
@@ -146,14 +148,17 @@ class FlatPatches(torch.nn.Module):
         return linear(patches.to(weight.dtype), weight.flatten(1), self.convolution.proj.bias)
 
 
-@contextmanager
-def flat_patches(model: torch.nn.Module) -> Iterator[None]:
-    """Have the vision tower embed its patches by `FlatPatches`."""
-    tower = model.model.visual
+def picture_features(loaded: Loaded, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
+    """Pictures (uint8, already resized to the pixel budget) through the vision tower; of each (tokens, width)."""
+    made = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
+    made = made.to(loaded.model.device)
+    tower = loaded.model.model.visual
     usual = tower.patch_embed
     tower.patch_embed = FlatPatches(usual)
     try:
-        yield
+        return loaded.model.get_image_features(
+            made["pixel_values"], made["image_grid_thw"], return_dict=True
+        ).pooler_output
     finally:
         tower.patch_embed = usual
 

@@ -16,8 +16,9 @@ import torch
 from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from megc.answers.passes import RoomyLayer, flat_patches, run
+from megc.answers.passes import RoomyLayer, picture_features, run
 from megc.model.checkpoint import Loaded
 
 
@@ -66,14 +67,11 @@ def encode_openings(loaded: Loaded, openings: Sequence[Opening]) -> Prefix:
     lengths = torch.tensor([len(one.ids) for one in openings])
     # padding comes behind what counts, and so is seen by nothing that counts
     seen = torch.arange(ids.shape[1])[None] < lengths[:, None]
-    pictures = [picture for one in openings for picture in one.pictures]
-    vision = {}
-    if pictures:
-        made = loaded.processor.image_processor(images=pictures, do_resize=False, return_tensors="pt")
-        vision = {name: made[name].to(model.device) for name in ("pixel_values", "image_grid_thw")}
     cache = Cache(layers=[RoomyLayer(2 * ids.shape[1]) for _ in model.model.language_model.layers])
-    with flat_patches(model):
-        run(model, ids, positions, None, cache, **vision)
+    # a clip at a time: what all of its pictures take is little enough for a processor's cache
+    features = tuple(picture for one in openings if one.pictures for picture in picture_features(loaded, one.pictures))
+    vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}} if features else {}
+    run(model, ids, positions, None, cache, **vision)
     return Prefix(cache, seen)
 
 
