@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 from megc.answers.reasoning import OPTIONS
-from megc.problems import DataError, Problems
+from megc.command import run_command
+from megc.problems import Problems
 from megc.reasoning_table import ARMS, Comparison, compare_reasoning
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import PROFILES
@@ -41,14 +42,10 @@ def main() -> int:
     args["arms"] = tuple(tuple(arm.split("+")) for arm in args.pop("reason"))
     args |= {name: tuple(args[name]) for name in ("predictions", "references", "train")}
     problems = Problems()
-    try:
-        print(compare_reasoning(Comparison(**args), problems))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(compare_reasoning(Comparison(**args), problems))
     problems.report()
     return problems.exit_code()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

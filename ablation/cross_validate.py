@@ -15,11 +15,12 @@ import os
 import sys
 from pathlib import Path
 
+from megc.command import run_command
 from megc.datasets import READERS
 from megc.grid.sources import data_changes
 from megc.grid.spec import read_grid
 from megc.grid.work import Places, run_grid, show_grid
-from megc.problems import DataError, Problems
+from megc.problems import Problems
 from megc.vqa.splits import PROTOCOLS
 
 
@@ -48,25 +49,16 @@ def main() -> int:
     args = parser.parse_args()
     places = Places(args.work, args.table.with_name(f"{args.table.stem}_folds.csv"), args.table)
     problems = Problems()
-    try:
-        changes = data_changes(
-            args.work, problems, args.rows, args.annotations, args.clips, args.flow_dir, args.dataset
-        )
-        changes += [f"{key}={args.__dict__[key]}" for key in ("protocol", "folds") if args.__dict__[key] is not None]
-        grid = read_grid(args.grid, [*changes, *args.set])
-        if args.dry_run:
-            print(show_grid(grid, places, args.only))
-        else:
-            print(run_grid(grid, places, problems, args.jobs, args.only, args.redo))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. What is finished is kept; the same command goes on.", file=sys.stderr)
-        return 130
+    changes = data_changes(args.work, problems, args.rows, args.annotations, args.clips, args.flow_dir, args.dataset)
+    changes += [f"{key}={args.__dict__[key]}" for key in ("protocol", "folds") if args.__dict__[key] is not None]
+    grid = read_grid(args.grid, [*changes, *args.set])
+    if args.dry_run:
+        print(show_grid(grid, places, args.only))
+    else:
+        print(run_grid(grid, places, problems, args.jobs, args.only, args.redo))
     problems.report()
     return problems.exit_code()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

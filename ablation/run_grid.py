@@ -14,9 +14,10 @@ import os
 import sys
 from pathlib import Path
 
+from megc.command import run_command
 from megc.grid.spec import read_grid
 from megc.grid.work import Places, run_grid, show_grid
-from megc.problems import DataError, Problems
+from megc.problems import Problems
 
 
 def main() -> int:
@@ -36,21 +37,14 @@ def main() -> int:
     args = parser.parse_args()
     places = Places(args.work, args.table, args.table.with_name(f"{args.table.stem}_pooled.csv"))
     problems = Problems()
-    try:
-        grid = read_grid(args.grid, args.set)
-        if args.dry_run:
-            print(show_grid(grid, places, args.only))
-        else:
-            print(run_grid(grid, places, problems, args.jobs, args.only, args.redo))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. What is finished is kept; the same command goes on.", file=sys.stderr)
-        return 130
+    grid = read_grid(args.grid, args.set)
+    if args.dry_run:
+        print(show_grid(grid, places, args.only))
+    else:
+        print(run_grid(grid, places, problems, args.jobs, args.only, args.redo))
     problems.report()
     return problems.exit_code()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -8,9 +8,12 @@ The program is train/set_train_dataset.py with other defaults.
 
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
+
+from megc.command import run_command
 
 if __name__ == "__main__":
     program = runpy.run_path(str(Path(__file__).parents[1] / "train" / "set_train_dataset.py"))
     sides = {"train": None, "test": None} | {"test": Path("dataset/ablation_test.jsonl")}
-    sys.exit(program["main"](**sides, protocol="kfold"))
+    sys.exit(run_command(partial(program["main"], **sides, protocol="kfold")))

@@ -46,6 +46,7 @@ from megc.answers.decoding import Decoding, parse_decode
 from megc.answers.engine import ModelAnswerer
 from megc.answers.generate import Seen, build_inputs, end_tokens, generate, prompt_tokens, see
 from megc.answers.sampling import draw, uniforms, warpers_of
+from megc.command import run_command
 from megc.files import write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import Loaded, load_processor
@@ -287,4 +288,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -30,6 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
+from megc.command import run_command
 from megc.motion.apex import apex_of, measure, sampled
 from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS, draw
 from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
@@ -285,4 +286,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

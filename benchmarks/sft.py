@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from megc.files import write_jsonl
+from megc.command import run_command
+from megc.files import read_yaml, write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import load_model, load_processor
 from megc.model.collate import Collator, answer_loss
@@ -166,7 +166,7 @@ def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]
 
 def on_paper() -> None:
     """Tokens and operations of a clip for the 7B model at its pixel budget, in both arms, by the planner."""
-    budget = yaml.safe_load(LARGE_YAML.read_text(encoding="utf-8"))["max_pixels"]
+    budget = read_yaml(LARGE_YAML)["max_pixels"]
     large = outline(SftSettings(model=LARGE, train_file="", max_pixels=budget), made_up=True)
     parameters = count_parameters(large.config, large.settings)
     packed = {packing: large.packed(packing) for packing in ("none", "clip")}
@@ -204,4 +204,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.problems import DataError
+from megc.command import run_command
 from megc.vqa.evidence import add_evidence
 
 
@@ -30,14 +30,10 @@ def main() -> int:
     add("--out-train", type=Path, default=Path("dataset/train_evidence.jsonl"))
     add("--out-test", type=Path, default=Path("dataset/test_evidence.jsonl"))
     args = parser.parse_args()
-    try:
-        print(add_evidence(args.train, args.evidence, "train", args.out_train))
-        print(add_evidence(args.test, args.evidence, "test", args.out_test))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(add_evidence(args.train, args.evidence, "train", args.out_train))
+    print(add_evidence(args.test, args.evidence, "test", args.out_test))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

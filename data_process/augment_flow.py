@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.problems import DataError
+from megc.command import run_command
 from megc.vqa.augment import AugmentSettings, augment_file
 
 
@@ -28,13 +28,9 @@ def main() -> int:
     parser.add_argument("--mixed", type=int, default=settings.mixed, help=words)
     parser.add_argument("--seed", type=int, default=settings.seed)
     args = parser.parse_args()
-    try:
-        print(augment_file(args.train, args.out, AugmentSettings(args.copies, args.mixed, args.seed)))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(augment_file(args.train, args.out, AugmentSettings(args.copies, args.mixed, args.seed)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -18,7 +18,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.problems import DataError, Problems
+from megc.command import run_command
+from megc.problems import Problems
 from megc.vqa.builder import HIERARCHIES, BuildSettings, build_files
 from megc.vqa.prompts import DEFAULT_IMAGES, IMAGES
 
@@ -66,14 +67,10 @@ def main() -> int:
         out=args.out,
     )
     problems = Problems()
-    try:
-        print(build_files(settings, problems))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(build_files(settings, problems))
     problems.report()
     return problems.exit_code(args.skip_bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from megc.clips import read_clips
+from megc.command import run_command
 from megc.problems import Problems
 from megc.vqa.doctor import check_clips, check_records, check_splits
 
@@ -42,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

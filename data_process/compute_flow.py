@@ -13,10 +13,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from megc.command import run_command
 from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS, SCALE
 from megc.motion.fields import MASKS, FlowSettings, compute_all
 from megc.motion.flow import COMPENSATIONS, DEFAULT_COMPENSATION, DEFAULT_METHOD, METHODS
-from megc.problems import DataError, Problems
+from megc.problems import Problems
 
 DEMO = Path("dataset/demo")
 
@@ -43,15 +44,11 @@ def main() -> int:
         parser.error("--scale must be positive")
     problems = Problems()
     settings = FlowSettings(args.method, args.compensate, args.encoding, args.scale, args.mask)
-    try:
-        counts = compute_all(args.frames, args.out, settings, problems, args.workers, args.overwrite)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+    counts = compute_all(args.frames, args.out, settings, problems, args.workers, args.overwrite)
     print(", ".join(f"{count} {name}" for name, count in counts.items()), f"in {args.out}")
     problems.report()
     return problems.exit_code(args.skip_bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

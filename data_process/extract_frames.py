@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from megc.clips import read_clips
+from megc.command import run_command
 from megc.motion.keyframes import KeyframeSettings, clips_of_sources, extract_all
-from megc.problems import DataError, Problems
+from megc.problems import Problems
 
 DEMO = Path("dataset/demo")
 
@@ -47,21 +48,17 @@ def main() -> int:
     if args.magnify < 0 or args.fps <= 0 or args.samples < 0:
         parser.error("--magnify and --samples must not be negative, --fps must be positive")
     problems = Problems()
-    try:
-        file = args.clips
-        if args.source:
-            clips, file = clips_of_sources(args.source, args.fps)
-        else:
-            clips = read_clips(file)
-        settings = KeyframeSettings(args.apex, args.roi, args.no_face, args.magnify, args.samples)
-        counts = extract_all(clips, file, args.out, settings, problems, args.workers, args.overwrite)
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+    file = args.clips
+    if args.source:
+        clips, file = clips_of_sources(args.source, args.fps)
+    else:
+        clips = read_clips(file)
+    settings = KeyframeSettings(args.apex, args.roi, args.no_face, args.magnify, args.samples)
+    counts = extract_all(clips, file, args.out, settings, problems, args.workers, args.overwrite)
     print(", ".join(f"{count} {name}" for name, count in counts.items()), f"of {len(clips)} clips; in {args.out}")
     problems.report()
     return problems.exit_code(args.skip_bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -16,6 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from megc.command import run_command
 from megc.datasets import READERS
 from megc.datasets.index import Source, index_clips, summary
 from megc.problems import DataError, Problems
@@ -69,10 +70,9 @@ def main() -> int:
     problems = Problems()
     try:
         clips = index_clips(args.sources or DEMO_SOURCES, args.out, problems)
-    except DataError as error:
+    except DataError:
         problems.report()
-        print(error, file=sys.stderr)
-        return 1
+        raise
     print(summary(clips))
     print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
     problems.report()
@@ -80,4 +80,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -11,8 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from megc.command import run_command
 from megc.datasets.demo import DemoSettings, write_demo
-from megc.problems import DataError
 from megc.synthesis.plan import Difficulty
 
 
@@ -42,15 +42,11 @@ def main() -> int:
     difficulty = Difficulty(args.amplitude, args.spread, args.variation, args.drift, args.noise, args.blink)
     size = (args.seed, args.casme2_subjects, args.samm_subjects, args.clips, args.every, args.samm_size)
     settings = DemoSettings(*size, args.others, difficulty)
-    try:
-        specs = write_demo(args.out, settings, args.workers, args.overwrite)
-    except (DataError, ValueError) as error:  # ValueError: more subjects than names, --every 0
-        print(error, file=sys.stderr)
-        return 1
+    specs = write_demo(args.out, settings, args.workers, args.overwrite)
     subjects = {spec.id.rsplit("/", 1)[0] for spec in specs}
     print(f"{len(specs)} clips of {len(subjects)} synthetic subjects in {args.out}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

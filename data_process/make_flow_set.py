@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from megc.command import run_command
 from megc.motion.colour import ENCODINGS
 from megc.synthesis.flow_set import FlowSetSettings, write_flow_set
 
@@ -30,13 +31,9 @@ def main() -> int:
     parser.add_argument("--bare", action="store_true", help="ask without system prompt, legend and regions")
     parser.add_argument("--seed", type=int, default=settings.seed, help="another seed, other pictures")
     args = vars(parser.parse_args())
-    try:
-        print(write_flow_set(args.pop("out"), FlowSetSettings(structured=not args.pop("bare"), **args)))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(write_flow_set(args.pop("out"), FlowSetSettings(structured=not args.pop("bare"), **args)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import write_bytes
+from megc.command import run_command
+from megc.files import resolve_inside, write_bytes
 from megc.motion.preview import contact_sheet
 from megc.problems import DataError
 
@@ -27,20 +28,16 @@ def main() -> int:
     parser.add_argument("--flow", type=Path, default=DEMO / "flow", help="flow pictures")
     parser.add_argument("--out", type=Path, help="PNG to write; result/preview/<clip id>.png if left out")
     args = parser.parse_args()
-    try:
-        clips = {clip.id: clip for clip in read_clips(args.clips)}
-        name = args.clip or next(iter(clips), "")
-        if name not in clips:
-            known = ", ".join(list(clips)[:3])
-            raise DataError(args.clips, None, f"no clip {name!r}", f"give one of its ids, such as {known}")
-        out = args.out or Path("result/preview") / f"{name.replace('/', '_')}.png"
-        write_bytes(out, contact_sheet(clips[name], args.clips, args.frames, args.flow))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return 1
+    clips = {clip.id: clip for clip in read_clips(args.clips)}
+    name = args.clip or next(iter(clips), "")
+    if name not in clips:
+        known = ", ".join(list(clips)[:3])
+        raise DataError(args.clips, None, f"no clip {name!r}", f"give one of its ids, such as {known}")
+    out = args.out or resolve_inside("result/preview", f"{name.replace('/', '_')}.png")
+    write_bytes(out, contact_sheet(clips[name], args.clips, args.frames, args.flow))
     print(f"written to {out}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -1,27 +1,49 @@
-"""Reading and writing the files that rooms hand on: JSONL in and out, atomic writes, paths kept inside a root."""
+"""Reading and writing the files that rooms hand on: JSONL, atomic writes, paths kept inside a root, locks."""
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
+import platform
+import re
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing is locked
+    fcntl = None
+
+Value = TypeVar("Value")
+_LONGEST_NAME = 255  # bytes of a file's name, on nearly all file systems
+_DEVICE = re.compile(r"(?i:con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows, whatever follows the dot
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write `data` so that a reader, or a kill half-way, sees the old file or the new one, never a part."""
+    """Write `data` so that a reader, or a kill half-way, sees the old file or the new one, never a part.
+
+    The user's umask decides who may read the file. An OSError, as of a full disk, names `path`.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name[:48]}.{secrets.token_hex(4)}")  # names end at 255 bytes
     try:
-        with os.fdopen(handle, "wb") as out:
+        with temporary.open("xb") as out:  # not tempfile, whose files are private whatever the umask
             out.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp makes private files; results are for everybody
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # write() and close() name no file
         raise
 
 
@@ -45,35 +67,163 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
 def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
     """Yield (line number from 1, object) of each non-empty line.
 
-    Raises DataError for a missing file and for a line that is not a JSON object. The organisers' files end
-    without a newline and may hold empty lines; both are accepted.
+    Raises DataError for a file that cannot be read and for a line that is not a JSON object (see `parsing`). The
+    organisers' files end without a newline and may hold empty lines; both are accepted.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(path, None, "the file does not exist", "check the path, or run the step that writes it")
-    with path.open(encoding="utf-8-sig") as lines:
+    with _reading(path, "check the path, or run the step that writes it"):
+        lines = Path(path).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115, closed below
+    with lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
+            _check_encoding(path, number, line)
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(path, number, f"not JSON ({error.msg})", "repair or delete the line") from error
+                row = parse_json(line)
+            except ValueError as error:
+                raise DataError(path, number, str(error), "repair or delete the line") from error
             if not isinstance(row, dict):
                 raise DataError(path, number, "not a JSON object", "write one object a line")
             yield number, row
 
 
-def resolve_inside(root: Path | str, relative: str) -> Path:
-    """Path of `relative` below `root`, judged by its text, so that symbolic links to data elsewhere work.
+def read_json(
+    path: Path | str,
+    kind: type[Value] = dict,
+    *,
+    missing: Value | None = None,
+    fix: str = "repair the file, or run the step that writes it again",
+) -> Value:
+    """The value of a JSON file, of the given `kind`; `missing`, unless it is None, where there is no file.
 
-    Raises ValueError for absolute paths and for paths that climb out of `root`.
+    Raises DataError, with the remedy `fix`, for a file that is missing or cannot be read, is not JSON (see `parsing`)
+    or of another kind.
     """
-    root = Path(os.path.abspath(root))
-    path = Path(os.path.normpath(root / relative))
-    if os.path.isabs(relative) or not path.is_relative_to(root):
-        raise ValueError(f"{relative!r} leads out of {root}")
-    return path
+    if missing is not None and not os.path.lexists(path):
+        return missing
+    return _read_value(path, parse_json, kind, fix)
+
+
+def read_yaml(path: Path | str, fix: str = "repair the file, or give another") -> dict:
+    """The mapping of a YAML file; empty for an empty file. Raises DataError, with the remedy `fix`, as `read_json`."""
+    return _read_value(path, lambda text: parse_yaml(text) or {}, dict, fix)
+
+
+def _read_value(path: Path | str, parse: Callable[[str], object], kind: type[Value], fix: str) -> Value:
+    with _reading(path, fix):
+        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    for number, line in enumerate(text.split("\n"), start=1):
+        _check_encoding(path, number, line)
+    try:
+        value = parse(text)
+    except ValueError as error:
+        raise DataError(path, getattr(error, "line", None), str(error), fix) from error
+    if not isinstance(value, kind):
+        names = {dict: "an object with keys", list: "a list"}
+        raise DataError(path, None, f"not {names.get(kind, kind.__name__)} but {type(value).__name__}", fix)
+    return value
+
+
+@contextmanager
+def _reading(path: Path | str, fix: str) -> Iterator[None]:
+    """Make a DataError of what the system says of a file that cannot be read."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(path, None, "the file does not exist", fix) from error
+    except IsADirectoryError as error:
+        raise DataError(path, None, "this is a folder, not a file", fix) from error
+    except OSError as error:
+        raise DataError(path, None, f"the file cannot be read ({error.strerror})", fix) from error
+
+
+def _check_encoding(path: Path | str, number: int, line: str) -> None:
+    """Refuse a line that was not UTF-8; a file in UTF-16 has zero bytes, or starts with the bytes FF and FE."""
+    if "\0" in line or line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+        raise DataError(path, number, "the text is UTF-16, not UTF-8", "save the file as UTF-8 (iconv -f UTF-16)")
+    if strange := re.search("[\udc80-\udcff]", line):
+        byte, column = ord(strange[0]) - 0xDC00, strange.start() + 1
+        what = f"the text is not UTF-8 (byte {byte:02X} in column {column})"
+        raise DataError(path, number, what, "save the file as UTF-8 (iconv -f LATIN1 -t UTF-8, if it is Latin-1)")
+
+
+def resolve_inside(root: Path | str, relative: str) -> Path:
+    """Path of `relative` below `root`, for every path or name that stands in a data file.
+
+    It is judged by its text alone, so that symbolic links to data elsewhere work. Names are refused that some system
+    could not store, or takes for something else: what is read here may be written there.
+    Raises ValueError; the caller knows file and row, and makes a DataError of it.
+    """
+    fault = _path_fault(relative, root)
+    if fault:
+        raise ValueError(f"{str(relative)[:80]!r} {fault}")
+    return Path(os.path.normpath(os.path.abspath(root) + "/" + relative))
+
+
+def _path_fault(relative: object, root: Path | str) -> str:
+    """What is wrong with a relative path, to be read behind it; empty where nothing is."""
+    if not isinstance(relative, str):
+        return "is no path, which is text"
+    if relative.startswith("/") or re.match("[A-Za-z]:", relative):
+        return f"leads out of {root}: it is absolute"
+    if any(not letter.isprintable() for letter in relative) or "\\" in relative:
+        return "holds a backslash or an invisible character, which no path here may have"
+    for name in relative.removeprefix("./").split("/"):
+        if name == "..":
+            return f"leads out of {root}"
+        if name.strip(" .") == "":
+            return "has an empty name between its slashes"
+        if len(name.encode()) > _LONGEST_NAME:
+            return f"has a name of more than {_LONGEST_NAME} bytes"
+        if name.startswith("~") or _DEVICE.fullmatch(name):
+            return f"has the name {name!r}, which a system takes for a home folder or a device"
+    return ""
+
+
+@contextmanager
+def lock_folder(folder: Path | str, work: str) -> Iterator[None]:
+    """Hold `folder`, which is made where missing, for one kind of `work` (a word such as `training`).
+
+    The lock is on the hidden file `.<work>.lock` in the folder. It ends with the block, or with the process however
+    that ends; other kinds of work in the folder go on. Where the file system cannot lock, nothing is locked.
+    Raises DataError when another process, or another block of this one, holds it; the message has its command.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{work}.lock"
+    handle = _open_locked(folder, path)
+    try:
+        os.ftruncate(handle, 0)
+        command = shlex.join(sys.argv)[:300]
+        os.write(handle, f"{command} (process {os.getpid()} on {platform.node()}, {time.ctime()})\n".encode())
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while the lock is held: who waits for this file looks again
+        os.close(handle)
+
+
+def _open_locked(folder: Path, path: Path) -> int:
+    """Descriptor of the lock file, locked. The holder before may have deleted the file that was opened: try again."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # some network file systems
+                return handle
+            holder = os.read(handle, 1000).decode(errors="replace").strip()
+            os.close(handle)
+            what = f"another run is at work there: {holder}" if holder else "another run is at work there"
+            raise DataError(folder, None, what, "wait for it or give another folder") from error
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether `error` says that a disk, or the user's share of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sha256_of(*parts: str | bytes) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from megc.baselines import BASELINES, SOURCES, answer_files
 from megc.baselines.evidence import evidence_files
-from megc.problems import DataError
+from megc.command import run_command
 
 
 def main() -> int:
@@ -42,17 +42,13 @@ def main() -> int:
     args = parser.parse_args()
     folder = Path("result/demo")
     out = args.out or (folder if args.baseline == "all" else folder / args.baseline / "predictions.jsonl")
-    try:
-        options = {"source": args.features, "loso": args.leave_one_subject_out, "seed": args.seed}
-        if args.evidence:
-            print(evidence_files(args.train, args.test, args.evidence, **options))
-        else:
-            print(answer_files(args.baseline, args.train, args.test, out, **options))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    options = {"source": args.features, "loso": args.leave_one_subject_out, "seed": args.seed}
+    if args.evidence:
+        print(evidence_files(args.train, args.test, args.evidence, **options))
+    else:
+        print(answer_files(args.baseline, args.train, args.test, out, **options))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

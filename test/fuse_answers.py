@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from megc.answers.fusion import fuse_files
-from megc.problems import DataError
+from megc.command import run_command
 
 
 def main() -> int:
@@ -31,13 +31,9 @@ def main() -> int:
     add("--fit-evidence", type=Path, help="evidence of the clips of --fit (None: the training part of --evidence)")
     add("--out", type=Path, default=Path("result/demo/fused"), help="folder of predictions.jsonl and run.json")
     args = parser.parse_args()
-    try:
-        print(fuse_files(**vars(args)))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(fuse_files(**vars(args)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -27,6 +27,7 @@ from megc.answers.reasoning import OPTIONS
 from megc.answers.run import answer_questions
 from megc.answers.settings import RunSettings
 from megc.answers.several import WORDINGS
+from megc.command import run_command
 from megc.model.attention import ANSWERING
 from megc.model.distributed import finish, is_main, say
 from megc.problems import DataError, Problems
@@ -96,13 +97,9 @@ def main() -> int:
         args["decode"] = parse_decode(args["decode"])
         decoding = Decoding(**{field.name: args.pop(field.name) for field in fields(Decoding)})
         say(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))
-    except (DataError, ValueError) as error:
+    except (DataError, ValueError):
         problems.report()
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped. What is answered is kept; the same command goes on.", file=sys.stderr)
-        return 130
+        raise
     if is_main():
         problems.report()
     code = problems.exit_code(skip_bad) if is_main() else 0
@@ -111,4 +108,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from megc.answers.submission import make_submission
+from megc.command import run_command
 from megc.problems import DataError, Problems
 
 
@@ -30,13 +31,12 @@ def main() -> int:
     problems = Problems()
     try:
         print(make_submission(args.predictions, args.questions, args.out, problems, args.zip))
-    except DataError as error:
+    except DataError:
         problems.report(limit=1000)
-        print(error, file=sys.stderr)
-        return 1
+        raise
     problems.report(limit=1000)
     return problems.exit_code()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from megc.answers.reasoning import OPTIONS, reason_file
-from megc.problems import DataError
+from megc.command import run_command
 
 
 def main() -> int:
@@ -29,13 +29,9 @@ def main() -> int:
     parser.add_argument("--train", type=Path, help="answered rows of training subjects, to learn from")
     parser.add_argument("--out", type=Path, default=Path("result/demo/reasoned"), help="folder of predictions.jsonl")
     args = parser.parse_args()
-    try:
-        print(reason_file(args.predictions, args.out, args.reason, args.train))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    print(reason_file(args.predictions, args.out, args.reason, args.train))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

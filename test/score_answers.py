@@ -11,7 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.problems import DataError, Problems
+from megc.command import run_command
+from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import PROFILES
 from megc.scoring.pairs import find_predictions, read_references, read_runs
@@ -39,17 +40,13 @@ def main() -> int:
 
     chosen = list(PROFILES) if "all" in args.profiles else args.profiles
     problems = Problems()
-    try:
-        references = read_references(args.references, problems)
-        paths = args.predictions or find_predictions(args.out)
-        runs = read_runs(paths, args.names, references, problems)
-        print(score_runs(args.out, references, runs, chosen, args.by, args.resamples, args.seed, args.cards))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    references = read_references(args.references, problems)
+    paths = args.predictions or find_predictions(args.out)
+    runs = read_runs(paths, args.names, references, problems)
+    print(score_runs(args.out, references, runs, chosen, args.by, args.resamples, args.seed, args.cards))
     problems.report()
     return problems.exit_code(args.skip_bad)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

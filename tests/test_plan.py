@@ -46,7 +46,7 @@ def test_zero_stage_is_read_from_the_configurations():
     assert found == {"zero2": "zero2", "zero3": "zero3", "zero3_offload": "zero3_offload"}
     assert ways.stage_of(None) == ways.stage_of({}) == "none"
     assert ways.stage_of('{"zero_optimization": {"stage": 2}}') == "zero2"
-    with pytest.raises(DataError, match="neither a file nor JSON"):
+    with pytest.raises(DataError, match="the file does not exist"):
         ways.stage_of("train/gone.json")
     with pytest.raises(ValueError, match="stages 0, 2 and 3, not 1"):
         ways.stage_of({"zero_optimization": {"stage": 1}})

@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.problems import DataError
+from megc.command import run_command
 from megc.vqa.splits import PROTOCOLS, write_sides
 
 
@@ -30,14 +30,10 @@ def main(**defaults: object) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the draw of subjects")
     parser.set_defaults(**defaults)
     args = parser.parse_args()
-    try:
-        options = {"folds": args.folds, "test_fraction": args.test_fraction, "seed": args.seed}
-        print(write_sides(args.instructions, args.train, args.test, args.protocol, args.fold, **options))
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    options = {"folds": args.folds, "test_fraction": args.test_fraction, "seed": args.seed}
+    print(write_sides(args.instructions, args.train, args.test, args.protocol, args.fold, **options))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

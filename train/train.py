@@ -17,13 +17,13 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from megc.command import run_command
 from megc.environment import check_versions
 from megc.model import distributed
 from megc.model.plan import plan
 from megc.model.settings import SftSettings, read_config, training_defaults
 from megc.model.sft import train
 from megc.model.show import show_samples
-from megc.problems import DataError
 
 HERE = Path(__file__).resolve().parent
 
@@ -35,30 +35,26 @@ def main() -> int:
     config = vars(first.parse_known_args()[0]).get("config", HERE / "tiny.yaml")
     parser = HfArgumentParser((SftSettings, TrainingArguments), description=__doc__.split("\n\n")[0], parents=[first])
     known = {field.name for kind in (SftSettings, TrainingArguments) for field in fields(kind)}
-    try:
-        parser.set_defaults(**{**training_defaults(), **read_config(config, known)})
-        values = vars(parser.parse_args())
-        values.pop("config", None)
-        check_versions()
-        zero = values["deepspeed"]
-        if values["plan"] or values["show_sample"]:
-            values["deepspeed"] = None  # it would ask for processes
-        elif zero or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-            distributed.before_deepspeed()
-        settings, args = parser.parse_dict(values)
-        if settings.plan:
-            distributed.say(plan(settings, args, zero))
-        elif settings.show_sample:
-            distributed.say(show_samples(settings, args.seed))
-        else:
-            train(settings, args)
-    except (DataError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    parser.set_defaults(**{**training_defaults(), **read_config(config, known)})
+    values = vars(parser.parse_args())
+    values.pop("config", None)
+    check_versions()
+    zero = values["deepspeed"]
+    if values["plan"] or values["show_sample"]:
+        values["deepspeed"] = None  # it would ask for processes
+    elif zero or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        distributed.before_deepspeed()
+    settings, args = parser.parse_dict(values)
+    if settings.plan:
+        distributed.say(plan(settings, args, zero))
+    elif settings.show_sample:
+        distributed.say(show_samples(settings, args.seed))
+    else:
+        train(settings, args)
     return 0
 
 
 if __name__ == "__main__":
-    code = main()
+    code = run_command(main)
     distributed.finish(code)
     sys.exit(code)

@@ -3,7 +3,6 @@
 Rules are data (`rules.json`), and so is what is learnt: labels of clips of training subjects.
 """
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from sklearn.naive_bayes import BernoulliNB
 
 from megc.facs import FINE_TO_COARSE
-from megc.files import sha256_of
+from megc.files import read_json, sha256_of
 from megc.problems import DataError
 from megc.vqa.labels import ANY, ClipLabels, read_labels
 
@@ -59,15 +58,15 @@ def read_rules(path: Path | str = RULES) -> Rules:
 
     Raises DataError for a file that is no such JSON or names an unknown class.
     """
+    fix = "write it like megc/answers/rules.json"
+    record = read_json(path, fix=fix)
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
         rules = [
             Rule(frozenset(map(int, rule["units"])), frozenset(map(int, rule.get("without", ()))), rule["fine"])
             for rule in record["rules"]
         ]
         strength = float(record["strength"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        fix = "write it like megc/answers/rules.json"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(path, None, f"no rules can be read ({error!r})", fix) from error
     if unknown := sorted({rule.fine for rule in rules} - FINE_TO_COARSE.keys()):
         raise DataError(path, None, f"unknown fine class {', '.join(unknown)}", "name one of the eight")

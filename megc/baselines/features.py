@@ -41,7 +41,10 @@ def read_features(records: Sequence[dict], root: Path, source: str = "flow") -> 
         if image is None:
             fix = "build the instructions with --images flow"
             raise DataError(root, record["id"], "the record has no flow picture", fix)
-        path = resolve_inside(root, image)
+        try:
+            path = resolve_inside(root, image)
+        except ValueError as error:
+            raise DataError(root, record["id"], f"picture {error}", "build the instructions again") from error
         if source == "flow":
             found[record["clip"]] = pool(read_flow(path.with_suffix(".npy"), record["id"]), FLOW_GRID)
         else:

@@ -2,13 +2,12 @@
 
 import ast
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from megc.files import sha256_of
+from megc.files import read_jsonl, resolve_inside, sha256_of
 from megc.problems import DataError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,9 +29,8 @@ def _file_hash(path: Path) -> str:
 def _pictures(path: Path) -> list[str]:
     """Pictures that an instruction JSONL names, in order of name; none for other files."""
     names: set[str] = set()
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
-        if '"images"' in line:
-            names.update(json.loads(line).get("images", ()))
+    for _, row in read_jsonl(path):
+        names.update(row.get("images") or ())
     return sorted(names)
 
 
@@ -42,7 +40,10 @@ def content_hash(path: Path) -> str:
     folder. Raises DataError when there is nothing."""
     if path.is_file():
         names = _pictures(path) if path.suffix == ".jsonl" else []
-        pictures = [part for name in names for part in (name, _file_hash(path.parent / name))]
+        try:
+            pictures = [part for name in names for part in (name, _file_hash(resolve_inside(path.parent, name)))]
+        except ValueError as error:
+            raise DataError(path, None, f"picture {error}", "build the file again") from error
         return sha256_of(_file_hash(path), *pictures)
     if not path.is_dir():
         raise DataError(path, None, "the grid needs it and it does not exist", "make it first, or correct the path")

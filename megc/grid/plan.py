@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
-
 from megc.clips import read_clips
-from megc.files import read_jsonl
+from megc.files import read_jsonl, read_yaml
 from megc.grid.content import REPOSITORY
 from megc.grid.flags import TRAIN, as_flags
 from megc.grid.spec import PROGRAMS, ZERO_SHOT, Arm, Grid, merge
@@ -201,7 +199,7 @@ class Planner:
 
     def _base(self, arm: Arm) -> Argument | None:
         settings = self.grid.defaults.section("train") | arm.section("train")
-        fixed = _read_yaml(_config(settings))
+        fixed = read_yaml(_config(settings))
         model = arm.sections.get("model") or (None if fixed.get("build_tiny") else fixed.get("model"))
         return Source(Path(model)) if model and Path(model).is_dir() else model
 
@@ -287,10 +285,3 @@ def _words(section: str, settings: Mapping) -> tuple[Argument, ...]:
 
 def _config(settings: Mapping) -> Path:
     return Path(settings.get("config", "train/tiny.yaml"))
-
-
-def _read_yaml(path: Path) -> dict:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(path, None, str(error).replace("\n", " "), "give a yaml file of settings") from error

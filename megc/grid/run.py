@@ -1,20 +1,18 @@
 """Do the steps that are missing, several at a time, so that a kill at any moment loses no finished step."""
 
 import ctypes
-import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from megc.files import write_json
+from megc.files import lock_folder, write_json
 from megc.grid.content import REPOSITORY, content_hash
 from megc.grid.steps import DONE, Result, Step, command_line, finished, step_key
 from megc.problems import DataError
@@ -79,7 +77,7 @@ def run_steps(last: Sequence[Step], work: Path, jobs: int = 1, redo: Sequence[st
     An interruption ends the running steps and leaves what is finished.
     """
     steps = in_order(last)
-    with _alone(work):
+    with lock_folder(work, "grid"):
         return _Runner(steps, work, jobs, frozenset(redo)).run()
 
 
@@ -227,22 +225,6 @@ def _tail(folder: Path) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines()[-_TAIL:])
 
 
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Hold `work` for this run. The lock goes when the process does, however it ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / ".lock").open("w") as lock:
-        try:
-            import fcntl  # not on Windows, where nothing is locked
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass
-        except OSError as error:
-            raise DataError(work, None, "another run is at work there", "wait for it, or give --work") from error
-        yield
-
-
 def commit() -> str:
     """The git commit of the code, `+` behind it where files differ; empty without git."""
     try:
@@ -255,8 +237,3 @@ def commit() -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object; empty where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from megc.files import sha256_of
+from megc.files import read_yaml, resolve_inside, sha256_of
 from megc.grid.flags import TRAIN, check_keys, known_flags, spelled
+from megc.parsing import parse_yaml
 from megc.problems import DataError
 from megc.vqa.splits import PROTOCOLS
 
@@ -100,11 +99,8 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     Raises DataError for a file that is no grid, an unknown key (with a near match), and arms that name each other in
     a circle or name one that is missing.
     """
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(file, None, str(error).replace("\n", " "), "give a yaml file of arms") from error
-    if not isinstance(found, dict) or not isinstance(found.get("arms"), dict) or not found["arms"]:
+    found = read_yaml(file, "give a yaml file of arms")
+    if not isinstance(found.get("arms"), dict) or not found["arms"]:
         raise DataError(file, None, "no arms", "name them below `arms:`, as ablation/grid.yaml does")
     for change in changes:
         _change(file, found, change)
@@ -122,10 +118,31 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     if isinstance(baselines.get("data"), Mapping):
         baselines["data"] = _check_settings(file, "baselines: data", "data", baselines["data"])
     values["baselines"] = baselines
+    _check_names(file, arms)
     full = str(found.get("full") or next(iter(arms)))
     check_keys(file, "full", [full], arms)
     _check_references(file, arms)
     return Grid(file, arms, full, **values, defaults=Arm("defaults", defaults))
+
+
+def answers_name(arm: str) -> str:
+    """Name of the file of an arm's answers: letters, digits, `-`, `_` and `.` of the arm's name, `_` for the rest."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in arm) + ".jsonl"
+
+
+def _check_names(file: Path, arms: Mapping[str, Arm]) -> None:
+    """Refuse names, before anything runs, whose answers could not be written or would replace another arm's."""
+    names: dict[str, str] = {}
+    for arm in arms:
+        name = answers_name(arm)
+        try:
+            resolve_inside(file.parent, name)
+        except ValueError as error:
+            raise DataError(file, f"arms: {arm}", f"its answers' file {error}", "give it another name") from error
+        if name in names:
+            what = f"its answers would go to {name}, as those of {names[name]!r}"
+            raise DataError(file, f"arms: {arm}", what, "give one of them another name")
+        names[name] = arm
 
 
 def merge(defaults: Mapping, own: Mapping) -> dict:
@@ -147,7 +164,10 @@ def _change(file: Path, found: dict, change: str) -> None:
     at = found if place in GRID_KEYS or path[:1] == ["baselines"] else found.setdefault("defaults", {})
     for name in path:
         at = at.setdefault(name, {})
-    at[last] = yaml.safe_load(text)
+    try:
+        at[last] = parse_yaml(text)
+    except ValueError as error:
+        raise DataError(file, change, str(error), "write --set train.max_steps=50") from error
 
 
 def _checked(file: Path, place: str, sections: Mapping) -> dict:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from megc.files import sha256_of
+from megc.files import read_json, sha256_of
 from megc.grid.content import code_hash, content_hash
+from megc.problems import DataError
 
 VERSION = 1  # of the layout of steps; another one makes everything be done again
 DONE = "done.json"
@@ -160,9 +161,9 @@ def command_line(command: tuple[Argument, ...], folder: Path, results: Results) 
 def finished(folder: Path, step: Step) -> Result | None:
     """The result of a step that is done, or None: without `done.json`, or when something it made is gone."""
     try:
-        done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        done = read_json(folder / DONE)
+        result = Result(folder, dict(done["outputs"]), done["seconds"], done["commit"])
+    except (DataError, KeyError, TypeError, ValueError):  # missing or damaged
         return None
-    if set(done["outputs"]) != set(step.makes) or not all((folder / name).exists() for name in step.makes):
-        return None
-    return Result(folder, done["outputs"], done["seconds"], done["commit"])
+    whole = set(result.outputs) == set(step.makes) and all((folder / name).exists() for name in step.makes)
+    return result if whole else None

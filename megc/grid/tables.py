@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from megc.files import read_jsonl, sha256_of, write_jsonl, write_text
+from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl, write_text
 from megc.grid.plan import ANSWERS, PROBE, Chain
-from megc.grid.run import Outcome, read_json
-from megc.grid.spec import Grid
+from megc.grid.run import Outcome
+from megc.grid.spec import Grid, answers_name
 from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.metrics import METRICS, score
@@ -42,7 +42,7 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
             file = outcome.results[chain.data].folder / "test.jsonl"
             references[chain.fold] = read_references(file, problems)
         folder = outcome.results[chain.answers].folder
-        settings = read_json(folder / "run.json")
+        settings = read_json(folder / "run.json", missing={})
         run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
         found.append(Scored(chain, references[chain.fold], run))
     order = {id(chain): place for place, chain in enumerate(chains)}
@@ -57,7 +57,8 @@ def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     asked = outcome.results.get(chain.asked) if chain.asked else None
     texts = [r.answer for r in references], scored.run.answers, [r.kind for r in references]
     values = score(*texts, PROFILE, [r.dataset for r in references])
-    split = read_json(data.folder / "test.split.json") or read_json(data.folder / "plain_test.split.json")
+    splits = (data.folder / f"{name}.split.json" for name in ("test", "plain_test"))
+    split = next((read_json(file) for file in splits if file.is_file()), {})
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
         "arm": chain.arm,
@@ -144,8 +145,7 @@ def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcom
         name = one.chain.arm + (f" seed {one.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
         rows.setdefault(name, []).extend(row for _, row in read_jsonl(file))
     for name, found in rows.items():
-        safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
-        write_jsonl(folder / f"{safe}.jsonl", found)
+        write_jsonl(resolve_inside(folder, answers_name(name)), found)
 
 
 def markdown_table(rows: Sequence[dict], full: str) -> str:

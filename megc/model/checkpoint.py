@@ -11,7 +11,6 @@
     versions     of python, torch, transformers, deepspeed; `git`: the commit, or null
 """
 
-import json
 import platform
 import re
 import subprocess
@@ -31,7 +30,7 @@ from transformers import (
 )
 
 from megc.environment import check_versions
-from megc.files import write_json
+from megc.files import read_json, write_json
 from megc.model import lora
 from megc.model.distributed import say
 from megc.model.tiny import RECORD_NAME
@@ -49,13 +48,7 @@ class Loaded:
 
 def read_record(path: Path | str) -> dict:
     """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is not JSON."""
-    file = Path(path) / RECORD_NAME
-    if not file.is_file():
-        return {}
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(file, None, f"not JSON ({error})", "train the checkpoint again") from error
+    return read_json(Path(path) / RECORD_NAME, missing={}, fix="train the checkpoint again")
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
@@ -114,7 +107,7 @@ def load_model(
 def _base_of(path: Path | str) -> str | None:
     """The checkpoint that adapters belong to; None where `path` is no folder of adapters."""
     adapters = Path(path) / lora.CONFIG_NAME
-    return json.loads(adapters.read_text(encoding="utf-8"))["base_model_name_or_path"] if adapters.is_file() else None
+    return read_json(adapters, missing={}).get("base_model_name_or_path")
 
 
 def check_mismatch(

@@ -1,6 +1,5 @@
 """Instruction records → chat messages, checked pictures, pixels; what is wrong is found before step 1."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from transformers import ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from megc.files import resolve_inside
+from megc.files import read_json, resolve_inside
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import answer_of, read_records
 from megc.vqa.prompts import IMAGE_TAG
@@ -102,7 +101,7 @@ def vocabulary_beside(train_file: Path | str) -> list[str]:
     What is trained on next may have words that a pretraining file does not have.
     """
     file = Path(train_file).with_name("vocabulary.json")
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return read_json(file, list, missing=[])
 
 
 @dataclass

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import yaml
 from transformers import TrainingArguments
 
+from megc.files import read_yaml
 from megc.model.attention import CHOICES
 from megc.model.lora import TARGETS, part_of_target
 from megc.model.parts import PARTS
@@ -80,10 +80,7 @@ def training_defaults() -> dict:
 
 def read_config(path: Path | str, known: set[str]) -> dict:
     """Settings of a yaml file. Raises DataError for a key that is none of `known`."""
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(path, None, str(error).replace("\n", " "), "give a yaml file of settings") from error
+    values = read_yaml(path, "give a yaml file of settings")
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)

@@ -5,7 +5,6 @@ is loaded before the settings fit together, and no step is taken before every ro
 """
 
 import dataclasses
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
-from megc.files import sha256_of
+from megc.files import read_json, sha256_of
 from megc.model import distributed, lora, tiny
 from megc.model.attention import choose_attention
 from megc.model.checkpoint import (
@@ -85,7 +84,7 @@ def _record(settings: SftSettings, args: TrainingArguments, data: "Data", budget
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         raise DataError(file, None, what, "build all of it with the same prompt settings")
-    prompt = _json_beside(file.parent / "prompt.json")
+    prompt = read_json(file.parent / "prompt.json", missing={})
     return {
         "kind": "trained",
         "base": settings.model,
@@ -105,10 +104,6 @@ def _record(settings: SftSettings, args: TrainingArguments, data: "Data", budget
         "training": {**dataclasses.asdict(settings), **args.to_sanitized_dict()},
         **software(),
     }
-
-
-def _json_beside(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 @dataclass(frozen=True)

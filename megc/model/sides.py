@@ -1,9 +1,9 @@
 """Rows to train on and rows to evaluate on: other subjects, and none that the split keeps for the test."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from megc.files import read_json
 from megc.model.data import Sample, read_samples
 from megc.model.settings import SftSettings
 from megc.problems import DataError, Problems
@@ -50,10 +50,12 @@ def question_kinds(samples: Iterable[Sample]) -> dict[str, str]:
 def split_beside(train_file: Path | str) -> dict:
     """The frozen split of a training file; empty where there is none. See `splits.write_sides`."""
     path = Path(train_file).with_suffix(".split.json")
-    if not path.is_file():
-        return {}
-    split = json.loads(path.read_text(encoding="utf-8"))
-    return split["folds"][split["settings"]["fold"]]
+    fix = "write the split again with train/set_train_dataset.py, or delete it"
+    split = read_json(path, missing={}, fix=fix)
+    try:
+        return split["folds"][split["settings"]["fold"]] if split else {}
+    except (KeyError, IndexError, TypeError) as error:
+        raise DataError(path, None, f"the split has no fold of its own ({error!r})", fix) from error
 
 
 def _test_subjects(train_file: str) -> set[str]:

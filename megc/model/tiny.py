@@ -18,7 +18,7 @@ from transformers import (
 )
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from megc.files import sha256_of, write_json
+from megc.files import read_json, sha256_of, write_json
 from megc.problems import DataError
 
 RECORD_NAME = "megc.json"
@@ -209,8 +209,7 @@ def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:
     if not path.exists() or not any(path.iterdir()):
         build(path, texts, seed)
         return True
-    record_file = path / RECORD_NAME
-    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
+    record = read_json(path / RECORD_NAME, missing={})
     if record.get("kind") != "tiny, untrained":
         fix = "name another folder with --model, or set --build_tiny false to start from this checkpoint"
         raise DataError(path, None, "the folder holds something else than an untrained tiny checkpoint", fix)

@@ -1,14 +1,14 @@
 """Ways to train a model, the memory that each takes, and which would fit."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from transformers import PretrainedConfig
 
+from megc.files import read_json
 from megc.model import memory
 from megc.model.memory import GIB, Batch
+from megc.parsing import parse_json
 from megc.problems import DataError
 
 RESERVE = 5.0  # GiB for CUDA, NCCL, buckets and fragmentation: an assumption
@@ -71,12 +71,14 @@ def stage_of(deepspeed: str | dict | None) -> str:
     if not deepspeed:
         return "none"
     if isinstance(deepspeed, str):
-        try:
-            is_file = Path(deepspeed).is_file()
-            deepspeed = json.loads(Path(deepspeed).read_text(encoding="utf-8") if is_file else deepspeed)
-        except json.JSONDecodeError as error:
-            what = f"no DeepSpeed configuration ({error})" if is_file else "neither a file nor JSON"
-            raise DataError(deepspeed, None, what, "give one of train/zero*.json as --deepspeed") from error
+        fix = "give one of train/zero*.json as --deepspeed"
+        if not deepspeed.lstrip().startswith("{"):
+            deepspeed = read_json(deepspeed, fix=fix)
+        else:
+            try:
+                deepspeed = parse_json(deepspeed)
+            except ValueError as error:
+                raise DataError("--deepspeed", None, str(error), fix) from error
     zero = deepspeed.get("zero_optimization", {})
     stage = zero.get("stage", 0)
     if stage == 3:

@@ -19,6 +19,7 @@ from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_
 from megc.motion.parallel import run
 from megc.motion.reading import read_image
 from megc.motion.regions import face_mask
+from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
 VERSION = 3  # of what is written; a change makes every clip be done again
@@ -71,6 +72,15 @@ def picture_metadata(path: Path | str) -> dict[str, str]:
         return {}
 
 
+def drawn_with(path: Path | str) -> dict:
+    """Settings in the metadata of a flow picture; empty where it has none."""
+    try:
+        settings = parse_json(picture_metadata(path).get("settings", "{}"))
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
 def _npy_bytes(field: np.ndarray) -> bytes:
     out = io.BytesIO()
     np.save(out, field.astype(np.float16), allow_pickle=False)
@@ -98,8 +108,8 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     The field runs from onset to apex in the pixels of the crop. The picture is drawn from the stored float16 field
     and written last, with the settings, the scale and the head's motion in its text metadata.
     """
-    folder, target = clip_folder(frames, clip_id), clip_folder(out, clip_id)
-    npy, png = target.with_name(target.name + ".npy"), target.with_name(target.name + ".png")
+    folder = clip_folder(frames, clip_id)
+    npy, png = clip_folder(out, f"{clip_id}.npy"), clip_folder(out, f"{clip_id}.png")
     align = read_align(folder)
     if align is None:
         raise DataError(folder / "align.json", clip_id, "missing or damaged", "run data_process/extract_frames.py")

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from megc.clips import Clip, clip_to_row, frames_folder
-from megc.files import resolve_inside, sha256_of, write_bytes, write_json
+from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.apex import FEWEST, apex_of, measure, sampled
 from megc.motion.faces import (
     CROP_HEIGHT,
@@ -108,10 +108,10 @@ def clear_leftovers(folder: Path, name: str = "") -> None:
 def read_align(folder: Path) -> dict | None:
     """The `align.json` of a finished clip; None where there is none or it is damaged."""
     try:
-        record = json.loads((folder / "align.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        record = read_json(folder / "align.json")
+    except DataError:
         return None
-    return record if isinstance(record, dict) and {"key", "landmarks", "frames"} <= record.keys() else None
+    return record if {"key", "landmarks", "frames"} <= record.keys() else None
 
 
 def _interval(frames: Frames, clip: Clip) -> tuple[dict[str, int], list[str]]:

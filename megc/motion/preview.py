@@ -1,7 +1,6 @@
 """A contact sheet of one clip: key frames, landmarks, flow with its legend, and the motion of regions over time."""
 
 import io
-import json
 import textwrap
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from megc.clips import Clip, frames_folder
 from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
 from megc.motion.colour import legend_image
 from megc.motion.faces import crop
-from megc.motion.fields import picture_metadata
+from megc.motion.fields import drawn_with, picture_metadata
 from megc.motion.keyframes import MOMENTS, clip_folder, read_align
 from megc.motion.reading import open_frames, read_image
 from megc.motion.regions import CENTRES
@@ -50,15 +49,14 @@ def _draw_trace(axes: object, trace: Trace, clip: Clip, align: dict) -> None:
 
 def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> bytes:
     """PNG of the contact sheet. Raises DataError where key frames or the flow picture of the clip are missing."""
-    folder, target = clip_folder(frames, clip.id), clip_folder(flow, clip.id)
+    folder, picture = clip_folder(frames, clip.id), clip_folder(flow, f"{clip.id}.png")
     align = read_align(folder)
     if align is None:
         raise DataError(folder, clip.id, "no key frames", "run data_process/extract_frames.py first")
-    picture = target.with_name(target.name + ".png")
     metadata = picture_metadata(picture)
-    if "settings" not in metadata:
+    settings = drawn_with(picture)
+    if not settings:
         raise DataError(picture, clip.id, "no flow picture", "run data_process/compute_flow.py first")
-    settings = json.loads(metadata["settings"])
 
     figure = Figure(figsize=(13, 8), dpi=100, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))

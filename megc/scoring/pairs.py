@@ -1,10 +1,9 @@
 """Reference answers and the answers of runs, joined on the row's identity."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from megc.files import read_jsonl, resolve_inside
+from megc.files import read_json, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.swift import as_row, is_swift_row
 from megc.vqa.instructions import answer_of, row_clip, row_id
@@ -72,7 +71,7 @@ def _key_frames(asked: dict[str, Path], clip: str) -> dict[str, Path]:
     picture = asked.get(MOTION)
     if picture is None or not picture.as_posix().endswith(suffix):
         return {}
-    folder = Path(picture.as_posix().removesuffix(suffix)) / "frames" / clip
+    folder = resolve_inside(f"{picture.as_posix().removesuffix(suffix)}frames", clip)
     return {name: path for name in ("onset", "apex", "offset") if (path := folder / f"{name}.png").is_file()}
 
 
@@ -173,16 +172,6 @@ def read_runs(
         raise ValueError(f"run names {', '.join(names)} are not all different: give --names")
     runs = []
     for path, name in zip(paths, names, strict=True):
-        settings = _read_settings(Path(path).parent / "run.json")
+        settings = read_json(Path(path).parent / "run.json", missing={}, fix="delete it, or write the run again")
         runs.append(read_run(path, name, references, problems, settings))
     return runs
-
-
-def _read_settings(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(path, error.lineno, f"not JSON ({error.msg})", "delete it, or write the run again") from error
-    return settings if isinstance(settings, dict) else {}

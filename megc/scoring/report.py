@@ -8,6 +8,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from scipy.special import softmax
 from tqdm import tqdm
 
-from megc.files import write_text
+from megc.files import read_json, write_text
 from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
-from megc.motion.fields import picture_metadata
+from megc.motion.fields import drawn_with
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.metrics import CLASS_KINDS, METRICS, is_invalid, is_right
@@ -105,11 +106,8 @@ def matrices(references: Sequence[Reference], run: Run, profile: str) -> list[di
 def _encoding(picture: Path) -> tuple[str, float] | None:
     """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
     build_instructions.py writes for pictures of other projects too."""
-    texts = [picture_metadata(picture).get("settings", "{}")]
-    files = (folder / "prompt.json" for folder in picture.parents)
-    texts += [file.read_text(encoding="utf-8") for file in files if file.is_file()]
-    for text in texts:
-        settings = json.loads(text)
+    beside = (read_json(folder / "prompt.json", missing={}) for folder in picture.parents)
+    for settings in chain([drawn_with(picture)], beside):
         if settings.get("encoding") in ENCODINGS:
             return settings["encoding"], float(settings.get("scale", SCALE))
     return None

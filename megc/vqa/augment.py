@@ -1,7 +1,6 @@
 """More training clips from the ones there are: changed and mixed flow pictures, and questions they still answer."""
 
 import io
-import json
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from megc.files import resolve_inside, sha256_of, write_bytes, write_json
+from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.augment import SIGNED, mirrored, mixture, roughened
 from megc.problems import DataError
 from megc.vqa.instructions import answer_of, question_of, read_records, write_records
@@ -39,9 +38,9 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     """
     if out.parent.resolve() != train.parent.resolve():
         raise DataError(out, None, f"not in the folder of {train}", "write it beside the training file")
-    prompt = json.loads((train.parent / "prompt.json").read_text(encoding="utf-8"))
-    if tuple(prompt["images"]) != ("flow",) or prompt["encoding"] not in SIGNED:
-        what = f"pictures are {', '.join(prompt['images'])} in the encoding {prompt['encoding']}"
+    prompt = read_json(train.parent / "prompt.json", fix="build the instructions again")
+    if prompt.get("images") != ["flow"] or prompt.get("encoding") not in SIGNED:
+        what = f"pictures are {prompt.get('images')} in the encoding {prompt.get('encoding')}"
         raise DataError(train, None, what, f"augment flow pictures alone, drawn as {' or '.join(SIGNED)}")
     records = read_records(train)
     made = list(records)
@@ -54,13 +53,18 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     write_records(out, made)
     split = train.with_suffix(".split.json")
     if split.is_file():
-        write_json(out.with_suffix(".split.json"), json.loads(split.read_text(encoding="utf-8")))
+        write_json(out.with_suffix(".split.json"), read_json(split))
     return f"{out}: {len(made)} questions on {len(groups) * (settings.copies + 1)} clips, {len(groups)} of them real"
 
 
 def _read(train: Path, record: dict) -> np.ndarray:
     try:
-        with Image.open(resolve_inside(train.parent, record["images"][0])) as opened:
+        resolve_inside(train.parent, record["clip"])  # the copies' pictures are named after it
+        picture = resolve_inside(train.parent, record["images"][0])
+    except ValueError as error:
+        raise DataError(train, record["id"], str(error), "correct clip and images of the row") from error
+    try:
+        with Image.open(picture) as opened:
             return np.asarray(opened.convert("RGB"))
     except (OSError, ValueError) as error:
         fix = "make the picture again, or drop the clip"
@@ -114,5 +118,5 @@ def _mixed(groups: list[list[dict]], pictures: list[np.ndarray], settings: Augme
 def _write(root: Path, place: str, picture: np.ndarray) -> str:
     written = io.BytesIO()
     Image.fromarray(picture).save(written, "png")
-    write_bytes(root / place, written.getvalue())
+    write_bytes(resolve_inside(root, place), written.getvalue())
     return place

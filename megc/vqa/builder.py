@@ -1,13 +1,12 @@
 """From clips, or ME-VQA rows, and pictures on disk to the instruction files: the work of build_instructions.py."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import read_jsonl, write_json, write_jsonl
+from megc.files import read_json, read_jsonl, write_json, write_jsonl
 from megc.motion.centring import centre_folder
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import (
@@ -56,7 +55,7 @@ def prompt_settings(
 
     `training`: labels of the training subjects, for a hierarchy.
     """
-    recorded = json.loads((flow / "flow.json").read_text()) if (flow / "flow.json").is_file() else {}
+    recorded = read_json(flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
     return PromptSettings(
         images=settings.images or PromptSettings.images,
         structured=settings.structured,

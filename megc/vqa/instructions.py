@@ -26,18 +26,28 @@ def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "
     """Clip id, dataset and subject of an ME-VQA row.
 
     Training rows name all three. Test rows name a video (`CAS-1`) and no subject: the video is its own subject,
-    and the dataset stands at the front of the row's id. Raises ValueError when the row names no clip.
+    and the dataset stands at the front of the row's id. Raises ValueError when the row names no clip, or one that
+    could not be a folder.
     """
     if "video" in row:
         dataset = next((name for name in datasets if row_id(row).startswith(name)), "unknown")
-        return {"clip": f"{dataset}/{row['video']}/{row['video']}", "dataset": dataset, "subject": row["video"]}
+        return {"clip": _clip_id(dataset, row["video"], row["video"]), "dataset": dataset, "subject": row["video"]}
     missing = [key for key in ("dataset", "image_id", "subject", "filename") if key not in row]
     if missing:
         raise ValueError(f"the row has no {', '.join(missing)}")
     dataset, subject = row["dataset"], str(row["subject"])
     if dataset == "samm" and subject.isdigit():
         subject = f"{int(subject):03d}"
-    return {"clip": f"{dataset}/{subject}/{row['filename']}", "dataset": dataset, "subject": subject}
+    return {"clip": _clip_id(dataset, subject, row["filename"]), "dataset": dataset, "subject": subject}
+
+
+def _clip_id(*names: str) -> str:
+    """`dataset/subject/filename`, each of which is a folder's name: pictures are looked for there."""
+    for name in map(str, names):
+        resolve_inside("", name)
+        if "/" in name:
+            raise ValueError(f"{name!r} has a slash, which no dataset, subject or filename has")
+    return "/".join(map(str, names))
 
 
 def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
@@ -141,7 +151,7 @@ def clip_picture(frames: Path, flow: Path) -> Callable[[dict, str], Path]:
 
     def find(row: dict, name: str) -> Path:
         clip = row_clip(row)["clip"]
-        return flow / f"{clip}.png" if name == "flow" else frames / clip / f"{name}.png"
+        return resolve_inside(flow, f"{clip}.png") if name == "flow" else resolve_inside(frames, f"{clip}/{name}.png")
 
     return find
 
@@ -152,7 +162,9 @@ def flat_picture(folder: Path) -> Callable[[dict, str], Path]:
     def find(row: dict, name: str) -> Path:
         if name != "flow":
             raise ValueError(f"{folder} holds flow pictures only: ask with --images flow")
-        return folder / f"{row['image_id'] if 'image_id' in row else row['video']}.png"
+        picture = str(row["image_id"] if "image_id" in row else row["video"])
+        resolve_inside(folder, picture)
+        return resolve_inside(folder, f"{picture}.png")
 
     return find
 
@@ -178,14 +190,19 @@ def link_into(root: Path, folder: Path, name: str) -> Path:
 def rebase(records: Iterable[dict], old_root: Path, new_root: Path) -> list[dict]:
     """Records with picture paths of `old_root` made relative to `new_root`.
 
-    Raises ValueError where a picture would lie outside `new_root`.
+    Raises DataError where a picture lies outside `old_root`, or would lie outside `new_root`.
     """
     moved = []
     for record in records:
-        paths = [os.path.relpath(resolve_inside(old_root, image), new_root) for image in record["images"]]
-        for path in paths:
-            resolve_inside(new_root, path)
-        moved.append({**record, "images": [Path(path).as_posix() for path in paths]})
+        try:
+            paths = [os.path.relpath(resolve_inside(old_root, image), new_root) for image in record["images"]]
+            images = [Path(path).as_posix() for path in paths]
+            for image in images:
+                resolve_inside(new_root, image)
+        except ValueError as error:
+            fix = "write the file above the pictures, or build the instructions again"
+            raise DataError(old_root, record["id"], f"picture {error}", fix) from error
+        moved.append({**record, "images": images})
     return moved
 
 

@@ -98,8 +98,8 @@ def write_sides(
     """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
 
     The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
-    Raises DataError for files that cannot be read and ValueError for a fold that does not exist or a picture
-    that does not lie below the folder of the file to write.
+    Raises DataError for files that cannot be read and for a picture that does not lie below the folder of the file to
+    write, ValueError for a fold that does not exist.
     """
     if not (train or test):
         raise ValueError("name a file for the training side or for the test side")

@@ -1,0 +1,101 @@
+"""Files that rooms hand on: modes by umask, locks that die with their holder, errors that name the file."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from megc.files import lock_folder, write_bytes
+from megc.problems import DataError
+
+HOLD = """
+import sys
+from megc.files import lock_folder
+with lock_folder(sys.argv[1], "training"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the lock of `tmp_path / "out"` until its standard input is closed."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_keep_the_users_umask(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_bytes(tmp_path / "new" / "a.json", b"1")
+        write_bytes(tmp_path / "new" / "a.json", b"2")
+    finally:
+        os.umask(before)
+    assert os.stat(tmp_path / "new" / "a.json").st_mode & 0o777 == mode
+    assert os.stat(tmp_path / "new").st_mode & 0o777 == 0o777 & ~umask
+    assert os.listdir(tmp_path / "new") == ["a.json"]
+
+
+def test_a_name_as_long_as_the_file_system_allows_can_be_written(tmp_path):
+    write_bytes(tmp_path / ("é" * 127), b"1")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"1"]
+
+
+def test_a_write_that_fails_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    write_bytes(tmp_path / "a", b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError) as failure:
+        write_bytes(tmp_path / "a", b"new")
+    assert failure.value.filename == str(tmp_path / "a")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_held_folder_is_refused_with_its_holder_and_free_again_when_the_holder_is_killed(tmp_path, holder):
+    with pytest.raises(DataError) as refusal, lock_folder(tmp_path / "out", "training"):
+        pytest.fail("two hold the folder")
+    text = str(refusal.value)
+    assert f"process {holder.pid}" in text and str(tmp_path / "out") in text and "wait for it" in text
+    with lock_folder(tmp_path / "out", "answers"):
+        pass  # another kind of work goes on
+    holder.kill()
+    holder.wait()
+    with lock_folder(tmp_path / "out", "training"):
+        pass
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_lock_is_given_back_after_an_error(tmp_path):
+    with pytest.raises(RuntimeError), lock_folder(tmp_path, "training"):
+        raise RuntimeError
+    with lock_folder(tmp_path, "training"), pytest.raises(DataError), lock_folder(tmp_path, "training"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_that_come_and_go_only_one_holds_a_folder_at_a_time(tmp_path):
+    inside, most = [0], [0]
+
+    def visit(_: int) -> int:
+        try:
+            with lock_folder(tmp_path, "training"):
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                inside[0] -= 1
+                return 1
+        except DataError:
+            return 0
+
+    with ThreadPoolExecutor(4) as pool:
+        visits = sum(pool.map(visit, range(400)))
+    assert most[0] == 1 and visits >= 1
+    assert list(tmp_path.iterdir()) == []
