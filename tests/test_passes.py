@@ -86,22 +86,27 @@ def scores_of(loaded):
 def test_answers_of_one_token_tie_in_bfloat16_but_for_the_last_layer_in_float32(checkpoint, monkeypatch):
     """26 answers that end alike, so that the score of their one token decides; scores as large as the real model's."""
     loaded = load(checkpoint, device="cpu", dtype="bfloat16")
-    letters = tuple("abcdefghijklmnopqrstuvwxyz")
-    trees = trees_of(loaded.processor.tokenizer, [letters])
+    head = loaded.model.lm_head
+    letters, prompts = tuple("abcdefghijklmnopqrstuvwxyz"), 20
+    trees = trees_of(loaded.processor.tokenizer, [letters] * prompts)
     assert len(trees[0].tokens) == len(letters)
-    generator = torch.Generator().manual_seed(0)
-    prompt, end = torch.randn(2, loaded.model.lm_head.in_features, generator=generator)
-    prompt *= 24 / loaded.model.lm_head(prompt.bfloat16()).abs().max().item()
-    hidden = torch.stack([prompt, *[end] * len(letters)]).bfloat16()
-    likelihoods = score_choices(loaded, [hidden], trees, [letters])[0].choices
-    assert len({round(value, 4) for value in likelihoods.values()}) == len(letters)
-    exact = torch.log_softmax(hidden[0].double() @ loaded.model.lm_head.weight.double().T, dim=-1)
-    wanted = exact[list(trees[0].tokens)]
-    found = torch.tensor(list(likelihoods.values()), dtype=torch.float64)
-    assert ((found - found[0]) - (wanted - wanted[0])).abs().max() < 1e-4
+    states = torch.randn(prompts + 1, head.in_features, generator=torch.Generator().manual_seed(0))
+    states = (states * 24 / head(states.bfloat16()).abs().amax(dim=1, keepdim=True).float()).bfloat16()
+    hidden = [torch.stack([prompt, *[states[-1]] * len(letters)]) for prompt in states[:-1]]
+
+    def likelihoods() -> torch.Tensor:
+        answers = score_choices(loaded, hidden, trees, [letters] * prompts)
+        return torch.tensor([list(one.choices.values()) for one in answers], dtype=torch.float64)
+
+    def ties(scores: torch.Tensor) -> int:
+        return int((scores.sort(dim=1).values.diff(dim=1) < 1e-5).sum())
+
+    exact = torch.log_softmax(states[:-1].double() @ head.weight.double().T, dim=-1)[:, list(trees[0].tokens)]
+    found = likelihoods()
+    assert ties(found) == 0
+    assert ((found - found[:, :1]) - (exact - exact[:, :1])).abs().max() < 1e-4
     monkeypatch.setattr(choices, "float32_scores", lambda model, states: model.lm_head(states).float())
-    likelihoods = score_choices(loaded, [hidden], trees, [letters])[0].choices
-    assert len({round(value, 4) for value in likelihoods.values()}) < len(letters)
+    assert ties(likelihoods()) > 5
 
 
 def test_scores_of_the_last_layer_are_those_of_float32_weights(checkpoint, monkeypatch):
