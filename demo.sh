@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The whole ME-VQA chain on the synthetic demo set with the tiny model: data, training, answers, scores, report.
-# Two cores, no GPU, under 15 minutes with the installation. Started again, it keeps finished data.
+# Two cores, no GPU, under 15 minutes with the installation. Started again, it keeps finished data and the model.
 #
 #   bash demo.sh
+#   bash demo.sh --overwrite    trains again; further flags are those of train.py
 set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh
@@ -22,7 +23,7 @@ step python data_process/compute_flow.py --workers "$workers"
 step python data_process/build_instructions.py --images flow
 step python train/set_train_dataset.py
 step python data_process/check_dataset.py
-step torchrun --nproc_per_node 2 train.py --config train/tiny.yaml --per_device_train_batch_size 4
+step torchrun --nproc_per_node 2 train.py --config train/tiny.yaml --per_device_train_batch_size 4 "$@"
 step python test/generate_answers.py --threads 1 --out result/demo/tiny
 step python test/generate_answers.py --threads 1 --blank flow --out result/demo/blank-flow
 step python test/answer_baselines.py --baseline prior --out result/demo/prior/predictions.jsonl

@@ -3,6 +3,7 @@
 #
 #   bash run_tests.sh
 #   bash run_tests.sh -m "not slow"
+#   bash run_tests.sh -n 0 --pdb tests/test_sft.py    # in one process, to look into
 set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh
@@ -10,4 +11,5 @@ bin=${VENV:-.venv}/bin
 export OMP_NUM_THREADS=1 # two threads on two busy cores are slower than one (spin-waiting)
 "$bin/ruff" check .
 "$bin/ruff" format --check .
-"$bin/python" -m pytest "$@"
+# a file's tests share what they build, so each file stays in one process
+"$bin/python" -m pytest -n logical --maxprocesses 4 --dist loadfile "$@"

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
+from megc.files import lock_folder
 from megc.vqa.augment import AugmentSettings, augment_file
 
 
@@ -28,7 +29,8 @@ def main() -> int:
     parser.add_argument("--mixed", type=int, default=settings.mixed, help=words)
     parser.add_argument("--seed", type=int, default=settings.seed)
     args = parser.parse_args()
-    print(augment_file(args.train, args.out, AugmentSettings(args.copies, args.mixed, args.seed)))
+    with lock_folder(args.out.parent, f"augment.{args.out.stem}"):
+        print(augment_file(args.train, args.out, AugmentSettings(args.copies, args.mixed, args.seed)))
     return 0
 
 

@@ -3,13 +3,13 @@
     python data_process/build_instructions.py
     python data_process/build_instructions.py --clips dataset/CASME2/clips.jsonl \
         --out dataset/CASME2/instructions.jsonl
-    python data_process/build_instructions.py --rows me_vqa_samm_test_to_answer.jsonl \
-        --out dataset/test/instructions.jsonl
+    python data_process/build_instructions.py --rows me_vqa_casme3_test_to_answer.jsonl \
+        me_vqa_samm_test_to_answer.jsonl --out dataset/test/instructions.jsonl
     python data_process/build_instructions.py --rows me_vqa_casme2.jsonl --flow-dir FOLDER_OF_PICTURES \
         --images flow --encoding uv-strain-minmax --out dataset/real_casme2/instructions.jsonl
     python data_process/build_instructions.py --hierarchy statistics --training dataset/train_dataset.jsonl
 
-Rows come from the clips' labels, or as they are from an ME-VQA file (`--rows`, answered or to be answered).
+Rows come from the clips' labels, or as they are from ME-VQA files (`--rows`, answered or to be answered).
 Pictures come from extract_frames.py and compute_flow.py, or from a folder of flow pictures (`--flow-dir`).
 A hierarchy asks in two stages: split first, then build again with --training, then split again.
 """
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.problems import Problems
+from megc.problems import DataError, Problems
 from megc.vqa.builder import HIERARCHIES, BuildSettings, build_files
 from megc.vqa.prompts import DEFAULT_IMAGES, IMAGES
 
@@ -30,7 +30,7 @@ def main() -> int:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--clips", type=Path, default=Path("dataset/demo/clips.jsonl"), help="from index_clips.py")
-    parser.add_argument("--rows", type=Path, help="an ME-VQA JSONL to ask as it is, instead of generating rows")
+    parser.add_argument("--rows", nargs="+", type=Path, default=(), help="ME-VQA JSONL files to ask as they are")
     parser.add_argument("--frames", type=Path, help="key frames (default: `frames` beside --out)")
     parser.add_argument("--flow", type=Path, help="flow pictures (default: `flow` beside --out)")
     parser.add_argument("--flow-dir", type=Path, help="a flat folder of <image_id>.png flow pictures")
@@ -51,7 +51,7 @@ def main() -> int:
     args = parser.parse_args()
     settings = BuildSettings(
         clips=args.clips,
-        rows=args.rows,
+        rows=tuple(args.rows),
         frames=args.frames,
         flow=args.flow,
         flow_dir=args.flow_dir,
@@ -67,7 +67,11 @@ def main() -> int:
         out=args.out,
     )
     problems = Problems()
-    print(build_files(settings, problems))
+    try:
+        print(build_files(settings, problems))
+    except DataError:
+        problems.report()
+        raise
     problems.report()
     return problems.exit_code(args.skip_bad)
 

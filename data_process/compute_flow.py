@@ -45,6 +45,7 @@ def main() -> int:
     problems = Problems()
     settings = FlowSettings(args.method, args.compensate, args.encoding, args.scale, args.mask)
     counts = compute_all(args.frames, args.out, settings, problems, args.workers, args.overwrite)
+    counts["with warnings"] = len(problems.warnings)
     print(", ".join(f"{count} {name}" for name, count in counts.items()), f"in {args.out}")
     problems.report()
     return problems.exit_code(args.skip_bad)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from megc.clips import read_clips
 from megc.command import run_command
+from megc.files import lock_folder
 from megc.motion.keyframes import KeyframeSettings, clips_of_sources, extract_all
 from megc.problems import Problems
 
@@ -50,11 +51,13 @@ def main() -> int:
     problems = Problems()
     file = args.clips
     if args.source:
-        clips, file = clips_of_sources(args.source, args.fps)
+        clips, file = clips_of_sources(args.source, args.fps, problems)
     else:
         clips = read_clips(file)
     settings = KeyframeSettings(args.apex, args.roi, args.no_face, args.magnify, args.samples)
-    counts = extract_all(clips, file, args.out, settings, problems, args.workers, args.overwrite)
+    with lock_folder(args.out, "frames"):
+        counts = extract_all(clips, file, args.out, settings, problems, args.workers, args.overwrite)
+    counts["with warnings"] = len(problems.warnings)
     print(", ".join(f"{count} {name}" for name, count in counts.items()), f"of {len(clips)} clips; in {args.out}")
     problems.report()
     return problems.exit_code(args.skip_bad)

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
+from megc.files import lock_folder
 from megc.motion.colour import ENCODINGS
 from megc.synthesis.flow_set import FlowSetSettings, write_flow_set
 
@@ -31,7 +32,9 @@ def main() -> int:
     parser.add_argument("--bare", action="store_true", help="ask without system prompt, legend and regions")
     parser.add_argument("--seed", type=int, default=settings.seed, help="another seed, other pictures")
     args = vars(parser.parse_args())
-    print(write_flow_set(args.pop("out"), FlowSetSettings(structured=not args.pop("bare"), **args)))
+    out = args.pop("out")
+    with lock_folder(out, "flow_set"):
+        print(write_flow_set(out, FlowSetSettings(structured=not args.pop("bare"), **args)))
     return 0
 
 

@@ -9,6 +9,7 @@ from megc.facs import ActionUnit
 from megc.files import read_jsonl, resolve_inside, write_jsonl
 from megc.problems import DataError
 
+LEFT_OUT = "not in ME-VQA: "  # starts the note that tells why a clip has no coarse class
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
@@ -35,6 +36,14 @@ class Clip:
     fine: str = ""
     coarse: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> str:
+        """Why ME-VQA asks nothing about the clip: as its reader noted, else by its labels; empty where it asks."""
+        if self.coarse:
+            return ""
+        noted = next((note.removeprefix(LEFT_OUT) for note in self.notes if note.startswith(LEFT_OUT)), "")
+        return noted or (f"no coarse class for emotion {self.fine!r}" if self.fine else "no labels")
 
 
 def frame_number(path: Path | str) -> int:
@@ -91,13 +100,15 @@ def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
 
 
 def read_clips(path: Path | str) -> list[Clip]:
-    """Clips of a `clips.jsonl`. Raises DataError for a bad line and for an id that comes twice."""
+    """Clips of a `clips.jsonl`. Raises DataError for a bad line, an id that comes twice, or no clip at all."""
     clips: dict[str, Clip] = {}
     for line, row in read_jsonl(path):
         clip = clip_from_row(row, path, line)
         if clip.id in clips:
             raise DataError(path, line, f"duplicate clip {clip.id}", "keep one of the two rows")
         clips[clip.id] = clip
+    if not clips:
+        raise DataError(path, None, "no clip in the file", "write it with data_process/index_clips.py")
     return list(clips.values())
 
 

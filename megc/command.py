@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
+from tqdm import tqdm
+
 from megc.files import is_full_disk
 from megc.problems import DataError
 
@@ -19,8 +21,8 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which batch systems and containers send to end a program: it is cleaned up as after Ctrl-C."""
 
 
-def run_command(main: Callable[[], int]) -> int:
-    """Call `main` and return the exit code of the program.
+def run_command(main: Callable[[], int], stopped: str = STOPPED) -> int:
+    """Call `main` and return the exit code of the program; `stopped` is the line after Ctrl-C.
 
     `main` returns 0, or 1 when it has reported problems. Bad input (DataError, ValueError), a full disk and a path
     that cannot be used (OSError) are 1 and a line on standard error, Ctrl-C is 130 and a line, SIGTERM 143 and the
@@ -36,7 +38,7 @@ def run_command(main: Callable[[], int]) -> int:
     except (DataError, ValueError) as error:
         return _end(str(error), 1)
     except KeyboardInterrupt as stop:
-        return _end(STOPPED, 143 if isinstance(stop, Terminated) else 130)
+        return _end(stopped, 143 if isinstance(stop, Terminated) else 130)
     except OSError as error:
         if is_full_disk(error):
             return _end(_full_disk(error), 1)
@@ -50,7 +52,8 @@ def run_command(main: Callable[[], int]) -> int:
 
 
 def _end(message: str, code: int) -> int:
-    print(message, file=sys.stderr, flush=True)
+    tqdm.write(message, file=sys.stderr)  # on a line of its own where a progress bar stands
+    sys.stderr.flush()
     return code
 
 

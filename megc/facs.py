@@ -5,7 +5,12 @@ Names of action units are those of the ME-VQA challenge (MEGC 2025) where it has
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from numbers import Real
+
+from megc.problems import excerpt
 
 # number: (name, region, half of the face)
 ACTION_UNITS: dict[int, tuple[str, str, str]] = {
@@ -101,12 +106,30 @@ _UNIT_ALIASES = {
 }
 _NUMBER_OF_NAME = {name: number for number, (name, _, _) in ACTION_UNITS.items()} | _UNIT_ALIASES
 
-# A token of an AU cell: prefixes L R (side), A (asymmetric), T B (top, bottom), suffixes A–E (intensity).
-# Letters directly behind a number (`2x`) or before it make a word, not an action unit.
-_UNIT_TOKEN = re.compile(
-    r"(?<![A-Za-z0-9])(?:AU\s*)?(?P<prefix>[LRATB](?:/[LRATB])?)?(?P<number>\d{1,2})"
-    r"(?:[A-E](?:/[A-E])?)?(?![A-Za-z0-9])",
-    re.IGNORECASE,
+# A unit of an AU cell: prefixes L R (side), A (asymmetric), T B (top, bottom), suffixes A–E (intensity). Between two
+# numbers A and B are read as the prefix of the second. Possessive, so that no cell makes the search run away.
+_UNIT_TOKEN = (
+    r"(?>(?:AU\s*)?(?P<prefix>[LRATB](?:/[LRATB])?)?(?P<number>\d{1,2})(?!\d)(?:\.0+(?!\d))?"
+    r"(?:[CDE](?:/[A-E])?|[AB](?:/[A-E])?(?!U|\d|/[LRATB]\d))?)"
+)
+# Units written together (`L12R14`) are read; letters that fit no unit (`2x`, `U24A`) make the whole a word.
+_UNIT_RUN = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT_TOKEN})++(?![A-Za-z0-9])", re.IGNORECASE)
+_UNIT = re.compile(_UNIT_TOKEN, re.IGNORECASE)
+_BRACKETED_INTENSITY = re.compile(r"\(\s*[A-E](?:\s*/\s*[A-E])?\s*\)")  # the (B/C) of 4(B/C)
+UNREAD = "cannot read"  # starts what a note says of the parts of a cell that are not understood
+_LONGEST_CELL = 1000  # characters; the released ones have under fifty
+_JOINING_WORDS = ("or", "and", "ref", "au", "aus")
+_MONTH = r"(?:jan|feb|mar|apr|mai|may|jun|jul|aug|sep|oct|okt|nov|dec|dez)(?![a-z])"
+_FAULTS = tuple(
+    (re.compile(pattern, re.IGNORECASE), what)
+    for pattern, what in (
+        (rf"\d{{4}}-\d\d?-\d|\d[./]\d\d?[./]\d{{4}}|\d:\d\d|\d[-./]\s*{_MONTH}|\b{_MONTH}[-./]\s*\d", "a date"),
+        (r"^#(?:N/A|[A-Z]+(?:/0)?[!?])$", "an error of the spreadsheet program"),
+        (r"\d{3,}", "a number of more than two digits"),
+        (r"(?:\d|(?<![^\W\d_]))\.(?!0+(?!\d))\d", "a fraction"),
+        (r"(?:^|[-+,;/(&，]|\bor\b)\s*[-−–]\s*\d", "a negative number"),
+        (r"(?<!\d)(?<!\d\.)0+(?!\d)", "a zero"),
+    )
 )
 _SIDES = {"L": "left", "R": "right"}
 
@@ -142,27 +165,53 @@ def parse_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], tuple[str,
     """Action units of a spreadsheet cell in written order, and notes on what the cell says beside them.
 
     Reads what CASME II, SAMM, CAS(ME)³ and 4DME write: integers, `4+7`, `L12 or L14`, `(R6 or R12)+R15`,
-    `10A/B`, `A/L12`, `ref(7B)+43`, `T23`, `4，11`, `13?`, `4+glare`. Alternatives are all kept, as the
-    organisers of ME-VQA did; words and intensities are dropped; a number that comes twice is kept once.
+    `10A/B`, `A/L12`, `ref(7B)+43`, `T23`, `4，11`, `13?`, `4+glare`; also `12.0` and `AU4AU7`. Alternatives are all
+    kept, as the organisers of ME-VQA did; intensities are dropped; a number that comes twice is kept once; words,
+    and what cannot be read (`U24A`), are noted. Raises ValueError for a cell that no coder writes but a spreadsheet
+    program makes of one: a date (of `4-7`), a fraction, a zero, a negative number, a number of three digits.
     """
     if cell is None or cell != cell:  # NaN of an empty cell
         return (), ()
-    text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    if isinstance(cell, date | time | timedelta):
+        raise ValueError(f"{cell} is a date or time, which the spreadsheet program made of the action units")
+    if isinstance(cell, Real):
+        return (_unit_of_number(cell),), ()
+    text = str(cell).strip()
+    if len(text) > _LONGEST_CELL:
+        raise ValueError(f"{excerpt(text)} is no action unit: it has more than {_LONGEST_CELL} characters")
+    for pattern, what in _FAULTS:
+        if pattern.search(text):
+            raise ValueError(f"{excerpt(text)} holds {what}, which is no action unit")
     units: dict[int, ActionUnit] = {}
-    for match in _UNIT_TOKEN.finditer(text):
+    for match in (unit for run in _UNIT_RUN.finditer(text) for unit in _UNIT.finditer(run[0])):
         prefix = (match["prefix"] or "").upper()
         side = next((_SIDES[letter] for letter in prefix if letter in _SIDES), None)
         units.setdefault(int(match["number"]), ActionUnit(int(match["number"]), side))
-    notes = []
+    return tuple(units.values()), tuple(f"action units {excerpt(text)}: {note}" for note in _notes_on_units(text))
+
+
+def _unit_of_number(cell: Real) -> ActionUnit:
+    """The action unit of a cell that holds a number: 12 or 12.0. Raises ValueError for any other number."""
+    if isinstance(cell, bool) or not 1 <= cell <= 99 or cell % 1:
+        raise ValueError(f"{excerpt(cell)} is no action unit")
+    return ActionUnit(int(cell))
+
+
+def _notes_on_units(text: str) -> Iterator[str]:
+    """What a cell of action units says beside them, and each part of it that is not understood."""
     if re.search(r"\bor\b", text, re.IGNORECASE):
-        notes.append(f"action units {text.strip()!r}: alternatives are all kept")
+        yield "alternatives are all kept"
     if "ref" in text.lower():
-        notes.append(f"action units {text.strip()!r}: reference units are kept")
+        yield "reference units are kept"
     if "?" in text:
-        notes.append(f"action units {text.strip()!r}: marked uncertain")
-    if re.search(r"[A-Za-z]{3,}", re.sub(r"\b(or|ref|AU)\b", "", text)):
-        notes.append(f"action units {text.strip()!r}: words are ignored")
-    return tuple(units.values()), tuple(notes)
+        yield "marked uncertain"
+    rest = _BRACKETED_INTENSITY.sub(" ", _UNIT_RUN.sub(" ", text))
+    words = [word for word in re.findall(r"[^\W_]+", rest) if word.lower() not in _JOINING_WORDS]
+    unread = [word for word in words if len(word) < 3 or not word.isalpha()]
+    if len(unread) < len(words):
+        yield "words are ignored"
+    if unread:
+        yield f"{UNREAD} {', '.join(unread)}"
 
 
 def normalise_emotion(cell: object) -> str:

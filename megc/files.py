@@ -10,7 +10,7 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -84,6 +84,14 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             if not isinstance(row, dict):
                 raise DataError(path, number, "not a JSON object", "write one object a line")
             yield number, row
+
+
+def read_rows(path: Path | str, fix: str) -> list[tuple[int, dict]]:
+    """All of `read_jsonl`. Raises DataError, with the remedy `fix`, for a file without a row."""
+    rows = list(read_jsonl(path))
+    if not rows:
+        raise DataError(path, None, "no row in the file", fix)
+    return rows
 
 
 def read_json(
@@ -179,6 +187,17 @@ def _path_fault(relative: object, root: Path | str) -> str:
     return ""
 
 
+def without_secrets(words: Sequence[str]) -> list[str]:
+    """The words of a command line without the keys and the credentials of addresses in it."""
+    shown = []
+    for before, word in zip(["", *words], words, strict=False):
+        if before.startswith("--api") and "=" not in before:
+            word = "***"
+        word = re.sub(r"^(--api[\w-]*=).*", r"\1***", word, flags=re.DOTALL)
+        shown.append(re.sub(r"(\w://)(?:[^/]*@)?([^?#]*).*", r"\1\2", word, flags=re.DOTALL))
+    return shown
+
+
 @contextmanager
 def lock_folder(folder: Path | str, work: str) -> Iterator[None]:
     """Hold `folder`, which is made where missing, for one kind of `work` (a word such as `training`).
@@ -193,7 +212,7 @@ def lock_folder(folder: Path | str, work: str) -> Iterator[None]:
     handle = _open_locked(folder, path)
     try:
         os.ftruncate(handle, 0)
-        command = shlex.join(sys.argv)[:300]
+        command = shlex.join(without_secrets(sys.argv))[:300]
         os.write(handle, f"{command} (process {os.getpid()} on {platform.node()}, {time.ctime()})\n".encode())
         yield
     finally:

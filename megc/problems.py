@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+_EXCERPT = 60  # characters of a cell or value that a message quotes
+
+
+def excerpt(value: object) -> str:
+    """`value` as a message quotes it: its `repr`, cut where it is long (a cell may hold thousands of digits)."""
+    if isinstance(value, int) and abs(value) >= 10**_EXCERPT:  # Python refuses to write very long integers
+        return f"a number of more than {_EXCERPT} digits"
+    text = repr(value)
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({len(text)} characters)"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -31,10 +41,15 @@ class DataError(Exception):
 
 
 class Problems:
-    """Collects findings of a run. Good rows survive; the exit code says that some were bad."""
+    """Collects findings of a run. Good rows survive; the exit code says that some were bad.
+
+    `warnings` are findings on rows that are good enough to use: they are reported, and change no exit code.
+    """
 
     def __init__(self) -> None:
         self.found: list[Problem] = []
+        self._known: set[Problem] = set()
+        self.warnings: list[Problem] = []
 
     def __len__(self) -> int:
         return len(self.found)
@@ -43,8 +58,10 @@ class Problems:
         return iter(self.found)
 
     def add(self, problem: Problem) -> None:
-        """Keep one finding."""
-        self.found.append(problem)
+        """Keep one finding; the same finding again, as of a picture that several questions need, counts once."""
+        if problem not in self._known:
+            self._known.add(problem)
+            self.found.append(problem)
 
     @contextmanager
     def collect(self) -> Iterator[None]:
@@ -55,15 +72,15 @@ class Problems:
             self.add(error.problem)
 
     def report(self, limit: int = 20, stream: TextIO | None = None) -> None:
-        """Print the count and the first `limit` findings to `stream` (standard error)."""
+        """Print count and the first `limit` of the warnings, then of the problems, to `stream` (standard error)."""
         stream = stream or sys.stderr
-        if not self.found:
-            return
-        print(f"{len(self.found)} problem(s):", file=stream)
-        for problem in self.found[:limit]:
-            print(f"  {problem}", file=stream)
-        if len(self.found) > limit:
-            print(f"  … and {len(self.found) - limit} more", file=stream)
+        for name, problems in (("warning(s)", self.warnings), ("problem(s)", self.found)):
+            if problems:
+                print(f"{len(problems)} {name}:", file=stream)
+            for problem in problems[:limit]:
+                print(f"  {problem}", file=stream)
+            if len(problems) > limit:
+                print(f"  … and {len(problems) - limit} more", file=stream)
 
     def exit_code(self, skip_bad: bool = False) -> int:
         """0 when nothing is wrong, or when the user asked to skip what is; else 1."""

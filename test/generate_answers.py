@@ -10,7 +10,8 @@
     python test/generate_answers.py --blank flow --out result/demo/tiny_blank_flow
 
 `OUT/predictions.jsonl` has the rows of the questions, in their order, with the answers; `OUT/run.json` what made
-them. A run that was stopped goes on where it was; other settings start a new file and keep the old one.
+them. A run that was stopped goes on where it was; other settings start a new file and keep the old one, and answers
+to questions that are not asked now are kept in a file of their own.
 Questions with a closed set of answers are answered by comparing the likelihoods of these, others are written.
 """
 
@@ -55,10 +56,10 @@ def main() -> int:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add, yes_no = parser.add_argument, argparse.BooleanOptionalAction
-    questions, out = Path("dataset/test_dataset.jsonl"), Path("result/demo/tiny")
+    questions, out = ["dataset/test_dataset.jsonl"], Path("result/demo/tiny")
     add("--model", default="checkpoints/tiny", help="folder of a checkpoint, or a name on the hub")
     add("--models", nargs="+", default=(), help="several checkpoints that vote together, in place of --model")
-    add("--questions", type=Path, default=questions, help="instruction JSONL; answers are ignored")
+    add("--questions", nargs="+", type=Path, default=questions, help="instruction JSONL files; answers are ignored")
     add("--out", type=Path, default=out, help="folder of predictions.jsonl and run.json")
     add("--decode", nargs="+", default=(), metavar="[KIND=]MODE", help="choices, greedy or sample, of all or one kind")
     add("--choice-score", choices=CHOICE_SCORES, default="sum", help="log-likelihood, or its mean over the tokens")
@@ -90,6 +91,7 @@ def main() -> int:
     args = vars(parser.parse_args())
     skip_bad, sort = args.pop("skip_bad"), not args.pop("no_sort")
     args |= {name: tuple(args[name]) for name in ("coarse", "fine", "models", "vote_prompts", "reason") if args[name]}
+    args["questions"] = tuple(map(Path, args["questions"]))
     problems = Problems()
     try:
         server = {field.name: args.pop(field.name) for field in fields(Endpoint)}

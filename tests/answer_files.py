@@ -75,7 +75,7 @@ def write_checkpoint(path: Path) -> Path:
 def answer(checkpoint, questions, out, decoding=GREEDY, **settings):
     """Rows of predictions.jsonl after a run, and its problems."""
     problems = Problems()
-    answer_questions(RunSettings(checkpoint, questions, out, decoding, **settings), problems)
+    answer_questions(RunSettings(checkpoint, (questions,), out, decoding, **settings), problems)
     return rows_of(out), list(problems)
 
 

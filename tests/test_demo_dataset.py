@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 from collections import Counter
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from megc.datasets.demo import DemoSettings, clip_folder, plan_demo, read_true_f
 from megc.datasets.demo_sheets import annotate, casme2_workbook, samm_workbook
 from megc.datasets.index import Source, index_clips
 from megc.facs import parse_action_units
+from megc.files import lock_folder
 from megc.problems import DataError, Problems
 from megc.synthesis.render import true_flow
 
@@ -190,3 +192,35 @@ def test_labels_follow_the_real_counts(planned, dataset):
     if dataset == "casme2":  # one action unit settles the emotion
         single = {(spec.units[0].number, spec.emotion) for spec in kept if len(spec.units) == 1}
         assert len({number for number, _ in single}) == len(single)
+
+
+# ---- two runs at once
+
+
+def test_a_folder_in_which_a_demo_is_drawn_is_refused(tmp_path):
+    with lock_folder(tmp_path, "demo"), pytest.raises(DataError, match="another run is at work there"):
+        write_demo(tmp_path, SMALL)
+
+
+def draw_demo(folder, outcomes):
+    try:
+        write_demo(folder, replace(SMALL, casme2_subjects=1, samm_subjects=0, clips=1))
+        outcomes.put("whole")
+    except DataError as error:
+        outcomes.put(error.problem.what.split(":")[0])
+
+
+@pytest.mark.slow
+def test_of_several_runs_in_one_folder_one_works_and_the_others_refuse(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    outcomes = context.Queue()
+    runs = [context.Process(target=draw_demo, args=(tmp_path / "demo", outcomes)) for _ in range(3)]
+    for process in runs:
+        process.start()
+    ended = [outcomes.get(timeout=120) for _ in runs]
+    for process in runs:
+        process.join()
+    assert "whole" in ended
+    assert set(ended) <= {"whole", "another run is at work there"}
+    names = sorted(path.name for path in (tmp_path / "demo").iterdir())
+    assert names == ["CASME2", "demo.json", "true_flow", "truth.jsonl"]

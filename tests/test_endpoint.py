@@ -17,16 +17,17 @@ from answer_files import GREEDY, answer, write_checkpoint, write_questions
 from PIL import Image
 from servers import question, reply, serving
 
-from megc.answers import endpoint
+from megc.answers import server
 from megc.answers.blank import Pictures
-from megc.answers.decoding import Decoding
-from megc.answers.endpoint import Endpoint, ServedAnswerer
+from megc.answers.decoding import Decoding, parse_decode
+from megc.answers.endpoint import Endpoint
+from megc.answers.server import ServedAnswerer
 from megc.model.checkpoint import load_processor
 from megc.model.data import read_samples
 from megc.problems import DataError, Problems
 from megc.vqa.prompts import IMAGE_TAG
 
-DECODING = Decoding(max_new_tokens=10)
+DECODING = Decoding(max_new_tokens=10, decode=parse_decode(["greedy"]))
 PICTURE = np.arange(28 * 28 * 3, dtype=np.uint8).reshape(28, 28, 3)
 
 
@@ -37,7 +38,7 @@ def samples(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
-    monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(server, "_FIRST_PAUSE", 0.001)
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
 
 
@@ -67,7 +68,8 @@ def test_the_request_is_the_records_prompt_with_pictures_in_the_place_of_the_tag
 
 
 def test_votes_have_seeds_of_their_own_that_do_not_depend_on_the_company(samples):
-    sampled = Decoding(votes=3, temperature=0.7, top_p=0.9, seed=1, max_new_tokens=10)
+    ways = parse_decode(["sample"])
+    sampled = Decoding(votes=3, temperature=0.7, top_p=0.9, seed=1, max_new_tokens=10, decode=ways)
     tokens = {"content": [{"token": "a", "logprob": -0.25, "bytes": None, "top_logprobs": []}] * 2}
     with serving(lambda body: reply(str(body["seed"]), logprobs=tokens)) as (url, seen):
         together, _, answerer = ask(url, samples[:4], sampled)

@@ -99,3 +99,14 @@ def test_of_many_that_come_and_go_only_one_holds_a_folder_at_a_time(tmp_path):
         visits = sum(pool.map(visit, range(400)))
     assert most[0] == 1 and visits >= 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_tells_the_command_without_its_secrets(tmp_path, monkeypatch):
+    address = "https://user:hush@host/v1?key=hush"
+    words = ["test/generate_answers.py", "--endpoint", address, f"--endpoint={address}", "--api-key", "hush"]
+    monkeypatch.setattr("sys.argv", [*words, "--api-key=hush", "--out", "result/a"])
+    with lock_folder(tmp_path, "answers"):
+        told = (tmp_path / ".answers.lock").read_text()
+    assert "hush" not in told and "user" not in told
+    shown = "generate_answers.py --endpoint https://host/v1 --endpoint=https://host/v1 --api-key '***' '--api-key=***'"
+    assert f"{shown} --out result/a" in told

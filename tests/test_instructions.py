@@ -119,7 +119,7 @@ def test_questions_of_a_clip_share_all_but_the_end(data: Path) -> None:
 def test_rows_go_in_and_out_unchanged(data: Path) -> None:
     records, _ = build(data)
     (data / "asked.jsonl").write_text("".join(json.dumps({**r["row"], "answer": ""}) + "\n" for r in records))
-    asked, problems = build(data, rows=data / "asked.jsonl")
+    asked, problems = build(data, rows=(data / "asked.jsonl",))
     assert not problems
     assert [r["id"] for r in asked] == [r["id"] for r in records]
     assert all(answer_of(r) == "" and len(r["messages"]) == 2 for r in asked)
@@ -212,7 +212,9 @@ def test_records_of_another_form_are_refused(data: Path) -> None:
 
 def test_magnified_apex_is_a_picture_to_ask_with(data: Path) -> None:
     """It is there only after extract_frames.py --magnify; without it each clip is one problem."""
-    _, problems = build(data, images=("magnified", "flow"))
+    problems, settings = Problems(), BuildSettings(data / "clips.jsonl", data / "instructions.jsonl")
+    with pytest.raises(DataError, match="none of 76 rows can be asked"):
+        build_files(replace(settings, images=("magnified", "flow")), problems)
     assert len(problems) == len(make_clips())
     for clip in make_clips():
         Image.new("RGB", (56, 56)).save(data / "frames" / clip.id / "magnified.png")

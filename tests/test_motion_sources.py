@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import warnings
 from pathlib import Path
 
 import cv2
@@ -16,9 +17,11 @@ from motion_scenes import (
     drifting_frames,
     extract_set,
     write_clip,
+    write_set,
 )
 from PIL import Image
 
+from megc.clips import Clip
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.keyframes import KeyframeSettings, clips_of_sources, extract_all
 from megc.motion.parallel import run
@@ -62,8 +65,8 @@ def test_videos_are_read_frame_by_frame(tmp_path, images, suffix, codec):
 def test_video_and_folder_without_annotation_go_through(tmp_path, images):
     write_video(tmp_path / "in/one.avi", images, "MJPG")
     folder = write_clip(tmp_path, "two", images)
-    clips, file = clips_of_sources([tmp_path / "in/one.avi", folder], 200.0)
     problems = Problems()
+    clips, file = clips_of_sources([tmp_path / "in/one.avi", folder], 200.0, problems)
     counts = extract_all(clips, file, tmp_path / "frames", KeyframeSettings(magnify=4, roi="box", samples=3), problems)
     assert counts["done"] == 2 and not list(problems)
     cut = tmp_path / "frames/unknown/two/two"
@@ -75,12 +78,96 @@ def test_video_and_folder_without_annotation_go_through(tmp_path, images):
         assert align["apex_spotted"] and abs(align["frames"]["apex"]["used"] - apex) <= 2
         assert align["transform"][0][1] == 0  # a box is upright
     assert compute_set(tmp_path)[0]["done"] == 2
-    (tmp_path / "in/broken.avi").write_bytes(b"RIFF\x00\x00")
-    with pytest.raises(DataError, match="video"):
-        clips_of_sources([tmp_path / "in/broken.avi"], 200.0)
-    (tmp_path / "in/notes.txt").write_text("x")
-    with pytest.raises(DataError, match="neither"):
-        clips_of_sources([tmp_path / "in/notes.txt"], 200.0)
+
+
+def test_sources_that_cannot_be_read_are_told_and_harm_no_other(tmp_path, images):
+    write_video(tmp_path / "good.avi", images, "MJPG")
+    (tmp_path / "broken.avi").write_bytes(b"RIFF\x00\x00")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "notes.txt").write_text("x")
+    names = ("good.avi", "broken.avi", "empty.mp4", "notes.txt", "gone.mp4", "gone")
+    problems = Problems()
+    clips, _ = clips_of_sources([tmp_path / name for name in names], 200.0, problems)
+    assert [clip.name for clip in clips] == ["good"]
+    assert [(Path(problem.file).name, problem.what) for problem in problems] == [
+        ("broken.avi", "the video cannot be opened"),
+        ("empty.mp4", "the video is empty"),
+        ("notes.txt", "neither a folder of frames nor a video"),
+        ("gone.mp4", "the video does not exist"),
+        ("gone", "the folder does not exist"),
+    ]
+
+
+def write_short_video(path: Path, images: list[np.ndarray], kept: int) -> None:
+    """An .avi whose header promises all `images`, cut behind the first `kept`."""
+    write_video(path, images, "MJPG")
+    whole = path.read_bytes()
+    place = -1
+    for _ in range(kept + 2):  # the first is the header's
+        place = whole.index(b"00dc", place + 1)
+    path.write_bytes(whole[:place])
+
+
+def test_a_video_that_ends_early_is_told(tmp_path, images):
+    path = tmp_path / "clips/short.avi"
+    write_short_video(path, images, 6)
+    frames = open_frames(path)
+    assert frames.numbers == (1, 2, 3, 4, 5, 6)
+    assert frames.faults == ("6 of 12 frames could be read",)
+    clips = [
+        Clip(f"demo/s1/{name}", "demo", "s1", name, 200.0, "clips/short.avi", 1, apex, offset)
+        for name, apex, offset in (("inside", 4, 6), ("short", 5, 12), ("beyond", 11, 12), ("behind", 40, 50))
+    ]
+    problems = Problems()
+    counts = extract_all(
+        clips, write_set(tmp_path, clips), tmp_path / "frames", KeyframeSettings(), problems, overwrite=True
+    )
+    assert counts == {"done": 2, "kept": 0, "failed": 2}
+    assert [problem.row for problem in problems] == ["demo/s1/beyond", "demo/s1/behind"]
+    assert all("6 of 12 frames could be read" in problem.what for problem in [*problems, *problems.warnings])
+    assert [problem.row for problem in problems.warnings] == ["demo/s1/inside", "demo/s1/short"]
+    assert "offset frame 12 is missing" in problems.warnings[1].what
+    assert align_of(tmp_path, "inside")["warnings"] == ["6 of 12 frames could be read"]
+
+
+def test_a_video_without_a_frame_is_told(tmp_path, images):
+    write_short_video(tmp_path / "none.avi", images, 0)
+    with pytest.raises(DataError, match="none of 12 frames could be read"):
+        open_frames(tmp_path / "none.avi")
+
+
+def test_a_frame_past_the_end_of_a_whole_video_is_told(tmp_path, images):
+    write_video(tmp_path / "clips/a.avi", images, "MJPG")
+    clip = Clip("demo/s1/a", "demo", "s1", "a", 200.0, "clips/a.avi", 1, 30, 40)
+    problems = Problems()
+    extract_all([clip], write_set(tmp_path, [clip]), tmp_path / "frames", KeyframeSettings(), problems)
+    (problem,) = problems
+    assert "apex frame 30 is missing" in problem.what and "a.avi has 12 frame(s), 1 to 12" in problem.what
+
+
+@pytest.mark.parametrize(
+    ("size", "word"),
+    [((1, 1), "1×1 pixels"), ((40_000, 20), "40000×20 pixels"), ((12_000, 10_000), "too many pixels")],
+)
+def test_frames_of_impossible_size_are_told(tmp_path, images, size, word):
+    for name in ("a", "b"):
+        write_clip(tmp_path, name, images)
+    for path in (tmp_path / "clips/a").glob("*.png"):
+        path.unlink()
+    for number in (9, 15, 20):
+        Image.new("1", size).save(tmp_path / f"clips/a/img{number}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        counts, problems = extract_set(tmp_path, [clip_of(tmp_path, name, 9, 15, 20) for name in ("a", "b")])
+    assert counts == {"done": 1, "kept": 0, "failed": 1}
+    assert word in problems[0].what and problems[0].file.endswith("img9.png") and problems[0].row == "demo/s1/a"
+
+
+def test_a_frame_of_another_size_is_told_where_the_apex_is_spotted(tmp_path, images):
+    folder = write_clip(tmp_path, "a", images)
+    Image.fromarray(images[3][:300]).save(folder / "img12.png")
+    _, problems = extract_set(tmp_path, [clip_of(tmp_path, "a", 9, 15, 20, apex_estimated=True)])
+    assert "frame 12 is 420×300, the onset 420×460" in problems[0].what
 
 
 def test_magnified_apex_moves_further_and_head_motion_stays_out(tmp_path, images):

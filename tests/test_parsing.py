@@ -22,7 +22,7 @@ from megc.problems import DataError, Problems
 from megc.scoring.pairs import read_references, read_runs
 from megc.scoring.report import legend
 from megc.vqa.augment import AugmentSettings, augment_file
-from megc.vqa.builder import BuildSettings, build_files
+from megc.vqa.builder import BuildSettings, prompt_settings
 
 LINES = {
     "Latin-1": ('{"a": "é"}'.encode("latin-1"), "not UTF-8 .byte E9 in column 8.; save the file as UTF-8"),
@@ -130,7 +130,7 @@ USERS = {
     "prompt.json of a report": ("prompt.json", _legend),
     "flow.json": (
         "flow/flow.json",
-        lambda root: build_files(BuildSettings(root / "clips.jsonl", root / "out.jsonl"), Problems()),
+        lambda root: prompt_settings(BuildSettings(root / "clips.jsonl", root / "out.jsonl"), root / "flow"),
     ),
     "run.json": ("run.json", lambda root: read_runs([root / "predictions.jsonl"], None, [], Problems())),
     "split": ("train.split.json", lambda root: split_beside(root / "train.jsonl")),

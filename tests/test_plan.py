@@ -103,7 +103,7 @@ def test_without_data_a_made_up_clip_is_planned_with(tmp_path):
     text = plan.plan(settings, args, {"zero_optimization": {"stage": 3}})
     assert "none.jsonl is missing; one made-up clip stands for it" in text
     assert "6 questions of 1 clips, 4 picture(s) a clip of 120 tokens" in text
-    assert "steps an epoch" not in text
+    assert "with 450 clips: 8 steps an epoch, 24 in all, 0 of them warm-up" in text
 
 
 def test_the_number_of_parameters_is_that_of_the_real_model(train_file):

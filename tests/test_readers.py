@@ -119,13 +119,13 @@ def test_a_spreadsheet_that_cannot_be_read_says_so(tmp_path, content):
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"does not exist|not a readable|no header"):
-        read_rows(path)
+        read_rows(path, Problems())
 
 
 def test_an_old_xls_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "label.xls").touch()
     with pytest.raises(DataError, match=r"save the spreadsheet as \.xlsx"):
-        read_rows(tmp_path / "label.xls")
+        read_rows(tmp_path / "label.xls", Problems())
 
 
 @pytest.mark.parametrize(

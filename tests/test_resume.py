@@ -87,7 +87,7 @@ def test_other_data_and_other_settings_do_not_resume(world, whole, tmp_path, cap
 
 def test_checkpoints_of_more_processes_are_neither_resumed_nor_deleted(world, whole, tmp_path):
     shutil.copytree(whole / "checkpoint-3", tmp_path / "checkpoint-3")
-    (tmp_path / "checkpoint-3" / "rng_state.pth").unlink()
+    (tmp_path / "checkpoint-3" / "rng_state.pth").rename(tmp_path / "checkpoint-3" / "rng_state_0.pth")
     with pytest.raises(DataError, match=r"no complete checkpoint of 1 process\(es\)"):
         prepare(settings(*world, validation_share=0.2, resume=True), arguments(tmp_path, **STEPS))
     assert (tmp_path / "checkpoint-3" / "model.safetensors").is_file()

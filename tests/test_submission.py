@@ -146,3 +146,41 @@ def test_a_file_of_another_name_is_refused(tmp_path):
     assert submission_name(Path("x/me_vqa_casme3_v2_test_to_answer.jsonl")) == "me_vqa_casme3_v2_test_pred.jsonl"
     with pytest.raises(DataError, match=r"ends with _to_answer\.jsonl"):
         submission_name(tmp_path / "questions.jsonl")
+
+
+def test_a_refused_submission_leaves_no_older_zip(challenge):
+    """Refused for a bad answer, for a missing file, for an empty one: nothing is left that could be handed in."""
+    files, predictions, folder = challenge
+    archive, good = folder / "s.zip", [dict(row) for row in predictions]
+    (folder / "empty.jsonl").write_text("\n")
+    predictions[0]["answer"] = "good"
+    for refused in (
+        lambda: make(files, predictions, folder, archive),
+        lambda: make_submission([folder / "none.jsonl"], files, folder / "out", Problems(), archive),
+        lambda: make_submission([folder / "empty.jsonl"], files, folder / "out", Problems(), archive),
+        lambda: make([*files, folder / "other_to_answer.jsonl"], good, folder, archive),
+    ):
+        make(files, good, folder, archive)
+        assert zipfile.is_zipfile(archive)
+        try:
+            assert "not written, because of the problems; the older one is deleted" in refused()[0]
+        except DataError as error:
+            assert "the file does not exist" in str(error) or "no row in the file; answer" in str(error)
+        assert not archive.exists()
+    archive.write_text("notes")
+    with pytest.raises(DataError, match="is there and no zip"):
+        make(files, good, folder, archive)
+    assert archive.read_text() == "notes"
+
+
+def test_rows_with_the_ids_of_another_file_are_not_taken(challenge):
+    """2025 and 2026 give the same ids to other questions, and other files may use any ids."""
+    files, predictions, folder = challenge
+    extra = [{**predictions[0], "question": QUESTIONS[1], "answer": "anger"}]
+    assert make(files, [*extra, *predictions], folder)[1] == []
+    foreign = {**predictions[0], "video": "SAMM-9", "answer": "surprise"}
+    assert make(files, [foreign, *predictions], folder)[1] == []
+    assert "no answer among the predictions" in make(files, [foreign, *predictions[1:]], folder)[1][0]
+    bare = [{"video_id": row["video_id"], "answer": row["answer"]} for row in predictions]  # of another program
+    summary, problems = make(files, bare, folder)
+    assert problems == [] and "10 rows, 10 answered" in summary

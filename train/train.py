@@ -42,19 +42,17 @@ def main() -> int:
     zero = values["deepspeed"]
     if values["plan"] or values["show_sample"]:
         values["deepspeed"] = None  # it would ask for processes
-    elif zero or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        settings, args = parser.parse_dict(values)
+        distributed.say(plan(settings, args, zero) if settings.plan else show_samples(settings, args.seed))
+        return 0
+    if zero or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         distributed.before_deepspeed()
-    settings, args = parser.parse_dict(values)
-    if settings.plan:
-        distributed.say(plan(settings, args, zero))
-    elif settings.show_sample:
-        distributed.say(show_samples(settings, args.seed))
-    else:
-        train(settings, args)
+    with distributed.lock_output(values["output_dir"]):  # before processes meet: a refusal leaves none waiting
+        train(*parser.parse_dict(values))
     return 0
 
 
 if __name__ == "__main__":
-    code = run_command(main)
+    code = run_command(main, stopped="Stopped. --resume goes on from the last checkpoint with states, or begins anew.")
     distributed.finish(code)
     sys.exit(code)

@@ -17,6 +17,8 @@ class Answer:
     `choices`: of a question that was answered by comparing the allowed answers, the log-likelihood of each (sum
     over its tokens and the end token), in the order of the allowed answers. `scores` are the same numbers as they
     were compared (divided by the number of tokens with length normalisation); None: the log-likelihoods.
+    `way`: by which of its ways a server answered a closed question (see `server`), and `written`: what it wrote
+    where that is not an allowed answer.
     """
 
     text: str
@@ -24,6 +26,8 @@ class Answer:
     cut: bool = False
     choices: dict[str, float] | None = None
     scores: dict[str, float] | None = None
+    way: str | None = None
+    written: str | None = None
 
 
 class Answerer(Protocol):
@@ -38,7 +42,8 @@ def prediction(sample: Sample, votes: Sequence[Answer]) -> dict:
 
     `votes` are the texts, `agreement` and `margin` say how clear the result is (see `vote.Vote`), `choices` holds
     the log-likelihood of each allowed answer, or None for a question that was not answered by comparing them. A
-    comparison weighs more than texts: votes that have one are averaged as probabilities.
+    comparison weighs more than texts: votes that have one are averaged as probabilities. Rows of a server have the
+    `way` of a closed question too, and what was `written` in place of the votes.
     """
     texts = [vote.text for vote in votes]
     chances = [vote.log_probability for vote in votes]
@@ -59,4 +64,6 @@ def prediction(sample: Sample, votes: Sequence[Answer]) -> dict:
         "agreement": agreement,
         "margin": margin,
         "choices": choices,
+        **({"way": votes[0].way} if votes[0].way else {}),
+        **({"written": [vote.written for vote in votes]} if votes[0].written is not None else {}),
     }

@@ -8,40 +8,51 @@ from pathlib import Path
 from megc.files import sha256_of
 from megc.model.data import Sample
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import question_of
+from megc.vqa.instructions import question_of, read_records, row_key
 
 _WINDOW = 64  # clips among whose questions the plain way looks for some of one length
 
 
-def one_prompt(questions: Path, records: Sequence[dict]) -> str:
-    """Hash of the prompt that all records have. Raises DataError for several prompts, and for ids used twice."""
-    prompts = sorted({record["prompt"] for record in records})
+def read_questions(files: Sequence[Path]) -> list[dict]:
+    """Instruction records of one or several files, in order.
+
+    Raises DataError for a file without a question, for questions of several prompts and for a question that stands
+    twice (ids alone may clash: see `row_key`).
+    """
+    records: dict[tuple[str, ...], dict] = {}
+    for file in files:
+        new = read_records(file)
+        if not new:
+            fix = "write it with data_process/build_instructions.py, and see which rows that leaves out"
+            raise DataError(file, None, "no question in the file", fix)
+        for record in new:
+            if row_key(record["row"]) in records:
+                raise DataError(file, record["id"], "the same question stands twice", "give it once")
+            records[row_key(record["row"])] = record
+    prompts = sorted({record["prompt"] for record in records.values()})
     if len(prompts) != 1:
-        what = f"questions of {len(prompts)} prompts ({', '.join(prompts) or 'the file is empty'})"
-        raise DataError(questions, None, what, "build all of them with the same build_instructions.py settings")
-    doubles = {record["id"] for record in records}
-    if len(doubles) != len(records):
-        raise DataError(questions, None, "two rows have the same id", "keep one of them")
-    return prompts[0]
+        what = f"questions of {len(prompts)} prompts ({', '.join(prompts)})"
+        fix = "build all of them with the same build_instructions.py settings"
+        raise DataError(", ".join(map(str, files)), None, what, fix)
+    return list(records.values())
 
 
-def input_hashes(samples: Sequence[Sample], problems: Problems) -> dict[str, str]:
-    """By row id: a hash of what is asked, messages without the answer and content of the pictures.
+def input_hashes(samples: Sequence[Sample], problems: Problems) -> dict[tuple[str, ...], str]:
+    """By row (`row_key`): a hash of what is asked, messages without the answer and content of the pictures.
 
     Rows with a picture that cannot be read (any more) are left out and told to `problems`.
     """
     content: dict[Path, str] = {}
-    found = {}
+    hashes = {}
     for sample in samples:
-        identity = sample.record["id"]
         with problems.collect():
             for picture in sample.pictures:
                 if picture not in content:
-                    content[picture] = _content_hash(picture, identity)
+                    content[picture] = _content_hash(picture, sample.clip)
             messages = [message for message in sample.record["messages"] if message["role"] != "assistant"]
             pictures = [content[picture] for picture in sample.pictures]
-            found[identity] = sha256_of(json.dumps(messages, sort_keys=True), *pictures)
-    return found
+            hashes[row_key(sample.record["row"])] = sha256_of(json.dumps(messages, sort_keys=True), *pictures)
+    return hashes
 
 
 def by_clip(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -83,9 +94,9 @@ def _tokens(sample: Sample) -> int:
     return text + sum(height * width for height, width in sample.sizes) // 28**2
 
 
-def _content_hash(picture: Path, identity: str) -> str:
+def _content_hash(picture: Path, clip: str) -> str:
     try:
         return hashlib.sha256(picture.read_bytes()).hexdigest()
     except OSError as error:
         fix = "make the picture again with data_process/, or drop the clip"
-        raise DataError(picture, identity, f"the picture cannot be read ({error.strerror})", fix) from error
+        raise DataError(picture, clip, f"the picture cannot be read ({error.strerror})", fix) from error

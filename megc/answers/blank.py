@@ -1,6 +1,5 @@
 """Controls that take pictures away: a model that answers as well without them did not look at them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from transformers import ProcessorMixin
 from megc.model.data import Pixels, Sample
 from megc.motion.colour import neutral_picture
 from megc.problems import DataError
+from megc.vqa.mismatch import prompt_records
 from megc.vqa.prompts import PromptSettings, prompt_hash
 
 BLANKS = ("none", "flow", "frames", "all")
@@ -22,10 +22,7 @@ def find_prompt(wanted: str, questions: Path, sample: Sample, trained: dict) -> 
     Looks in the checkpoint's record (`trained`) and for a `prompt.json` beside the questions and above the sample's
     pictures. Raises DataError when none of them has that hash.
     """
-    folders = [questions.parent, *(folder for picture in sample.pictures for folder in picture.parents)]
-    files = dict.fromkeys(folder / "prompt.json" for folder in folders)
-    records = [trained.get("prompt")]
-    records += [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    records = [trained.get("prompt"), *prompt_records(questions, sample.pictures)]
     known = {field.name for field in fields(PromptSettings)}
     for record in records:
         if isinstance(record, dict) and record.get("hash") == wanted:
@@ -57,7 +54,7 @@ class Pictures:
     def of(self, sample: Sample) -> list[np.ndarray]:
         """The sample's pictures, uint8 (height, width, 3), resized to the pixel budget, in the order of the tags.
 
-        Raises DataError, naming the row, for a picture that cannot be decoded.
+        Raises DataError, naming the clip, for a picture that cannot be decoded.
         """
         made = []
         for place, path in enumerate(sample.pictures):
@@ -65,7 +62,7 @@ class Pictures:
                 picture = self.pixels.picture(path)
             except (OSError, ValueError) as error:
                 fix = "make the picture again with data_process/, or drop the clip"
-                raise DataError(path, sample.record["id"], f"the picture cannot be read ({error})", fix) from error
+                raise DataError(path, sample.clip, f"the picture cannot be read ({error})", fix) from error
             made.append(self._neutral(picture.shape, place) if self._is_blank(place) else picture)
         return made
 

@@ -20,15 +20,17 @@ from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
 from megc.facs import FINE_TO_COARSE, unit_name, unit_number
-from megc.files import read_jsonl, write_json, write_jsonl
+from megc.files import lock_folder, read_rows, write_json, write_jsonl
+from megc.problems import DataError
 from megc.vqa.evidence import read_evidence
-from megc.vqa.instructions import answer_of, read_records, row_clip, row_id
+from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
 from megc.vqa.splits import subject_key
 
 CLOSED = ("coarse", "fine", "side", "shown")
 OPINIONS = ("model", "probe", "training frequencies")
 EQUAL = (0.5, 0.5, 0.0)
+_ANSWER = "answer questions with test/generate_answers.py"
 
 
 def model_chances(row: Mapping, labels: Sequence[str]) -> np.ndarray:
@@ -143,13 +145,14 @@ class Fusion:
 
         Raises ValueError for a row that `train` does not hold: its true answer is not known.
         """
-        truth = {record["id"]: answer_of(record) for record in self.train}
+        truth = {record_key(record): answer_of(record) for record in self.train}
         examples: dict[str, list] = defaultdict(list)
         for clip in group(rows, evidence).values():
             for row, question in clip.rows:
-                if row_id(row) not in truth:
+                key = (row_clip(row)["clip"], row_id(row), row["question"])
+                if key not in truth:
                     raise ValueError(f"{row_id(row)} is no training row: weights are fitted on training subjects only")
-                answer = truth[row_id(row)]
+                answer = truth[key]
                 if question.kind in CLOSED:
                     labels, terms = self.terms(row, question, clip)
                     if answer in labels:
@@ -209,8 +212,8 @@ class Fusion:
 
 def fuse(rows: Sequence[dict], evidence: Mapping[str, Mapping], fusion: Fusion) -> list[dict]:
     """Prediction rows with fused answers, in their order."""
-    fused = {row_id(row): row for clip in group(rows, evidence).values() for row in fusion.answer(clip)}
-    return [fused[row_id(row)] for row in rows]
+    fused = {row_key(row): row for clip in group(rows, evidence).values() for row in fusion.answer(clip)}
+    return [fused[row_key(row)] for row in rows]
 
 
 def fuse_files(
@@ -228,21 +231,24 @@ def fuse_files(
     `train`.
     """
     known = [record for record in read_records(train) if answer_of(record)]
-    rows = [row for _, row in read_jsonl(predictions)]
+    if not known:
+        raise DataError(train, None, "no answered row in the file", "give the training side of set_train_dataset.py")
+    rows = [row for _, row in read_rows(predictions, _ANSWER)]
     subjects = {subject_key(record) for record in known}
     if shared := {subject_key(row_clip(row)) for row in rows} & subjects:
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {predictions}: split by subject")
     fusion, words = Fusion(known), "no --fit file: model and probe weigh the same"
     if fit:
-        held = [row for _, row in read_jsonl(fit)]
+        held = [row for _, row in read_rows(fit, _ANSWER)]
         fusion = fusion.fitted(held, read_evidence(fit_evidence or evidence, "train"))
         words = f"weights fitted on {len(held)} held-out answers of {fit}"
     fused = fuse(rows, read_evidence(evidence, "test"), fusion)
-    write_jsonl(out / "predictions.jsonl", fused)
     kinds = (*CLOSED[:2], "units", *CLOSED[2:])
     weights = {kind: dict(zip(OPINIONS, fusion.weights_of(kind), strict=True)) for kind in kinds}
     files = {"predictions": predictions, "evidence": evidence, "train": train, "fit": fit}
     settings = {name: str(path) for name, path in {**files, "fit_evidence": fit_evidence}.items() if path}
-    write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights})
+    with lock_folder(out, "answers"):  # both files of one run
+        write_jsonl(out / "predictions.jsonl", fused)
+        write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights})
     lines = [f"{kind}: {', '.join(f'{name} {w:.2f}' for name, w in found.items())}" for kind, found in weights.items()]
     return "\n".join([words, *lines, f"{out / 'predictions.jsonl'}: {len(fused)} fused answers"])

@@ -16,7 +16,7 @@ from megc.answers.rules import RULES, Knowledge, Rules, read_rules
 from megc.answers.snapping import is_list, nearest, nearest_units
 from megc.answers.unit_lists import PRETENDED, Evidence, agree, fit_number, odds_of
 from megc.facs import FINE_TO_COARSE
-from megc.files import read_jsonl, sha256_of, write_json, write_jsonl
+from megc.files import lock_folder, read_rows, sha256_of, write_json, write_jsonl
 from megc.problems import DataError
 from megc.vqa.instructions import row_clip, row_id
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_long
@@ -274,7 +274,7 @@ def reason_file(
     target = Path(out) / "predictions.jsonl"
     if target.resolve() == Path(predictions).resolve():
         raise DataError(target, None, "would be written over itself", "choose another --out")
-    rows = [row for _, row in read_jsonl(predictions)]
+    rows = [row for _, row in read_rows(predictions, "answer questions with test/generate_answers.py")]
     knowledge = read_knowledge(options, train)
     try:
         reasoned = apply(rows, options, knowledge)
@@ -288,7 +288,8 @@ def reason_file(
         "knowledge": knowledge.hash if knowledge else None,
     }
     record = {"hash": sha256_of(json.dumps(settings, sort_keys=True)), "settings": settings, "from": str(predictions)}
-    write_jsonl(target, ({**row, "run": record["hash"]} for row in reasoned))
-    write_json(Path(out) / "run.json", {**record, "train": str(train) if train else None, "rows": len(reasoned)})
+    with lock_folder(out, "answers"):  # both files of one run
+        write_jsonl(target, ({**row, "run": record["hash"]} for row in reasoned))
+        write_json(Path(out) / "run.json", {**record, "train": str(train) if train else None, "rows": len(reasoned)})
     changed = sum(row["answer"] != row["raw"] for row in reasoned)
     return f"{target}: {changed} of {len({row_id(row) for row in reasoned})} answers changed by {', '.join(options)}"

@@ -1,12 +1,13 @@
 """A run whose model sits behind an endpoint: what answers, and what its predictions depend on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from megc.answers.answerer import Answerer
 from megc.answers.blank import Pictures
-from megc.answers.endpoint import ServedAnswerer
 from megc.answers.hierarchy import TwoStage
+from megc.answers.server import ServedAnswerer
 from megc.answers.settings import RunSettings, folder_hash
 from megc.model.checkpoint import check_mismatch, load_processor, pixel_budget, read_record, software
 from megc.model.distributed import say
@@ -23,7 +24,7 @@ class Ready:
     about: dict
 
 
-def served(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> Ready:
+def served(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: PromptSettings | None) -> Ready:
     """The served model of `settings.endpoint`. Prompt and pixel budget are those of `settings.model`, a checkpoint's
     folder (its weights may be absent) or a name on the hub, as in a local run.
 
@@ -40,14 +41,13 @@ def served(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> 
         raise DataError("--endpoint", None, f"{', '.join(asked)} needs the model in memory", fix)
     record = read_record(settings.model)
     wanted = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
-    lines = check_mismatch(
-        settings.model, record, **wanted, prompt_hash=prompt, allow_mismatch=settings.allow_mismatch
-    )
+    asked = {**wanted, "prompt_hash": prompt, "prompts": prompts}
+    lines = check_mismatch(settings.model, record, **asked, allow_mismatch=settings.allow_mismatch)
     budget = {name: record.get(name) if value is None else value for name, value in wanted.items()}
     processor = load_processor(settings.model, **budget)
-    say(f"Asking {settings.endpoint.url}", *(f"  {line}" for line in lines))
+    say(f"Asking {settings.endpoint.address}", *(f"  {line}" for line in lines))
     pictures = Pictures(processor, settings.blank, parts)
-    answerer = ServedAnswerer(settings.endpoint, pictures.of, settings.decoding, str(settings.model))
+    answerer = ServedAnswerer(settings.endpoint, pictures.of, settings.decoding, str(settings.model), processor)
     if parts and parts.hierarchy:
         answerer = TwoStage(answerer, parts)
     low, high = pixel_budget(processor)
@@ -61,10 +61,10 @@ def served(settings: RunSettings, prompt: str, parts: PromptSettings | None) -> 
         "blank": settings.blank,
     }
     about = {
-        "endpoint": settings.endpoint.url,
+        "endpoint": settings.endpoint.address,
         "model": str(settings.model),
         "trained": record,
-        "questions": str(settings.questions),
+        "questions": [str(file) for file in settings.questions],
         "software": software(),
     }
     return Ready(answerer, hashed, about)

@@ -25,7 +25,7 @@ class RunSettings:
     """
 
     model: Path | str
-    questions: Path
+    questions: tuple[Path, ...]
     out: Path
     decoding: Decoding = field(default_factory=Decoding)
     models: tuple[Path | str, ...] = ()
@@ -78,7 +78,7 @@ def about(settings: RunSettings, loaded: Sequence[Loaded]) -> dict:
     return {
         "model": [str(path) for path in settings.voters] if settings.models else str(settings.model),
         "trained": [one.record for one in loaded] if settings.models else loaded[0].record,
-        "questions": str(settings.questions),
+        "questions": [str(file) for file in settings.questions],
         "batch_size": settings.batch_size,
         "share_prefix": settings.share_prefix,
         "device": str(loaded[0].model.device),

@@ -8,16 +8,21 @@ if both are still the same. Where several processes answer, the main one has the
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from megc.files import sha256_of, write_json, write_jsonl
+from megc.files import read_json, sha256_of, write_json, write_jsonl
+from megc.parsing import parse_json
 from megc.problems import DataError
-from megc.vqa.instructions import row_id
+from megc.vqa.instructions import row_id, row_key
 
 PREDICTIONS = "predictions.jsonl"
 RUN = "run.json"
+
+Asked = tuple[dict, str | None]  # an ME-VQA row, and the hash of what is asked (None: a picture cannot be read)
+Key = tuple[tuple[str, ...], str | None]
 
 
 def run_hash(settings: dict) -> str:
@@ -26,33 +31,35 @@ def run_hash(settings: dict) -> str:
 
 
 class Store:
-    """The predictions of one run in `folder`; use it in a `with` statement.
+    """The predictions of one run in `folder` to the questions `asked`; use it in a `with` statement.
 
-    Opening it takes up the rows of an earlier run with the same `settings`. Predictions of other settings are set
-    aside as `predictions.<hash>.jsonl` and `run.<hash>.json`, and come back when their settings do. A last line
-    that a kill left unfinished is dropped. `about` goes to `run.json` beside the settings without being compared.
-    `overwrite` drops the rows of an earlier run with the same settings.
+    Opening it takes up the rows of an earlier run with the same `settings`. Its rows that are not asked now (of
+    other question files, of other pictures) go to `predictions.<hash>.not-asked.jsonl`, and come back when they are
+    asked again. Predictions of other settings are set aside as `predictions.<hash>.jsonl` and `run.<hash>.json`, and
+    come back when their settings do. A last line that a kill left unfinished is dropped. `about` goes to `run.json`
+    beside the settings without being compared. `overwrite` drops the earlier answers to what is asked.
     Raises DataError for a file that this class did not write.
     """
 
-    def __init__(self, folder: Path | str, settings: dict, about: dict | None = None, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        settings: dict,
+        asked: Sequence[Asked],
+        about: dict | None = None,
+        overwrite: bool = False,
+    ) -> None:
         self.folder = Path(folder)
         self.path = self.folder / PREDICTIONS
         self.hash = run_hash(settings)
+        self.others_path = self.folder / f"predictions.{self.hash}.not-asked.jsonl"
         self._record = {"hash": self.hash, "settings": settings, **(about or {})}
+        self._asked = list(asked)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.set_aside = self._set_others_aside()
-        if overwrite:
-            for path in (self.path, *self._shards()):
-                path.unlink(missing_ok=True)
-        self._kept = self._load()
-        if shards := self._shards():
-            self._take_up(shards)
-            write_jsonl(self.path, self._kept.values())
-            for path in shards:  # not before their rows are safe
-                path.unlink()
+        self._answers, self.others = self._sort_earlier_answers(overwrite)
         self._write_run()
-        self._file = self.path.open("ab")
+        self._file = self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -62,67 +69,89 @@ class Store:
         self._write_run()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._answers)
 
-    def has(self, identity: str, input_hash: str) -> bool:
+    def has(self, row: dict, input_hash: str | None) -> bool:
         """Whether the row is answered, and was asked with this very input."""
-        row = self._kept.get(identity)
-        return row is not None and row["input"] == input_hash
+        return (row_key(row), input_hash) in self._answers
 
     def append(self, rows: Iterable[dict]) -> None:
         """Add answered rows (each with `input`), on disk when this returns."""
         rows = [{**row, "run": self.hash} for row in rows]
+        self._answers |= _by_key(rows)  # before: Ctrl-C while they are written must not make `finish` drop them
         _append(self._file, rows)
-        self._kept.update((row_id(row), row) for row in rows)
 
-    def finish(self, asked: Sequence[dict]) -> int:
-        """Rewrite the file atomically as the rows `asked` (ME-VQA rows), in their order and count.
+    def finish(self) -> int:
+        """Rewrite the file atomically as the rows that are asked, in their order and count.
 
-        A row that could not be answered gets an empty answer, and is asked again by a rerun. Rows that are not
-        asked (any more) are dropped. Returns the number of answered rows.
+        A row that could not be answered gets an empty answer, and is asked again by a rerun. Returns the number of
+        answered rows.
         """
-        self._take_up(self._shards())
+        self._answers |= _by_key(row for path in self._shards() for row in _read(path, repair=False))
         empty = {"answer": "", "votes": [], "agreement": None, "margin": None, "choices": None}
         empty |= {"input": None, "run": self.hash}
-        ordered = [self._kept.get(row_id(row), {**row, **empty}) for row in asked]
+        ordered = [self._answers.get((row_key(row), input_hash), {**row, **empty}) for row, input_hash in self._asked]
         self._file.close()
         write_jsonl(self.path, ordered)
-        self._kept = {row_id(row): row for row in ordered if row["input"] is not None}
+        self._answers = _by_key(ordered)
         self._record["rows"] = len(ordered)
         self._write_run()
-        self._file = self.path.open("ab")
-        return len(self._kept)
+        self._file = self._open()
+        return len(self._answers)
 
     def remove_shards(self) -> None:
         """Delete the files of the other processes, all of which have ended, when `finish` has taken them up."""
         for path in self._shards():
             path.unlink()
 
+    def _open(self) -> BinaryIO:
+        return self.path.open("ab", buffering=0)  # a buffer would be written again when a full disk closes the file
+
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob(_shard(self.hash, "*")))
 
-    def _take_up(self, shards: Iterable[Path]) -> None:
-        for path in shards:
-            self._kept.update((row_id(row), row) for row in _read(path, repair=False))
+    def _sort_earlier_answers(self, overwrite: bool) -> tuple[dict[Key, dict], int]:
+        """Answers of an earlier run to what is asked, now the file's only rows, and how many others it gave."""
+        files = [path for path in (self.others_path, self.path) if path.exists()]
+        shards = self._shards()
+        earlier = _by_key(row for path in files for row in self._checked(path))
+        earlier |= _by_key(row for path in shards for row in _read(path, repair=False))
+        asked = {(row_key(row), input_hash) for row, input_hash in self._asked}
+        others = [row for key, row in earlier.items() if key not in asked]
+        answers = {} if overwrite else {key: row for key, row in earlier.items() if key in asked}
+        if others:  # written before they leave the other files
+            write_jsonl(self.others_path, others)
+        if earlier:
+            write_jsonl(self.path, answers.values())
+        for path in [*shards, *([] if others else [self.others_path])]:
+            path.unlink(missing_ok=True)
+        return answers, len(others)
 
-    def drop(self, identity: str) -> None:
-        """Forget the answer of a row that is asked with another input now."""
-        self._kept.pop(identity, None)
+    def _checked(self, path: Path) -> list[dict]:
+        """Rows of a file of this run."""
+        rows = _read(path, repair=True)
+        for row in rows:
+            if _run_of(path, row) != self.hash:
+                fix = "move the file away, or choose another --out"
+                raise DataError(path, row_id(row), "the file mixes runs", fix)
+        return rows
 
     def _write_run(self) -> None:
-        write_json(self.folder / RUN, {**self._record, "answered": len(self._kept)})
+        ways = Counter(row["way"] for row in self._answers.values() if "way" in row)
+        answered = {"answered": len(self._answers), **({"ways": dict(ways)} if ways else {})}
+        write_json(self.folder / RUN, {**self._record, **answered})
 
     def _set_others_aside(self) -> str | None:
         """Make room for this run; returns the hash of the run that was in the way, if there was one."""
-        found = self._hash_on_disk()
-        if found == self.hash:
+        present = self._hash_on_disk()
+        if present == self.hash:
             return None
-        if found is not None:
-            self._move(PREDICTIONS, _aside(PREDICTIONS, found))
-            self._move(RUN, _aside(RUN, found))
+        if present is not None:
+            self._move(PREDICTIONS, _aside(PREDICTIONS, present))
+            self._move(RUN, _aside(RUN, present))
         self._move(_aside(PREDICTIONS, self.hash), PREDICTIONS)
         (self.folder / _aside(RUN, self.hash)).unlink(missing_ok=True)
-        return found
+        return present
 
     def _move(self, old: str, new: str) -> None:
         if (self.folder / old).exists():
@@ -136,22 +165,11 @@ class Store:
         run_file = self.folder / RUN
         if not run_file.exists():
             return None
-        try:
-            return json.loads(run_file.read_text(encoding="utf-8"))["hash"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            fix = "move it away, or choose another --out"
-            raise DataError(run_file, None, "not written by generate_answers.py", fix) from error
-
-    def _load(self) -> dict[str, dict]:
-        kept = {}
-        if self.path.exists():
-            for row in _read(self.path, repair=True):
-                if _run_of(self.path, row) != self.hash:
-                    fix = "move the file away, or choose another --out"
-                    raise DataError(self.path, row_id(row), "the file mixes runs", fix)
-                if row["input"] is not None:
-                    kept[row_id(row)] = row
-        return kept
+        fix = "move it away, or choose another --out"
+        record = read_json(run_file, fix=fix)
+        if "hash" not in record:
+            raise DataError(run_file, None, "not written by generate_answers.py", fix)
+        return record["hash"]
 
 
 class Shard:
@@ -160,7 +178,7 @@ class Shard:
     def __init__(self, folder: Path | str, settings: dict, rank: int) -> None:
         self.hash = run_hash(settings)
         self.path = Path(folder) / _shard(self.hash, rank)
-        self._file = self.path.open("ab")
+        self._file = self.path.open("ab", buffering=0)
 
     def __enter__(self) -> Self:
         return self
@@ -173,10 +191,24 @@ class Shard:
         _append(self._file, [{**row, "run": self.hash} for row in rows])
 
 
-def _append(file: BinaryIO, rows: Sequence[dict]) -> None:
-    file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-    file.flush()
-    os.fsync(file.fileno())
+def _by_key(rows: Iterable[dict]) -> dict[Key, dict]:
+    """Answered rows by what they answer; of two answers to the same, the later one."""
+    return {(row_key(row), row["input"]): row for row in rows if row["input"] is not None}
+
+
+def _append(file: BinaryIO, rows: Collection[dict]) -> None:
+    """Write all of the rows or none: half a clip would be asked with other company, and rounded otherwise."""
+    size = os.fstat(file.fileno()).st_size
+    left = memoryview("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+    try:
+        while left:
+            left = left[file.write(left) :]
+        os.fsync(file.fileno())
+    except BaseException as error:
+        os.ftruncate(file.fileno(), size)
+        if isinstance(error, OSError):
+            error.filename = file.name  # write() names no file
+        raise
 
 
 def _shard(run: str, rank: int | str) -> str:
@@ -203,7 +235,7 @@ def _read(path: Path, repair: bool) -> list[dict]:
     rows = []
     for number, line in enumerate(data[:end].splitlines(), start=1):
         try:
-            rows.append(json.loads(line))
+            rows.append(parse_json(line.decode()))
         except ValueError as error:
             raise DataError(
                 path, number, f"not JSON ({error})", "delete the line; a rerun answers it again"

@@ -2,13 +2,13 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from megc.answers.snapping import is_list
-from megc.files import read_jsonl, write_bytes, write_jsonl
+from megc.files import lock_folder, read_rows, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.instructions import row_clip, row_id
+from megc.vqa.instructions import row_clip, row_id, row_key
 from megc.vqa.questions import Question, allowed_answers, parse, split_long
 
 ASKED, ANSWERED = "_to_answer", "_pred"
@@ -55,13 +55,50 @@ def fault(answer: object, row: dict) -> tuple[str, str] | None:
     return None
 
 
-def fill(questions: Path, answers: dict[str, tuple[str, dict]], problems: Problems) -> list[dict]:
+class Answers:
+    """Answered rows of prediction files, each with its file's name."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, ...], tuple[str, dict]] = {}
+        self._ids: dict[str, list[tuple[str, ...]]] = {}
+
+    def add(self, file: Path, row: dict) -> bool:
+        """Take a row; False where the same question is answered already: the first answer stays."""
+        key = row_key(row)
+        if key in self._rows:
+            return False
+        self._rows[key] = (str(file), row)
+        self._ids.setdefault(row_id(row), []).append(key)
+        return True
+
+    def of(self, asked: dict) -> tuple[str, dict] | None:
+        """The answer to a question row, and its file: the row with the same clip, id and question, else (rows that
+        another program wrote may lack some of it) the first one with its id; None where there is none."""
+        key = row_key(asked)
+        if key in self._rows:
+            return self._rows[key]
+        same_id = [self._rows[other] for other in self._ids.get(row_id(asked), ())]
+        return next((item for item in same_id if _may_answer(item[1], asked)), None)
+
+    def unused(self, asked: Iterable[dict]) -> list[str]:
+        """Ids of rows that answer none of the question rows `asked`, sorted."""
+        used = {id(answer[1]) for row in asked if (answer := self.of(row))}
+        return sorted(row_id(row) for _, row in self._rows.values() if id(row) not in used)
+
+
+def _may_answer(row: dict, asked: dict) -> bool:
+    """Whether nothing in the row says that it is of another dataset or clip."""
+    names = ("dataset", "video", "image_id")
+    return all(row[name] == asked[name] for name in names if name in row and name in asked)
+
+
+def fill(questions: Path, answers: Answers, problems: Problems) -> list[dict]:
     """The rows of a question file, in their order and with their keys, answered; faults go to `problems`.
 
-    `answers` by row id: where the answer stands, and its row. A row without an answer keeps an empty one.
+    A row without an answer keeps an empty one.
     """
     rows, seen = [], set()
-    for line, row in read_jsonl(questions):
+    for line, row in read_rows(questions, "give the organisers' file"):
         rows.append({**row, "answer": ""})
         with problems.collect():
             if "question" not in row or not {"id", "video_id"} & row.keys():
@@ -70,39 +107,36 @@ def fill(questions: Path, answers: dict[str, tuple[str, dict]], problems: Proble
             if identity in seen:
                 raise DataError(questions, line, f"{identity} comes twice", "give the organisers' file")
             seen.add(identity)
-            if identity not in answers:
+            found = answers.of(row)
+            if found is None:
                 fix = "answer this question file with test/generate_answers.py"
                 raise DataError(questions, identity, "no answer among the predictions", fix)
-            where, answered = answers[identity]
+            where, answered = found
             if answered.get("question", row["question"]) != row["question"]:
                 what = f"answers another question, {answered['question']!r}"
                 raise DataError(where, identity, what, "answer this version of the question file")
             answer = answered.get("answer")
             try:
-                found = fault(answer, row)
+                wrong = fault(answer, row)
             except (ValueError, KeyError) as error:
                 raise DataError(questions, identity, f"cannot be checked ({error})", "correct the row") from error
             rows[-1]["answer"] = answer.strip() if isinstance(answer, str) else ""
-            if found:
-                problems.add(Problem(where, identity, *found))
-    if not rows:
-        raise DataError(questions, None, "no question in the file", "give the organisers' file")
+            if wrong:
+                problems.add(Problem(where, identity, *wrong))
     return rows
 
 
-def read_answers(files: Sequence[Path], problems: Problems) -> dict[str, tuple[str, dict]]:
-    """Answered rows of prediction files by row id, each with its file's name; a second answer is a problem."""
-    found: dict[str, tuple[str, dict]] = {}
+def read_answers(files: Sequence[Path], problems: Problems) -> Answers:
+    """Answered rows of prediction files; a second answer to a question is a problem, a file without a row an error."""
+    answers = Answers()
     for file in files:
-        for line, row in read_jsonl(file):
+        for line, row in read_rows(file, "answer the question files with test/generate_answers.py"):
             with problems.collect():
                 if not {"id", "video_id"} & row.keys():
                     raise DataError(file, line, "the row has neither id nor video_id", "write the whole row back")
-                identity = row_id(row)
-                if identity in found:
-                    raise DataError(file, line, f"second answer to {identity}", "keep one; the first is taken")
-                found[identity] = (str(file), row)
-    return found
+                if not answers.add(file, row):
+                    raise DataError(file, line, f"second answer to {row_id(row)}", "keep one; the first is taken")
+    return answers
 
 
 def make_submission(
@@ -110,28 +144,41 @@ def make_submission(
 ) -> str:
     """Write a prediction file for each question file into the folder `out`; returns a summary.
 
-    With `archive`, all of them also go into a zip at top level, unless there is a fault. Faults are told to
-    `problems`; the files are written in any case, so that they can be looked at.
+    With `archive`, all of them also go into a zip at top level, unless there is a fault: then no zip is left there,
+    not an older one either. Faults are told to `problems`; the files are written in any case, so that they can be
+    looked at. Raises DataError for a file without rows, and when another run is at work in `out`.
     """
+    older = _remove_older(archive)  # first of all: an error must not leave it to be handed in
     names = [submission_name(file) for file in questions]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(out, None, f"two question files make {', '.join(twice)}", "give each once")
     answers = read_answers(predictions, problems)
-    made, lines, used = {}, [], set()
-    for name, file in zip(names, questions, strict=True):
-        rows = fill(file, answers, problems)
-        write_jsonl(out / name, rows)
-        made[name] = (out / name).read_bytes()
-        used |= {row_id(row) for row in rows if {"id", "video_id"} & row.keys()}
-        lines.append(f"{out / name}: {len(rows)} rows, {sum(bool(row['answer']) for row in rows)} answered")
-    if unused := answers.keys() - used:
-        lines.append(f"{len(unused)} predictions belong to none of these question files, such as {min(unused)}")
-    if archive and len(problems):
-        lines.append(f"{archive}: not written, because of the problems")
-    elif archive:
-        write_bytes(archive, _zipped(made))
-        lines.append(f"{archive}: {', '.join(made)}")
+    with lock_folder(out, "submission"):
+        made, lines, asked = {}, [], []
+        for name, file in zip(names, questions, strict=True):
+            rows = fill(file, answers, problems)
+            write_jsonl(out / name, rows)
+            made[name] = (out / name).read_bytes()
+            asked += [row for row in rows if {"id", "video_id"} & row.keys()]
+            lines.append(f"{out / name}: {len(rows)} rows, {sum(bool(row['answer']) for row in rows)} answered")
+        if unused := answers.unused(asked):
+            lines.append(f"{len(unused)} predictions belong to none of these question files, such as {unused[0]}")
+        if archive and len(problems):
+            lines.append(f"{archive}: not written, because of the problems" + "; the older one is deleted" * older)
+        elif archive:
+            write_bytes(archive, _zipped(made))
+            lines.append(f"{archive}: {', '.join(made)}")
     return "\n".join(lines)
+
+
+def _remove_older(archive: Path | None) -> bool:
+    """Delete the zip of an earlier submission, if there is one. Raises DataError for something that is no zip."""
+    if archive is None or not archive.exists():
+        return False
+    if not zipfile.is_zipfile(archive):
+        raise DataError(archive, None, "is there and no zip", "give another --zip")
+    archive.unlink()
+    return True
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:

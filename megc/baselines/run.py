@@ -10,7 +10,7 @@ from megc.baselines.features import read_features
 from megc.baselines.prior import prior_only, prior_sampled
 from megc.baselines.probe import flow_probe
 from megc.files import write_json, write_jsonl
-from megc.vqa.instructions import answer_of, read_records
+from megc.vqa.instructions import answer_of, read_records, record_key
 from megc.vqa.splits import make_folds, select, subject_key
 
 BASELINES = ("prior", "prior-sampled", "flow-probe")
@@ -21,12 +21,12 @@ Baseline = Callable[[Sequence[dict], Sequence[dict]], list[str]]
 
 def leave_one_subject_out(records: Sequence[dict], baseline: Baseline) -> list[str]:
     """Answers to all records, those of each subject by the baseline trained on all other subjects."""
-    answers: dict[str, str] = {}
+    answers: dict[tuple[str, ...], str] = {}
     for fold in tqdm(make_folds(list(records), "loso"), desc="subjects", disable=None):
         test = select(list(records), fold.test)
         found = baseline(select(list(records), fold.train), test)
-        answers |= {record["id"]: answer for record, answer in zip(test, found, strict=True)}
-    return [answers[record["id"]] for record in records]
+        answers |= {record_key(record): answer for record, answer in zip(test, found, strict=True)}
+    return [answers[record_key(record)] for record in records]
 
 
 def answer_files(

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from megc.datasets.demo_sheets import Annotation, annotate, casme2_workbook, samm_workbook
-from megc.files import write_bytes, write_json, write_jsonl
+from megc.files import lock_folder, write_bytes, write_json, write_jsonl
 from megc.problems import DataError
 from megc.synthesis.plan import Difficulty, plan_clips, samm_view
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
@@ -197,17 +197,8 @@ def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list
             yield missing, first and missing[0] is group[0]
 
 
-def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overwrite: bool = False) -> list[ClipSpec]:
-    """Write a demo set; clips that an earlier run with the same settings finished are kept.
-
-    The bytes depend on the settings alone, not on `workers`. Returns the clips. Raises DataError where the folder
-    holds another set and `overwrite` is not given, or data that is no demo set at all; ValueError for settings that
-    no set can have.
-    """
-    if settings.every < 1:
-        raise ValueError(f"every must be at least 1, not {settings.every}")
-    root, specs = Path(root), plan_demo(settings)
-    _prepare(root, settings, overwrite)
+def _write_tables(root: Path, specs: list[ClipSpec]) -> None:
+    """Both spreadsheets and `truth.jsonl`."""
     annotations = annotate(specs)
     for folder, workbook in (("CASME2/CASME2-coding-20190701.xlsx", casme2_workbook),
                              ("SAMM/SAMM_Micro_FACS_Codes_v2.xlsx", samm_workbook)):  # fmt: skip
@@ -216,7 +207,11 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
         if rows:
             write_bytes(root / folder, workbook(rows))
     write_jsonl(root / "truth.jsonl", (truth_row(*pair) for pair in zip(specs, annotations, strict=True)))
-    jobs = [(root, group, settings.every, first) for group, first in _subjects_to_write(root, specs)]
+
+
+def _write_clips(root: Path, specs: list[ClipSpec], every: int, workers: int) -> None:
+    """Frames and true flow of the clips that are not finished."""
+    jobs = [(root, group, every, first) for group, first in _subjects_to_write(root, specs)]
     with tqdm(total=sum(len(group) for _, group, *_ in jobs), desc="synthetic clips", unit="clip") as bar:
         if workers <= 1:
             _one_thread()
@@ -228,4 +223,22 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
                 for done in as_completed([pool.submit(_write_subject, *job) for job in jobs]):
                     bar.update(done.result())
     shutil.rmtree(root / ".partial", ignore_errors=True)
+
+
+def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overwrite: bool = False) -> list[ClipSpec]:
+    """Write a demo set; clips that an earlier run with the same settings finished are kept.
+
+    The bytes depend on the settings alone, not on `workers`. Returns the clips. Raises DataError where the folder
+    holds another set and `overwrite` is not given, or data that is no demo set at all, and where another run writes
+    there; ValueError for settings that no set can have.
+    """
+    if settings.every < 1:
+        raise ValueError(f"every must be at least 1, not {settings.every}")
+    root, specs = Path(root), plan_demo(settings)
+    if not specs:
+        raise ValueError("no clip to draw: ask for one subject and one clip at least")
+    with lock_folder(root, "demo"):
+        _prepare(root, settings, overwrite)
+        _write_tables(root, specs)
+        _write_clips(root, specs, settings.every, workers)
     return specs

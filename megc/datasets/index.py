@@ -6,6 +6,7 @@ from pathlib import Path
 
 from megc.clips import Clip, write_clips
 from megc.datasets import reader
+from megc.facs import UNREAD
 from megc.problems import DataError, Problems
 
 
@@ -54,4 +55,9 @@ def summary(clips: list[Clip]) -> str:
             f"  apex estimated: {sum(clip.apex_estimated for clip in mine)}; "
             f"clips with notes: {sum(bool(clip.notes) for clip in mine)}",
         ]
+        unread = [clip.id for clip in mine if any(UNREAD in note for note in clip.notes)]
+        if unread:
+            lines.append(
+                f"  action units not read in full: {len(unread)} (the first: {unread[0]}; its notes say what)"
+            )
     return "\n".join(lines)

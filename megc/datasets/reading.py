@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from megc.clips import Clip, list_frames
+from megc.clips import LEFT_OUT, Clip, list_frames
 from megc.datasets.folders import find_layout, relative_to_root
 from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
-from megc.datasets.spreadsheets import Row, frame_of, is_empty, read_rows, subject_number, text_of
-from megc.facs import FINE_TO_COARSE, coarse_of, normalise_emotion, parse_action_units
-from megc.problems import DataError, Problems
+from megc.datasets.origins import ORIGINS, check_origin
+from megc.datasets.spreadsheets import Row, cell_excerpt, frame_of, is_empty, read_rows, subject_number, text_of
+from megc.facs import FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
+from megc.files import resolve_inside
+from megc.problems import DataError, Problem, Problems, excerpt
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,17 @@ def read_annotated(
     `frames` is the folder of the frames (None: annotations only, `Clip.frames` empty); `root` the folder of the
     `clips.jsonl` to be, which frames are written relative to. Raises DataError when the whole is unusable.
     """
+    read = read_rows(annotations, problems)
+    check_origin(dataset.name, annotations, read)
     rows: list[tuple[Row, int]] = []
-    for row in read_rows(annotations):
+    for row in read:
         with problems.collect():
             rows.append((row, _subject(row)))
     folder = None
     if frames is not None:
         folder = find_layout(frames, dataset.layouts, {dataset.subject.format(number) for _, number in rows})
         relative_to_root(folder, root)  # once for the whole dataset rather than a problem a clip
+        rows = _without_absent(dataset, rows, folder, annotations, problems)
     clips: list[Clip] = []
     first_rows: dict[str, int] = {}
     for row, number in rows:
@@ -62,22 +67,70 @@ def _subject(row: Row) -> int:
     try:
         return subject_number(row.cells["subject"])
     except ValueError as error:
-        raise row.error(f"{error}", "write the subject's number") from error
+        raise row.error(f"{error}", "write the subject's number, from 1") from error
+
+
+def _without_absent(
+    dataset: Dataset, rows: list[tuple[Row, int]], folder: Path, file: Path | str, problems: Problems
+) -> list[tuple[Row, int]]:
+    """The rows whose clip has a folder, and one problem for all the others, where most clips have none.
+
+    Where most have one, each clip without is left to be a problem of its own.
+    """
+
+    def is_absent(row: Row, number: int) -> bool:
+        name = text_of(row.cells["filename"])
+        return _is_folder_name(name) and not (folder / dataset.subject.format(number) / name).is_dir()
+
+    absent = [(row, number) for row, number in rows if is_absent(row, number)]
+    if len(absent) < 3 or 2 * len(absent) <= len(rows):
+        return rows
+    row, number = absent[0]
+    first = f"{dataset.subject.format(number)}/{text_of(row.cells['filename'])} of row {row.number}"
+    there = len(rows) - len(absent)
+    what = f"{len(absent)} of {len(rows)} clips have no folder in {folder} (the first: {first})"
+    fix = f"unpack the others, or go on with the {there} that are there (--skip-bad)" if there else "unpack the frames"
+    problems.add(Problem(str(file), None, what, fix))
+    left_out = {row.number for row, _ in absent}
+    return [(row, number) for row, number in rows if row.number not in left_out]
+
+
+def _is_folder_name(name: str) -> bool:
+    try:
+        resolve_inside("", name)
+    except ValueError:
+        return False
+    return "/" not in name
+
+
+def _filename(row: Row) -> str:
+    """The clip's name: that of its folder."""
+    cell = row.cells["filename"]
+    if is_empty(cell):
+        raise row.error(f"no file name{f' ({excerpt(cell)})' if cell else ''}", "fill the cell, or delete the row")
+    name = text_of(cell)
+    if not isinstance(cell, str | int | float) or not _is_folder_name(name):
+        raise row.error(f"{cell_excerpt(cell)} is no folder name", "write the clip's folder name only, as text")
+    return name
+
+
+def _units(row: Row) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
+    try:
+        return parse_action_units(row.cells["units"])
+    except ValueError as error:
+        fix = "format the cell as text and write the numbers with + between them, such as 4+7"
+        raise row.cell_error("units", str(error), fix) from error
 
 
 def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root: Path | str) -> Clip:
     """The clip of one row. `folder` holds the subjects' folders (None: no frames). Raises DataError with the row."""
-    name = text_of(row.cells["filename"])
-    if not name:
-        raise row.error("no file name", "fill the cell, or delete the row")
-    if Path(name).name != name or name in (".", ".."):
-        raise row.error(f"{name!r} is no folder name", "write the clip's folder name only")
+    name = _filename(row)
     emotion = normalise_emotion(text_of(row.cells["emotion"]))
     if emotion not in (*FINE_TO_COARSE, "others", ""):
         known = ", ".join((*FINE_TO_COARSE, "others"))
-        raise row.error(f"unknown emotion {emotion!r}", f"write one of {known}")
+        raise row.error(f"unknown emotion {excerpt(emotion)}", f"write one of {known}")
     interval, annotated = _interval(dataset, row, number, name)
-    units, unit_notes = parse_action_units(row.cells["units"])
+    units, unit_notes = _units(row)
     subject = dataset.subject.format(number)
     frames = ""
     if folder is not None:
@@ -85,7 +138,7 @@ def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root:
         frames = relative_to_root(folder / subject / name, root)
     reason = dataset.me_vqa_without(number, name, emotion, *annotated)
     reason = reason or (None if units else "no action unit")
-    reason_notes = () if reason is None else (f"not in ME-VQA: {reason}",)
+    reason_notes = () if reason is None else (f"{LEFT_OUT}{reason}",)
     return Clip(
         id=f"{dataset.name}/{subject}/{name}",
         dataset=dataset.name,
@@ -100,8 +153,17 @@ def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root:
         action_units=units,
         fine=emotion,
         coarse="" if reason else coarse_of(emotion) or "",
-        notes=interval.notes + unit_notes + reason_notes,
+        notes=_name_notes(dataset, number, name) + interval.notes + unit_notes + reason_notes,
     )
+
+
+def _name_notes(dataset: Dataset, number: int, name: str) -> tuple[str, ...]:
+    origin = ORIGINS[dataset.name]
+    if not origin.named_like(name):
+        return (f"file name {excerpt(name)}: not like those of {origin.title} ({origin.example})",)
+    if dataset.name == "samm" and int(name.split("_")[0]) != number:
+        return (f"file name {name}: that of a clip of subject {name.split('_')[0]}, not {number}",)
+    return ()
 
 
 def _interval(dataset: Dataset, row: Row, number: int, name: str) -> tuple[Interval, tuple[int | None, int | None]]:
@@ -112,6 +174,8 @@ def _interval(dataset: Dataset, row: Row, number: int, name: str) -> tuple[Inter
         corrected = dataset.offsets.get((number, name, offset))
         if corrected is not None:
             notes.append(f"offset {offset}: known to be wrong, {corrected} is taken")
+        if onset == 0:
+            notes.append("onset 0: frames are counted from 1, check the cell")
         if "?" in text_of(row.cells["offset"]):
             notes.append(f"offset {text_of(row.cells['offset'])!r}: marked unclear")
         interval = repair_interval(onset, apex, offset if corrected is None else corrected)

@@ -2,15 +2,28 @@
 
 import re
 import unicodedata
+import warnings
 import zipfile
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import pandas as pd
+from openpyxl.utils import get_column_letter
 
-from megc.problems import DataError
+from megc.problems import DataError, Problem, Problems, excerpt
 
 HEADER_ROWS = 50  # SAMM has 13 rows of notes above its header
+_MOST_BYTES = 512 * 1024**2  # of a spreadsheet's unpacked parts: the released ones have under ten million
+_DIGITS = 9  # of a frame or subject number, at most: SMIC has frames of eight digits
+# What zipfile raises for a damaged archive: its own errors, those of the decompressor, an unknown compression
+# (NotImplementedError), a set encryption bit (RuntimeError), and paths or offsets that make no sense.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+# What openpyxl raises for parts that are whole but not what they should be: it does not check them itself, and
+# XML parsers raise SyntaxErrors.
+_WORKBOOK_ERRORS = (SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError, *_ZIP_ERRORS)
 _EMPTY = ("", "/", "-", "-1", "?", "nan", "none", "n/a", "na")
 
 # What a micro-expression spreadsheet must hold: our name, and the spellings met, cleaned by `clean_header`.
@@ -27,15 +40,21 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """A data row: its number as the spreadsheet program shows it, and its cells by the names of `COLUMNS`."""
+    """A data row: its number as the spreadsheet program shows it, its cells by the names of `COLUMNS`, and where
+    these stand (columns from 0)."""
 
     file: str
     number: int
     cells: dict[str, object]
+    columns: dict[str, int] = field(default_factory=dict)
 
     def error(self, what: str, fix: str) -> DataError:
         """The DataError that names this row."""
         return DataError(self.file, self.number, what, fix)
+
+    def cell_error(self, column: str, what: str, fix: str) -> DataError:
+        """The DataError that names this row and the cell of a column, as `H3`."""
+        return self.error(f"cell {get_column_letter(self.columns[column] + 1)}{self.number}: {what}", fix)
 
 
 def clean_header(cell: object) -> str:
@@ -56,6 +75,13 @@ def text_of(cell: object) -> str:
     return unicodedata.normalize("NFKC", str(cell)).strip().strip("'’`").strip()
 
 
+def cell_excerpt(cell: object) -> str:
+    """A cell as a message quotes it; a date or time is called so, since nobody typed `datetime.datetime(…)`."""
+    if isinstance(cell, date | time | timedelta):
+        return f"the date or time {cell}"
+    return excerpt(cell)
+
+
 def frame_of(cell: object) -> int | None:
     """Frame number of a cell: `46`, `46.0`, `'46 '`, `46?`; None where the cell gives none (`/`, blank, -1).
 
@@ -63,31 +89,55 @@ def frame_of(cell: object) -> int | None:
     """
     if is_empty(cell):
         return None
-    match = re.fullmatch(r"(\d+)(?:\.0*)?\s*\??", text_of(cell))
+    match = re.fullmatch(rf"(\d{{1,{_DIGITS}}})(?:\.0*)?\s*\??", text_of(cell))
     if not match:
-        raise ValueError(f"{cell!r} is no frame number")
+        raise ValueError(f"{cell_excerpt(cell)} is no frame number")
     return int(match[1])
 
 
 def subject_number(cell: object) -> int:
     """Number of a subject however it is written: `6`, `6.0`, `006`, `sub06`, `s6`, `spNO.6`.
 
-    Raises ValueError for anything else.
+    Raises ValueError for anything else, 0 included: subjects are counted from 1.
     """
-    match = re.fullmatch(r"(?:subject|sub|spno|s)?[\s._]*(\d+)(?:\.0+)?", text_of(cell).casefold())
-    if not match:
-        raise ValueError(f"{cell!r} is no subject")
+    text = text_of(cell).casefold()
+    match = re.fullmatch(rf"(?:subject|sub|spno|s)?[\s._]*(\d{{1,{_DIGITS}}})(?:\.0+)?", text)
+    if not match or not int(match[1]):
+        raise ValueError(f"{cell_excerpt(cell)} is no subject")
     return int(match[1])
 
 
-def _columns_of(header: list[object]) -> dict[str, int]:
+def _columns_of(header: list[object]) -> dict[str, list[int]]:
+    """Places of each column of `COLUMNS` that the header has, the one to read first: by spelling, then by place."""
     cleaned = [clean_header(cell) for cell in header]
-    return {
-        name: cleaned.index(spelling)
+    places = {
+        name: [place for spelling in spellings for place, text in enumerate(cleaned) if text == spelling]
         for name, spellings in COLUMNS.items()
-        for spelling in reversed(spellings)  # the last one written wins: the first spelling
-        if spelling in cleaned
     }
+    return {name: columns for name, columns in places.items() if columns}
+
+
+def _check_archive(path: Path) -> None:
+    """Raises DataError for a file that is no .xlsx inside, or whose parts do not have their checksums."""
+    again = "unpack or download it again"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+            if size > _MOST_BYTES:
+                what = f"its parts say that they unpack to {size / 1e6:.0f} MB"
+                raise DataError(path, None, f"not a readable spreadsheet ({what})", again)
+            damaged = archive.testzip()
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        fix = f"{again}; save text, .csv, .xls and files with a password as .xlsx without one"
+        raise DataError(path, None, f"not a readable spreadsheet ({error})", fix) from error
+    except _ZIP_ERRORS as error:
+        raise DataError(path, None, f"not a readable spreadsheet ({error})", again) from error
+    if damaged:
+        raise DataError(path, None, f"not a readable spreadsheet (its part {damaged} is damaged)", again)
+    if "[Content_Types].xml" not in names:
+        fix = "give the .xlsx file itself, unpacked from its archive"
+        raise DataError(path, None, "not a readable spreadsheet (a zip archive of other files)", fix)
 
 
 def _sheets(path: Path) -> dict[str, pd.DataFrame]:
@@ -95,35 +145,82 @@ def _sheets(path: Path) -> dict[str, pd.DataFrame]:
         raise DataError(path, None, "the spreadsheet does not exist", "check --annotations")
     if path.suffix.lower() not in (".xlsx", ".xlsm"):
         raise DataError(path, None, "not an .xlsx file", "save the spreadsheet as .xlsx")
+    _check_archive(path)
     try:
-        return pd.read_excel(path, sheet_name=None, header=None, dtype=object, keep_default_na=False)
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise DataError(path, None, f"not a readable spreadsheet ({error})", "unpack or download it again") from error
+        with warnings.catch_warnings():  # openpyxl warns of styles and extensions that it passes over
+            warnings.simplefilter("ignore", UserWarning)
+            return pd.read_excel(
+                path, sheet_name=None, header=None, dtype=object, keep_default_na=False, engine="openpyxl"
+            )
+    except _WORKBOOK_ERRORS as error:
+        what = f"not a readable spreadsheet ({type(error).__name__}: {excerpt(str(error))})"
+        fix = "open it in a spreadsheet program and save it again as .xlsx, or download it again"
+        raise DataError(path, None, what, fix) from error
 
 
-def read_rows(path: Path | str) -> list[Row]:
+@dataclass(frozen=True)
+class _Table:
+    """A sheet with a header: its name, its cells, the header's index, and the places of the columns."""
+
+    sheet: str
+    cells: list[list[object]]
+    header: int
+    columns: dict[str, list[int]]
+
+    def rows(self, path: Path) -> list[Row]:
+        """The rows below the header that are not blank."""
+        columns = {column: places[0] for column, places in self.columns.items()}
+        return [
+            Row(str(path), number, {column: cells[place] for column, place in columns.items()}, columns)
+            for number, cells in enumerate(self.cells[self.header + 1 :], start=self.header + 2)
+            if any(text_of(cells[place]) for place in columns.values())
+        ]
+
+
+def _tables(sheets: dict[str, pd.DataFrame]) -> Iterator[_Table]:
+    """The sheets that have a header with a subject and a file name in their first rows."""
+    for name, sheet in sheets.items():
+        cells = sheet.values.tolist()
+        for index, header in enumerate(cells[:HEADER_ROWS]):
+            columns = _columns_of(header)
+            if {"subject", "filename"} <= columns.keys():
+                yield _Table(name, cells, index, columns)
+                break
+
+
+def read_rows(path: Path | str, problems: Problems) -> list[Row]:
     """Rows of the first sheet that has a header with a subject and a file name, with the cells of `COLUMNS`.
 
-    Blank rows are passed over. Raises DataError for a missing or unreadable file, when no sheet has such a
-    header in its first rows, and when a needed column is missing (it lists those found and those needed).
+    Blank rows are passed over. Another such sheet, and a second column for the same thing, are told in `problems`.
+    Raises DataError for a missing or unreadable file, when no sheet has such a header in its first rows, when a
+    needed column is missing (it lists those found and those needed), and when no row stands below the header.
     """
     path = Path(path)
     sheets = _sheets(path)
-    for name, sheet in sheets.items():
-        table = sheet.values.tolist()
-        for index, header in enumerate(table[:HEADER_ROWS]):
-            columns = _columns_of(header)
-            if not {"subject", "filename"} <= columns.keys():
-                continue
-            missing = [column for column in COLUMNS if column not in columns]
-            if missing:
-                found = ", ".join(repr(text_of(cell)) for cell in header if text_of(cell))
-                what = f"sheet {name!r} has no column for {', '.join(missing)}; found: {found}"
-                raise DataError(path, index + 1, what, f"needed are {', '.join(COLUMNS)}; name the columns so")
-            return [
-                Row(str(path), number, {column: cells[place] for column, place in columns.items()})
-                for number, cells in enumerate(table[index + 1 :], start=index + 2)
-                if any(text_of(cells[place]) for place in columns.values())
-            ]
-    what = f"no header with Subject and Filename in the first {HEADER_ROWS} rows of {', '.join(sheets) or 'no sheet'}"
-    raise DataError(path, None, what, "give the annotation spreadsheet as the dataset's owners release it")
+    tables = list(_tables(sheets))
+    if not tables:
+        names = ", ".join(sheets) or "no sheet"
+        what = f"no header with Subject and Filename in the first {HEADER_ROWS} rows of {names}"
+        raise DataError(path, None, what, "give the annotation spreadsheet as the dataset's owners release it")
+    table, *others = tables
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        listed = ", ".join(excerpt(text_of(cell)) for cell in table.cells[table.header] if text_of(cell))
+        what = f"sheet {table.sheet!r} has no column for {', '.join(missing)}; found: {listed}"
+        raise DataError(path, table.header + 1, what, f"needed are {', '.join(COLUMNS)}; name the columns so")
+    rows = table.rows(path)
+    if not rows:
+        fix = "give the spreadsheet with its rows"
+        raise DataError(path, table.header + 1, f"no row below the header of sheet {table.sheet!r}", fix)
+    for other in others:
+        unread = len(other.rows(path))
+        if not unread:
+            continue
+        what = f"sheet {other.sheet!r} has a header and {unread} row(s) too, which are not read"
+        problems.add(Problem(str(path), None, what, f"keep one of it and {table.sheet!r} in the file"))
+    for column, places in table.columns.items():
+        if len(places) > 1:
+            first, *rest = (get_column_letter(place + 1) for place in places)
+            what = f"column {', '.join(rest)} is for the {column} as {first} is, which is read"
+            problems.add(Problem(str(path), table.header + 1, what, "keep one of them, or rename the other"))
+    return rows

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from megc.clips import IMAGE_SUFFIXES, Clip, list_frames
 from megc.datasets.folders import relative_to_root
+from megc.motion.reading import VIDEO_SUFFIXES
 from megc.problems import DataError, Problems
 
 # Test clips of the challenge tell their dataset by name: (dataset, frames a second).
@@ -37,11 +38,18 @@ def read(
     """
     if annotations is not None:
         raise DataError(annotations, None, "an unlabelled dataset has no annotations", "leave --annotations out")
+    if frames is not None and Path(frames).suffix.lower() in VIDEO_SUFFIXES and not Path(frames).is_dir():
+        what = "a video, not a folder of clips" if Path(frames).is_file() else "the video does not exist"
+        fix = "give a folder of clip folders; videos go to data_process/extract_frames.py --source"
+        raise DataError(frames, None, what, fix)
     if frames is None or not Path(frames).is_dir():
         raise DataError(frames or "--frames", None, "the folder of clips does not exist", "give it as --frames")
     folders = _clip_folders(Path(frames))
     if not folders:
-        raise DataError(frames, None, "no folder with images", "give the folder that holds the clips' folders")
+        videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in Path(frames).rglob("*"))
+        what = f"no folder with images{f', but {videos} video(s)' if videos else ''}"
+        fix = "give the folder that holds the clips' folders; videos go to data_process/extract_frames.py --source"
+        raise DataError(frames, None, what, fix)
     relative_to_root(folders[0], root)
     clips: dict[str, Clip] = {}
     for folder in folders:

@@ -223,7 +223,7 @@ class Planner:
         program = [Neutral(word) for word in [*shlex.split(launch), str(REPOSITORY / TRAIN)]] if launch else [TRAIN]
         command = (*program, "--config", Source(config), "--train_file", data, "--model", *model)
         command += (*as_flags(TRAIN, settings), *seed, "--output_dir", Own("checkpoint"), "--resume", "true")
-        return self._step(kind, arm.name, command, makes=("checkpoint",), resumes="checkpoint/checkpoint-*")
+        return self._step(kind, arm.name, command, makes=("checkpoint",), resumes="checkpoint/*")
 
     def answer(self, arm: Arm, data: Step, model: Argument, side: str) -> Step:
         """The model's answers to `side` of the data."""

@@ -14,6 +14,7 @@
 import platform
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +36,7 @@ from megc.model import lora
 from megc.model.distributed import say
 from megc.model.tiny import RECORD_NAME
 from megc.problems import DataError
+from megc.vqa.mismatch import check_prompt
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,16 @@ def check_mismatch(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     prompt_hash: str | None = None,
+    prompts: Iterable[Mapping] = (),
     allow_mismatch: bool = False,
 ) -> list[str]:
     """Compare what is asked for with what the checkpoint was trained on; returns a line a setting.
 
-    Raises DataError for a prompt or pixel budget other than the checkpoint's, unless `allow_mismatch`.
+    `prompts` are the records of the prompts at hand (`mismatch.prompt_records`). Raises DataError for a prompt or
+    pixel budget other than the checkpoint's, unless `allow_mismatch`; of a prompt, it names what differs.
     """
+    if not allow_mismatch and prompt_hash is not None:
+        check_prompt(path, record, prompt_hash, prompts)
     lines = []
     asked = {"prompt_hash": prompt_hash, "min_pixels": min_pixels, "max_pixels": max_pixels}
     for name, value in asked.items():
@@ -150,6 +156,7 @@ def load(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     prompt_hash: str | None = None,
+    prompts: Iterable[Mapping] = (),
     allow_mismatch: bool = False,
     attn_implementation: str | None = None,
 ) -> Loaded:
@@ -163,7 +170,7 @@ def load(
     check_versions()
     record = read_record(path)
     asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
-    lines = check_mismatch(path, record, **asked, allow_mismatch=allow_mismatch)
+    lines = check_mismatch(path, record, **asked, prompts=prompts, allow_mismatch=allow_mismatch)
     budget = [record.get(name) if asked[name] is None else asked[name] for name in ("min_pixels", "max_pixels")]
     processor = load_processor(path, *budget)
     model = load_model(path, dtype, attn_implementation)

@@ -71,9 +71,11 @@ def _picture(path: Path | str, record: dict, root: Path, image: str, sizes: dict
                 sizes[picture] = (opened.height, opened.width)
     except FileNotFoundError as error:
         fix = "make the pictures again with data_process/, or drop the clip"
-        raise DataError(path, record["id"], f"picture {image} is gone", fix) from error
+        what = f"picture {image} is gone, so the clip's questions are left out"
+        raise DataError(path, record["clip"], what, fix) from error
     except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise DataError(path, record["id"], f"picture {image}: {error}", "make the picture again") from error
+        what = f"picture {image}: {error}; the clip's questions are left out"
+        raise DataError(path, record["clip"], what, "make the picture again") from error
     return picture
 
 

@@ -4,11 +4,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+
+from megc.files import lock_folder
 
 
 def world_size() -> int:
@@ -19,6 +22,14 @@ def world_size() -> int:
 def is_main() -> bool:
     """Whether this process prints and writes: rank 0, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def lock_output(folder: Path | str) -> AbstractContextManager:
+    """Hold the output folder for this training; of several processes the main one does, and speaks for all.
+
+    Raises DataError when another training is at work there.
+    """
+    return lock_folder(folder, "training") if is_main() else nullcontext()
 
 
 def say(*lines: str) -> None:
@@ -72,14 +83,33 @@ def whole_models(args: TrainingArguments) -> Iterator[None]:
             set_hf_deepspeed_config(args.deepspeed_plugin.hf_ds_config)
 
 
+def take_one_gpu(args: TrainingArguments) -> None:
+    """Without a launcher, train on one of several GPUs: Trainer would wrap the model in DataParallel, which cuts
+    `pixel_values` (patches of all pictures) as if each row were a sample."""
+    if args.n_gpu > 1:
+        say(
+            f"{args.n_gpu} GPUs, but no launcher: training on one of them, as with CUDA_VISIBLE_DEVICES=0."
+            f" On all: torchrun --nproc_per_node {args.n_gpu} train.py …, or deepspeed train.py …"
+        )
+        args._n_gpu = 1  # Trainer and the batch sizes of `args` go by it; there is no public way to set it
+
+
+def wait_for_all() -> None:
+    """Return once every process of the run is here; at once in a single process."""
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        torch.distributed.barrier()
+
+
 def finish(exit_code: int = 0) -> None:
     """End of a program that several processes ran; returns in a single process.
 
     gloo's threads sometimes abort the interpreter's shutdown, after everything is saved, and the launcher then
-    reports a failure; leaving without the shutdown avoids it.
+    reports a failure; leaving without the shutdown avoids it. A process that failed waits for nobody: the others may
+    be in another operation, and the launcher ends them.
     """
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-        torch.distributed.barrier()
+        if not exit_code:
+            torch.distributed.barrier()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)

@@ -1,20 +1,21 @@
-"""What a run will take, before a weight is loaded: parameters, tokens, steps, operations, memory, and what to change.
+"""What a run will take, before a weight is loaded: parameters, tokens, steps, operations, memory and disk.
 
 Everything is computed from the configuration and the data (see `memory`); nothing of it was measured on a GPU.
 """
 
-import math
 from dataclasses import replace
 
 import torch
 from transformers import PretrainedConfig, TrainingArguments
 
 from megc.model import memory
+from megc.model.disk import disk_lines
 from megc.model.distributed import world_size
 from megc.model.memory import GIB, Batch
 from megc.model.outline import Outline, on_meta, outline
 from megc.model.packing import IGNORED, Packed
 from megc.model.parts import PARTS, part_of
+from megc.model.schedule import Schedule, schedule
 from megc.model.settings import SftSettings, check_settings
 from megc.model.sft import what_is_trained
 from megc.model.ways import COUNTS, LORA_RANK, RESERVE, Parameters, Way, need, remedies, stage_of
@@ -25,6 +26,7 @@ NAMES = {
     "zero3": "ZeRO-3",
     "zero3_offload": "ZeRO-3, offloaded",
 }
+_EXAMPLES = (150, 450)  # clips of a dataset of micro-expressions, and of several together
 _PEAK, _SHARE = 989e12, 0.4  # an H100's 16-bit operations a second, and the share of them that training reaches
 
 
@@ -91,24 +93,38 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
+def schedules(made: Outline, packings: dict, args: TrainingArguments, gpus: int) -> dict[int, Schedule]:
+    """Schedule of the run by its number of clips; of examples, the largest last, where the data is made up."""
+    sequences = len(packings[made.settings.packing])
+    clips = len({sample.clip for sample in made.samples})
+    return {
+        number: schedule(sequences * number // clips, gpus, args)
+        for number in (_EXAMPLES if made.made_up else (clips,))
+    }
+
+
 def step_lines(made: Outline, packings: dict, parameters: Parameters, args: TrainingArguments, way: Way) -> list[str]:
     """Steps of an epoch and of the run, operations of a step, and hours at an assumed speed."""
     flops = {packing: epoch_flops(made, packed, parameters, way.checkpointing) for packing, packed in packings.items()}
-    if made.made_up:
-        return [f"  packing {packing}: {_short(number / 1e12)} TFLOP a clip" for packing, number in flops.items()]
-    sequences = len(packings[made.settings.packing])
     size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
-    batches = math.ceil(math.ceil(sequences / way.gpus) / size)
-    epoch = math.ceil(batches / accumulated)
-    steps = args.max_steps if args.max_steps > 0 else math.ceil(epoch * args.num_train_epochs)
-    lines = [
-        f"Steps: {way.gpus} GPU(s) × {size} sequence(s) × {accumulated} accumulated = {way.gpus * size * accumulated}"
-        f" a step; {epoch:,} steps an epoch, {steps:,} in all"
-    ]
+    batch = (
+        f"{way.gpus} GPU(s) × {size} sequence(s) × {accumulated} accumulated = {way.gpus * size * accumulated} a step"
+    )
+    runs = schedules(made, packings, args, way.gpus)
+    warnings = [f"  {run.warning}" for run in runs.values() if run.warning]
+    if made.made_up:
+        return [
+            f"Steps: {batch}",
+            *(f"  with {clips} clips: {run}" for clips, run in runs.items()),
+            *warnings,
+            *(f"  packing {packing}: {_short(number / 1e12)} TFLOP a clip" for packing, number in flops.items()),
+        ]
+    (run,) = runs.values()
+    lines = [f"Steps: {batch}; {run}", *warnings]
     for packing, number in flops.items():
         lines.append(
-            f"  packing {packing}: {_short(number / epoch / 1e12)} TFLOP for the questions of a step,"
-            f" {_short(number * steps / epoch / _PEAK / _SHARE / 3600)} GPU hours in all"
+            f"  packing {packing}: {_short(number / run.epoch / 1e12)} TFLOP for the questions of a step,"
+            f" {_short(number * run.steps / run.epoch / _PEAK / _SHARE / 3600)} GPU hours in all"
         )
     return [*lines, f"  (hours at {_SHARE:.0%} of an H100's {_PEAK / 1e12:.0f} TFLOP/s: an assumption)"]
 
@@ -170,8 +186,7 @@ def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict |
 
     Raises what `outline` raises.
     """
-    if args.n_gpu <= 1:  # more without a launcher cannot train, but can be planned for
-        check_settings(settings, args)
+    check_settings(settings, args)
     made = outline(settings, args.seed, made_up=True)
     parameters = count_parameters(made.config, settings)
     packings = {packing: made.packed(packing) for packing in ("clip", "none")}
@@ -192,6 +207,7 @@ def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict |
         *data_lines(made, packings),
         *step_lines(made, packings, parameters, args, way),
         *memory_lines(made.config, parameters, way, limit),
+        *disk_lines(parameters, way.stage, args, list(schedules(made, packings, args, gpus).values())[-1]),
     ]
     if fits(gpus):
         verdict = f"It fits: {NAMES[way.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB."

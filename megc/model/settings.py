@@ -58,7 +58,7 @@ class SftSettings:
     skip_bad: bool = _setting(False, "train on the good rows when some are bad")
     allow_mismatch: bool = _setting(False, "start from a checkpoint of another prompt or pixel budget")
     resume: bool = _setting(False, "go on where an earlier run into --output_dir stopped")
-    overwrite: bool = _setting(False, "delete the checkpoints that an earlier run left in --output_dir")
+    overwrite: bool = _setting(False, "delete what an earlier run left in --output_dir; on the command line only")
     plan: bool = _setting(False, "print parameters, tokens, steps and memory, and stop before loading weights")
     gpu_memory: float = _setting(80.0, "GiB of a GPU, for --plan")
     gpus: int = _setting(0, "number of GPUs, for --plan; 0: the launcher's, this machine's, or the fewest that fit")
@@ -81,6 +81,9 @@ def training_defaults() -> dict:
 def read_config(path: Path | str, known: set[str]) -> dict:
     """Settings of a yaml file. Raises DataError for a key that is none of `known`."""
     values = read_yaml(path, "give a yaml file of settings")
+    if "overwrite" in values:
+        what = "a file of settings cannot say that something is to be deleted"
+        raise DataError(path, "overwrite", what, "give --overwrite on the command line, for one run")
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
@@ -109,9 +112,17 @@ def check_settings(settings: SftSettings, args: TrainingArguments) -> None:
         raise ValueError(f"--validation_share is a share of the subjects, not {settings.validation_share}")
     if (args.eval_strategy != "no") != bool(settings.eval_file or settings.validation_share):
         raise ValueError("--validation_share or --eval_file, and --eval_strategy epoch or steps, need each other")
-    if args.n_gpu > 1:
-        raise ValueError("several GPUs need a launcher: torchrun --nproc_per_node N train.py, or deepspeed train.py")
+    _check_output(settings, args)
     _check_lora(settings)
+
+
+def _check_output(settings: SftSettings, args: TrainingArguments) -> None:
+    if settings.overwrite and (settings.resume or args.resume_from_checkpoint):
+        raise ValueError("--resume goes on with what is there, --overwrite deletes it: give one of them")
+    if Path(settings.model).resolve() == Path(args.output_dir).resolve():
+        raise ValueError(f"--output_dir {args.output_dir} is the checkpoint to start from: give another folder")
+    if args.save_only_model and args.load_best_model_at_end and args.deepspeed:
+        raise ValueError("DeepSpeed loads the best checkpoint from its states: add --save_only_model false")
 
 
 def lora_targets(settings: SftSettings) -> list[str]:

@@ -4,7 +4,6 @@ Order of work: settings → data (all of it checked) → model → table of what
 is loaded before the settings fit together, and no step is taken before every row is known to be good.
 """
 
-import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ import torch
 from peft import PeftModel
 from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
-from megc.files import read_json, sha256_of
 from megc.model import distributed, lora, tiny
-from megc.model.attention import choose_attention
+from megc.model.attention import Attention, choose_attention
 from megc.model.checkpoint import (
     check_mismatch,
     check_tokens,
@@ -25,18 +23,21 @@ from megc.model.checkpoint import (
     pixel_budget,
     read_record,
     save_beside,
-    software,
 )
 from megc.model.collate import Clips, Collator
 from megc.model.data import Pixels, Sample, training_texts, vocabulary_beside
 from megc.model.distributed import say
+from megc.model.output_folder import PART, empty_part, finished_record, full_disk_named, publish
 from megc.model.packing import Packed, pack_samples
 from megc.model.parts import PARTS, count, part_of
-from megc.model.resume import compare, make_room, resume_from
+from megc.model.record import training_record
+from megc.model.resume import Beginning, find_beginning
+from megc.model.schedule import schedule
 from megc.model.settings import SftSettings, check_settings, lora_targets
-from megc.model.sides import question_kinds, read_sides, split_beside, subjects_of
+from megc.model.sides import question_kinds, read_sides, subjects_of
 from megc.model.trainer import SftTrainer
-from megc.problems import DataError, Problems
+from megc.problems import Problems
+from megc.vqa.mismatch import prompt_records
 
 
 def choose_dtype(args: TrainingArguments, adapters: bool = False) -> tuple[torch.dtype, str]:
@@ -77,35 +78,6 @@ def part_table(model: PreTrainedModel, settings: SftSettings, rate: float) -> li
     return lines
 
 
-def _record(settings: SftSettings, args: TrainingArguments, data: "Data", budget: tuple[int, int]) -> dict:
-    """`megc.json` of the checkpoint to be (see `checkpoint`)."""
-    file = Path(settings.train_file)
-    prompts = sorted({sample.record["prompt"] for sample in [*data.samples, *data.evaluated]})
-    if len(prompts) > 1:
-        what = f"{len(prompts)} different prompts in one file"
-        raise DataError(file, None, what, "build all of it with the same prompt settings")
-    prompt = read_json(file.parent / "prompt.json", missing={})
-    return {
-        "kind": "trained",
-        "base": settings.model,
-        "prompt_hash": prompts[0],
-        "prompt": prompt if prompt.get("hash") == prompts[0] else None,
-        "min_pixels": budget[0],
-        "max_pixels": budget[1],
-        "data": {
-            "file": str(file),
-            "rows": len(data.samples),
-            "rows_hash": sha256_of(*sorted(sample.record["id"] for sample in data.samples)),
-            "clips": len({sample.clip for sample in data.samples}),
-            "subjects": subjects_of(data.samples),
-            "validation_subjects": subjects_of(data.evaluated),
-            "split": split_beside(file).get("hash"),
-        },
-        "training": {**dataclasses.asdict(settings), **args.to_sanitized_dict()},
-        **software(),
-    }
-
-
 @dataclass(frozen=True)
 class Data:
     """Rows to train on and to evaluate on, checked and packed; `lines` say where prompt and pixel budget are from."""
@@ -129,6 +101,18 @@ class Prepared:
     dtype: torch.dtype
 
 
+@dataclass(frozen=True)
+class Examined:
+    """A run whose settings and data are checked; no weight of it is loaded. `record`: its `megc.json` to be."""
+
+    settings: SftSettings
+    args: TrainingArguments
+    attention: Attention
+    data: Data
+    record: dict
+    beginning: Beginning
+
+
 def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     """Read, check and pack the rows; weights are not needed for it. The tiny checkpoint is built if asked for.
 
@@ -143,7 +127,8 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     base = read_record(settings.model)
     pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     asked = {**pixels, "prompt_hash": samples[0].record["prompt"]}
-    lines = check_mismatch(settings.model, base, **asked, allow_mismatch=settings.allow_mismatch)
+    prompts = prompt_records(Path(settings.train_file), samples[0].pictures)
+    lines = check_mismatch(settings.model, base, **asked, prompts=prompts, allow_mismatch=settings.allow_mismatch)
     wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
     store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
     config = load_config(settings.model)
@@ -159,22 +144,30 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     return Data(samples, evaluated, packed, packed_eval, store, config, lines)
 
 
-def prepare(settings: SftSettings, args: TrainingArguments) -> Prepared:
-    """Check settings and data, load the model, print what will be trained.
+def examine(settings: SftSettings, args: TrainingArguments) -> Examined:
+    """Check settings, data and output folder; what is to be replaced in the folder is deleted.
 
-    Raises ValueError for settings that contradict each other and DataError for data or checkpoints.
+    Raises ValueError for settings that contradict each other and DataError for data, checkpoints or the folder.
     """
+    distributed.take_one_gpu(args)
     check_settings(settings, args)
     attention = choose_attention(settings.attention, settings.packing)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    resume = resume_from(args, settings.resume)
     data = read_data(settings, args)
+    record = training_record(settings, args, data.samples, data.evaluated, pixel_budget(data.store.processor))
+    return Examined(settings, args, attention, data, record, find_beginning(settings, args, record))
+
+
+def prepare(settings: SftSettings, args: TrainingArguments) -> Prepared:
+    """Check everything, load the model, print what will be trained. Raises what `examine` raises."""
+    return load(examine(settings, args))
+
+
+def load(run: Examined) -> Prepared:
+    """Load the model of the run and print what will be trained."""
+    settings, args, data, attention = run.settings, run.args, run.data, run.attention
     processor = data.store.processor
-    record = _record(settings, args, data, pixel_budget(processor))
-    changed = compare(resume, record) if resume else []
-    if not resume:
-        make_room(args, settings.overwrite or settings.resume)
     if distributed.uses_deepspeed(args):
         distributed.start_deepspeed()
     dtype, dtype_why = choose_dtype(args, bool(settings.lora_rank))
@@ -182,17 +175,20 @@ def prepare(settings: SftSettings, args: TrainingArguments) -> Prepared:
     attention.settle(model)
     check_tokens(settings.model, model, processor)
     model = what_is_trained(model, settings, args.seed)
-    trainer = _trainer(model, settings, args, data, record)
+    trainer = _trainer(model, settings, args, data, run.record)
+    run_steps = schedule(len(data.packed), args.world_size, args)
     say(
         f"Training {settings.model} on {settings.train_file}",
-        *(f"  {line}" for line in [*data.lines, *changed]),
+        *(f"  {line}" for line in [*data.lines, *run.beginning.lines]),
         f"  {len(data.samples)} questions in {len(data.packed)} sequences of up to {max(map(len, data.packed))} tokens"
         f" (packing: {settings.packing}, loss per {settings.loss_per})",
+        f"  {run_steps}",
+        *([f"  {run_steps.warning}"] if run_steps.warning else []),
         *_validation_line(data.evaluated),
         f"  weights {dtype} ({dtype_why}); attention {attention}",
         *part_table(model, settings, args.learning_rate),
     )
-    return Prepared(trainer, data.packed, resume, dtype)
+    return Prepared(trainer, data.packed, run.beginning.checkpoint, dtype)
 
 
 def _validation_line(evaluated: list[Sample]) -> list[str]:
@@ -223,27 +219,50 @@ def _trainer(
 
 
 def save(prepared: Prepared, folder: Path | str) -> None:
-    """Write the trained checkpoint to `folder`; with adapters, merged, and the adapters beside it. Call everywhere."""
+    """Write the trained checkpoint to `folder`; with adapters, merged, and the adapters beside it. Call everywhere.
+
+    A kill at any moment leaves the folder without the checkpoint or with all of it (see `output_folder`).
+    """
     trainer = prepared.trainer
-    if not isinstance(trainer.model, PeftModel):
-        trainer.save_model(folder)
-        return
-    adapters = Path(folder) / lora.FOLDER
+    part = Path(folder) / PART
+    if trainer.args.should_save:
+        empty_part(folder)
+    distributed.wait_for_all()
+    with full_disk_named(part, trainer.args.should_save):
+        if isinstance(trainer.model, PeftModel):
+            _save_merged(prepared, part)
+        else:
+            trainer.save_model(str(part))
+    distributed.wait_for_all()
+    if trainer.args.should_save:
+        publish(folder)
+
+
+def _save_merged(prepared: Prepared, folder: Path) -> None:
+    trainer = prepared.trainer
+    adapters = folder / lora.FOLDER
     trainer.save_model(str(adapters))
     if trainer.args.should_save:
         with distributed.whole_models(trainer.args):
             load_model(adapters, prepared.dtype).save_pretrained(folder)
-        save_beside(folder, trainer.processor, trainer.record)
+        save_beside(folder, trainer.processor, trainer.record_now())
 
 
 def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
     """Train and write the checkpoint to `args.output_dir`; returns Trainer's metrics (train_loss, train_runtime, …).
 
-    Raises what `prepare` raises.
+    Where the same run is finished already, nothing is done and no metrics come back. Raises what `examine` raises.
     """
     started = time.monotonic()
-    prepared = prepare(settings, args)
+    run = examine(settings, args)
+    if run.beginning.finished:
+        say(f"Checkpoint {args.output_dir} is already finished: {run.beginning.finished} with these settings and data")
+        return {}
+    prepared = load(run)
     result = prepared.trainer.train(resume_from_checkpoint=prepared.resume)
+    if prepared.trainer.took_no_step and finished_record(args.output_dir):
+        say(f"Checkpoint {args.output_dir} is already finished: {result.global_step} steps, and none is left to take")
+        return result.metrics
     save(prepared, args.output_dir)
     seconds = time.monotonic() - started
     say(

@@ -11,11 +11,12 @@ from peft import PeftModel
 from torch import nn
 from transformers import EvalPrediction, ProcessorMixin, Trainer, TrainerCallback
 
-from megc.model import lora
+from megc.model import distributed, lora
 from megc.model.attention import block_mask
 from megc.model.checkpoint import save_beside
 from megc.model.collate import Clips, answer_loss, answer_weights, answers_marked, token_losses
 from megc.model.curve import KIND_PREFIX, Curve
+from megc.model.output_folder import full_disk_named, remove_checkpoint
 from megc.model.parts import is_matrix, part_of
 
 
@@ -38,6 +39,7 @@ class SftTrainer(Trainer):
         **kwargs,
     ) -> None:
         self.processor, self.record, self.rates, self.kinds = processor, record, rates, kinds
+        self.took_no_step = True
         end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
         self.weigh = partial(answer_weights, end=end, loss_per=loss_per)
         super().__init__(
@@ -106,6 +108,31 @@ class SftTrainer(Trainer):
             self.optimizer = kind(made, **settings)
         return self.optimizer
 
+    def _run_epoch(self, *args, **kwargs) -> None:
+        # The base class looks for the end behind a step: resumed at the last one, it would take one more.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        self.took_no_step = False
+        super()._run_epoch(*args, **kwargs)
+
+    def _save_checkpoint(self, *args, **kwargs) -> None:
+        # What an earlier run left under this name goes first: beside its state, half-written files would seem whole.
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save and folder.exists():
+            remove_checkpoint(folder)
+        distributed.wait_for_all()
+        with full_disk_named(folder, self.args.should_save):
+            super()._save_checkpoint(*args, **kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        distributed.wait_for_all()  # the state, which says that the checkpoint is whole, is written next
+
+    def record_now(self) -> dict:
+        """`megc.json` of a checkpoint that is saved now: the record of the run with its number of steps."""
+        return {**self.record, "steps": self.state.global_step}
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         # The base class matches names with strict=False, and saved Qwen2.5-VL names differ from those in memory:
         # it would resume from the initial weights (huggingface/transformers#43701).
@@ -133,7 +160,7 @@ class SftTrainer(Trainer):
         else:
             super()._save(output_dir, state_dict)
         if self.args.should_save:
-            save_beside(folder, self.processor, self.record)
+            save_beside(folder, self.processor, self.record_now())
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; megc.json has the settings
 
 

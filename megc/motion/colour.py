@@ -62,9 +62,20 @@ def strain(flow: np.ndarray, blur: float = STRAIN_BLUR) -> np.ndarray:
     `blur` pixels (0: none).
     """
     field = cv2.GaussianBlur(flow, (0, 0), blur) if blur else flow
-    u_y, u_x = np.gradient(field[..., 0])
-    v_y, v_x = np.gradient(field[..., 1])
+    u, v = cv2.split(field)
+    u_x, u_y, v_x, v_y = _slope(u, 1), _slope(u, 0), _slope(v, 1), _slope(v, 0)
     return np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
+
+
+def _slope(plane: np.ndarray, axis: int) -> np.ndarray:
+    """`np.gradient` of a plane along one axis, in a fraction of its time."""
+    out, turned = np.empty_like(plane), plane.swapaxes(0, axis)
+    into = out.swapaxes(0, axis)
+    np.subtract(turned[2:], turned[:-2], out=into[1:-1])
+    into[1:-1] *= 0.5
+    np.subtract(turned[1], turned[0], out=into[0])
+    np.subtract(turned[-1], turned[-2], out=into[-1])
+    return out
 
 
 def _min_max(channel: np.ndarray) -> np.ndarray:
@@ -73,7 +84,9 @@ def _min_max(channel: np.ndarray) -> np.ndarray:
 
 
 def _to_bytes(unit: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    grey = np.clip(unit, 0, 1)
+    grey *= 255
+    return np.rint(grey, out=grey).astype(np.uint8)
 
 
 def _wheel(flow: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -96,8 +109,14 @@ def _minmax_blend(flow: np.ndarray, scale: float, onset_image: np.ndarray | None
 
 
 def _uv_strain(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
-    signed = np.rint(128 + 127 * np.clip(flow / scale, -1, 1)).astype(np.uint8)
-    return np.dstack([signed, _to_bytes(strain(flow) / (STRAIN_PER_PIXEL * scale))])
+    signed = flow / scale
+    np.clip(signed, -1, 1, out=signed)
+    signed *= 127
+    signed += 128
+    picture = np.empty((*flow.shape[:2], 3), np.uint8)
+    picture[..., :2] = np.rint(signed, out=signed)
+    picture[..., 2] = _to_bytes(strain(flow) / (STRAIN_PER_PIXEL * scale))
+    return picture
 
 
 def _uv_strain_minmax(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
@@ -188,11 +207,16 @@ def draw(
     return ENCODINGS[encoding](field, float(scale), onset_image)
 
 
-def neutral_picture(size: tuple[int, int], encoding: str = DEFAULT_ENCODING) -> np.ndarray:
-    """Picture (uint8 RGB) of no motion at all; `size` is (width, height)."""
+@lru_cache(maxsize=8)
+def _neutral_picture(size: tuple[int, int], encoding: str) -> np.ndarray:
     width, height = size
     grey = np.full((height, width), GREY, np.uint8)
     return draw(np.zeros((height, width, 2), np.float32), encoding, SCALE, grey)
+
+
+def neutral_picture(size: tuple[int, int], encoding: str = DEFAULT_ENCODING) -> np.ndarray:
+    """Picture (uint8 RGB) of no motion at all; `size` is (width, height)."""
+    return _neutral_picture(tuple(size), encoding).copy()
 
 
 def colour_name(rgb: tuple[int, int, int] | np.ndarray) -> str:

@@ -40,7 +40,7 @@ def template() -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _models() -> tuple["dlib.fhog_object_detector", "dlib.shape_predictor"]:
+def face_models() -> tuple["dlib.fhog_object_detector", "dlib.shape_predictor"]:
     """dlib's detector and 68-point predictor: half a second to load each, so once a process."""
     spec = find_spec("face_recognition_models")  # found, not imported: its __init__ needs pkg_resources, now gone
     if spec is None or not spec.submodule_search_locations:
@@ -54,7 +54,7 @@ class FaceFinder:
 
     def boxes(self, image: np.ndarray) -> list[tuple[int, int, int, int]]:
         """Boxes of all faces of a uint8 RGB image: at half size, else at full size, else enlarged."""
-        detector, _ = _models()
+        detector, _ = face_models()
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         for scale in DETECTION_SCALES:
             if scale > 1 and grey.size * scale**2 > LARGEST_DETECTION:
@@ -91,7 +91,7 @@ class FaceFinder:
         return Face(self._landmarks(image, box), box, tuple(notes))
 
     def _landmarks(self, image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-        _, predictor = _models()
+        _, predictor = face_models()
         shape = predictor(np.ascontiguousarray(image), dlib.rectangle(*box))
         return np.array([(point.x, point.y) for point in shape.parts()], np.float32)
 

@@ -11,18 +11,19 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from megc.files import sha256_of, write_bytes, write_json
+from megc.files import lock_folder, sha256_of, write_bytes, write_json
 from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_text, neutral_picture
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
 from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
-from megc.motion.parallel import run
+from megc.motion.parallel import Finished, run, summarise
+from megc.motion.plausibility import check_motion
 from megc.motion.reading import read_image
 from megc.motion.regions import face_mask
 from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
-VERSION = 3  # of what is written; a change makes every clip be done again
+VERSION = 4  # of what is written; a change makes every clip be done again
 MASKS = ("face", "none")
 
 
@@ -81,6 +82,15 @@ def drawn_with(path: Path | str) -> dict:
     return settings if isinstance(settings, dict) else {}
 
 
+def read_warnings(metadata: dict[str, str]) -> tuple[str, ...]:
+    """Warnings in the metadata of a flow picture; none where it has none."""
+    try:
+        warnings = parse_json(metadata.get("warnings", "[]"))
+    except ValueError:
+        return ()
+    return tuple(str(text) for text in warnings) if isinstance(warnings, list) else ()
+
+
 def _npy_bytes(field: np.ndarray) -> bytes:
     out = io.BytesIO()
     np.save(out, field.astype(np.float16), allow_pickle=False)
@@ -95,18 +105,18 @@ def draw_face(field: np.ndarray, landmarks: np.ndarray, onset: np.ndarray, setti
     """
     if settings.mask == "none":
         return draw(field, settings.encoding, settings.scale, onset)
-    inside = face_mask(landmarks, field.shape[:2])[..., None]
+    inside = face_mask(landmarks, field.shape[:2])
     if settings.encoding not in ABSOLUTE:
-        return draw(field * inside, settings.encoding, settings.scale, onset)
+        return draw(field * inside[..., None], settings.encoding, settings.scale, onset)
     still = neutral_picture((field.shape[1], field.shape[0]), settings.encoding)
-    return np.where(inside, draw(field, settings.encoding, settings.scale, onset), still)
+    return cv2.copyTo(draw(field, settings.encoding, settings.scale, onset), inside.view(np.uint8), still)
 
 
-def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> str:
-    """Write field and picture of one clip; returns `done`, or `kept` where they are there already, made the same way.
+def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> Finished:
+    """Write field and picture of one clip, or keep those that are there already, made the same way.
 
     The field runs from onset to apex in the pixels of the crop. The picture is drawn from the stored float16 field
-    and written last, with the settings, the scale and the head's motion in its text metadata.
+    and written last, with the settings, the scale, the head's motion and warnings in its text metadata.
     """
     folder = clip_folder(frames, clip_id)
     npy, png = clip_folder(out, f"{clip_id}.npy"), clip_folder(out, f"{clip_id}.png")
@@ -117,8 +127,9 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     key = sha256_of(
         str(VERSION), cv2.__version__, json.dumps(asdict(settings)), align["key"], onset.tobytes(), apex.tobytes()
     )
-    if not overwrite and npy.is_file() and picture_metadata(png).get("key") == key:
-        return "kept"
+    metadata = picture_metadata(png)
+    if not overwrite and npy.is_file() and metadata.get("key") == key:
+        return Finished("kept", read_warnings(metadata))
     png.unlink(missing_ok=True)
     for path in (npy, png):
         clear_leftovers(path.parent, glob.escape(path.name))
@@ -126,6 +137,8 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     field, head = compensate(optical_flow(onset, apex, settings.method), landmarks, settings.compensate)
     stored = _npy_bytes(field)
     picture = draw_face(np.load(io.BytesIO(stored)), landmarks, onset, settings)
+    limit = settings.scale if settings.encoding in ABSOLUTE else SCALE
+    warnings = tuple(check_motion(field, landmarks, head, limit)) if settings.compensate != "none" else ()
     metadata = {
         "clip": clip_id,
         "key": key,
@@ -133,10 +146,11 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
         "scale": f"{settings.scale:g} px at full colour, face {FACE_WIDTH} px wide",
         "legend": legend_text(settings.encoding, settings.scale),
         "head_motion": json.dumps(head.summary()),
+        "warnings": json.dumps(warnings, ensure_ascii=False),
     }
     write_bytes(npy, stored)
-    write_bytes(png, png_bytes(picture, metadata))
-    return "done"
+    write_bytes(png, png_bytes(picture, metadata, drawn=True))
+    return Finished("done", warnings)
 
 
 def compute_all(
@@ -147,21 +161,25 @@ def compute_all(
     workers: int = 1,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """`compute` of every finished clip below `frames`, then `flow.json`; failures go to `problems`.
+    """`compute` of every finished clip below `frames`, then `flow.json`; failures and warnings go to `problems`.
 
     Returns how many were `done`, `kept` and `failed`. Raises DataError where there is no finished clip.
     """
     ids = finished_clips(frames)
     work = partial(compute, frames=frames, out=out, settings=settings, overwrite=overwrite)
-    results = run(work, ids, ids, problems, workers, "flow")
-    good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
-    record = {
-        **asdict(settings),
-        "face_width": FACE_WIDTH,
-        "legend": legend_text(settings.encoding, settings.scale),
-        "opencv": cv2.__version__,
-        "clips": good,
-    }
-    clear_leftovers(out, "flow.json")
-    write_json(out / "flow.json", record)
-    return {"done": results.count("done"), "kept": results.count("kept"), "failed": results.count(None)}
+    with lock_folder(out, "flow"):
+        results = run(work, ids, ids, problems, workers, "flow")
+        good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
+        record = {
+            **asdict(settings),
+            "face_width": FACE_WIDTH,
+            "legend": legend_text(settings.encoding, settings.scale),
+            "opencv": cv2.__version__,
+            "clips": good,
+            "warnings": {
+                name: result.warnings for name, result in zip(ids, results, strict=True) if result and result.warnings
+            },
+        }
+        clear_leftovers(out, "flow.json")
+        write_json(out / "flow.json", record)
+    return summarise(results, ids, str(out), problems)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from megc.environment import check_optflow
-from megc.motion.regions import face_width, stable_mask
+from megc.motion.regions import face_width, nose_box, stable_mask
 
 DEFAULT_METHOD = "dis"
 DEFAULT_COMPENSATION = "stable"
@@ -119,14 +119,20 @@ class HeadMotion:
 
     def field(self, shape: tuple[int, int]) -> np.ndarray:
         """The motion at every pixel: float32 (H, W, 2)."""
-        y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-        x, y = x - self.centre.real, y - self.centre.imag
+        y, x = (np.arange(length, dtype=np.float32) for length in shape)
+        x, y = x[None] - self.centre.real, y[:, None] - self.centre.imag  # a row and a column: products stay small
         a, b = self.turn.real - 1, self.turn.imag
-        u, v = a * x - b * y + self.shift.real, b * x + a * y + self.shift.imag
+        motion = np.empty((*shape, 2), np.float32)
+        u, v = motion[..., 0], motion[..., 1]
+        np.subtract(a * x, b * y, out=u)
+        np.add(b * x, a * y, out=v)
+        u += self.shift.real
+        v += self.shift.imag
         if self.parallax:
             depth = _depth(x, y, self.face)
-            u, v = u + self.parallax.real * depth, v + self.parallax.imag * depth
-        return np.dstack([u, v]).astype(np.float32)
+            u += self.parallax.real * depth
+            v += self.parallax.imag * depth
+        return motion
 
     def summary(self) -> dict[str, float]:
         """Numbers for a record: shift at the nose in pixels, rotation in degrees, scale, parallax in pixels."""
@@ -182,10 +188,9 @@ def _similarity_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
 
 
 def _nose_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
-    """Mean motion in a box of 21 px (of a face 236 px wide) around the tip of the nose, as the original did."""
-    half = max(1, round(10 / 236 * face_width(landmarks)))
+    """Mean motion in a box around the tip of the nose, of as many pixels as the original project took."""
     x, y = (round(float(value)) for value in landmarks[30])
-    box = flow[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1]
+    box = flow[nose_box((x, y), flow.shape)]
     shift = box.mean(axis=(0, 1)).astype(float) if box.size else (0.0, 0.0)
     return HeadMotion(complex(x, y), complex(*shift))
 
@@ -214,4 +219,5 @@ def compensate(
     if mode not in COMPENSATIONS:
         raise ValueError(f"unknown compensation {mode!r}; known: {', '.join(COMPENSATIONS)}")
     head = COMPENSATIONS[mode](flow, landmarks)
-    return flow - head.field(flow.shape[:2]), head
+    motion = head.field(flow.shape[:2])
+    return np.subtract(flow, motion, out=motion), head

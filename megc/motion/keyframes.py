@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,13 +27,15 @@ from megc.motion.faces import (
 )
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.magnify import magnify
-from megc.motion.parallel import run
-from megc.motion.reading import Frames, open_frames
+from megc.motion.parallel import Finished, run, summarise
+from megc.motion.plausibility import check_faces
+from megc.motion.reading import LARGEST, SMALLEST, Frames, open_frames
 from megc.problems import DataError, Problems
 
 MOMENTS = ("onset", "apex", "offset")
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
-VERSION = 4  # of what is written; a change makes every clip be done again
+_NEEDED = {"key", "landmarks", "frames", "warnings"}  # in an `align.json` of this version
+VERSION = 5  # of what is written; a change makes every clip be done again
 
 
 @dataclass(frozen=True)
@@ -61,23 +64,24 @@ class KeyframeSettings:
         return (*MOMENTS, *["magnified"] * bool(self.magnify), *samples)
 
 
-def clips_of_sources(sources: list[Path], fps: float) -> tuple[list[Clip], Path]:
+def clips_of_sources(sources: list[Path], fps: float, problems: Problems) -> tuple[list[Clip], Path]:
     """Clips of videos and frame folders that nobody annotated, and the file name that their paths are relative to.
 
     Onset is the first frame, offset the last, the apex to be spotted. `fps` is that of folders; a video knows its own.
-    Raises DataError for a source that cannot be read and for two of one name.
+    A source that cannot be read, and the second of two of one name, go to `problems`.
     """
     root = Path(os.path.commonpath([os.path.abspath(source.parent) for source in sources]))
     clips: dict[str, Clip] = {}
     for source in sources:
-        frames = open_frames(source)
-        rate = getattr(frames, "fps", 0.0) or fps
-        name, first, last = source.stem, frames.numbers[0], frames.numbers[-1]
-        if name in clips:
-            raise DataError(source, None, f"a second source named {name}", "rename one of the two")
-        path = Path(os.path.relpath(os.path.abspath(source), root)).as_posix()
-        middle = frames.numbers[len(frames.numbers) // 2]
-        clips[name] = Clip(f"unknown/{name}/{name}", "unknown", name, name, rate, path, first, middle, last, True)
+        with problems.collect():
+            frames = open_frames(source)
+            rate = getattr(frames, "fps", 0.0) or fps
+            name, first, last = source.stem, frames.numbers[0], frames.numbers[-1]
+            if name in clips:
+                raise DataError(source, None, f"a second source named {name}", "rename one of the two")
+            path = Path(os.path.relpath(os.path.abspath(source), root)).as_posix()
+            middle = frames.numbers[len(frames.numbers) // 2]
+            clips[name] = Clip(f"unknown/{name}/{name}", "unknown", name, name, rate, path, first, middle, last, True)
     return list(clips.values()), root / "clips.jsonl"
 
 
@@ -89,13 +93,17 @@ def clip_folder(root: Path, clip_id: str) -> Path:
         raise DataError(root, clip_id, str(error), "rename the clip in clips.jsonl") from error
 
 
-def png_bytes(image: np.ndarray, metadata: dict[str, str] | None = None) -> bytes:
-    """PNG of a uint8 array, with text metadata; the same bytes for the same input."""
+def png_bytes(image: np.ndarray, metadata: dict[str, str] | None = None, drawn: bool = False) -> bytes:
+    """PNG of a uint8 array, with text metadata; the same bytes for the same input.
+
+    Of a `drawn` picture, which has plain areas, run lengths make a smaller file in two thirds of the time.
+    """
     info = PngInfo()
     for name, text in (metadata or {}).items():
         info.add_itxt(name, text)
     out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG", pnginfo=info, compress_level=4)
+    strategy = zlib.Z_RLE if drawn else -1  # -1: Pillow's own choice
+    Image.fromarray(image).save(out, "PNG", pnginfo=info, compress_level=4, compress_type=strategy)
     return out.getvalue()
 
 
@@ -111,58 +119,92 @@ def read_align(folder: Path) -> dict | None:
         record = read_json(folder / "align.json")
     except DataError:
         return None
-    return record if {"key", "landmarks", "frames"} <= record.keys() else None
+    return record if record.keys() >= _NEEDED else None
 
 
-def _interval(frames: Frames, clip: Clip) -> tuple[dict[str, int], list[str]]:
-    """Frame numbers that exist for onset, apex and offset, and notes. Raises DataError where none is near."""
+def _interval(frames: Frames, clip: Clip) -> tuple[dict[str, int], list[str], list[str]]:
+    """Frame numbers that exist for onset, apex and offset, notes and warnings. Raises DataError where none is near."""
     wanted = {moment: getattr(clip, moment) for moment in MOMENTS}
     used, notes = {moment: frames.nearest(number) for moment, number in wanted.items()}, []
     if not any(used["onset"] < number <= used["offset"] for number in frames.numbers):
-        what = f"only frame {used['onset']} exists of {clip.onset} to {clip.offset}"
-        raise DataError(frames.source, clip.id, what, "motion needs two frames or more: unpack the clip again")
+        what = f"only frame {used['onset']} exists of {clip.onset} to {clip.offset} ({frames.extent()})"
+        raise DataError(frames.source, clip.id, what, f"motion needs two frames or more: {frames.repair}")
+    warnings = list(frames.faults)
     reach = max(3, FURTHEST * (clip.offset - clip.onset))
     for moment, number in wanted.items():
         gap = abs(used[moment] - number)
-        if gap and moment != "offset" and gap > reach:
-            what = f"{moment} frame {number} is missing and the nearest is {used[moment]}"
-            raise DataError(frames.source, clip.id, what, "unpack the clip again, or leave it out with --skip-bad")
-        if gap:
+        if gap > reach:
+            what = f"{moment} frame {number} is missing and the nearest is {used[moment]} ({frames.extent()})"
+            if moment != "offset":
+                raise DataError(frames.source, clip.id, what, f"{frames.repair}, or leave it out with --skip-bad")
+            warnings.append(what)
+        elif gap:
             notes.append(f"{moment} frame {number} is missing: {used[moment]} taken")
-    return used, notes
+    return used, notes, warnings
 
 
 def _spot(
-    frames: Frames, used: dict[str, int], clip: Clip, transform: np.ndarray, landmarks: np.ndarray
+    frames: Frames,
+    used: dict[str, int],
+    clip: Clip,
+    transform: np.ndarray,
+    landmarks: np.ndarray,
+    shape: tuple[int, ...],
 ) -> int | None:
-    """Number of the spotted apex frame, or None where the clip has too few frames."""
+    """Number of the spotted apex frame, or None where the clip has too few frames. `shape` is that of the onset."""
     numbers = [number for number in frames.numbers if used["onset"] <= number <= used["offset"]]
     if len(numbers) < FEWEST:
         return None
     numbers = sampled(numbers, clip.fps)
-    crops = [crop(image, transform) for _, image in frames.read_many(numbers)]
+    crops = []
+    for number, image in frames.read_many(numbers):
+        _check_size(image, shape, number, frames, clip)
+        crops.append(crop(image, transform))
     trace = measure(crops, landmarks, [number - numbers[0] for number in numbers])
     return frames.nearest(numbers[0] + apex_of(trace, clip.fps))
 
 
 def _align(
     image: np.ndarray, frames: Frames, number: int, clip: Clip, settings: KeyframeSettings
-) -> tuple[np.ndarray, dict, list[str]]:
-    """(transform, record, notes) of the onset frame."""
-    name = frames.source / frames.name(number) if frames.source.is_dir() else frames.source
+) -> tuple[np.ndarray, np.ndarray, dict, list[str]]:
+    """(transform, landmarks in the crop, record, notes) of the onset frame."""
     try:
-        face = FaceFinder().find(image, name, clip.id)
+        face = FaceFinder().find(image, frames.file(number), clip.id)
     except DataError:
         if settings.no_face != "centre":
             raise
         transform = centre_transform(image.shape)
-        return transform, {"landmarks_from": "template"}, ["no face found: centre of the frame, mean landmarks"]
+        notes = ["no face found: centre of the frame, mean landmarks"]
+        return transform, template(), {"landmarks_from": "template"}, notes
     record = {"landmarks_from": "dlib", "landmarks_frame": face.landmarks.tolist(), "box": list(face.box)}
-    return align_transform(face.landmarks, settings.roi == "box"), record, list(face.notes)
+    transform = align_transform(face.landmarks, settings.roi == "box")
+    return transform, transform_points(face.landmarks, transform), record, list(face.notes)
 
 
-def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False) -> str:
-    """Write the key frames of one clip; returns `done`, or `kept` where they are there already, made the same way.
+def _warn(onset: np.ndarray, images: dict[str, np.ndarray], transform: np.ndarray, clip: Clip) -> list[str]:
+    """Warnings of the faces in the frames behind the onset, by moment; `onset` are the landmarks (68, 2) there."""
+    faces: dict[str, np.ndarray | None] = {MOMENTS[0]: onset}
+    for moment, image in images.items():
+        try:
+            faces[moment] = FaceFinder().find(image, clip.frames, clip.id).landmarks
+        except DataError:
+            faces[moment] = None
+    return list(check_faces(faces, transform, image.shape))
+
+
+def _cut(
+    images: dict[str, np.ndarray], transform: np.ndarray, landmarks: np.ndarray, settings: KeyframeSettings
+) -> dict[str, np.ndarray]:
+    """The pictures to write, by name: the crop of each image, and the magnified apex where it is asked for."""
+    pictures = {name: crop(image, transform) for name, image in images.items()}
+    if settings.magnify:
+        field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks)
+        pictures["magnified"] = magnify(pictures["onset"], field, settings.magnify)
+    return pictures
+
+
+def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False) -> Finished:
+    """Write the key frames of one clip, or keep those that are there already, made the same way.
 
     One similarity transform, from the landmarks of the onset frame, serves all three. `align.json` is written last,
     so a folder that has it is complete. Raises DataError for a missing or unreadable frame and for no face.
@@ -173,31 +215,30 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
     finished = read_align(folder)
     complete = all((folder / f"{name}.png").is_file() for name in settings.names())
     if finished and finished.get("key") == key and complete and not overwrite:
-        return "kept"
+        return Finished("kept", tuple(finished["warnings"]))
     (folder / "align.json").unlink(missing_ok=True)
     clear_leftovers(folder)
 
-    used, notes = _interval(frames, clip)
+    used, notes, warnings = _interval(frames, clip)
     onset = frames.read(used["onset"])
-    transform, record, found = _align(onset, frames, used["onset"], clip, settings)
+    _check_size(onset, onset.shape, used["onset"], frames, clip)
+    transform, landmarks, record, found = _align(onset, frames, used["onset"], clip, settings)
     notes += found
-    landmarks = template() if record["landmarks_from"] == "template" else np.array(record["landmarks_frame"])
-    if record["landmarks_from"] == "dlib":
-        landmarks = transform_points(landmarks, transform)
     spotted = None
     if settings.apex == "spotted" or clip.apex_estimated or used["apex"] == used["onset"]:
-        spotted = _spot(frames, used, clip, transform, landmarks)
+        spotted = _spot(frames, used, clip, transform, landmarks, onset.shape)
         notes.append("too few frames to spot the apex" if spotted is None else f"apex spotted at frame {spotted}")
         used["apex"] = used["apex"] if spotted is None else spotted
     spaced = np.linspace(used["onset"], used["offset"], settings.samples)
     taken = used | {f"sample{n}": frames.nearest(round(number)) for n, number in enumerate(spaced, start=1)}
     images = dict(frames.read_many(sorted(set(taken.values()))))
-    _same_size(images, onset, frames, clip)
-    pictures = {name: crop(images[number], transform) for name, number in taken.items()}
-    if settings.magnify:
-        field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks.astype(np.float32))
-        pictures["magnified"] = magnify(pictures["onset"], field, settings.magnify)
-    else:
+    for number, image in images.items():
+        _check_size(image, onset.shape, number, frames, clip)
+    if record["landmarks_from"] == "dlib":
+        later = {moment: images[used[moment]] for moment in MOMENTS[1:]}
+        warnings += _warn(np.array(record["landmarks_frame"], np.float32), later, transform, clip)
+    pictures = _cut({name: images[number] for name, number in taken.items()}, transform, landmarks, settings)
+    if not settings.magnify:
         (folder / "magnified.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
         write_bytes(folder / f"{name}.png", png_bytes(picture))
@@ -218,16 +259,21 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
             "landmarks": np.round(landmarks.astype(float), 2).tolist(),
             **record,
             "notes": notes,
+            "warnings": warnings,
         },
     )
-    return "done"
+    return Finished("done", tuple(warnings))
 
 
-def _same_size(images: dict[int, np.ndarray], onset: np.ndarray, frames: Frames, clip: Clip) -> None:
-    for number, image in images.items():
-        if image.shape != onset.shape:
-            what = f"frame {number} is {image.shape[1]}×{image.shape[0]}, the onset {onset.shape[1]}×{onset.shape[0]}"
-            raise DataError(frames.source, clip.id, what, "all frames of a clip must have one size: unpack it again")
+def _check_size(image: np.ndarray, shape: tuple[int, ...], number: int, frames: Frames, clip: Clip) -> None:
+    """Raise DataError for a frame of another shape than the onset's, and for one too small or too large to work on."""
+    (height, width), fix = image.shape[:2], "all frames of a clip must have one size: unpack it again"
+    if image.shape != shape:
+        what = f"frame {number} is {width}×{height}, the onset {shape[1]}×{shape[0]}"
+        raise DataError(frames.file(number), clip.id, what, fix)
+    if min(height, width) < SMALLEST or max(height, width) > LARGEST:
+        what = f"frame {number} is {width}×{height} pixels; a side must have {SMALLEST} to {LARGEST:,}"
+        raise DataError(frames.file(number), clip.id, what, "export the clip again in its own size")
 
 
 def extract_all(
@@ -239,11 +285,10 @@ def extract_all(
     workers: int = 1,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """`extract` of every clip; failures go to `problems`. Returns how many were `done`, `kept` and `failed`."""
+    """`extract` of every clip; failures and warnings go to `problems`.
+
+    Returns how many were `done`, `kept` and `failed`.
+    """
     work = partial(extract, clips_file=clips_file, out=out, settings=settings, overwrite=overwrite)
-    results = run(work, clips, [clip.id for clip in clips], problems, workers, "key frames")
-    return {
-        "done": results.count("done"),
-        "kept": results.count("kept"),
-        "failed": results.count(None),
-    }
+    names = [clip.id for clip in clips]
+    return summarise(run(work, clips, names, problems, workers, "key frames"), names, str(out), problems)

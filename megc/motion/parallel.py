@@ -1,21 +1,38 @@
-"""The same work on many clips, in one process or several: order, results and failures do not depend on how many."""
+"""The same work on many clips, in one process or several: order, results and failures do not depend on how many.
+
+What stops the whole run (Ctrl-C, a full disk) is no failure of a clip: it passes, and what is finished is kept.
+"""
 
 import multiprocessing
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 import cv2
 from tqdm import tqdm
 
+from megc.files import is_full_disk
 from megc.problems import DataError, Problem, Problems
+
+ADVICE = "look at it (data_process/preview.py); leave the clip out if this is no micro-expression"
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of a clip: `done`, or `kept` from before, and what should be looked at in it."""
+
+    state: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,12 +44,17 @@ class _Outcome:
 
 
 def _attempt(function: Callable[[Task], Result], name: str, task: Task) -> _Outcome:
-    """Run one task; bad input, and what OpenCV, the disk or the arithmetic make of it, becomes a problem."""
+    """Run one task; bad input, and what OpenCV, the disk or the arithmetic make of it, becomes a problem.
+
+    A full disk does not: it would fail every task after this one.
+    """
     try:
         return _Outcome(function(task))
     except DataError as error:
         return _Outcome(problem=error.problem)
     except (cv2.error, OSError, ValueError, ArithmeticError, MemoryError) as error:
+        if is_full_disk(error):
+            raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())}"
         return _Outcome(problem=Problem(name, None, what, "check the files of this clip"))
 
@@ -41,10 +63,30 @@ def _prepare() -> None:
     cv2.setNumThreads(1)  # the processes share the cores already
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes. Where the block raises, what has not begun is dropped and what has begun is ended well."""
     # spawn: a fork after OpenCV has run may hang for ever
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, task: partial) -> Future:
+    """Hand a task to the pool, which may start a process for it.
+
+    Ctrl-C reaches every process of the terminal. It is held back while a process starts, which takes that over for
+    good: only the parent hears it, and lets the others finish their clip.
+    """
+    resource_tracker.ensure_running()  # else its start, within the first submit, would let the signal through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _many(call: Callable[[int], partial], indices: list[int], workers: int, bar: tqdm) -> dict[int, _Outcome | None]:
@@ -59,7 +101,7 @@ def _many(call: Callable[[int], partial], indices: list[int], workers: int, bar:
         with _pool(workers) as pool:
             while True:
                 for index in islice(waiting, 2 * workers - len(running)):
-                    running[pool.submit(call(index))] = index
+                    running[_submit(pool, call(index))] = index
                 if not running:
                     return done
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -74,7 +116,7 @@ def _alone(call: partial, name: str) -> _Outcome:
     """One task in a process of its own, which may die without harm."""
     try:
         with _pool(1) as pool:
-            return pool.submit(call).result()
+            return _submit(pool, call).result()
     except BrokenProcessPool:
         what = "the process died on this clip (killed, or out of memory)"
         return _Outcome(problem=Problem(name, None, what, "check its files, or give fewer --workers"))
@@ -92,7 +134,8 @@ def run(
 
     `function` and tasks must be picklable where `workers` is above 1. `names` stand for the tasks in problems.
     A process that dies takes only its own clip along: the clips at hand at that moment are run again, each alone,
-    and then the rest.
+    and then the rest. Raises OSError when a disk is full, in whatever process, and KeyboardInterrupt on Ctrl-C; the
+    tasks at work then are ended, the rest are not begun.
     """
     outcomes: dict[int, _Outcome | None] = {}
 
@@ -115,3 +158,14 @@ def run(
         if outcomes[index].problem is not None:
             problems.add(outcomes[index].problem)
     return [outcomes[index].result for index in range(len(tasks))]
+
+
+def summarise(
+    results: Sequence[Finished | None], names: Sequence[str], place: str, problems: Problems
+) -> dict[str, int]:
+    """How many clips were `done`, `kept` and `failed` (None); what should be looked at goes to `problems`."""
+    for name, result in zip(names, results, strict=True):
+        if result and result.warnings:
+            problems.warnings.append(Problem(place, name, ", ".join(result.warnings), ADVICE))
+    states = [result.state if result else "failed" for result in results]
+    return {state: states.count(state) for state in ("done", "kept", "failed")}

@@ -11,7 +11,7 @@ from megc.clips import Clip, frames_folder
 from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
 from megc.motion.colour import legend_image
 from megc.motion.faces import crop
-from megc.motion.fields import drawn_with, picture_metadata
+from megc.motion.fields import drawn_with, picture_metadata, read_warnings
 from megc.motion.keyframes import MOMENTS, clip_folder, read_align
 from megc.motion.reading import open_frames, read_image
 from megc.motion.regions import CENTRES
@@ -84,7 +84,8 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
         panel.set_axis_off()
     else:
         _draw_trace(panel, trace, clip, align)
-    notes = "; ".join([*clip.notes, *align["notes"]])
+    warnings = [*align["warnings"], *read_warnings(metadata)]
+    notes = "; ".join([*clip.notes, *align["notes"], *warnings])
     if notes:
         bottom.suptitle(notes, fontsize=8)
     out = io.BytesIO()

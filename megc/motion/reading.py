@@ -1,5 +1,6 @@
 """One door to frames: a folder of images or a video file, any size and depth, colour or grey."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from megc.clips import list_frames, nearest_frame
 from megc.problems import DataError
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
+UNCOUNTED = (".mkv",)  # Matroska holds no number of frames; OpenCV makes one from the duration, about right
+SMALLEST, LARGEST = 16, 32766  # pixels a side: below there is no face, and OpenCV warps no larger picture
 
 
 def white_level(image: np.ndarray) -> int:
@@ -34,15 +37,19 @@ def _decode(path: Path, row: str | int | None) -> np.ndarray:
     """Pixels of an image file, upright, 8 bit RGB or 16 bit grey. Raises DataError for what cannot be read."""
     fix = "copy the frame again from the dataset, or leave the clip out with --skip-bad"
     try:
-        with Image.open(path) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # raised before a pixel is decoded
+            with Image.open(path) as image:
+                image.load()
+                upright = ImageOps.exif_transpose(image)
     except FileNotFoundError as error:
         raise DataError(path, row, "the frame does not exist", fix) from error
     except UnidentifiedImageError as error:
         what = "the file is empty" if not path.stat().st_size else "not an image"
         raise DataError(path, row, what, fix) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(path, row, f"too many pixels for a frame ({error})", "make the frame smaller") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(path, row, f"the image cannot be read ({error})", fix) from error
     if upright.mode.startswith("I") or upright.mode == "F":
         return np.clip(np.asarray(upright, dtype=np.float64), 0, 65535).astype(np.uint16)
@@ -60,10 +67,22 @@ def read_image(path: Path | str, row: str | int | None = None, white: int | None
 
 
 class Frames(ABC):
-    """Frames of a clip by number. `numbers` rise; gaps are allowed. Iterates nothing by itself: ask `read_many`."""
+    """Frames of a clip by number. `numbers` rise; gaps are allowed. Iterates nothing by itself: ask `read_many`.
 
-    def __init__(self, source: Path, numbers: tuple[int, ...], row: str | int | None) -> None:
-        self.source, self.numbers, self.row = source, numbers, row
+    `repair` says how to get missing frames, `faults` what is wrong with the source though it can be read.
+    """
+
+    repair = "unpack the clip again"
+
+    def __init__(
+        self, source: Path, numbers: tuple[int, ...], row: str | int | None, faults: tuple[str, ...] = ()
+    ) -> None:
+        self.source, self.numbers, self.row, self.faults = source, numbers, row, faults
+
+    def extent(self) -> str:
+        """Which frames there are, for messages about others."""
+        count, ends = len(self.numbers), f"{self.numbers[0]} to {self.numbers[-1]}"
+        return "; ".join(self.faults) or f"{self.source.name} has {count} frame(s), {ends}"
 
     def nearest(self, number: int) -> int:
         """The existing frame number nearest to `number`."""
@@ -79,7 +98,11 @@ class Frames(ABC):
 
     @abstractmethod
     def name(self, number: int) -> str:
-        """Name of the file that holds the frame, for notes."""
+        """Name of the frame, for notes."""
+
+    @abstractmethod
+    def file(self, number: int) -> Path:
+        """File that holds the frame."""
 
 
 class FolderFrames(Frames):
@@ -100,23 +123,37 @@ class FolderFrames(Frames):
     def name(self, number: int) -> str:
         return self.paths[number].name
 
+    def file(self, number: int) -> Path:
+        return self.paths[number]
+
 
 class VideoFrames(Frames):
-    """A video file; its frames are numbered from 1, as the frame folders cut from such videos are."""
+    """A video file; its frames are numbered from 1, as the frame folders cut from such videos are.
+
+    `faults` tells of a file that ends before the number of frames in its header. Raises DataError for a file that
+    cannot be opened and for one without a frame.
+    """
+
+    repair = "copy or convert the video again"
 
     def __init__(self, path: Path, row: str | int | None) -> None:
         count = 0
         capture = self._open(path, row)
-        while capture.grab():  # the count in the header is a guess for many codecs
-            count += 1
+        promised = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - (path.suffix.lower() in UNCOUNTED)
         self.fps = float(capture.get(cv2.CAP_PROP_FPS))
+        while capture.grab():
+            count += 1
         capture.release()
         if not count:
-            raise DataError(path, row, "the video holds no frame that can be read", "copy or convert it again")
-        super().__init__(path, tuple(range(1, count + 1)), row)
+            what = f"none of {promised} frames" if promised > 0 else "no frame of the video"
+            raise DataError(path, row, f"{what} could be read", self.repair)
+        faults = (f"{count} of {promised} frames could be read",) if count < promised else ()
+        super().__init__(path, tuple(range(1, count + 1)), row, faults)
 
-    @staticmethod
-    def _open(path: Path, row: str | int | None) -> cv2.VideoCapture:
+    @classmethod
+    def _open(cls, path: Path, row: str | int | None) -> cv2.VideoCapture:
+        if not path.stat().st_size:
+            raise DataError(path, row, "the video is empty", cls.repair)
         capture = cv2.VideoCapture(str(path))
         if not capture.isOpened():
             raise DataError(path, row, "the video cannot be opened", "copy it again, or convert it to MJPG .avi")
@@ -133,16 +170,19 @@ class VideoFrames(Frames):
                 while position < number:
                     good, position = capture.grab(), position + 1
                     if not good:
-                        raise DataError(self.source, self.row, f"frame {number} cannot be read", "copy it again")
+                        raise DataError(self.source, self.row, f"frame {number} cannot be read", self.repair)
                 good, image = capture.retrieve()
                 if not good:
-                    raise DataError(self.source, self.row, f"frame {number} cannot be decoded", "copy it again")
+                    raise DataError(self.source, self.row, f"frame {number} cannot be decoded", self.repair)
                 yield number, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         finally:
             capture.release()
 
     def name(self, number: int) -> str:
         return f"{self.source.name}#{number}"
+
+    def file(self, number: int) -> Path:
+        return self.source
 
 
 def open_frames(source: Path | str, row: str | int | None = None) -> Frames:
@@ -151,6 +191,8 @@ def open_frames(source: Path | str, row: str | int | None = None) -> Frames:
     Raises DataError when the source is missing, empty or of another kind; `row` names the clip in it.
     """
     source = Path(source)
+    if not source.exists() and source.suffix.lower() in VIDEO_SUFFIXES:
+        raise DataError(source, row, "the video does not exist", "check the path, and where the dataset was unpacked")
     if source.is_file():
         if source.suffix.lower() not in VIDEO_SUFFIXES:
             kinds = ", ".join(VIDEO_SUFFIXES)

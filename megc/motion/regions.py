@@ -24,6 +24,7 @@ CENTRES: dict[str, tuple[int, ...]] = {
 EYES: dict[str, tuple[int, ...]] = {"right eye": tuple(range(36, 42)), "left eye": tuple(range(42, 48))}
 BOX = 24 / 236  # side of a region's box, in face widths
 STABLE_DISC = 0.045  # radius of a stable disc, in face widths
+NOSE_BOX = (40, 30)  # rows and columns in pixels around the tip of the nose, as the original project's files have it
 
 
 def face_width(landmarks: np.ndarray) -> float:
@@ -62,12 +63,26 @@ def stable_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return mask.astype(bool)
 
 
-def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Boolean (H, W): convex hull of the landmarks and of the brows lifted into the forehead."""
+def nose_box(tip: tuple[int, int], shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """(rows, columns) of the NOSE_BOX around the tip (x, y) of the nose, cut at the border of the picture."""
+    x, y = tip
+    rows, columns = NOSE_BOX[0] // 2, NOSE_BOX[1] // 2
+    return (
+        slice(max(0, y - rows), min(shape[0], y + rows)),
+        slice(max(0, x - columns), min(shape[1], x + columns)),
+    )
+
+
+def face_hull(landmarks: np.ndarray) -> np.ndarray:
+    """Convex hull (N, 1, 2) float32 of the landmarks (68, 2) and of the brows lifted into the forehead."""
     lifted = landmarks[17:27] - (0, 0.15 * face_width(landmarks))
-    hull = cv2.convexHull(np.concatenate([landmarks, lifted]).astype(np.float32))
+    return cv2.convexHull(np.concatenate([landmarks, lifted]).astype(np.float32))
+
+
+def face_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Boolean (H, W): inside the hull of the face."""
     mask = np.zeros(shape, np.uint8)
-    cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
+    cv2.fillConvexPoly(mask, np.rint(face_hull(landmarks)).astype(np.int32), 1)
     return mask.astype(bool)
 
 

@@ -40,8 +40,11 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     """Write `flow/`, `rows.jsonl`, `instructions.jsonl`, `prompt.json`, `vocabulary.json` to `out`; returns a summary.
 
     The vocabulary holds the texts of all clip questions, so that a tokenizer made here serves real clips later.
-    Clip n depends on the seed and n alone. Raises ValueError for an encoding that `colour.draw` does not know.
+    Clip n depends on the seed and n alone. Raises ValueError for no clip, and for an encoding that `colour.draw`
+    does not know.
     """
+    if settings.clips < 1:
+        raise ValueError(f"{settings.clips} pictures asked for: ask for one at least")
     prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=settings.structured)
     find = clip_picture(out / "frames", out / "flow")
     rows = []

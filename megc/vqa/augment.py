@@ -36,6 +36,8 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     Raises DataError for a prompt that is not of flow pictures alone, or whose encoding has no signed channels, for
     a picture that is gone, and where `out` is not in the folder of `train` (picture paths would break).
     """
+    if settings.copies < 1 and settings.mixed < 1:
+        raise DataError(train, None, "nothing to add", "ask for copies (--copies) or mixed pictures (--mixed)")
     if out.parent.resolve() != train.parent.resolve():
         raise DataError(out, None, f"not in the folder of {train}", "write it beside the training file")
     prompt = read_json(train.parent / "prompt.json", fix="build the instructions again")

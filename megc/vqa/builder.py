@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import read_json, read_jsonl, write_json, write_jsonl
+from megc.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
 from megc.motion.centring import centre_folder
-from megc.problems import DataError, Problems
+from megc.problems import DataError, Problem, Problems
 from megc.vqa.instructions import (
     build_records,
     clip_picture,
     clip_rows,
     flat_picture,
+    group_by_clip,
     link_into,
     question_of,
     row_id,
+    row_key,
     with_coarse,
     write_records,
 )
@@ -33,7 +35,7 @@ class BuildSettings:
 
     clips: Path
     out: Path
-    rows: Path | None = None
+    rows: tuple[Path, ...] = ()
     frames: Path | None = None
     flow: Path | None = None
     flow_dir: Path | None = None
@@ -79,19 +81,63 @@ def _training_labels(settings: BuildSettings) -> list[ClipLabels] | None:
     return read_labels(settings.training)
 
 
+def _join_records(parts: dict[Path, list[dict]], problems: Problems) -> list[dict]:
+    """Records of several sources, in order, a clip's adjacent; a question that two of them have is a problem."""
+    records: dict[tuple[str, ...], dict] = {}
+    for file, part in parts.items():
+        for record in part:
+            with problems.collect():
+                if row_key(record["row"]) in records:
+                    raise DataError(file, record["id"], "stands in another of the files too", "give it once")
+                records[row_key(record["row"])] = record
+    return group_by_clip(records.values())
+
+
 def _tell_coarse(records: list[dict], labels: Sequence[ClipLabels], prompt: PromptSettings) -> list[dict]:
     """Records of training subjects with the true coarse class; all others without, to be asked in two stages."""
     known = {label.clip: label.coarse for label in labels}
     return [with_coarse(record, known.get(record["clip"], ""), prompt) for record in records]
 
 
+def _numbered_rows(
+    settings: BuildSettings, problems: Problems
+) -> tuple[dict[Path, list[tuple[int | str, dict]]], str]:
+    """Numbered rows by the file that they come from, and words on the clips that are left out.
+
+    Raises DataError for a file without a row, and for clips without a question.
+    """
+    if settings.rows:
+        sources = {file: list(read_jsonl(file)) for file in settings.rows}
+        for file, numbered in sources.items():
+            if not numbered:
+                fix = "give an ME-VQA file, such as me_vqa_samm_test_to_answer.jsonl"
+                raise DataError(file, None, "no row in the file", fix)
+        return sources, ""
+    clips = read_clips(settings.clips)
+    rows = clip_rows(clips, settings.seed, problems, settings.clips)
+    reasons = Counter(clip.left_out for clip in clips if not clip.coarse)
+    listed = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
+    words = f"{reasons.total()} of {len(clips)} clips are left out ({listed})"
+    if not rows:
+        fix = "give clips with labels, or their questions with --rows (the challenge's …_to_answer.jsonl)"
+        raise DataError(settings.clips, None, f"no question to write: {words}", fix)
+    return {settings.clips: [(row_id(row), row) for row in rows]}, f"\n{words}" if reasons else ""
+
+
 def build_files(settings: BuildSettings, problems: Problems) -> str:
     """Write `instructions.jsonl`, `rows.jsonl` (ME-VQA format) and `prompt.json` beside it; returns a summary.
 
-    Raises DataError for a clips or rows file that cannot be read; a row that cannot be asked is a problem.
+    Raises DataError, and writes nothing, for a clips or rows file that cannot be read, where no question is left, and
+    where another run builds in that folder; a row that cannot be asked is a problem.
     """
+    with lock_folder(settings.out.parent, "instructions"):
+        return _build_files(settings, problems)
+
+
+def _build_files(settings: BuildSettings, problems: Problems) -> str:
     root = settings.out.parent
     labels = _training_labels(settings)
+    sources, left_out = _numbered_rows(settings, problems)
     if settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
         prompt = prompt_settings(settings, pictures, labels)
@@ -104,14 +150,18 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
         prompt = prompt_settings(settings, flow, labels)
         find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
-    if settings.rows:
-        source, numbered = settings.rows, list(read_jsonl(settings.rows))
-    else:
-        source = settings.clips
-        rows = clip_rows(read_clips(settings.clips), settings.seed, problems, settings.clips)
-        numbered = [(row_id(row), row) for row in rows]
-    records = build_records(numbered, source, find, root, prompt, problems)
+    records = _join_records(
+        {file: build_records(numbered, file, find, root, prompt, problems) for file, numbered in sources.items()},
+        problems,
+    )
+    if not records:
+        file, count = next(iter(sources)), sum(map(len, sources.values()))
+        raise DataError(file, None, f"none of {count} rows can be asked", "mend the other problems")
     if labels is not None:
+        classless = sum(not label.coarse for label in labels)
+        if classless:
+            what = f"{classless} of {len(labels)} training clips have no coarse class and are asked like test clips"
+            problems.add(Problem(str(settings.training), None, what, "give their rows with the coarse question"))
         records = _tell_coarse(records, labels, prompt)
     write_records(settings.out, records)
     write_jsonl(root / "rows.jsonl", (record["row"] for record in records))
@@ -119,4 +169,5 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
     kinds = Counter(parse(question_of(record)).kind for record in records)
     clips = len({record["clip"] for record in records})
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
-    return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); prompt {prompt_hash(prompt)}"
+    prompt_words = f"prompt {prompt_hash(prompt)}"
+    return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); {prompt_words}{left_out}"

@@ -10,7 +10,7 @@ from megc.clips import Clip, frames_folder, list_frames
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
 from megc.files import resolve_inside
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.instructions import answer_of, question_of, read_records
+from megc.vqa.instructions import answer_of, question_of, read_records, record_key
 from megc.vqa.questions import allowed_answers, compose_long, parse, split_units
 from megc.vqa.splits import subject_key
 
@@ -38,29 +38,33 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     """Check an instruction JSONL; returns its records.
 
     Each row: the question parses, the answer is one of the allowed, list and wording agree in number, pictures
-    lie inside the folder, exist and open. Each clip: the answers agree with each other. The file: no id twice,
-    one prompt. Raises DataError when the file cannot be read as instructions at all.
+    lie inside the folder, exist and open. Each clip: its rows are of one interval, the answers agree with each other.
+    The file: no id twice, one prompt. Raises DataError when the file cannot be read as instructions at all.
     """
     records = read_records(path)
     root = Path(path).parent
-    seen: set[str] = set()
+    seen: set[tuple[str, ...]] = set()
     opened: dict[str, str] = {}
     for record in records:
-        for what, fix in _record_faults(record, root, opened):
+        for what, fix in _record_faults(record):
             problems.add(Problem(str(path), record["id"], what, fix))
-        if record["id"] in seen:
+        for what, fix in _picture_faults(record, root, opened):  # once a clip, not once a question
+            problems.add(Problem(str(path), record["clip"], what, fix))
+        if record_key(record) in seen:
             problems.add(Problem(str(path), record["id"], "duplicate row", "keep one of the two"))
-        seen.add(record["id"])
+        seen.add(record_key(record))
     prompts = {record["prompt"] for record in records}
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         problems.add(Problem(str(path), None, what, "build all of it with the same prompt settings"))
+    for clip, what in _identity_faults(records):
+        problems.add(Problem(str(path), clip, what, "build the instructions again, one clip an image_id"))
     for clip, what in _clip_faults(records):
         problems.add(Problem(str(path), clip, what, "correct the answers or drop the clip"))
     return records
 
 
-def _record_faults(record: dict, root: Path, opened: dict[str, str]) -> list[tuple[str, str]]:
+def _record_faults(record: dict) -> list[tuple[str, str]]:
     faults = []
     try:
         question = parse(question_of(record))
@@ -76,6 +80,11 @@ def _record_faults(record: dict, root: Path, opened: dict[str, str]) -> list[tup
             faults.append((f"answer {answer!r} names something that is no action unit", "use ME-VQA's names"))
         if question.many != (len(units) > 1):
             faults.append((f"{len(units)} action unit(s) in answer to {question_of(record)!r}", "match the wording"))
+    return faults
+
+
+def _picture_faults(record: dict, root: Path, opened: dict[str, str]) -> list[tuple[str, str]]:
+    faults = []
     for image in record["images"]:
         if image not in opened:
             opened[image] = _picture_fault(root, image)
@@ -95,6 +104,27 @@ def _picture_fault(root: Path, image: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _identity_faults(records: list[dict]) -> list[tuple[str, str]]:
+    """Clips whose rows are of several clips in truth, and rows whose interval is empty (the early 2025 test)."""
+    names: dict[str, set[str]] = defaultdict(set)
+    intervals: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for record in records:
+        row = record["row"]
+        names[record["clip"]].add(str(row.get("image_id", "")))
+        intervals[record["clip"]].add((str(row.get("onset_frame", "")), str(row.get("offset_frame", ""))))
+    faults = [
+        (clip, f"questions on {len(found)} {kind} under one clip ({', '.join(sorted(map(str, found))[:3])})")
+        for kind, clips in (("image_ids", names), ("intervals", intervals))
+        for clip, found in clips.items()
+        if len(found) > 1
+    ]
+    for clip, found in intervals.items():
+        for onset, offset in found:
+            if onset.isdecimal() and offset.isdecimal() and int(offset) <= int(onset):
+                faults.append((clip, f"the interval from frame {onset} to {offset} is empty"))
+    return faults
 
 
 def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:

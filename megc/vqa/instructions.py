@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from megc.clips import Clip
+from megc.clips import LEFT_OUT, Clip
+from megc.facs import coarse_of
 from megc.files import read_jsonl, resolve_inside, write_jsonl
-from megc.problems import DataError, Problems
+from megc.problems import DataError, Problem, Problems
 from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import parse, question_rows
 
@@ -22,12 +23,27 @@ def row_id(row: dict) -> str:
     return row["id"] if "id" in row else row["video_id"]
 
 
+def row_key(row: dict) -> tuple[str, ...]:
+    """Identity of an ME-VQA row among the rows of several files: dataset, clip, id and question.
+
+    Ids alone may clash: the question files of 2025 and 2026 give the same ids to other questions.
+    """
+    clip = row["video"] if "video" in row else row.get("image_id", "")
+    return tuple(map(str, (row.get("dataset", ""), clip, row_id(row), row.get("question", ""))))
+
+
+def record_key(record: dict) -> tuple[str, ...]:
+    """Identity of an instruction record among those of several files: clip, id and question (see `row_key`)."""
+    return record["clip"], record["id"], question_of(record)
+
+
 def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "smic")) -> dict[str, str]:
     """Clip id, dataset and subject of an ME-VQA row.
 
     Training rows name all three. Test rows name a video (`CAS-1`) and no subject: the video is its own subject,
-    and the dataset stands at the front of the row's id. Raises ValueError when the row names no clip, or one that
-    could not be a folder.
+    and the dataset stands at the front of the row's id. Rows of the early 2025 test ask about several intervals
+    (`onset_frame`, `offset_frame`) of one video, so that only `image_id` tells their clips apart. Raises ValueError
+    when the row names no clip, or one that could not be a folder.
     """
     if "video" in row:
         dataset = next((name for name in datasets if row_id(row).startswith(name)), "unknown")
@@ -38,11 +54,12 @@ def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "
     dataset, subject = row["dataset"], str(row["subject"])
     if dataset == "samm" and subject.isdigit():
         subject = f"{int(subject):03d}"
-    return {"clip": _clip_id(dataset, subject, row["filename"]), "dataset": dataset, "subject": subject}
+    name = row["image_id"] if "onset_frame" in row else row["filename"]
+    return {"clip": _clip_id(dataset, subject, name), "dataset": dataset, "subject": subject}
 
 
 def _clip_id(*names: str) -> str:
-    """`dataset/subject/filename`, each of which is a folder's name: pictures are looked for there."""
+    """`dataset/subject/name`, each of which is a folder's name: pictures are looked for there."""
     for name in map(str, names):
         resolve_inside("", name)
         if "/" in name:
@@ -87,10 +104,17 @@ def answer_of(record: dict) -> str:
 
 
 def clip_rows(clips: Iterable[Clip], seed: int, problems: Problems, clips_file: Path | str) -> list[dict]:
-    """Generated rows of the clips that ME-VQA uses; a clip with classes but no action unit is a problem."""
+    """Generated rows of the clips that ME-VQA uses (see `Clip.left_out` of the others).
+
+    A clip that lacks an action unit, or whose coarse class nobody left out but is not there, is a problem.
+    """
     rows = []
     for clip in clips:
         if not clip.coarse:
+            coarse = coarse_of(clip.fine)
+            if coarse and not any(note.startswith(LEFT_OUT) for note in clip.notes):
+                what = f"the fine class is {clip.fine} but there is no coarse class, so its questions are left out"
+                problems.add(Problem(str(clips_file), clip.id, what, f"write coarse {coarse}, or index it again"))
             continue
         try:
             rows += question_rows(clip, seed)
@@ -209,7 +233,8 @@ def rebase(records: Iterable[dict], old_root: Path, new_root: Path) -> list[dict
 def read_records(path: Path | str) -> list[dict]:
     """Instruction records of a JSONL, checked in form: keys, roles, and as many `<image>` tags as pictures.
 
-    Raises DataError that names the file and the line. Whether pictures exist and open is `doctor`'s to say.
+    Raises DataError that names the file and the line, and for a file without any record. Whether pictures exist and
+    open is `doctor`'s to say.
     """
     records = []
     for line, record in read_jsonl(path):
@@ -225,6 +250,8 @@ def read_records(path: Path | str) -> list[dict]:
             what = f"{tags} {IMAGE_TAG} tags for {len(record['images'])} pictures"
             raise DataError(path, line, what, "give each picture one tag")
         records.append(record)
+    if not records:
+        raise DataError(path, None, "no question in the file", "write it with data_process/build_instructions.py")
     return records
 
 

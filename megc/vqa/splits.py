@@ -1,12 +1,15 @@
 """Splits by subject: none, and so no clip, on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6)."""
 
+import math
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
-from megc.files import sha256_of, write_bytes, write_json
+from megc.files import lock_folder, sha256_of, write_bytes, write_json
 from megc.vqa.instructions import read_records, rebase, write_records
 
 PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
@@ -43,6 +46,9 @@ def make_folds(
     subjects = np.array([subject_key(record) for record in records])
     names = sorted(set(subjects))
     datasets = sorted({name.split("/")[0] for name in names})
+    least = {"kfold": folds, "loso": 2}.get(protocol, 1)
+    if len(names) < least:
+        raise ValueError(f"{protocol} needs {least} subjects or more, but the questions are of {len(names)}")
     if protocol == "holdout":
         test = [name for dataset in datasets for name in _hold_out(names, dataset, test_fraction, seed)]
         return [_fold("holdout", names, test)]
@@ -67,6 +73,9 @@ def _hold_out(names: list[str], dataset: str, fraction: float, seed: int) -> lis
     own = np.array([name for name in names if name.startswith(f"{dataset}/")])
     if len(own) < 2:
         raise ValueError(f"{dataset} has {len(own)} subject(s): too few to hold any out")
+    if not 0 < fraction < 1 or math.ceil(fraction * len(own)) >= len(own):
+        what = "none to test on" if fraction <= 0 else "none to train on"
+        raise ValueError(f"a test share of {fraction:g} leaves {what} of the {len(own)} subjects of {dataset}")
     (_, test), *_ = GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(own, groups=own)
     return list(own[test])
 
@@ -98,27 +107,47 @@ def write_sides(
     """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
 
     The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
-    Raises DataError for files that cannot be read and for a picture that does not lie below the folder of the file to
-    write, ValueError for a fold that does not exist.
+    Nothing is written before all of it is known. Raises DataError for files that cannot be read or hold no question,
+    for a picture that does not lie below the folder of the file to write, and while another run writes the same file;
+    ValueError for a fold that does not exist, a side without a question, and a file to write that is to be read.
     """
-    if not (train or test):
+    outputs = [path for path in (train, test) if path]
+    if not outputs:
         raise ValueError("name a file for the training side or for the test side")
+    places = [path.resolve() for path in outputs]
+    if len(set(places)) < len(places) or {path.resolve() for path in instructions} & set(places):
+        raise ValueError("the instructions, the training side and the test side must be different files")
     files = {path: read_records(path) for path in instructions}
     folds = make_folds([record for records in files.values() for record in records], protocol, **settings)
     if not 0 <= fold < len(folds):
         raise ValueError(f"fold {fold} does not exist: {protocol} gives folds 0 to {len(folds) - 1}")
-    chosen, lines = folds[fold], []
-    for path, subjects in ((train, chosen.train), (test, chosen.test)):
-        if path is None:
-            continue
-        side: list[dict] = []
-        for file, records in files.items():
-            side += rebase(select(records, subjects), file.parent, path.parent)
-        write_records(path, side)
-        for record in {file.with_name("prompt.json") for file in files if file.parent != path.parent}:
-            if record.is_file():  # what the prompt was made of goes with the data, and on into the checkpoint
-                write_bytes(path.with_name("prompt.json"), record.read_bytes())
-        write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
-        clips = len({record["clip"] for record in side})
-        lines.append(f"{path}: {len(side)} questions on {clips} clips of {len(subjects)} subjects")
+    chosen = folds[fold]
+    sides = {
+        path: _side_of(files, path, subjects, f"{name} side of {chosen.name} ({protocol})")
+        for name, path, subjects in (("training", train, chosen.train), ("test", test, chosen.test))
+        if path
+    }
+    lines = []
+    with ExitStack() as locks:
+        for path in sides:  # two splits at once would leave one side of each
+            locks.enter_context(lock_folder(path.parent, f"split.{path.stem}"))
+        for path, side in sides.items():
+            write_records(path, side)
+            for record in {file.with_name("prompt.json") for file in files if file.parent != path.parent}:
+                if record.is_file():  # what the prompt was made of goes with the data, and on into the checkpoint
+                    write_bytes(path.with_name("prompt.json"), record.read_bytes())
+            write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
+            clips, subjects = ({key(record) for record in side} for key in (itemgetter("clip"), subject_key))
+            lines.append(f"{path}: {len(side)} questions on {len(clips)} clips of {len(subjects)} subjects")
     return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
+
+
+def _side_of(files: dict[Path, list[dict]], path: Path, subjects: tuple[str, ...], name: str) -> list[dict]:
+    """Records of the subjects, with picture paths relative to the folder of `path`. Raises ValueError for none."""
+    side: list[dict] = []
+    for file, records in files.items():
+        side += rebase(select(records, subjects), file.parent, path.parent)
+    if not side:
+        what = f"the {name} would be empty, with {len(subjects)} subjects, so nothing is written"
+        raise ValueError(f"{path}: {what}; choose other folds or another share, or give more subjects")
+    return side

@@ -1,0 +1,115 @@
+"""The log-likelihood of an allowed answer, asked of a server: the same sum as `choices.score_choices` computes.
+
+The prompt is sent with the answer behind it, and the server says how likely each token of that was. vLLM returns
+`prompt_logprobs` of a chat whose last message is the assistant's; SGLang's own `/generate` returns
+`input_token_logprobs` of a text. Which tokens the server saw is compared with those of the checkpoint at hand, so that
+a server with another tokenizer or chat template is not believed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import openai
+from transformers import ProcessorMixin
+
+from megc.model.data import chat_messages
+
+
+class UnscoredError(Exception):
+    """The reply has no likelihoods, or not those of the tokens that were meant."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A prompt with an allowed answer: the text without pictures, the answer's tokens up to the end token, and how
+    many tokens the chat template puts behind that."""
+
+    answer: str
+    prompt: str
+    text: str
+    tokens: tuple[int, ...]
+    behind: tuple[int, ...]
+
+
+def candidate(processor: ProcessorMixin, record: dict, answer: str) -> Candidate:
+    """A record's prompt with `answer` behind it. Raises UnscoredError where the template does more than append."""
+    prompt = processor.apply_chat_template(
+        chat_messages(record, with_answer=False), tokenize=False, add_generation_prompt=True
+    )
+    messages = [*record["messages"][:2], {"role": "assistant", "content": answer}]
+    text = processor.apply_chat_template(chat_messages({**record, "messages": messages}), tokenize=False)
+    tokenizer = processor.tokenizer
+    first, whole = tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"]
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    own = whole[len(first) :]
+    if whole[: len(first)] != first or end not in own:
+        raise UnscoredError("the chat template does not append the answer")
+    stop = own.index(end) + 1
+    return Candidate(answer, prompt, text, tuple(own[:stop]), tuple(own[stop:]))
+
+
+# Asks a server (client, name of the model) for the log-likelihood of each token of each candidate of one prompt,
+# whose messages are the third argument. Raises UnscoredError for a reply without them.
+Scorer = Callable[[openai.OpenAI, str, Sequence[dict], Sequence[Candidate]], list[list[float]]]
+
+
+def _prompt_logprobs(
+    client: openai.OpenAI, model: str, messages: Sequence[dict], candidates: Sequence[Candidate]
+) -> list[list[float]]:
+    return [_prompt_logprobs_of(client, model, messages, asked) for asked in candidates]
+
+
+def _prompt_logprobs_of(client: openai.OpenAI, model: str, messages: Sequence[dict], asked: Candidate) -> list[float]:
+    """vLLM: `prompt_logprobs` 0 gives each token of the prompt itself, `{token: {"logprob": …}}` a position.
+
+    Source: `ChatCompletionRequest` in https://docs.vllm.ai/en/latest/api/vllm/entrypoints/openai/ (chat protocol).
+    """
+    made = client.chat.completions.create(
+        model=model,
+        messages=[*messages, {"role": "assistant", "content": asked.answer}],
+        max_tokens=1,
+        temperature=0.0,
+        extra_body={"prompt_logprobs": 0, "add_generation_prompt": False},
+    )
+    positions = (made.model_extra or {}).get("prompt_logprobs")
+    expected = asked.tokens + asked.behind
+    if not isinstance(positions, list) or len(positions) < len(expected):
+        raise UnscoredError("no prompt_logprobs in the reply")
+    found = [position or {} for position in positions[-len(expected) :]]
+    if any(str(token) not in position for token, position in zip(expected, found, strict=True)):
+        raise UnscoredError("prompt_logprobs are of other tokens")
+    return [float(found[place][str(token)]["logprob"]) for place, token in enumerate(asked.tokens)]
+
+
+def _input_token_logprobs(
+    client: openai.OpenAI, model: str, messages: Sequence[dict], candidates: Sequence[Candidate]
+) -> list[list[float]]:
+    """SGLang: `[logprob, token, text]` of each token from `logprob_start_len` on, as its own `select` asks.
+
+    Source: https://docs.sglang.io/basic_usage/sampling_params.html, and `RuntimeEndpoint.select` of its front end.
+    """
+    parts = [part for message in messages for part in message["content"] if part["type"] == "image_url"]
+    pictures = {"image_data": [part["image_url"]["url"] for part in parts]} if parts else {}
+    native = client.with_options(base_url=str(client.base_url).rstrip("/").removesuffix("/v1"))
+    body = {**pictures, "sampling_params": {"max_new_tokens": 0, "temperature": 0}}
+    opening = _meta(native.post("/generate", cast_to=object, body={**body, "text": candidates[0].prompt}))
+    start = int(opening["prompt_tokens"]) - 1  # pictures count as the tokens that the server makes of them
+    body |= {"return_logprob": True, "logprob_start_len": start}
+    scores = []
+    for asked in candidates:
+        meta = _meta(native.post("/generate", cast_to=object, body={**body, "text": asked.text}))
+        expected, found = asked.tokens + asked.behind, meta.get("input_token_logprobs")
+        if not isinstance(found, list) or tuple(entry[1] for entry in found[-len(expected) :]) != expected:
+            raise UnscoredError("input_token_logprobs are of other tokens")
+        scores.append([float(entry[0]) for entry in found[-len(expected) :][: len(asked.tokens)]])
+    return scores
+
+
+def _meta(reply: object) -> Mapping:
+    meta = reply.get("meta_info") if isinstance(reply, dict) else None
+    if not isinstance(meta, dict) or "prompt_tokens" not in meta:
+        raise UnscoredError("no meta_info in the reply")
+    return meta
+
+
+SCORERS: dict[str, Scorer] = {"prompt_logprobs": _prompt_logprobs, "input_token_logprobs": _input_token_logprobs}

@@ -1,0 +1,76 @@
+"""What stops a run over many clips: a full disk and Ctrl-C pass from any process, and what is finished is kept."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from megc.command import STOPPED
+from megc.motion.parallel import run
+from megc.problems import Problems
+
+
+def fill_disk(number: int) -> int:
+    if number == 1:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "clips/b")
+    return number
+
+
+def refuse(number: int) -> int:
+    raise OSError(errno.EACCES, os.strerror(errno.EACCES), f"clips/{number}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_stops_the_run_and_is_no_failure_of_a_clip(workers):
+    problems = Problems()
+    with pytest.raises(OSError) as caught:
+        run(fill_disk, range(6), list("abcdef"), problems, workers)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "clips/b")
+    assert not len(problems)
+
+
+def test_another_error_of_a_file_is_a_failure_of_its_clip():
+    problems = Problems()
+    assert run(refuse, range(3), list("abc"), problems) == [None] * 3
+    assert len(problems) == 3
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from megc.command import run_command
+from megc.files import write_text
+from megc.motion.parallel import run
+from megc.problems import Problems
+
+def work(number):
+    time.sleep(0.2)
+    write_text(Path(sys.argv[1]) / f"{number}.txt", "done")
+
+def main():
+    run(work, range(99), [str(number) for number in range(99)], Problems(), int(sys.argv[2]))
+    return 0
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_in_one_line_and_keeps_what_is_finished(tmp_path, workers):
+    """SIGINT goes to the whole group of processes, as from a terminal."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "out"), str(workers)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while len(list(tmp_path.glob("out/*.txt"))) < 3 and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        errors = process.communicate()[1]
+    lines = [line for line in errors.replace("\r", "\n").splitlines() if line and not line.startswith("clips: ")]
+    assert (process.returncode, lines) == (130, [STOPPED])
+    finished = [path.name for path in (tmp_path / "out").iterdir()]
+    assert 3 <= len(finished) < 99 and all(name.endswith(".txt") for name in finished), "no part of a file is left"
