@@ -106,7 +106,7 @@ def test_answers_of_one_token_tie_in_bfloat16_but_for_the_last_layer_in_float32(
     assert ties(found) == 0
     assert ((found - found[:, :1]) - (exact - exact[:, :1])).abs().max() < 1e-4
     monkeypatch.setattr(choices, "float32_scores", lambda model, states: model.lm_head(states).float())
-    assert ties(likelihoods()) > 5
+    assert ties(likelihoods()) > 0  # as the last layer was computed before
 
 
 def test_scores_of_the_last_layer_are_those_of_float32_weights(checkpoint, monkeypatch):
