@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from megc.answers.answerer import Answer
-from megc.answers.prefix import Branches, Piece, Prefix, Prompt, rest_of
+from megc.answers.passes import float32_scores
+from megc.answers.prefix import Piece
 from megc.model.checkpoint import Loaded
 
 
@@ -49,33 +51,30 @@ def tree_of(answers: Sequence[Sequence[int]], end: int) -> Tree:
     return Tree(tuple(tokens), tuple(parents), tuple(depths), tuple(paths))
 
 
+def trees_of(tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[str]]) -> list[Tree]:
+    """The tree of each question's allowed answers."""
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    # the answer's first word and the line break in front of it are different words to the tokenizer
+    return [tree_of([tokenizer.encode(one, add_special_tokens=False) for one in some], end) for some in answers]
+
+
 @torch.inference_mode()
 def score_choices(
     loaded: Loaded,
-    prefix: Prefix,
-    rows: Sequence[int],
-    prompts: Sequence[Prompt],
-    lengths: Sequence[int],
+    hidden: Sequence[torch.Tensor],
+    trees: Sequence[Tree],
     answers: Sequence[Sequence[str]],
     mean: bool = False,
 ) -> list[Answer]:
     """The most likely of the allowed `answers` of each prompt, with the log-likelihoods of all of them.
 
-    `rows` and `lengths`: the opening of each prompt and its length. A log-likelihood is the sum over the answer's
+    `hidden` (n, width): the states of each prompt `with_tree`. A log-likelihood is the sum over the answer's
     tokens and `<|im_end|>`, which tells "upper" from "upper and lower"; `mean` compares it divided by their number.
-    Equal to what separate passes over prompt and answer give, up to the rounding of the arithmetic.
+    Equal to what separate passes over prompt and answer give, up to the rounding of the arithmetic; the last layer
+    is computed in float32 whatever the weights are in.
     """
-    tokenizer = loaded.processor.tokenizer
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    # the answer's first word and the line break in front of it are different words to the tokenizer
-    trees = [tree_of([tokenizer.encode(one, add_special_tokens=False) for one in some], end) for some in answers]
-    branches = Branches(loaded, prefix, rows)
-    asked = zip(prompts, lengths, trees, strict=True)
-    hidden = branches.forward(
-        [_with_tree(rest_of(row, prompt, length), tree) for row, (prompt, length, tree) in enumerate(asked)]
-    )
     chosen = torch.cat([one[-len(tree.tokens) - 1 :] for one, tree in zip(hidden, trees, strict=True)])
-    chances = torch.log_softmax(loaded.model.lm_head(chosen).float(), dim=-1)
+    chances = torch.log_softmax(float32_scores(loaded.model, chosen), dim=-1)
     firsts = accumulate((len(tree.tokens) + 1 for tree in trees), initial=0)  # where each tree's nodes begin
     steps = [
         (first + node, token)
@@ -95,7 +94,7 @@ def score_choices(
     return made
 
 
-def _with_tree(prompt: Piece, tree: Tree) -> Piece:
+def with_tree(prompt: Piece, tree: Tree) -> Piece:
     """The end of a prompt with a tree of answers behind it: each node sees the prompt and its own beginning."""
     before, count = len(prompt.ids), len(tree.tokens)
     own = torch.zeros(before + count, before + count, dtype=torch.bool)

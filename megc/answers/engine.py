@@ -11,11 +11,11 @@ import torch
 
 from megc.answers.answerer import Answer
 from megc.answers.blank import Pictures
-from megc.answers.choices import score_choices
+from megc.answers.choices import score_choices, trees_of, with_tree
 from megc.answers.constrain import UnitList, unit_list
 from megc.answers.decoding import Decoding, question_in
-from megc.answers.generate import Seen, end_tokens, generate, prompt_texts, see
-from megc.answers.prefix import Opening, Prefix, Prompt, common_length, encode_openings
+from megc.answers.generate import Seen, end_tokens, generate, prompt_tokens, see
+from megc.answers.prefix import Branches, Opening, Prefix, Prompt, common_length, encode_openings, rest_of
 from megc.answers.writing import write, writings
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import Loaded
@@ -41,6 +41,9 @@ class _Ask:
     place: int  # of the sample
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
+
+
+_Placed = tuple[_Ask, int, int]  # a question, its opening, and the length of that
 
 
 class ModelAnswerer:
@@ -128,11 +131,24 @@ class ModelAnswerer:
             )
             for ask in asks
         ]
-        texts = prompt_texts(self.loaded.processor, [ask.sample for ask in asks], grids)
-        made = self.loaded.processor.tokenizer(texts)["input_ids"]
-        for ask, ids, grid in zip(asks, made, grids, strict=True):
-            tokens = torch.tensor(ids)
-            ask.prompt = Prompt(tokens, self._positions(tokens, grid))
+        made = prompt_tokens(self.loaded.processor, [ask.sample for ask in asks], grids)
+        known: dict[bytes, torch.Tensor] = {}
+        for ask, tokens, grid in zip(asks, made, grids, strict=True):
+            ask.prompt = Prompt(tokens, self._positions_of(tokens, grid, known))
+
+    def _positions_of(
+        self, tokens: torch.Tensor, grid: torch.Tensor, known: dict[bytes, torch.Tensor]
+    ) -> torch.Tensor:
+        """Position ids (3, L) of a prompt; `known` keeps those of beginnings with all pictures, as a clip shares."""
+        pictures = (tokens == self.loaded.processor.image_token_id).nonzero()
+        if not len(pictures):
+            return self._positions(tokens, grid)
+        begun = int(pictures[-1]) + 2  # with one token of text: behind it positions ascend by one
+        key = tokens[:begun].numpy().tobytes() + grid.numpy().tobytes()
+        if key not in known:
+            known[key] = self._positions(tokens[:begun], grid)
+        rest = known[key][:, -1:] + torch.arange(1, len(tokens) - begun + 1)
+        return torch.cat([known[key], rest], dim=1)
 
     def _list(self, question: Question) -> UnitList | None:
         if not self.decoding.constrain_units:
@@ -161,7 +177,7 @@ class ModelAnswerer:
     @torch.inference_mode()
     def _answer_sharing(self, batch: Sequence[Sequence[_Ask]], shown: dict[Shown, list[np.ndarray]]) -> None:
         openings: list[Opening] = []
-        placed: list[tuple[_Ask, int, int]] = []  # with its opening and the length of that
+        placed: list[_Placed] = []
         for group in batch:
             length = None
             if self.share == "clip":
@@ -174,24 +190,31 @@ class ModelAnswerer:
                 placed.append((ask, len(openings) - 1, len(openings[-1].ids)))
         prefix = encode_openings(self.loaded, openings)
         for start in range(0, len(placed), self.batch_size):
-            chosen = placed[start : start + self.batch_size]
-            self._compare(prefix, [one for one in chosen if self._mode(one[0]) == "choices"])
-            self._write(prefix, [one for one in chosen if self._mode(one[0]) != "choices"])
+            self._answer_branches(prefix, placed[start : start + self.batch_size])
 
-    def _compare(self, prefix: Prefix, placed: Sequence[tuple[_Ask, int, int]]) -> None:
-        if not placed:
-            return
-        asks, rows, lengths = zip(*placed, strict=True)
-        allowed = [self.decoding.allowed(ask.question, ask.sample.record["dataset"]) for ask in asks]
-        mean = self.decoding.choice_score == "mean"
-        found = score_choices(self.loaded, prefix, rows, [ask.prompt for ask in asks], lengths, allowed, mean)
-        for ask, answer in zip(asks, found, strict=True):
-            ask.answers.append(answer)
+    def _answer_branches(self, prefix: Prefix, placed: Sequence[_Placed]) -> None:
+        """Answer questions that branch from a prefix: all of them are read, and answers compared, in one pass."""
+        placed = sorted(placed, key=lambda one: self._mode(one[0]) == "choices")  # behind those that are to go on
+        pieces = [rest_of(row, ask.prompt, length) for row, (ask, _, length) in enumerate(placed)]
+        asks = [ask for ask, _, _ in placed]
+        written = [ask for ask in asks if self._mode(ask) != "choices"]
+        compared = asks[len(written) :]
+        allowed = [self.decoding.allowed(ask.question, ask.sample.record["dataset"]) for ask in compared]
+        trees = trees_of(self.loaded.processor.tokenizer, allowed)
+        pieces[len(written) :] = map(with_tree, pieces[len(written) :], trees)
+        branches = Branches(self.loaded, prefix, [row for _, row, _ in placed])
+        hidden = branches.forward(pieces)
+        if compared:
+            mean = self.decoding.choice_score == "mean"
+            answers = score_choices(self.loaded, hidden[len(written) :], trees, allowed, mean)
+            for ask, answer in zip(compared, answers, strict=True):
+                ask.answers.append(answer)
+        if written:
+            branches.select(range(len(written)))
+            branches.trim()
+            self._write(branches, torch.stack([states[-1] for states in hidden[: len(written)]]), written)
 
-    def _write(self, prefix: Prefix, placed: Sequence[tuple[_Ask, int, int]]) -> None:
-        if not placed:
-            return
-        asks, rows, lengths = zip(*placed, strict=True)
+    def _write(self, branches: Branches, hidden: torch.Tensor, asks: Sequence[_Ask]) -> None:
         wanted = [
             one
             for number, ask in enumerate(asks)
@@ -205,8 +228,8 @@ class ModelAnswerer:
             )
         ]
         prompts = [ask.prompt for ask in asks]
-        found = write(self.loaded, prefix, rows, prompts, lengths, wanted, self.decoding, self.ends)
-        for one, answer in zip(wanted, found, strict=True):
+        answers = write(self.loaded, branches, hidden, prompts, wanted, self.decoding, self.ends)
+        for one, answer in zip(wanted, answers, strict=True):
             asks[one.asked].answers.append(answer)
 
     # ---- the plain way

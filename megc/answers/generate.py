@@ -39,20 +39,29 @@ def see(loaded: Loaded, groups: Sequence[Sequence[np.ndarray]]) -> list[Seen]:
     return seen
 
 
-def prompt_texts(processor: ProcessorMixin, samples: Sequence[Sample], grids: Sequence[torch.Tensor]) -> list[str]:
-    """The samples' prompts without answers, up to where the answer begins, with a picture token for each patch group.
+def prompt_tokens(
+    processor: ProcessorMixin, samples: Sequence[Sample], grids: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """The samples' prompts in tokens (L,), up to where the answer begins, with a picture token for each patch group.
 
-    `grids` (n, 3) are the patch grids of each sample's pictures.
+    `grids` (n, 3) are the patch grids of each sample's pictures. Raises ValueError for a text with a picture token.
     """
-    merge = processor.image_processor.merge_size**2
-    texts = []
-    for sample, grid in zip(samples, grids, strict=True):
-        messages = chat_messages(sample.record, with_answer=False)
-        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        first, *pieces = text.split(processor.image_token)
-        counts = [processor.image_token * (count // merge) for count in grid.prod(dim=-1).tolist()]
-        texts.append(first + "".join(count + piece for count, piece in zip(counts, pieces, strict=True)))
-    return texts
+    texts = [
+        processor.apply_chat_template(
+            chat_messages(sample.record, with_answer=False), tokenize=False, add_generation_prompt=True
+        )
+        for sample in samples
+    ]
+    prompts = []
+    for ids, grid in zip(processor.tokenizer(texts)["input_ids"], grids, strict=True):
+        tokens = torch.tensor(ids)
+        pictures = tokens == processor.image_token_id
+        if pictures.sum() != len(grid):
+            raise ValueError(f"{int(pictures.sum())} picture tokens for {len(grid)} pictures")
+        counts = torch.ones_like(tokens)
+        counts[pictures] = grid.prod(dim=-1) // processor.image_processor.merge_size**2
+        prompts.append(tokens.repeat_interleave(counts))
+    return prompts
 
 
 def build_inputs(
@@ -62,8 +71,8 @@ def build_inputs(
 
     All of the result must reach the model: without `mm_token_type_ids` its positions are silently wrong.
     """
-    texts = prompt_texts(processor, samples, grids)
-    made = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    ids = [tokens.tolist() for tokens in prompt_tokens(processor, samples, grids)]
+    made = processor.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="left", return_tensors="pt")
     return {
         **made,
         "mm_token_type_ids": (made["input_ids"] == processor.image_token_id).int(),

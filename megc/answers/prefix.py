@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Cache, DynamicLayer
+from transformers import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from megc.model.attention import additive_mask
+from megc.answers.passes import RoomyLayer, picture_features, run
 from megc.model.checkpoint import Loaded
 
 
@@ -37,11 +39,11 @@ class Opening:
     pictures: Sequence[np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prefix:
-    """Openings behind the model. Of each layer (keys, values), each (clips, heads, P, width); `seen` (clips, P)."""
+    """Openings behind the model: their keys and values, with room for what branches, and `seen` (clips, P)."""
 
-    layers: list[tuple[torch.Tensor, torch.Tensor]]
+    cache: Cache
     seen: torch.Tensor
 
 
@@ -63,24 +65,14 @@ def encode_openings(loaded: Loaded, openings: Sequence[Opening]) -> Prefix:
     ids = pad_sequence([one.ids for one in openings], batch_first=True, padding_value=0)  # (clips, P)
     positions = pad_sequence([one.positions.T for one in openings], batch_first=True).permute(2, 0, 1)
     lengths = torch.tensor([len(one.ids) for one in openings])
-    seen = torch.arange(ids.shape[1])[None] < lengths[:, None]
     # padding comes behind what counts, and so is seen by nothing that counts
-    causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril().expand(len(ids), -1, -1)
-    pictures = [picture for one in openings for picture in one.pictures]
-    vision = {}
-    if pictures:
-        made = loaded.processor.image_processor(images=pictures, do_resize=False, return_tensors="pt")
-        vision = {name: made[name].to(model.device) for name in ("pixel_values", "image_grid_thw")}
-    cache = Cache(layers=[DynamicLayer() for _ in model.model.language_model.layers])
-    model.model(
-        input_ids=ids.to(model.device),
-        position_ids=positions.to(model.device),
-        attention_mask=additive(causal, model),
-        past_key_values=cache,
-        use_cache=True,
-        **vision,
-    )
-    return Prefix([(layer.keys, layer.values) for layer in cache.layers], seen)
+    seen = torch.arange(ids.shape[1])[None] < lengths[:, None]
+    cache = Cache(layers=[RoomyLayer(2 * ids.shape[1]) for _ in model.model.language_model.layers])
+    # a clip at a time: what all of its pictures take is little enough for a processor's cache
+    features = tuple(picture for one in openings if one.pictures for picture in picture_features(loaded, one.pictures))
+    vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}} if features else {}
+    run(model, ids, positions, None, cache, **vision)
+    return Prefix(cache, seen)
 
 
 @dataclass(frozen=True)
@@ -98,60 +90,69 @@ class Branches:
 
     All rows of a clip stand in one sequence behind its opening, and a mask keeps each to what is its own. So
     nothing of the prefix is ever copied to a row, a row that splits costs no memory, and one that has ended leaves
-    nothing but keys that nobody looks at.
+    nothing but keys that nobody looks at. They stand in the prefix's own cache: what branched from it before is
+    forgotten.
     """
 
     def __init__(self, loaded: Loaded, prefix: Prefix, rows: Sequence[int]) -> None:
         self.model = loaded.model
-        self.cache = Cache(layers=[DynamicLayer() for _ in prefix.layers])
-        for number, (keys, values) in enumerate(prefix.layers):
-            self.cache.update(keys, values, number)
+        self.cache = prefix.cache
         self.clips = list(rows)
         self.seen = prefix.seen[self.clips]  # (R, keys): what later tokens of a row may look at
+        self._crop(self.seen.shape[1])
 
     def select(self, chosen: Sequence[int]) -> None:
         """Keep the rows `chosen`, in this order; a row that is named twice becomes two."""
         self.seen = self.seen[list(chosen)]
         self.clips = [self.clips[row] for row in chosen]
 
+    def trim(self) -> None:
+        """Forget the last keys as far as no row looks at them."""
+        length = int(self.seen.any(0).nonzero().max()) + 1
+        self.seen = self.seen[:, :length]
+        self._crop(length)
+
+    def _crop(self, length: int) -> None:
+        self.cache.crop(length - self.cache.get_seq_length())
+
     def forward(self, pieces: Sequence[Piece]) -> list[torch.Tensor]:
         """Hidden states (n, width) of each piece, no two of which belong to one row; later tokens see all of it."""
-        clips, before = len(self.cache.layers[0].keys), self.seen.shape[1]
-        filled = [0] * clips
-        starts = []
-        for piece in pieces:
-            starts.append(filled[self.clips[piece.row]])
-            filled[self.clips[piece.row]] += len(piece.ids)
-        count = max(filled)
-        ids = torch.zeros(clips, count, dtype=torch.long)
-        positions = torch.zeros(3, clips, count, dtype=torch.long)
-        mask = torch.zeros(clips, count, before + count, dtype=torch.bool)
-        mask[:, :, 0] = True  # padding looks at the first token: a row of the mask must not be empty
-        seen = torch.cat([self.seen, torch.zeros(len(self.seen), count, dtype=torch.bool)], dim=1)
-        for piece, start in zip(pieces, starts, strict=True):
-            clip, place = self.clips[piece.row], slice(start, start + len(piece.ids))
-            keys = slice(before + place.start, before + place.stop)
-            ids[clip, place], positions[:, clip, place] = piece.ids, piece.positions
-            mask[clip, place, :before] = self.seen[piece.row]
-            mask[clip, place, keys] = piece.own
-            seen[piece.row, keys] = True
-        self.seen = seen
-        hidden = self.model.model(
-            input_ids=ids.to(self.model.device),
-            position_ids=positions.to(self.model.device),
-            attention_mask=additive(mask, self.model),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state
-        return [
-            hidden[self.clips[piece.row], start : start + len(piece.ids)]
-            for piece, start in zip(pieces, starts, strict=True)
-        ]
+        lengths = [len(piece.ids) for piece in pieces]
+        rows = torch.tensor([piece.row for piece in pieces]).repeat_interleave(torch.tensor(lengths))
+        hidden = self._forward(
+            rows,
+            torch.cat([piece.ids for piece in pieces]),
+            torch.cat([piece.positions for piece in pieces], dim=1),
+            torch.block_diag(*(piece.own for piece in pieces)).bool(),
+        )
+        return list(hidden.split(lengths))
 
-    def ask(self, prompts: Sequence[Prompt], lengths: Sequence[int]) -> torch.Tensor:
-        """Hidden states (R, width) of the last token of each row's prompt, whose first `lengths` are the opening."""
-        pieces = [rest_of(row, prompts[row], length) for row, length in enumerate(lengths)]
-        return torch.stack([hidden[-1] for hidden in self.forward(pieces)])
+    def step(self, tokens: Sequence[int], positions: torch.Tensor) -> torch.Tensor:
+        """Hidden states (R, width) of one more token of each row, at `positions` (3, R)."""
+        count = len(tokens)
+        return self._forward(torch.arange(count), torch.tensor(tokens), positions, torch.eye(count, dtype=torch.bool))
+
+    def _forward(
+        self, rows: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor, own: torch.Tensor
+    ) -> torch.Tensor:
+        """Hidden states (N, width) of `tokens` (N,) of `rows` (N,); `own` (N, N): which of them each one sees."""
+        clips = torch.tensor(self.clips)[rows]
+        within = one_hot(clips, len(self.cache.layers[0].keys)).cumsum(0)  # (N, clips)
+        places = within.gather(1, clips[:, None])[:, 0] - 1  # of each token among those of its clip
+        shape, before = (within.shape[1], int(within.max())), self.seen.shape[1]
+        ids = torch.zeros(shape, dtype=torch.long)
+        grid = torch.zeros(3, *shape, dtype=torch.long)
+        ids[clips, places], grid[:, clips, places] = tokens, positions
+        later = torch.zeros(len(tokens), before + shape[1], dtype=torch.bool)
+        later[:, :before] = self.seen[rows]
+        queries, keys = own.nonzero(as_tuple=True)
+        later[queries, before + places[keys]] = True
+        mask = torch.zeros(*shape, later.shape[1], dtype=torch.bool)
+        mask[:, :, 0] = True  # padding looks at the first token: a row of the mask must not be empty
+        mask[clips, places] = later
+        self.seen = torch.cat([self.seen, torch.zeros(len(self.seen), shape[1], dtype=torch.bool)], dim=1)
+        self.seen[rows, before + places] = True
+        return run(self.model, ids, grid, mask, self.cache)[clips, places]
 
 
 def rest_of(row: int, prompt: Prompt, length: int) -> Piece:
@@ -159,8 +160,3 @@ def rest_of(row: int, prompt: Prompt, length: int) -> Piece:
     ids = prompt.ids[length:]
     own = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
     return Piece(row, ids, prompt.positions[:, length:], own)
-
-
-def additive(allowed: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
-    """Mask (R, 1, n, keys) to add to attention scores, of one that is True where a token may look."""
-    return additive_mask(allowed[:, None], model.dtype).to(model.device)

@@ -10,7 +10,7 @@ from transformers import RepetitionPenaltyLogitsProcessor
 from megc.answers.answerer import Answer
 from megc.answers.constrain import UnitList, only
 from megc.answers.decoding import Decoding
-from megc.answers.prefix import Branches, Piece, Prefix, Prompt
+from megc.answers.prefix import Branches, Prompt
 from megc.answers.sampling import draw, log_chances, uniforms, warpers_of
 from megc.model.checkpoint import Loaded
 
@@ -48,21 +48,18 @@ def writings(
 @torch.inference_mode()
 def write(
     loaded: Loaded,
-    prefix: Prefix,
-    rows: Sequence[int],
+    branches: Branches,
+    hidden: torch.Tensor,
     prompts: Sequence[Prompt],
-    lengths: Sequence[int],
     wanted: Sequence[Writing],
     decoding: Decoding,
     ends: Sequence[int],
 ) -> list[Answer]:
-    """Write the `wanted` answers to prompts that branch from a prefix.
+    """Write the `wanted` answers to prompts, which the rows of `branches` have read.
 
-    `rows` and `lengths`: the opening of each prompt and its length. Votes are computed once as long as they have
+    `hidden` (R, width): the states of the prompts' last tokens. Votes are computed once as long as they have
     written the same, and what has ended is computed no further; neither changes an answer.
     """
-    branches = Branches(loaded, prefix, rows)
-    hidden = branches.ask(prompts, lengths)
     for one in wanted:
         one.row = one.asked
     going = list(wanted)
@@ -79,27 +76,16 @@ def write(
 
 def _step(branches: Branches, prompts: Sequence[Prompt], going: Sequence[Writing]) -> torch.Tensor:
     """Take up the last token of each writing; those with the same row and token share a row from here on."""
-    places: dict[tuple[int, int], int] = {}
-    firsts = []
+    firsts: dict[tuple[int, int], Writing] = {}
     for one in going:
-        key = (one.row, one.tokens[-1])
-        if key not in places:
-            places[key] = len(places)
-            firsts.append(one)
+        firsts.setdefault((one.row, one.tokens[-1]), one)
+    places = {key: place for place, key in enumerate(firsts)}
     branches.select([row for row, _ in places])
     for one in going:
         one.row = places[one.row, one.tokens[-1]]
-    alone = torch.ones(1, 1, dtype=torch.bool)
-    pieces = [
-        Piece(
-            row,
-            torch.tensor(one.tokens[-1:]),
-            prompts[one.asked].positions[:, -1:] + len(one.tokens),
-            alone,
-        )
-        for row, one in enumerate(firsts)
-    ]
-    return torch.cat(branches.forward(pieces))
+    lasts = torch.stack([prompts[one.asked].positions[:, -1] for one in firsts.values()], dim=1)  # (3, R)
+    written = torch.tensor([len(one.tokens) for one in firsts.values()])
+    return branches.step([token for _, token in places], lasts + written)
 
 
 def _add_tokens(
