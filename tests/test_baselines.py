@@ -198,7 +198,7 @@ def test_files_without_flow_are_named(tmp_path):
     records = clip_records("sub01", "a", "disgust")
     with pytest.raises(DataError, match="motion field does not exist"):
         read_features(records, tmp_path)
-    with pytest.raises(DataError, match="picture cannot be read"):
+    with pytest.raises(DataError, match=r"is gone; run compute_flow\.py"):
         read_features(records, tmp_path, "picture")
     with pytest.raises(DataError, match="no flow picture"):
         read_features([{**records[0], "images": ["frames/casme2/sub01/a/apex.png"]}], tmp_path)

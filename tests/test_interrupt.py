@@ -20,11 +20,14 @@ def _interrupted(command: list[str], folder: Path, at_work: Path) -> tuple[int, 
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         end = time.monotonic() + 120
-        while not (at_work.is_dir() and any(at_work.iterdir())):
-            assert process.poll() is None and time.monotonic() < end, process.stderr.read()
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
+        try:
+            while not (at_work.is_dir() and any(at_work.iterdir())):
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()  # does nothing to a program that has ended
     return process.returncode, said
 
 

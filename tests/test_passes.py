@@ -1,7 +1,6 @@
 """Passes of the answer engine: what makes them fast changes no answer, and 16 bits tie none."""
 
 import re
-import shutil
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -14,7 +13,7 @@ from transformers import DynamicLayer
 from megc.answers import choices, passes
 from megc.answers.choices import score_choices, trees_of
 from megc.answers.decoding import Decoding
-from megc.model.checkpoint import load
+from megc.model.checkpoint import load, save_beside
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "answers.py"
 
@@ -59,9 +58,7 @@ def test_compared_answers_do_not_tie_in_bfloat16(checkpoint, questions, tmp_path
     with torch.no_grad():
         sharp.lm_head.weight.mul_(24 / scores_of(loaded).abs().max())
     sharp.save_pretrained(tmp_path / "sharp")
-    for file in checkpoint.iterdir():
-        if not (tmp_path / "sharp" / file.name).exists():
-            shutil.copy(file, tmp_path / "sharp")
+    save_beside(tmp_path / "sharp", loaded.processor, loaded.record)
     decoding = Decoding(max_new_tokens=2)
     rows = {}
     for dtype in ("float32", "bfloat16"):

@@ -9,7 +9,7 @@ import pytest
 from answer_files import GREEDY, PROMPT, answer, rows_of, write_checkpoint, write_questions
 from servers import question, reply, serving
 
-from megc.answers import endpoint
+from megc.answers import server
 from megc.answers.endpoint import Endpoint
 from megc.answers.engine import ModelAnswerer
 from megc.files import write_json
@@ -33,7 +33,7 @@ def questions(tmp_path):
 
 def run(monkeypatch, *flags):
     """Exit code of the program."""
-    monkeypatch.setattr(endpoint, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(server, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(sys, "argv", [str(PROGRAM), *map(str, flags)])
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(PROGRAM), run_name="__main__")
@@ -59,7 +59,8 @@ def test_rows_that_a_server_fails_on_are_reported_and_answered_by_a_rerun(
         assert "3 problem(s)" in said and rows[2]["id"] in said and "out of memory" in said
         broken[0], before = False, len(seen)
         assert run(monkeypatch, *flags) == 0
-        assert all(row["answer"] for row in rows_of(out)) and len(seen) == before + 3 + 1  # one to get acquainted
+        assert all(row["answer"] for row in rows_of(out))
+        assert len(seen) == before + 3 + 1 + 5  # one to get acquainted, and five ways to compare or constrain tried
     record = json.loads((out / "run.json").read_text())
     assert record["settings"]["served"] == str(checkpoint) and record["endpoint"] == url
 
