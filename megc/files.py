@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import platform
 import re
@@ -21,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
-from megc.records import QUESTION_ROW, Types, check_row
+from megc.records import QUESTION_ROW, Types, check_row, json_text
 
 try:
     import fcntl
@@ -58,13 +57,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON, atomically. Raises DataError for NaN and infinity, which no reader takes."""
+    write_text(path, json_text(path, None, value, indent=2))
 
 
 def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
-    """Write one JSON object a line, atomically; returns the number of rows."""
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    """Write one JSON object a line, atomically; returns the number of rows. Raises DataError as `write_json`."""
+    lines = [json_text(path, number, row) for number, row in enumerate(rows, start=1)]
     write_text(path, "".join(lines))
     return len(lines)
 

@@ -1,5 +1,6 @@
 """What the rows of our JSONL files hold: the type of each known field, checked where a row is read."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,6 +53,15 @@ EVIDENCE = {"clip": str, "part": str, "coarse": dict, "fine": dict, "units": dic
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list",
           dict: "an object", type(None): "null"}  # fmt: skip
 Types = type | tuple[type, ...]
+
+
+def json_text(file: Path | str, row: int | None, value: object, indent: int | None = None) -> str:
+    """`value` as a line of JSON, or indented. Raises DataError for NaN and infinity, which no reader takes."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        what = f"would hold a number that is not finite ({error}), so it is not written"
+        raise DataError(file, row, what, "look for it where the number was computed") from error
 
 
 def type_fault(value: object, types: Types, name: str) -> str:

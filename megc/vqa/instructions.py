@@ -224,21 +224,21 @@ def link_into(root: Path, folder: Path, name: str) -> Path:
     return link
 
 
-def rebase(records: Iterable[dict], old_root: Path, new_root: Path) -> list[dict]:
-    """Records with picture paths of `old_root` made relative to `new_root`.
+def rebase(records: Iterable[dict], file: Path, new_root: Path) -> list[dict]:
+    """Records of the JSONL `file` with picture paths made relative to `new_root`.
 
-    Raises DataError where a picture lies outside `old_root`, or would lie outside `new_root`.
+    Raises DataError where a picture lies outside the file's folder, or would lie outside `new_root`.
     """
     moved = []
     for record in records:
         try:
-            paths = [os.path.relpath(resolve_inside(old_root, image), new_root) for image in record["images"]]
+            paths = [os.path.relpath(resolve_inside(file.parent, image), new_root) for image in record["images"]]
             images = [Path(path).as_posix() for path in paths]
             for image in images:
                 resolve_inside(new_root, image)
         except ValueError as error:
             fix = "write the file above the pictures, or build the instructions again"
-            raise DataError(old_root, record["id"], f"picture {error}", fix) from error
+            raise DataError(file, record["id"], f"picture {error}", fix) from error
         moved.append({**record, "images": images})
     return moved
 
