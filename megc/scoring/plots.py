@@ -94,7 +94,7 @@ def _png(figure: Figure) -> bytes:
 def slug(name: str) -> str:
     """A run's name as part of a file name; where letters had to go, with a hash, so that no two names share one."""
     kept = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
-    return kept if kept == name else f"{kept or 'run'}-{sha256_of(name)[:6]}"
+    return kept if kept == name else f"{kept or 'run'}-{sha256_of(name.encode('utf-8', 'surrogatepass'))[:6]}"
 
 
 def write_confusions(
