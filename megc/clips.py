@@ -8,6 +8,7 @@ from pathlib import Path
 from megc.facs import ActionUnit
 from megc.files import read_jsonl, resolve_inside, write_jsonl
 from megc.problems import DataError
+from megc.records import ACTION_UNIT, CLIP, check_fields, field_fault, type_fault
 
 LEFT_OUT = "not in ME-VQA: "  # starts the note that tells why a clip has no coarse class
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
@@ -91,12 +92,21 @@ def clip_to_row(clip: Clip) -> dict:
 
 def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
     """The clip of a `clips.jsonl` row. Raises DataError that names the file and the line."""
+    fix = "write it with data_process/index_clips.py"
+    check_fields(file, line, row, CLIP, fix)
+    units = row.get("action_units", ())
+    faults = [
+        *(field_fault(unit, ACTION_UNIT, f"action_units[{place}]") for place, unit in enumerate(units)),
+        *(type_fault(note, str, f"notes[{place}]") for place, note in enumerate(row.get("notes", ()))),
+    ]
+    if fault := next(filter(None, faults), ""):
+        raise DataError(file, line, fault, fix)
     try:
-        units = tuple(ActionUnit(**unit) for unit in row.get("action_units", ()))
+        units = tuple(ActionUnit(**unit) for unit in units)
         known = {**row, "action_units": units, "notes": tuple(row.get("notes", ()))}
         return Clip(**known)
     except TypeError as error:
-        raise DataError(file, line, f"not a clip ({error})", "write it with data_process/index_clips.py") from error
+        raise DataError(file, line, f"not a clip ({error})", fix) from error
 
 
 def read_clips(path: Path | str) -> list[Clip]:

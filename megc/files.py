@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import platform
 import re
@@ -12,7 +11,7 @@ import struct
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
+from megc.records import QUESTION_ROW, Types, check_row, json_text
 
 try:
     import fcntl
@@ -57,13 +57,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: object) -> None:
-    """Write `value` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON, atomically. Raises DataError for NaN and infinity, which no reader takes."""
+    write_text(path, json_text(path, None, value, indent=2))
 
 
 def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
-    """Write one JSON object a line, atomically; returns the number of rows."""
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    """Write one JSON object a line, atomically; returns the number of rows. Raises DataError as `write_json`."""
+    lines = [json_text(path, number, row) for number, row in enumerate(rows, start=1)]
     write_text(path, "".join(lines))
     return len(lines)
 
@@ -92,9 +92,14 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             yield number, row
 
 
-def read_rows(path: Path | str, fix: str) -> list[tuple[int, dict]]:
-    """All of `read_jsonl`. Raises DataError, with the remedy `fix`, for a file without a row."""
+def read_rows(path: Path | str, fix: str, fields: Mapping[str, Types] = QUESTION_ROW) -> list[tuple[int, dict]]:
+    """All ME-VQA rows of a JSONL, with their line numbers; `fields`: names and types that are checked.
+
+    Raises DataError for what `read_jsonl` refuses, a field of another type, and, with the remedy `fix`, for no row.
+    """
     rows = list(read_jsonl(path))
+    for line, row in rows:
+        check_row(path, line, row, fields)
     if not rows:
         raise DataError(path, None, "no row in the file", fix)
     return rows

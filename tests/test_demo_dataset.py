@@ -224,3 +224,9 @@ def test_of_several_runs_in_one_folder_one_works_and_the_others_refuse(tmp_path)
     assert set(ended) <= {"whole", "another run is at work there"}
     names = sorted(path.name for path in (tmp_path / "demo").iterdir())
     assert names == ["CASME2", "demo.json", "true_flow", "truth.jsonl"]
+
+
+def test_a_damaged_record_of_a_set_is_named(tmp_path):
+    (tmp_path / "demo.json").write_text("{")
+    with pytest.raises(DataError, match=r"demo\.json.*not JSON.*--overwrite"):
+        write_demo(tmp_path, DemoSettings(casme2_subjects=1, samm_subjects=0, clips=1))

@@ -209,6 +209,27 @@ def test_intervals_of_one_video_are_clips_of_their_own(root):
     assert "the interval from frame 338 to 337 is empty" in said
 
 
+def test_a_refused_build_leaves_links_and_pictures_as_they_were(root):
+    for name in ("old", "new"):
+        (root / name).mkdir()
+        Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(root / name / "x.png")
+    out = root / "build" / "i.jsonl"
+    out.parent.mkdir()
+    (out.parent / "flow").symlink_to(root / "old", target_is_directory=True)
+    row = early_row("a1", 1, 1, "What is the coarse expression class?")
+    (root / "rows.jsonl").write_text(json.dumps(row))
+    settings = BuildSettings(root / "none", out, (root / "rows.jsonl",), flow_dir=root / "new", images=("flow",))
+    for changes in ({}, {"centre": True, "encoding": "uv-strain-minmax"}):
+        with pytest.raises(DataError, match="none of 1 rows can be asked"):
+            build_files(replace(settings, **changes), Problems())
+        assert (out.parent / "flow").resolve() == root / "old"
+        assert [path.name for path in out.parent.iterdir()] == ["flow"]
+    (out.parent / "flow").unlink()
+    with pytest.raises(DataError):
+        build_files(settings, Problems())
+    assert not list(out.parent.iterdir())
+
+
 # ---- splits
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from megc.files import lock_folder, write_bytes
+from megc.files import lock_folder, write_bytes, write_json, write_jsonl
 from megc.problems import DataError
 
 HOLD = """
@@ -110,3 +110,15 @@ def test_a_lock_tells_the_command_without_its_secrets(tmp_path, monkeypatch):
     assert "hush" not in told and "user" not in told
     shown = "generate_answers.py --endpoint https://host/v1 --endpoint=https://host/v1 --api-key '***' '--api-key=***'"
     assert f"{shown} --out result/a" in told
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_that_no_reader_takes_are_not_written(tmp_path, number):
+    path = tmp_path / "a.jsonl"
+    write_jsonl(path, [{"a": 1}])
+    with pytest.raises(DataError, match=r"a\.jsonl, row 2: would hold a number that is not finite"):
+        write_jsonl(path, [{"a": 1}, {"a": number}])
+    with pytest.raises(DataError, match=r"a\.json: would hold"):
+        write_json(tmp_path / "a.json", {"a": [number]})
+    assert path.read_text() == '{"a": 1}\n'
+    assert sorted(tmp_path.iterdir()) == [path]

@@ -109,7 +109,7 @@ PLACES = {
     "pictures to score": lambda root, name: _referenced(_records(root, images=[name])),
     "pictures of a grid's step": lambda root, name: content_hash(_records(root, images=[name])),
     "pictures that move with a split": lambda root, name: rebase(
-        read_records(_records(root, images=[name])), root, root
+        read_records(_records(root, images=[name])), root / "instructions.jsonl", root
     ),
     "pictures of the probe": lambda root, name: read_features(
         [{**read_records(_records(root))[0], "images": [f"{'a/.' if name == '.' else name}/flow/x"]}], root
@@ -152,6 +152,12 @@ def test_names_of_runs_and_arms_become_names_of_files(name, tmp_path):
         assert "grid.yaml" in str(error)
     else:
         assert list(grid.arms) == [name]
+
+
+def test_runs_of_like_names_have_pictures_of_their_own():
+    names = ("a b", "a-b", "a/b", "a_b", "", "run", "-", "é")
+    assert len({slug(name) for name in names}) == len(names)
+    assert slug("flow-probe_2.x") == "flow-probe_2.x"
 
 
 def test_arms_whose_answers_would_go_to_one_file_are_refused(tmp_path):

@@ -20,10 +20,11 @@ from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
 from megc.facs import FINE_TO_COARSE, unit_name, unit_number
-from megc.files import lock_folder, read_rows, write_json, write_jsonl
+from megc.files import lock_folder, write_json, write_jsonl
 from megc.problems import DataError
 from megc.vqa.evidence import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
+from megc.vqa.labels import read_answers
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
 from megc.vqa.splits import subject_key, subjects_in
 
@@ -233,13 +234,13 @@ def fuse_files(
     known = [record for record in read_records(train) if answer_of(record)]
     if not known:
         raise DataError(train, None, "no answered row in the file", "give the training side of set_train_dataset.py")
-    rows = [row for _, row in read_rows(predictions, _ANSWER)]
+    rows = read_answers(predictions, _ANSWER)
     subjects = subjects_in(known)
     if shared := {subject_key(row_clip(row)) for row in rows} & subjects:
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {predictions}: split by subject")
     fusion, words = Fusion(known), "no --fit file: model and probe weigh the same"
     if fit:
-        held = [row for _, row in read_rows(fit, _ANSWER)]
+        held = read_answers(fit, _ANSWER)
         fusion = fusion.fitted(held, read_evidence(fit_evidence or evidence, "train"))
         words = f"weights fitted on {len(held)} held-out answers of {fit}"
     fused = fuse(rows, read_evidence(evidence, "test"), fusion)

@@ -16,9 +16,10 @@ from megc.answers.rules import RULES, Knowledge, Rules, read_rules
 from megc.answers.snapping import is_list, nearest, nearest_units
 from megc.answers.unit_lists import PRETENDED, Evidence, agree, fit_number, odds_of
 from megc.facs import FINE_TO_COARSE
-from megc.files import lock_folder, read_rows, sha256_of, write_json, write_jsonl
+from megc.files import lock_folder, sha256_of, write_json, write_jsonl
 from megc.problems import DataError
 from megc.vqa.instructions import row_clip, row_id
+from megc.vqa.labels import read_answers
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_long
 
 OPTIONS = {
@@ -277,7 +278,7 @@ def reason_file(
     target = Path(out) / "predictions.jsonl"
     if target.resolve() == Path(predictions).resolve():
         raise DataError(target, None, "would be written over itself", "choose another --out")
-    rows = [row for _, row in read_rows(predictions, "answer questions with test/generate_answers.py")]
+    rows = read_answers(predictions, "answer questions with test/generate_answers.py")
     knowledge = read_knowledge(options, train)
     try:
         reasoned = apply(rows, options, knowledge)

@@ -5,7 +5,6 @@ In the folder: `CASME2/CASME2-coding-20190701.xlsx` and `CASME2/Cropped/sub01/EP
 (`read_true_flow`); `truth.jsonl` (`truth_row`); `demo.json`, the settings.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from megc.datasets.demo_sheets import Annotation, annotate, casme2_workbook, samm_workbook
-from megc.files import lock_folder, write_bytes, write_json, write_jsonl
+from megc.files import lock_folder, read_json, write_bytes, write_json, write_jsonl
 from megc.motion.parallel import process_pool, submit, use_one_thread
 from megc.problems import DataError
 from megc.synthesis.plan import Difficulty, plan_clips, samm_view
@@ -170,7 +169,7 @@ def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
         for name in _OWN:
             path = root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif made_here and json.loads(record.read_text()) != wanted:
+    elif made_here and read_json(record, fix="use --overwrite or another --out") != wanted:
         raise DataError(
             record,
             None,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
-from megc.files import write_bytes
+from megc.files import sha256_of, write_bytes
 from megc.scoring.metrics import class_labels
 from megc.scoring.pairs import Reference, Run
 
@@ -92,8 +92,9 @@ def _png(figure: Figure) -> bytes:
 
 
 def slug(name: str) -> str:
-    """A run's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    """A run's name as part of a file name; where letters had to go, with a hash, so that no two names share one."""
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    return kept if kept == name else f"{kept or 'run'}-{sha256_of(name.encode('utf-8', 'surrogatepass'))[:6]}"
 
 
 def write_confusions(

@@ -1,7 +1,10 @@
 """From clips, or ME-VQA rows, and pictures on disk to the instruction files: the work of build_instructions.py."""
 
+import os
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from megc.vqa.labels import ClipLabels, coarse_statistics, read_labels
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import parse
 
+LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
 HIERARCHIES = ("coarse", "statistics")
 
 
@@ -124,13 +128,33 @@ def _numbered_rows(
     return {settings.clips: [(row_id(row), row) for row in rows]}, f"\n{words}" if reasons else ""
 
 
+@contextmanager
+def _pictures_as_before(root: Path) -> Iterator[None]:
+    """Where the block fails, put the links to pictures in `root` back as they were, and take new centred ones away:
+    instructions that stand there go on to name the same pictures."""
+    links = {root / name: os.readlink(root / name) if (root / name).is_symlink() else "" for name in LINKS}
+    centred = root / "flow_centred"
+    had_centred = centred.exists()
+    try:
+        yield
+    except BaseException:
+        for link, target in links.items():
+            if link.is_symlink():
+                link.unlink()
+            if target:
+                link.symlink_to(target, target_is_directory=True)
+        if not had_centred:
+            shutil.rmtree(centred, ignore_errors=True)
+        raise
+
+
 def build_files(settings: BuildSettings, problems: Problems) -> str:
     """Write `instructions.jsonl`, `rows.jsonl` (ME-VQA format) and `prompt.json` beside it; returns a summary.
 
     Raises DataError, and writes nothing, for a clips or rows file that cannot be read, where no question is left, and
     where another run builds in that folder; a row that cannot be asked is a problem.
     """
-    with lock_folder(settings.out.parent, "instructions"):
+    with lock_folder(settings.out.parent, "instructions"), _pictures_as_before(settings.out.parent):
         return _build_files(settings, problems)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from megc.files import read_jsonl, sha256_of, write_bytes
 from megc.problems import DataError
+from megc.records import EVIDENCE, check_fields, field_fault
 from megc.vqa.instructions import read_records, write_records
 from megc.vqa.prompts import QUESTION_MARK
 
@@ -60,11 +61,15 @@ def read_evidence(path: Path | str, part: str | None = None) -> dict[str, dict]:
 
     Raises DataError for a line that is no evidence.
     """
-    found = {}
+    found, fix = {}, "write it with test/answer_baselines.py --evidence"
     for line, row in read_jsonl(path):
         if missing := [key for key in ("clip", "part", "coarse", "fine", "units") if key not in row]:
-            fix = "write it with test/answer_baselines.py --evidence"
             raise DataError(path, line, f"no {', '.join(missing)} in the evidence", fix)
+        check_fields(path, line, row, EVIDENCE, fix)
+        for field in ("coarse", "fine", "units", "side"):
+            types = dict.fromkeys(row.get(field, ()), (int, float))
+            if fault := field_fault(row.get(field, {}), types, field):
+                raise DataError(path, line, fault, fix)
         if part in (None, row["part"]):
             found[row["clip"]] = row
     return found

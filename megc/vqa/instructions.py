@@ -14,6 +14,7 @@ from megc.clips import LEFT_OUT, Clip
 from megc.facs import coarse_of
 from megc.files import read_jsonl, read_picture, resolve_inside, write_jsonl
 from megc.problems import DataError, Problem, Problems
+from megc.records import check_instruction, check_row
 from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import parse, question_rows
 
@@ -152,6 +153,7 @@ def build_records(
     without: set[str] = set()  # clips without a picture, told once
     for number, row in rows:
         with problems.collect():
+            check_row(source, number, row)
             try:
                 pictures = [picture(row, name) for name in settings.images]
                 relative = [Path(os.path.relpath(path, root)).as_posix() for path in pictures]
@@ -222,21 +224,21 @@ def link_into(root: Path, folder: Path, name: str) -> Path:
     return link
 
 
-def rebase(records: Iterable[dict], old_root: Path, new_root: Path) -> list[dict]:
-    """Records with picture paths of `old_root` made relative to `new_root`.
+def rebase(records: Iterable[dict], file: Path, new_root: Path) -> list[dict]:
+    """Records of the JSONL `file` with picture paths made relative to `new_root`.
 
-    Raises DataError where a picture lies outside `old_root`, or would lie outside `new_root`.
+    Raises DataError where a picture lies outside the file's folder, or would lie outside `new_root`.
     """
     moved = []
     for record in records:
         try:
-            paths = [os.path.relpath(resolve_inside(old_root, image), new_root) for image in record["images"]]
+            paths = [os.path.relpath(resolve_inside(file.parent, image), new_root) for image in record["images"]]
             images = [Path(path).as_posix() for path in paths]
             for image in images:
                 resolve_inside(new_root, image)
         except ValueError as error:
             fix = "write the file above the pictures, or build the instructions again"
-            raise DataError(old_root, record["id"], f"picture {error}", fix) from error
+            raise DataError(file, record["id"], f"picture {error}", fix) from error
         moved.append({**record, "images": images})
     return moved
 
@@ -272,6 +274,7 @@ def read_records(path: Path | str) -> list[dict]:
         if missing:
             fix = "write the file with data_process/build_instructions.py"
             raise DataError(path, line, f"no {', '.join(missing)} in the record", fix)
+        check_instruction(path, line, record)
         roles = [message.get("role") for message in record["messages"]]
         if roles not in (["system", "user"], ["system", "user", "assistant"]):
             raise DataError(path, line, f"roles are {roles}", "write system, user and, if answered, assistant")

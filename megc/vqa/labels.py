@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megc.facs import unit_name
-from megc.files import read_jsonl
+from megc.files import read_jsonl, read_rows
 from megc.problems import DataError
-from megc.vqa.instructions import answer_of, row_clip
+from megc.records import ANSWERED_ROW, check_instruction, check_row
+from megc.vqa.instructions import answer_of, row_clip, row_id
 from megc.vqa.questions import parse, split_long, split_units
 
 ANY = ""  # in place of a dataset's name: the clips of all datasets
@@ -62,14 +63,35 @@ def clip_labels(rows: Iterable[dict]) -> list[ClipLabels]:
 def read_labels(path: Path | str) -> list[ClipLabels]:
     """Labels of the clips of an answered JSONL: instruction records or ME-VQA rows. Raises DataError."""
     rows = []
-    for _, record in read_jsonl(path):
+    for line, record in read_jsonl(path):
+        if "messages" in record:
+            check_instruction(path, line, record)
         row = record.get("row", record)
+        check_row(path, line, row)
         rows.append({**row, "answer": answer_of(record)} if "messages" in record else row)
     try:
         return clip_labels(rows)
     except (ValueError, KeyError) as error:
         fix = "give the answered rows of the training subjects"
         raise DataError(path, None, f"no labels can be read ({error})", fix) from error
+
+
+def read_answers(path: Path | str, fix: str) -> list[dict]:
+    """Answered ME-VQA rows of a JSONL, each of a clip and a question that can be told.
+
+    Raises DataError, with file and line, for a row that is none, and with the remedy `fix` for no row.
+    """
+    rows = read_rows(path, fix, ANSWERED_ROW)
+    for line, row in rows:
+        try:
+            row_clip(row)
+            row_id(row)
+            parse(row["question"])
+        except KeyError as error:
+            raise DataError(path, line, f"the row has no {error}", "write the whole row back") from error
+        except ValueError as error:
+            raise DataError(path, line, str(error), "correct or delete the row") from error
+    return [row for _, row in rows]
 
 
 def coarse_statistics(labels: Sequence[ClipLabels]) -> tuple[tuple[str, str, str], ...]:

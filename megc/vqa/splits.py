@@ -162,7 +162,7 @@ def _side_of(files: dict[Path, list[dict]], path: Path, subjects: tuple[str, ...
     """Records of the subjects, with picture paths relative to the folder of `path`. Raises ValueError for none."""
     side: list[dict] = []
     for file, records in files.items():
-        side += rebase(select(records, subjects), file.parent, path.parent)
+        side += rebase(select(records, subjects), file, path.parent)
     if not side:
         what = f"the {name} would be empty, with {len(subjects)} subjects, so nothing is written"
         raise ValueError(f"{path}: {what}; choose other folds or another share, or give more subjects")
