@@ -295,4 +295,4 @@ def reason_file(
         write_jsonl(target, ({**row, "run": record["hash"]} for row in reasoned))
         write_json(Path(out) / "run.json", {**record, "train": str(train) if train else None, "rows": len(reasoned)})
     changed = sum(row["answer"] != row["raw"] for row in reasoned)
-    return f"{target}: {changed} of {len({row_id(row) for row in reasoned})} answers changed by {', '.join(options)}"
+    return f"{target}: {changed} of {len(reasoned)} answers changed by {', '.join(options)}"
