@@ -7,6 +7,7 @@ from pathlib import Path
 from megc.answers.reasoning import OPTIONS, apply
 from megc.answers.rules import Knowledge
 from megc.csv_tables import write_table
+from megc.environment import answer_commits
 from megc.files import read_jsonl, write_text
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
@@ -57,7 +58,8 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
         draws = (settings.profile, settings.resamples, settings.seed)
         differences[name] = compare(references, runs[NONE], runs[name], *draws)
         lines.append(_line(settings, name, rows, references, runs[name]) | _paired(differences[name]))
-    write_table(settings.table, lines, COLUMNS)
+    commits = set().union(*(answer_commits(path) for path in settings.predictions))
+    write_table(settings.table, lines, COLUMNS, commits)
     note = rare_note(references, settings.profile)
     shown = settings.table.with_suffix(".md")
     write_text(shown, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
