@@ -23,7 +23,7 @@ from megc.motion.regions import face_mask
 from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
-VERSION = 4  # of what is written; a change makes every clip be done again
+VERSION = 5  # of what is written; a change makes every clip be done again
 MASKS = ("face", "none")
 
 
