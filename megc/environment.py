@@ -2,12 +2,14 @@
 before anything runs; and the git commit of the code."""
 
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 from packaging.version import Version
 
+from megc.files import read_json
 from megc.problems import DataError
 
 TAKE = "5.23.0"  # the release of transformers that requirements.txt pins
@@ -42,6 +44,18 @@ def commit(repository: Path = Path(__file__).parents[1]) -> str:
         return git("rev-parse", "--short=12", "HEAD") + DIRTY * bool(changes)
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def commits_of(run_info: Mapping) -> set[str]:
+    """The commits of the code that made a run, by its `run.json`: `commits`, or `software.git` of older files."""
+    software = run_info.get("software")
+    older = software.get("git") if isinstance(software, dict) else None
+    return {name for name in (*run_info.get("commits", ()), older) if name}
+
+
+def answer_commits(predictions: Path) -> set[str]:
+    """The commits of the code that made a predictions file, by the `run.json` beside it; none without one."""
+    return commits_of(read_json(predictions.parent / "run.json", missing={}))
 
 
 def check_transformers(found: str | None = None) -> None:

@@ -7,15 +7,15 @@ from pathlib import Path
 from megc.answers.reasoning import OPTIONS, apply
 from megc.answers.rules import Knowledge
 from megc.csv_tables import write_table
+from megc.environment import answer_commits
 from megc.files import read_jsonl, write_text
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.evaluation import ENDS, PairedDifference, compare
 from megc.scoring.metrics import METRICS, score
-from megc.scoring.pairs import Reference, Run, read_references, refuse_other_questions
+from megc.scoring.pairs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
 from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, difference_table, markdown, rare_note, share
-from megc.vqa.instructions import row_id
 
 NONE = "none"
 ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
@@ -58,7 +58,8 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
         draws = (settings.profile, settings.resamples, settings.seed)
         differences[name] = compare(references, runs[NONE], runs[name], *draws)
         lines.append(_line(settings, name, rows, references, runs[name]) | _paired(differences[name]))
-    write_table(settings.table, lines, COLUMNS)
+    commits = set().union(*(answer_commits(path) for path in settings.predictions))
+    write_table(settings.table, lines, COLUMNS, commits)
     note = rare_note(references, settings.profile)
     shown = settings.table.with_suffix(".md")
     write_text(shown, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
@@ -101,18 +102,22 @@ def signed(value: float) -> str:
 
 
 def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: Problems) -> list[Reference]:
-    references = [one for path in settings.references for one in read_references(path, problems)]
-    ids = [row_id(row) for fold in folds for row in fold]
-    if len(set(ids)) < len(ids):
-        what = "a row is answered twice"
-        raise DataError(settings.predictions[0], None, what, "give folds that do not overlap, or one run only")
-    questions = {reference.id: reference.question for reference in references}
+    references = [reference for path in settings.references for reference in read_references(path, problems)]
+    if len({reference.key for reference in references}) < len(references):
+        what = "has a row that stands in another of the files too"
+        raise DataError(settings.references[-1], None, what, "give each row once")
+    index, answered_keys = ReferenceIndex(references), []
     for path, fold in zip(settings.predictions, folds, strict=True):
         if not fold:
             raise DataError(path, None, "no answers in the file", "run test/generate_answers.py first")
-        refuse_other_questions(path, fold, questions)
-    found = set(ids)
-    answered = [reference for reference in references if reference.id in found]
+        pairs = [(reference, row) for row in fold if (reference := index.find(path, None, row))]
+        refuse_other_questions(path, pairs)
+        answered_keys += [reference.key for reference, _ in pairs]
+    if len(set(answered_keys)) < len(answered_keys):
+        what = "a row is answered twice"
+        raise DataError(settings.predictions[0], None, what, "give folds that do not overlap, or one run only")
+    kept = set(answered_keys)
+    answered = [reference for reference in references if reference.key in kept]
     if not answered:
         raise DataError(settings.predictions[0], None, "no row has a reference", "give the --references of this set")
     if len(answered) < len(references):
@@ -122,8 +127,10 @@ def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: P
 
 
 def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Run:
-    answers = {row_id(row): row["answer"] for row in rows}
-    return Run(name, tuple(answers[reference.id] or None for reference in references), ({},) * len(references), {})
+    index = ReferenceIndex(references)
+    pairs = [(index.find("--predictions", None, row), row) for row in rows]
+    answers = {reference.key: row["answer"] for reference, row in pairs if reference}
+    return Run(name, tuple(answers[reference.key] or None for reference in references), ({},) * len(references), {})
 
 
 def _line(settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run) -> dict:

@@ -8,9 +8,10 @@ import pytest
 
 from megc import csv_tables
 from megc.csv_tables import read_table, write_table
-from megc.environment import commit
+from megc.environment import commit, commits_of
 from megc.scoring.evaluation import COLUMNS
 from megc.scoring.metrics import mean_of_six
+from megc.scoring.tables import write_metrics
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,3 +87,18 @@ def test_the_mean_of_six_is_the_avg_of_the_paper() -> None:
         assert mean_of_six(row) == pytest.approx(row["avg"], abs=0.001)
         classes = (row["uf1_coarse"], row["uar_coarse"], row["uf1_fine"], row["uar_fine"])
         assert abs(sum(classes) / 4 - row["avg"]) > 0.001, "no mean of fewer columns"
+
+
+def test_scores_of_answers_that_changed_code_made_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_tables, "commit", lambda: "0123456789ab")
+    for run_info, dirty in (
+        ({"commits": ["aa", "bb+"]}, True),
+        ({"software": {"git": "bb+"}}, True),
+        ({"commits": ["aa"], "software": {"git": "bb"}}, False),
+        ({}, False),
+    ):
+        row = dict.fromkeys(COLUMNS, 0)
+        write_metrics(tmp_path / "metrics.csv", [row], commits_of(run_info))
+        first = (tmp_path / "metrics.csv").read_text().splitlines()[0]
+        assert first.startswith("# made by code that is not in git: changed since bb+") == dirty
+        assert list(read_table(tmp_path / "metrics.csv")) == list(COLUMNS)

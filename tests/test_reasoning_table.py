@@ -107,3 +107,21 @@ def test_rows_that_do_not_fit_are_named(folds, tmp_path):
         )
     with pytest.raises(ValueError, match="one training file"):
         compare_reasoning(Comparison(folds.predictions * 2, folds.references, folds.table, folds.train), Problems())
+
+
+def test_files_whose_ids_clash_are_scored_together(tmp_path):
+    first = rows_of("sub01", "EP01", "disgust")
+    second = [
+        {**row, "id": twin["id"]} for row, twin in zip(rows_of("sub02", "EP02", "happiness"), first, strict=True)
+    ]
+    references = tuple(write(tmp_path / f"truth{n}.jsonl", rows) for n, rows in enumerate((first, second)))
+    predictions = (write(tmp_path / "answers.jsonl", second + first),)
+    problems = Problems()
+    compare_reasoning(
+        Comparison(predictions, references, tmp_path / "t.csv", arms=(("compose",),), resamples=20), problems
+    )
+    table = read_table(tmp_path / "t.csv")
+    assert list(table["avg"]) == [1, 1] and list(table["clips"]) == [2, 2] and not len(problems)
+    double = Comparison(predictions, (*references, references[0]), tmp_path / "t.csv", resamples=20)
+    with pytest.raises(DataError, match="stands in another of the files"):
+        compare_reasoning(double, problems)

@@ -8,7 +8,7 @@ from test_score_files import SCRIPT, demo, run_script  # noqa: F401 - fixtures
 
 from megc.files import write_jsonl
 from megc.problems import Problems
-from megc.scoring.pairs import find_predictions, read_references, read_runs
+from megc.scoring.pairs import find_predictions, read_references, read_run, read_runs
 from megc.scoring.report import score_runs
 from megc.scoring.tables import share
 
@@ -65,3 +65,27 @@ def test_markdown_has_both_intervals_by_subjects_first(demo):  # noqa: F811
     assert "Classes with fewer than five clips: casme2: coarse negative (1 clip of 1 subject)" in told
     assert "overall: coarse negative (3 clips of 3 subjects)" in (demo / "out" / "metrics.md").read_text()
     assert "Classes with fewer than five clips" in (demo / "out" / "report.html").read_text()
+
+
+def clashing_rows():
+    """Rows of two question files whose ids are the same, though clips, datasets and questions differ."""
+    rows = make_rows()[:8]
+    samm = {"dataset": "samm", "image_id": "006_1_2", "subject": "6", "filename": "006_1_2"}
+    others = [{**rows[n], **samm, "answer": answer} for n, answer in ((0, "surprise"), (1, "fear"))]
+    asked_otherwise = [{**rows[2], "question": "What is the coarse expression class?", "answer": "positive"}]
+    return rows, [*others, *asked_otherwise]
+
+
+def test_ids_that_clash_are_joined_by_clip_and_question(demo):  # noqa: F811
+    rows = [row for part in clashing_rows() for row in part]
+    assert len({row["id"] for row in rows}) == 8
+    write_jsonl(demo / "both.jsonl", rows)
+    write_jsonl(demo / "answers.jsonl", rows[::-1])
+    problems = Problems()
+    references = read_references(demo / "both.jsonl", problems)
+    run = read_run(demo / "answers.jsonl", "run", references, problems, {})
+    assert not len(problems) and list(run.answers) == [row["answer"] for row in rows]
+    bare = {key: rows[0][key] for key in ("id", "answer")}
+    write_jsonl(demo / "answers.jsonl", [bare])
+    read_run(demo / "answers.jsonl", "run", references, problems, {})
+    assert "2 questions have the id casme2_sub01_EP02_01f_1" in str(next(iter(problems)))

@@ -36,6 +36,11 @@ def fill(folder, settings=SETTINGS, numbers=(2, 0), finish=False):
             store.finish()
 
 
+@pytest.fixture(autouse=True)
+def clean_commit(monkeypatch):
+    monkeypatch.setattr(store_file, "commit", lambda: "abc")
+
+
 def test_rows_are_on_disk_before_the_run_ends(tmp_path):
     with Store(tmp_path, SETTINGS, ASKED, {"model": "tiny"}) as store:
         store.append([answered(2)])
@@ -48,6 +53,7 @@ def test_rows_are_on_disk_before_the_run_ends(tmp_path):
         "settings": SETTINGS,
         "model": "tiny",
         "answered": 3,
+        "commits": ["abc"],
     }
 
 
@@ -218,3 +224,29 @@ def test_a_file_that_mixes_runs_is_refused(tmp_path):
         file.write(json.dumps({**answered(1), "run": "another"}) + "\n")
     with pytest.raises(DataError, match="mixes runs"):
         Store(tmp_path, SETTINGS, ASKED)
+
+
+def test_commits_are_those_of_the_code_that_answered(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_file, "commit", lambda: "old+")
+    fill(tmp_path, finish=True)
+    monkeypatch.setattr(store_file, "commit", lambda: "new")
+    fill(tmp_path, {"checkpoint": "another"}, finish=True)
+    assert record(tmp_path)["commits"] == ["new"]
+    fill(tmp_path, numbers=(1, 3), finish=True)
+    assert record(tmp_path)["commits"] == ["new", "old+"], "the first answers are still those of changed code"
+    monkeypatch.setattr(store_file, "commit", lambda: "newer")
+    fill(tmp_path, numbers=(), finish=True)
+    assert record(tmp_path)["commits"] == ["new", "old+"], "nothing was left to answer"
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/evil", "", 7, None, ["x"]])
+def test_a_foreign_hash_is_no_file_name(tmp_path, name):
+    folder = tmp_path / "a" / "b" / "out"
+    folder.mkdir(parents=True)
+    (folder / RUN).write_text(json.dumps({"hash": name}))
+    with pytest.raises(DataError, match="it has no hash of a run"):
+        Store(folder, SETTINGS, ASKED)
+    (folder / PREDICTIONS).write_text(json.dumps({"id": "row_0", "run": name, "input": "input"}) + "\n")
+    with pytest.raises(DataError, match="it has no hash of a run"):
+        Store(folder, SETTINGS, ASKED)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / PREDICTIONS, folder / RUN]

@@ -19,6 +19,7 @@ from megc.baselines.evidence import Shares, labels_of
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
+from megc.environment import answer_commits, commit
 from megc.facs import FINE_TO_COARSE, unit_name, unit_number
 from megc.files import lock_folder, write_json, write_jsonl
 from megc.problems import DataError
@@ -248,8 +249,10 @@ def fuse_files(
     weights = {kind: dict(zip(OPINIONS, fusion.weights_of(kind), strict=True)) for kind in kinds}
     files = {"predictions": predictions, "evidence": evidence, "train": train, "fit": fit}
     settings = {name: str(path) for name, path in {**files, "fit_evidence": fit_evidence}.items() if path}
+    sources = [path for path in (predictions, fit) if path]
+    commits = sorted({commit()}.union(*map(answer_commits, sources)) - {""})
     with lock_folder(out, "answers"):  # both files of one run
         write_jsonl(out / "predictions.jsonl", fused)
-        write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights})
+        write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights, "commits": commits})
     lines = [f"{kind}: {', '.join(f'{name} {w:.2f}' for name, w in found.items())}" for kind, found in weights.items()]
     return "\n".join([words, *lines, f"{out / 'predictions.jsonl'}: {len(fused)} fused answers"])

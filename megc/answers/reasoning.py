@@ -15,6 +15,7 @@ from pathlib import Path
 from megc.answers.rules import RULES, Knowledge, Rules, read_rules
 from megc.answers.snapping import is_list, nearest, nearest_units
 from megc.answers.unit_lists import PRETENDED, Evidence, agree, fit_number, odds_of
+from megc.environment import answer_commits, commit
 from megc.facs import FINE_TO_COARSE
 from megc.files import lock_folder, sha256_of, write_json, write_jsonl
 from megc.problems import DataError
@@ -292,8 +293,9 @@ def reason_file(
         "knowledge": knowledge.hash if knowledge else None,
     }
     record = {"hash": sha256_of(json.dumps(settings, sort_keys=True)), "settings": settings, "from": str(predictions)}
+    record["commits"] = sorted({*answer_commits(Path(predictions)), commit()} - {""})
     with lock_folder(out, "answers"):  # both files of one run
         write_jsonl(target, ({**row, "run": record["hash"]} for row in reasoned))
         write_json(Path(out) / "run.json", {**record, "train": str(train) if train else None, "rows": len(reasoned)})
     changed = sum(row["answer"] != row["raw"] for row in reasoned)
-    return f"{target}: {changed} of {len({row_id(row) for row in reasoned})} answers changed by {', '.join(options)}"
+    return f"{target}: {changed} of {len(reasoned)} answers changed by {', '.join(options)}"

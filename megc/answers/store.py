@@ -8,11 +8,13 @@ if both are still the same. Where several processes answer, the main one has the
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from megc.environment import commit, commits_of
 from megc.files import read_json, sha256_of, write_json, write_jsonl
 from megc.parsing import parse_json
 from megc.problems import DataError
@@ -20,6 +22,7 @@ from megc.vqa.instructions import row_id, row_key
 
 PREDICTIONS = "predictions.jsonl"
 RUN = "run.json"
+_MOVE = "move it away, or choose another --out"
 
 Asked = tuple[dict, str | None]  # an ME-VQA row, and the hash of what is asked (None: a picture cannot be read)
 Key = tuple[tuple[str, ...], str | None]
@@ -37,7 +40,8 @@ class Store:
     other question files, of other pictures) go to `predictions.<hash>.not-asked.jsonl`, and come back when they are
     asked again. Predictions of other settings are set aside as `predictions.<hash>.jsonl` and `run.<hash>.json`, and
     come back when their settings do. A last line that a kill left unfinished is dropped. `about` goes to `run.json`
-    beside the settings without being compared. `overwrite` drops the earlier answers to what is asked.
+    beside the settings without being compared, as do `commits`, those of the code that made the answers. `overwrite`
+    drops the earlier answers to what is asked.
     Raises DataError for a file that this class did not write.
     """
 
@@ -58,6 +62,11 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.set_aside = self._set_others_aside()
         self._answers, self.others = self._sort_earlier_answers(overwrite)
+        self._commits = (
+            commits_of(read_json(self.folder / RUN, missing={}, fix=_MOVE)) if self._answers or self.others else set()
+        )
+        if any(content and not self.has(row, content) for row, content in self._asked):
+            self._commits |= {commit()} - {""}
         self._write_run()
         self._file = self._open()
 
@@ -132,13 +141,13 @@ class Store:
         rows = _read(path, repair=True)
         for row in rows:
             if _run_of(path, row) != self.hash:
-                fix = "move the file away, or choose another --out"
-                raise DataError(path, row_id(row), "the file mixes runs", fix)
+                raise DataError(path, row_id(row), "the file mixes runs", _MOVE)
         return rows
 
     def _write_run(self) -> None:
         ways = Counter(row["way"] for row in self._answers.values() if "way" in row)
         answered = {"answered": len(self._answers), **({"ways": dict(ways)} if ways else {})}
+        answered["commits"] = sorted(self._commits)
         write_json(self.folder / RUN, {**self._record, **answered})
 
     def _set_others_aside(self) -> str | None:
@@ -150,7 +159,7 @@ class Store:
             self._move(PREDICTIONS, _aside(PREDICTIONS, present))
             self._move(RUN, _aside(RUN, present))
         self._move(_aside(PREDICTIONS, self.hash), PREDICTIONS)
-        (self.folder / _aside(RUN, self.hash)).unlink(missing_ok=True)
+        self._move(_aside(RUN, self.hash), RUN)
         return present
 
     def _move(self, old: str, new: str) -> None:
@@ -161,15 +170,11 @@ class Store:
         """Hash of the run in the folder: of its rows, else (no row yet) of `run.json`; None for neither."""
         if self.path.exists():
             for row in _read(self.path, repair=False):
-                return _run_of(self.path, row)
+                return _run_name(self.path, _run_of(self.path, row))
         run_file = self.folder / RUN
         if not run_file.exists():
             return None
-        fix = "move it away, or choose another --out"
-        record = read_json(run_file, fix=fix)
-        if "hash" not in record:
-            raise DataError(run_file, None, "not written by generate_answers.py", fix)
-        return record["hash"]
+        return _run_name(run_file, read_json(run_file, fix=_MOVE).get("hash"))
 
 
 class Shard:
@@ -189,6 +194,13 @@ class Shard:
     def append(self, rows: Iterable[dict]) -> None:
         """Add answered rows (each with `input`), on disk when this returns."""
         _append(self._file, [{**row, "run": self.hash} for row in rows])
+
+
+def _run_name(file: Path, name: object) -> str:
+    """`name` where it is a run's hash, as it stands in the names of files that are set aside."""
+    if not isinstance(name, str) or not re.fullmatch("[0-9a-f]{16}", name):
+        raise DataError(file, None, "not written by generate_answers.py: it has no hash of a run", _MOVE)
+    return name
 
 
 def _by_key(rows: Iterable[dict]) -> dict[Key, dict]:
@@ -223,8 +235,7 @@ def _aside(name: str, run: str) -> str:
 def _run_of(path: Path, row: dict) -> str:
     known = isinstance(row, dict) and {"run", "input"} <= row.keys() and {"id", "video_id"} & row.keys()
     if not known:
-        fix = "move the file away, or choose another --out"
-        raise DataError(path, None, "predictions that generate_answers.py did not write", fix)
+        raise DataError(path, None, "predictions that generate_answers.py did not write", _MOVE)
     return row["run"]
 
 

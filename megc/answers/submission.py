@@ -8,7 +8,7 @@ from pathlib import Path
 from megc.answers.snapping import is_list
 from megc.files import lock_folder, read_rows, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.instructions import check_question, row_clip, row_id, row_key
+from megc.vqa.instructions import check_question, may_answer, row_clip, row_id, row_key
 from megc.vqa.questions import Question, allowed_answers, parse, split_long
 
 ASKED, ANSWERED = "_to_answer", "_pred"
@@ -78,18 +78,12 @@ class Answers:
         if key in self._rows:
             return self._rows[key]
         same_id = [self._rows[other] for other in self._ids.get(row_id(asked), ())]
-        return next((item for item in same_id if _may_answer(item[1], asked)), None)
+        return next((item for item in same_id if may_answer(item[1], asked)), None)
 
     def unused(self, asked: Iterable[dict]) -> list[str]:
         """Ids of rows that answer none of the question rows `asked`, sorted."""
         used = {id(answer[1]) for row in asked if (answer := self.of(row))}
         return sorted(row_id(row) for _, row in self._rows.values() if id(row) not in used)
-
-
-def _may_answer(row: dict, asked: dict) -> bool:
-    """Whether nothing in the row says that it is of another dataset or clip."""
-    names = ("dataset", "video", "image_id")
-    return all(row[name] == asked[name] for name in names if name in row and name in asked)
 
 
 def fill(questions: Path, answers: Answers, problems: Problems) -> list[dict]:

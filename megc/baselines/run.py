@@ -9,6 +9,7 @@ from tqdm import tqdm
 from megc.baselines.features import read_features
 from megc.baselines.prior import DRAWS, prior_only, prior_sampled
 from megc.baselines.probe import flow_probe
+from megc.environment import commit
 from megc.files import write_json, write_jsonl
 from megc.problems import DataError
 from megc.vqa.instructions import answer_of, read_records, record_key
@@ -66,7 +67,7 @@ def answer_files(
         found = leave_one_subject_out(asked, answer) if loso else answer(known, asked)
         rows = [_answered(record["row"], text) for record, text in zip(asked, found, strict=True)]
         write_jsonl(path, rows)
-        write_json(path.with_name("run.json"), settings)
+        write_json(path.with_name("run.json"), {**settings, "commits": sorted({commit()} - {""})})
         lines.append(f"{name}: {len(rows)} answers in {path}")
     return "\n".join(lines)
 

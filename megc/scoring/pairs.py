@@ -1,14 +1,15 @@
 """Reference answers and the answers of runs, joined on the row's identity."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from megc.files import read_json, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
 from megc.records import QUESTION_ROW, check_instruction, check_row
 from megc.scoring.swift import as_row, is_swift_row
-from megc.vqa.instructions import answer_of, check_question, row_clip, row_id
+from megc.vqa.instructions import answer_of, check_question, may_answer, row_clip, row_id, row_key
 from megc.vqa.questions import parse
 
 MOTION = "motion"  # caption of a flow picture
@@ -17,7 +18,8 @@ _DETAILS = ("votes", "agreement", "margin", "choices")
 
 @dataclass(frozen=True)
 class Reference:
-    """A question with its true answer. `images` are the clip's pictures by caption (none: no names)."""
+    """A question with its true answer. `images` are the clip's pictures by caption (none: no names), `row` is the
+    ME-VQA row, by which predictions are joined: ids of several question files may clash."""
 
     id: str
     clip: str
@@ -27,6 +29,12 @@ class Reference:
     kind: str
     answer: str
     images: tuple[tuple[str, Path], ...] = ()
+    row: dict = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Identity among the references of several question files (see `row_key`)."""
+        return row_key(self.row)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,31 @@ class Run:
         return self.draws or (self.answers,)
 
 
+class ReferenceIndex:
+    """Which reference an answered row belongs to."""
+
+    def __init__(self, references: Iterable[Reference]) -> None:
+        self._by_key = {reference.key: reference for reference in references}
+        self._by_id: dict[str, list[Reference]] = defaultdict(list)
+        for reference in self._by_key.values():
+            self._by_id[reference.id].append(reference)
+
+    def find(self, file: Path | str, line: int | None, row: dict) -> Reference | None:
+        """The reference of the row's dataset, clip, id and question, else (rows that another program wrote may lack
+        some of it) the one with its id, though its question may be another; None where there is none.
+
+        Raises DataError where several have its id and the row does not say which it answers.
+        """
+        if row_key(row) in self._by_key:
+            return self._by_key[row_key(row)]
+        same_id = [reference for reference in self._by_id.get(row_id(row), ()) if may_answer(row, reference.row)]
+        if len(same_id) > 1 and "question" not in row:
+            what = f"{len(same_id)} questions have the id {row_id(row)}"
+            raise DataError(file, line, what, "write the whole row back, with its question")
+        same_question = [reference for reference in same_id if reference.question == row.get("question")]
+        return next(iter(same_question or same_id), None)
+
+
 def is_motion_picture(image: str) -> bool:
     """True for the flow picture among a record's pictures: it lies in a folder `flow`, or `flow_centred`."""
     return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
@@ -57,20 +90,20 @@ def is_motion_picture(image: str) -> bool:
 def read_references(path: Path | str, problems: Problems) -> list[Reference]:
     """References of a JSONL of answered ME-VQA rows, of instruction records, or of ms-swift's lines without ids.
 
-    A row without an answer, of an unknown question or of an identity that came before is added to `problems`.
+    A row without an answer, of an unknown question or that came before (see `row_key`) is added to `problems`.
     Raises DataError when no row is left.
     """
     path = Path(path)
-    found: dict[str, Reference] = {}
+    references: dict[tuple[str, ...], Reference] = {}
     for line, record in read_jsonl(path):
         with problems.collect():
             reference = _reference(path, line, record)
-            if reference.id in found:
+            if reference.key in references:
                 raise DataError(path, line, f"duplicate row {reference.id}", "keep one of the two")
-            found[reference.id] = reference
-    if not found:
+            references[reference.key] = reference
+    if not references:
         raise DataError(path, None, "no row with a true answer", "give the answered rows as --references")
-    return list(found.values())
+    return list(references.values())
 
 
 def _caption(image: str) -> str:
@@ -100,7 +133,8 @@ def _reference(path: Path, line: int, record: dict) -> Reference:
         kind = parse(row["question"]).kind
         asked = {_caption(image): resolve_inside(path.parent, image) for image in record.get("images", ())}
         images = tuple({**_key_frames(asked, origin["clip"]), **asked}.items())
-        reference = Reference(row_id(row), **origin, question=row["question"], kind=kind, answer=answer, images=images)
+        words = {"question": row["question"], "kind": kind, "answer": answer}
+        reference = Reference(row_id(row), **origin, **words, images=images, row=row)
     except KeyError as error:
         raise DataError(path, line, f"the row has no {error}", "give rows in the challenge's format") from error
     except ValueError as error:
@@ -120,8 +154,8 @@ def _swift_reference(path: Path, line: int, record: dict) -> Reference:
         kind = parse(row["question"]).kind
     except ValueError as error:
         raise DataError(path, line, str(error), "correct or delete the row") from error
-    found = Reference(row["id"], row["clip"], "", row["subject"], row["question"], kind, row["answer"])
-    return _answered(path, line, found)
+    reference = Reference(row["id"], row["clip"], "", row["subject"], row["question"], kind, row["answer"], row=row)
+    return _answered(path, line, reference)
 
 
 def _swift_row(path: Path | str, line: int, record: dict) -> dict:
@@ -149,15 +183,15 @@ def _predictions(path: Path | str, problems: Problems) -> Iterator[tuple[int, st
         raise DataError(path, None, "no answers in the file", "run test/generate_answers.py first")
 
 
-def refuse_other_questions(path: Path | str, rows: Iterable[dict], questions: Mapping[str, str]) -> None:
-    """Raise DataError, with their number, when rows answer other questions than those of their ids in `questions`."""
-    others, rows = Problems(), list(rows)
-    for row in rows:
+def refuse_other_questions(path: Path | str, pairs: Sequence[tuple[Reference, dict]]) -> None:
+    """Raise DataError, with their number, when rows answer other questions than the references beside them."""
+    others = Problems()
+    for reference, row in pairs:
         with others.collect():
-            check_question(path, row, questions.get(row_id(row), row.get("question")))
+            check_question(path, row, reference.question)
     if len(others):
         first = next(iter(others))
-        what = f"{len(others)} of {len(rows)} answers are to other questions: {first.row} {first.what}"
+        what = f"{len(others)} of {len(pairs)} answers are to other questions: {first.row} {first.what}"
         raise DataError(path, None, what, "score it against the references of its own question file")
 
 
@@ -168,19 +202,19 @@ def read_run(path: Path | str, name: str, references: list[Reference], problems:
     are added to `problems`; missing answers are scored as wrong. Raises DataError for a file without rows, and for
     one whose rows answer other questions than the references of their ids: they are answers to another file.
     """
-    questions = {reference.id: reference.question for reference in references}
-    found: dict[str, dict] = {}
+    index, pairs = ReferenceIndex(references), {}
     for line, identity, row in _predictions(path, problems):
         with problems.collect():
-            if identity in found:
-                raise DataError(path, line, f"second answer to {identity}", "keep one; the first is scored")
-            if identity not in questions:
+            reference = index.find(path, line, row)
+            if reference is None:
                 raise DataError(path, line, f"{identity} has no reference", "give the references of this test set")
+            if reference.key in pairs:
+                raise DataError(path, line, f"second answer to {identity}", "keep one; the first is scored")
             if not isinstance(row.get("answer", ""), str):
                 raise DataError(path, line, f"the answer of {identity} is not text", "write it as a string")
-            found[identity] = row
-    refuse_other_questions(path, found.values(), questions)
-    rows = [found.get(reference.id, {}) for reference in references]
+            pairs[reference.key] = (reference, row)
+    refuse_other_questions(path, list(pairs.values()))
+    rows = [pairs[reference.key][1] if reference.key in pairs else {} for reference in references]
     answers = tuple(row.get("answer", "").strip() or None for row in rows)
     if missing := [r.id for r, answer in zip(references, answers, strict=True) if answer is None]:
         what = f"{len(missing)} of {len(references)} answers are missing, the first is {missing[0]}"
@@ -222,12 +256,12 @@ def choose_predictions(folder: Path | str, references: list[Reference]) -> tuple
 
     Raises DataError when none is left.
     """
-    questions = {reference.id: reference.question for reference in references}
+    index = ReferenceIndex(references)
     chosen, left_out = [], []
     for path in find_predictions(folder):
-        rows = [(identity, row) for _, identity, row in _predictions(path, Problems())]
-        stray = [identity for identity, _ in rows if identity not in questions]
-        other = [i for i, row in rows if i in questions and row.get("question", questions[i]) != questions[i]]
+        rows = [(identity, row, index.find(path, line, row)) for line, identity, row in _predictions(path, Problems())]
+        stray = [identity for identity, _, reference in rows if reference is None]
+        other = [i for i, row, asked in rows if asked and row.get("question", asked.question) != asked.question]
         if stray or other:
             what = "have no reference here" if stray else "are to other questions than the references of their ids"
             first = (stray or other)[0]

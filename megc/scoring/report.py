@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from scipy.special import softmax
 from tqdm import tqdm
 
+from megc.environment import commits_of
 from megc.files import read_json, write_text
 from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
 from megc.motion.fields import drawn_with
@@ -288,7 +289,8 @@ def score_runs(
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]
     notes.append(f"Intervals: {resamples} resamples of subjects, and of clips, seed {seed}.")
     notes += [note for note in (rare_note(references, profiles[0]), draws_note(runs)) if note]
-    write_metrics(out / "metrics.csv", rows)
+    commits = set().union(*(commits_of(run.settings) for run in runs))
+    write_metrics(out / "metrics.csv", rows, commits)
     write_text(out / "metrics.md", "\n\n".join([markdown_table(rows), *notes]) + "\n")
     write_report(out / "report.html", references, runs, rows, differences, notes, limit)
     texts = [text_table(pooled_only(rows)), "", agreement_table(main_rows(rows)), "", *notes]

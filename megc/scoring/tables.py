@@ -1,7 +1,7 @@
 """Scores of runs as tables: `metrics.csv`, the same for a terminal and for markdown, paired differences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from megc.csv_tables import write_table
@@ -20,9 +20,10 @@ def ceiling_note(references: Sequence[Reference], profiles: Sequence[str]) -> st
     return f"Perfect answers get a mean of six of {', '.join(texts)}."
 
 
-def write_metrics(path: Path | str, rows: Sequence[dict]) -> None:
-    """Write `metrics.csv` (COLUMNS), atomically; a metric that no row asks for is left empty."""
-    write_table(path, rows, COLUMNS)
+def write_metrics(path: Path | str, rows: Sequence[dict], commits: Iterable[str] = ()) -> None:
+    """Write `metrics.csv` (COLUMNS), atomically; a metric that no row asks for is left empty. `commits` are those of
+    the code that made the answers."""
+    write_table(path, rows, COLUMNS, commits)
 
 
 def pooled_only(rows: Sequence[dict]) -> list[dict]:

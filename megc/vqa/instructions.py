@@ -44,6 +44,12 @@ def row_key(row: dict) -> tuple[str, ...]:
     return tuple(map(str, (row.get("dataset", ""), clip, row_id(row), row.get("question", ""))))
 
 
+def may_answer(answered: dict, row: dict) -> bool:
+    """Whether nothing in an answered row says that it is of another dataset or clip than the question `row`."""
+    names = ("dataset", "video", "image_id")
+    return all(answered[name] == row[name] for name in names if name in answered and name in row)
+
+
 def record_key(record: dict) -> tuple[str, ...]:
     """Identity of an instruction record among those of several files: clip, id and question (see `row_key`)."""
     return record["clip"], record["id"], question_of(record)
