@@ -204,5 +204,5 @@ def test_pictures_have_the_features_of_the_usual_tower(checkpoint):
     with torch.inference_mode():
         features = tower.picture_features(loaded, pictures)
     for feature, usual in zip(features, see(loaded, [pictures])[0].features, strict=True):
-        torch.testing.assert_close(feature, usual, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(feature, usual, rtol=1e-3, atol=1e-4)
     assert loaded.model.model.visual.config._attn_implementation == "sdpa"
