@@ -62,7 +62,9 @@ def test_a_clips_opening_goes_through_the_model_once(checkpoint, questions, tmp_
     from megc.answers import engine
 
     encoded, encode = [], engine.encode_openings
-    monkeypatch.setattr(engine, "encode_openings", lambda loaded, some: encoded.extend(some) or encode(loaded, some))
+    monkeypatch.setattr(
+        engine, "encode_openings", lambda loaded, some, begun: encoded.extend(some) or encode(loaded, some, begun)
+    )
     answer(checkpoint, questions, tmp_path / "small", batch_size=3)
     assert len(encoded) == 3
     end = "Question:"

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from answer_files import SAMPLED, answer, write_checkpoint, write_questions
-from transformers import DynamicLayer
+from transformers import Cache, DynamicLayer
 
-from megc.answers import choices, passes
+from megc.answers import choices, engine, passes, tower
 from megc.answers.choices import score_choices, trees_of
 from megc.answers.decoding import Decoding
+from megc.answers.generate import see
 from megc.model.checkpoint import load, save_beside
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "answers.py"
@@ -146,7 +147,10 @@ def test_a_cache_with_room_holds_what_a_growing_one_does():
 def test_each_clip_and_its_questions_take_two_passes_before_anything_is_written(
     checkpoint, questions, tmp_path, monkeypatch
 ):
-    """One of the opening and one of all questions, compared ones included; then one a token."""
+    """One of the opening and one of all questions, compared ones included; then one a token.
+
+    What all clips begin with took one more for the whole run, and is in no other.
+    """
     from megc.answers import prefix
 
     counts, run = [], prefix.run
@@ -154,4 +158,51 @@ def test_each_clip_and_its_questions_take_two_passes_before_anything_is_written(
         prefix, "run", lambda model, ids, *rest, **vision: counts.append(ids.shape) or run(model, ids, *rest, **vision)
     )
     answer(checkpoint, questions, tmp_path, Decoding(max_new_tokens=1, constrain_units=False), batch_size=9)
-    assert len(counts) == 2 * 2  # four questions on each of three clips: two batches
+    begun, *rest = counts
+    assert len(rest) == 2 * 2  # four questions on each of three clips: two batches
+    usual = []
+    monkeypatch.setattr(
+        prefix, "run", lambda model, ids, *rest, **vision: usual.append(ids.shape) or run(model, ids, *rest, **vision)
+    )
+    monkeypatch.setattr(engine, "encode_beginning", lambda loaded, openings, known: None)
+    answer(checkpoint, questions, tmp_path / "alone", Decoding(max_new_tokens=1, constrain_units=False), batch_size=9)
+    assert begun[0] == 1
+    assert [shape[1] + begun[1] * (place % 2 == 0) for place, shape in enumerate(rest)] == [n for _, n in usual]
+
+
+def test_states_that_are_read_are_those_of_a_pass_that_reads_all(checkpoint):
+    """Behind a causal beginning, and with masks; the keys and values left behind are the same."""
+    model = load(checkpoint, device="cpu").model
+    layers = len(model.model.language_model.layers)
+    ids = torch.arange(20, 44).reshape(2, 12)
+    positions = torch.arange(12).expand(3, 2, -1)
+    allowed = torch.ones(2, 5, 12, dtype=torch.bool).tril(7)
+    allowed[:, :, 3] = False
+    read = torch.tensor([[4, 1], [0, 2]])
+    results = []
+    with torch.inference_mode():
+        for cut, wanted in ((None, None), (3, read)):
+            cache = Cache(layers=[passes.RoomyLayer(20) for _ in range(layers)])
+            nothing = None if wanted is None else torch.zeros(2, 0, dtype=torch.long)
+            for part in (slice(0, cut), slice(cut, 7)) if cut else (slice(0, 7),):
+                passes.run(model, ids[:, part], positions[:, :, part], None, cache, nothing)
+            states = passes.run(model, ids[:, 7:], positions[:, :, 7:], allowed, cache, wanted)
+            results.append((states, [layer.keys for layer in cache.layers], [layer.values for layer in cache.layers]))
+    (states, keys, values), (some, *others) = results
+    assert some.shape == (2, 2, states.shape[2])
+    torch.testing.assert_close(some, states[torch.arange(2)[:, None], read], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close([keys, values], others, rtol=1e-4, atol=1e-5)
+    assert not isinstance(model.model.language_model.layers[-1], passes.LastLayer)
+
+
+def test_pictures_have_the_features_of_the_usual_tower(checkpoint):
+    """Of several sizes in one pass: windows of several sizes, which are put in another order."""
+    loaded = load(checkpoint, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((280, 336), (112, 112), (252, 140), (28, 28))
+    pictures = [torch.randint(0, 256, (*size, 3), generator=generator, dtype=torch.uint8).numpy() for size in sizes]
+    with torch.inference_mode():
+        features = tower.picture_features(loaded, pictures)
+    for feature, usual in zip(features, see(loaded, [pictures])[0].features, strict=True):
+        torch.testing.assert_close(feature, usual, rtol=1e-3, atol=1e-4)
+    assert loaded.model.model.visual.config._attn_implementation == "sdpa"

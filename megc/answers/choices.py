@@ -95,7 +95,7 @@ def score_choices(
 
 
 def with_tree(prompt: Piece, tree: Tree) -> Piece:
-    """The end of a prompt with a tree of answers behind it: each node sees the prompt and its own beginning."""
+    """The end of a prompt with a tree of answers behind it, all read: a node sees the prompt and its own beginning."""
     before, count = len(prompt.ids), len(tree.tokens)
     own = torch.zeros(before + count, before + count, dtype=torch.bool)
     own[:before, :before] = prompt.own
@@ -105,4 +105,4 @@ def with_tree(prompt: Piece, tree: Tree) -> Piece:
         own[place, place] = True
     positions = prompt.positions[:, -1:] + torch.tensor(tree.depths)[None]
     ids = torch.cat([prompt.ids, torch.tensor(tree.tokens)])
-    return Piece(prompt.row, ids, torch.cat([prompt.positions, positions], dim=1), own)
+    return Piece(prompt.row, ids, torch.cat([prompt.positions, positions], dim=1), own, count + 1)

@@ -15,7 +15,17 @@ from megc.answers.choices import score_choices, trees_of, with_tree
 from megc.answers.constrain import UnitList, unit_list
 from megc.answers.decoding import Decoding, question_in
 from megc.answers.generate import Seen, end_tokens, generate, prompt_tokens, see
-from megc.answers.prefix import Branches, Opening, Prefix, Prompt, common_length, encode_openings, rest_of
+from megc.answers.prefix import (
+    Beginning,
+    Branches,
+    Opening,
+    Prefix,
+    Prompt,
+    common_length,
+    encode_beginning,
+    encode_openings,
+    rest_of,
+)
 from megc.answers.writing import write, writings
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import Loaded
@@ -71,6 +81,7 @@ class ModelAnswerer:
         self.ends = end_tokens(loaded)
         self._positions = PositionIds(loaded.model.config)
         self._seen: OrderedDict[Shown, Seen] = OrderedDict()
+        self._beginning: Beginning | None = None  # kept: all clips of a run begin with the same text
         self._lists: dict[tuple[str, bool | None], UnitList | None] = {}
         check_answering_attention(loaded.model.config._attn_implementation, masks=share == "clip" or decoding.compares)
 
@@ -188,7 +199,8 @@ class ModelAnswerer:
                     first = Prompt(ask.prompt.ids[:own], ask.prompt.positions[:, :own])
                     openings.append(Opening(first.ids, first.positions, shown[ask.shown]))
                 placed.append((ask, len(openings) - 1, len(openings[-1].ids)))
-        prefix = encode_openings(self.loaded, openings)
+        self._beginning = encode_beginning(self.loaded, openings, self._beginning)
+        prefix = encode_openings(self.loaded, openings, self._beginning)
         for start in range(0, len(placed), self.batch_size):
             self._answer_branches(prefix, placed[start : start + self.batch_size])
 

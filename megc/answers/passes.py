@@ -1,22 +1,20 @@
-"""Passes through a model with masks of ours: a cache that leaves room, attention that repeats no keys, flat patches.
+"""Passes through a model with masks of ours: a cache that leaves room, attention that repeats no keys, a short end.
 
-What transformers does at each of these places is right, but copies: its cache is a new tensor after every step, its
-attention with a mask repeats keys and values for the heads that share them, and its patch embedding is a
-convolution whose windows do not overlap, which most backends compute several times slower than the matrix product
-that it is. Results differ by the rounding of the arithmetic.
+What transformers does at each of these places is right, but does more than is needed: its cache is a new tensor after
+every step, its attention with a mask repeats keys and values for the heads that share them, and its last layer
+computes states that nobody reads. Results differ by the rounding of the arithmetic.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from transformers import AttentionInterface, Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import rotate_half
 
 from megc.model.attention import additive_mask
-from megc.model.checkpoint import Loaded
 
 _GROUPED = "sdpa_grouped"  # our name for `grouped_attention` among the attentions of transformers
 _VOCABULARY = 16384  # rows of the last layer that are held in float32 at a time
@@ -75,10 +73,14 @@ def grouped_attention(
 ) -> tuple[torch.Tensor, None]:
     """sdpa without copies of keys: queries (rows, heads, n, width) of heads that share keys are stacked.
 
-    `attention_mask` (rows, 1, group · n, keys) holds a copy for each head of a group; None is causal.
+    `attention_mask` (rows, 1, group · n, keys) holds a copy for each head of a group; None is causal, and the
+    queries belong to the last keys.
     """
     if attention_mask is None:
-        return sdpa_attention_forward(module, query, key, value, None, scaling=scaling, **kwargs)
+        before = key.shape[2] - query.shape[2]
+        padded = pad(query, (0, 0, before, 0))  # the causal kernel lines up the first query with the first key
+        states, _ = sdpa_attention_forward(module, padded, key, value, None, scaling=scaling, **kwargs)
+        return states[:, before:], None
     rows, heads, count, width = query.shape
     stacked = query.reshape(rows, key.shape[1], -1, width)
     states = scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)
@@ -103,64 +105,105 @@ def _grouped(model: torch.nn.Module) -> Iterator[bool]:
         config._attn_implementation = usual
 
 
+class _Held:
+    """A cache to read keys and values from; those that it is given are in it already."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def update(self, keys: torch.Tensor, values: torch.Tensor, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of layer `number`."""
+        layer = self.cache.layers[number]
+        return layer.keys, layer.values
+
+
+class LastLayer(torch.nn.Module):
+    """The last layer, computed for the tokens `read` (rows, k) alone; all others leave their keys and values."""
+
+    def __init__(self, layer: torch.nn.Module, read: torch.Tensor, mask: torch.Tensor | None) -> None:
+        super().__init__()
+        self.layer, self.read, self.mask = layer, read, mask
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        past_key_values: Cache,
+        **kwargs: object,
+    ) -> torch.Tensor:
+        """States (rows, n, width) → those of the tokens that are read (rows, k, width)."""
+        attention = self.layer.self_attn
+        normed = self.layer.input_layernorm(hidden_states)
+        keys, values = (
+            part(normed).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+            for part in (attention.k_proj, attention.v_proj)
+        )
+        cos, sin = (part[:, None] for part in position_embeddings)
+        past_key_values.update(keys * cos + rotate_half(keys) * sin, values, attention.layer_idx)
+        rows = torch.arange(len(hidden_states), device=self.read.device)[:, None]
+        states = hidden_states[rows, self.read]
+        if not self.read.shape[1]:
+            return states
+        places = tuple(part[rows, self.read] for part in position_embeddings)
+        kwargs |= {"attention_mask": self.mask, "position_embeddings": places}
+        return self.layer(states, past_key_values=_Held(past_key_values), **kwargs)
+
+
+@contextmanager
+def _reading(model: torch.nn.Module, read: torch.Tensor | None, mask: torch.Tensor | None) -> Iterator[None]:
+    """Have the language model end in a `LastLayer`, unless all states are read (None)."""
+    layers = model.model.language_model.layers
+    usual = layers[-1]
+    if read is not None:
+        layers[-1] = LastLayer(usual, read.to(model.device), mask)
+    try:
+        yield
+    finally:
+        layers[-1] = usual
+
+
 def run(
     model: torch.nn.Module,
     ids: torch.Tensor,
     positions: torch.Tensor,
     allowed: torch.Tensor | None,
     cache: Cache,
+    read: torch.Tensor | None = None,
     **vision: object,
 ) -> torch.Tensor:
-    """Last hidden states (rows, n, width) of tokens (rows, n) at positions (3, rows, n), behind what `cache` holds.
+    """Last hidden states of tokens (rows, n) at positions (3, rows, n), behind what `cache` holds.
 
-    `allowed` (rows, n, keys) bool, True where a token may look; None: each token sees those before it, in an empty
-    cache. `vision`: what the model takes besides, such as `mm_encoder_outputs`.
+    `allowed` (rows, n, keys) bool, True where a token may look; None: each token sees all before it. `read` (rows, k)
+    names the tokens whose states (rows, k, width) are returned; None: all. `vision`: what the model takes besides,
+    such as `mm_encoder_outputs`.
     """
     with _grouped(model) as grouped:
-        mask = None
-        if allowed is None and not grouped:
-            allowed = torch.ones(*ids.shape, ids.shape[1], dtype=torch.bool).tril()
+        if allowed is None and not (grouped and (read is None or not read.shape[1])):
+            before = cache.get_seq_length()
+            allowed = torch.ones(*ids.shape, before + ids.shape[1], dtype=torch.bool).tril(before)
+        mask = end = None
         if allowed is not None:
-            mask = additive_mask(allowed[:, None], model.dtype).to(model.device)
-            if grouped:
-                config = model.config.get_text_config()
-                mask = mask.repeat(1, 1, config.num_attention_heads // config.num_key_value_heads, 1)
-        return model.model(
-            input_ids=ids.to(model.device),
-            position_ids=positions.to(model.device),
-            attention_mask=dict.fromkeys(("full_attention", "sliding_attention"), mask),  # as they are, for all layers
-            past_key_values=cache,
-            use_cache=True,
-            **vision,
-        ).last_hidden_state
+            mask = _mask(model, allowed, grouped)
+            if read is not None:
+                end = _mask(model, allowed.gather(1, read[..., None].expand(-1, -1, allowed.shape[2])), grouped)
+        with _reading(model, read, end):
+            return model.model(
+                input_ids=ids.to(model.device),
+                position_ids=positions.to(model.device),
+                attention_mask=dict.fromkeys(("full_attention", "sliding_attention"), mask),  # as is, for all layers
+                past_key_values=cache,
+                use_cache=True,
+                **vision,
+            ).last_hidden_state
 
 
-class FlatPatches(torch.nn.Module):
-    """The vision tower's patch embedding as a matrix product, with the weights of the convolution."""
-
-    def __init__(self, convolution: torch.nn.Module) -> None:
-        super().__init__()
-        self.convolution = convolution
-
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        """Patches (count, values) → (count, width)."""
-        weight = self.convolution.proj.weight
-        return linear(patches.to(weight.dtype), weight.flatten(1), self.convolution.proj.bias)
-
-
-def picture_features(loaded: Loaded, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Pictures (uint8, already resized to the pixel budget) through the vision tower; of each (tokens, width)."""
-    made = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
-    made = made.to(loaded.model.device)
-    tower = loaded.model.model.visual
-    usual = tower.patch_embed
-    tower.patch_embed = FlatPatches(usual)
-    try:
-        return loaded.model.get_image_features(
-            made["pixel_values"], made["image_grid_thw"], return_dict=True
-        ).pooler_output
-    finally:
-        tower.patch_embed = usual
+def _mask(model: torch.nn.Module, allowed: torch.Tensor, grouped: bool) -> torch.Tensor:
+    """The additive mask (rows, 1, n, keys), with a copy for each head of a group for `grouped_attention`."""
+    mask = additive_mask(allowed[:, None], model.dtype).to(model.device)
+    if grouped:
+        config = model.config.get_text_config()
+        mask = mask.repeat(1, 1, config.num_attention_heads // config.num_key_value_heads, 1)
+    return mask
 
 
 def float32_scores(model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:

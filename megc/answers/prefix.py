@@ -18,7 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from megc.answers.passes import RoomyLayer, picture_features, run
+from megc.answers.passes import RoomyLayer, run
+from megc.answers.tower import picture_features
 from megc.model.checkpoint import Loaded
 
 
@@ -59,30 +60,77 @@ def common_length(prompts: Sequence[Prompt], picture_token: int) -> int | None:
     return None if any((prompt.ids[length:] == picture_token).any() for prompt in prompts) else length
 
 
-def encode_openings(loaded: Loaded, openings: Sequence[Opening]) -> Prefix:
-    """Run openings of any lengths through the model, in one batch padded on the right."""
-    model = loaded.model
+@dataclass(frozen=True)
+class Beginning:
+    """Text before the first picture, encoded: `ids` (h,), and keys and values (1, heads, h, width) by layer."""
+
+    ids: torch.Tensor
+    states: Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+
+def encode_beginning(loaded: Loaded, openings: Sequence[Opening], known: Beginning | None) -> Beginning | None:
+    """What all openings begin with before their first picture; `known` if that is it, None if there is nothing.
+
+    Its positions ascend from zero whatever the pictures behind it.
+    """
+    pictures = [(opening.ids == loaded.processor.image_token_id).nonzero() for opening in openings]
+    if not all(map(len, pictures)):
+        return None
+    length = min(int(places[0]) for places in pictures)
+    stacked = torch.stack([opening.ids[:length] for opening in openings])
+    differs = (stacked != stacked[0]).any(0).nonzero()
+    ids = stacked[0, : int(differs[0]) if len(differs) else length]
+    if known is not None and torch.equal(known.ids, ids):
+        return known
+    if not len(ids):
+        return None
+    cache = _roomy(loaded, len(ids))
+    run(loaded.model, ids[None], torch.arange(len(ids)).expand(3, 1, -1), None, cache, read=_nothing(1))
+    return Beginning(ids, [(layer.keys, layer.values) for layer in cache.layers])
+
+
+def encode_openings(loaded: Loaded, openings: Sequence[Opening], beginning: Beginning | None = None) -> Prefix:
+    """Run openings of any lengths through the model, in one batch padded on the right, behind their `beginning`."""
     ids = pad_sequence([one.ids for one in openings], batch_first=True, padding_value=0)  # (clips, P)
     positions = pad_sequence([one.positions.T for one in openings], batch_first=True).permute(2, 0, 1)
     lengths = torch.tensor([len(one.ids) for one in openings])
     # padding comes behind what counts, and so is seen by nothing that counts
     seen = torch.arange(ids.shape[1])[None] < lengths[:, None]
-    cache = Cache(layers=[RoomyLayer(2 * ids.shape[1]) for _ in model.model.language_model.layers])
+    cache = _roomy(loaded, 2 * ids.shape[1])
+    begun = 0
+    if beginning is not None:
+        begun = len(beginning.ids)
+        for layer, states in zip(cache.layers, beginning.states, strict=True):
+            layer.update(*(part.expand(len(openings), -1, -1, -1) for part in states))
     # a clip at a time: what all of its pictures take is little enough for a processor's cache
     features = tuple(picture for one in openings if one.pictures for picture in picture_features(loaded, one.pictures))
     vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}} if features else {}
-    run(model, ids, positions, None, cache, **vision)
+    nothing = _nothing(len(openings))
+    run(loaded.model, ids[:, begun:], positions[:, :, begun:], None, cache, read=nothing, **vision)
     return Prefix(cache, seen)
+
+
+def _roomy(loaded: Loaded, room: int) -> Cache:
+    return Cache(layers=[RoomyLayer(room) for _ in loaded.model.model.language_model.layers])
+
+
+def _nothing(rows: int) -> torch.Tensor:
+    """To read no states, as what is encoded has nothing but its keys and values looked at."""
+    return torch.zeros(rows, 0, dtype=torch.long)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """More tokens of one row: `ids` (n,), `positions` (3, n), and who of them sees whom, `own` (n, n) bool."""
+    """More tokens of one row: `ids` (n,), `positions` (3, n), and who of them sees whom, `own` (n, n) bool.
+
+    The states of the last `read` of them are asked for; None: of all.
+    """
 
     row: int
     ids: torch.Tensor
     positions: torch.Tensor
     own: torch.Tensor
+    read: int | None = None
 
 
 class Branches:
@@ -116,30 +164,39 @@ class Branches:
         self.cache.crop(length - self.cache.get_seq_length())
 
     def forward(self, pieces: Sequence[Piece]) -> list[torch.Tensor]:
-        """Hidden states (n, width) of each piece, no two of which belong to one row; later tokens see all of it."""
+        """Hidden states (read, width) of each piece, no two of which belong to one row; later tokens see all of it."""
         lengths = [len(piece.ids) for piece in pieces]
-        rows = torch.tensor([piece.row for piece in pieces]).repeat_interleave(torch.tensor(lengths))
+        counts = [length if piece.read is None else piece.read for piece, length in zip(pieces, lengths, strict=True)]
         hidden = self._forward(
-            rows,
+            torch.tensor([piece.row for piece in pieces]).repeat_interleave(torch.tensor(lengths)),
             torch.cat([piece.ids for piece in pieces]),
             torch.cat([piece.positions for piece in pieces], dim=1),
             torch.block_diag(*(piece.own for piece in pieces)).bool(),
+            torch.cat([torch.arange(length) >= length - count for length, count in zip(lengths, counts, strict=True)]),
         )
-        return list(hidden.split(lengths))
+        return list(hidden.split(counts))
 
     def step(self, tokens: Sequence[int], positions: torch.Tensor) -> torch.Tensor:
         """Hidden states (R, width) of one more token of each row, at `positions` (3, R)."""
-        count = len(tokens)
-        return self._forward(torch.arange(count), torch.tensor(tokens), positions, torch.eye(count, dtype=torch.bool))
+        rows, every = torch.arange(len(tokens)), torch.ones(len(tokens), dtype=torch.bool)
+        return self._forward(rows, torch.tensor(tokens), positions, every.diag(), every)
 
     def _forward(
-        self, rows: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor, own: torch.Tensor
+        self,
+        rows: torch.Tensor,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        own: torch.Tensor,
+        wanted: torch.Tensor,
     ) -> torch.Tensor:
-        """Hidden states (N, width) of `tokens` (N,) of `rows` (N,); `own` (N, N): which of them each one sees."""
+        """Hidden states of those `tokens` (N,) of `rows` (N,) that are `wanted` (N,) bool.
+
+        `own` (N, N): which of them each one sees.
+        """
         clips = torch.tensor(self.clips)[rows]
-        within = one_hot(clips, len(self.cache.layers[0].keys)).cumsum(0)  # (N, clips)
-        places = within.gather(1, clips[:, None])[:, 0] - 1  # of each token among those of its clip
-        shape, before = (within.shape[1], int(within.max())), self.seen.shape[1]
+        count = len(self.cache.layers[0].keys)
+        places = _ranks(clips, count)
+        shape, before = (count, int(places.max()) + 1), self.seen.shape[1]
         ids = torch.zeros(shape, dtype=torch.long)
         grid = torch.zeros(3, *shape, dtype=torch.long)
         ids[clips, places], grid[:, clips, places] = tokens, positions
@@ -152,11 +209,22 @@ class Branches:
         mask[clips, places] = later
         self.seen = torch.cat([self.seen, torch.zeros(len(self.seen), shape[1], dtype=torch.bool)], dim=1)
         self.seen[rows, before + places] = True
-        return run(self.model, ids, grid, mask, self.cache)[clips, places]
+        if wanted.all():
+            return run(self.model, ids, grid, mask, self.cache)[clips, places]
+        clips, places = clips[wanted], places[wanted]
+        lines = _ranks(clips, count)
+        read = torch.zeros(count, int(lines.max()) + 1, dtype=torch.long)
+        read[clips, lines] = places
+        return run(self.model, ids, grid, mask, self.cache, read)[clips, lines]
+
+
+def _ranks(clips: torch.Tensor, count: int) -> torch.Tensor:
+    """Of each entry (N,), how many before it name the same one of `count` clips."""
+    return one_hot(clips, count).cumsum(0).gather(1, clips[:, None])[:, 0] - 1
 
 
 def rest_of(row: int, prompt: Prompt, length: int) -> Piece:
-    """What a prompt has behind its opening of `length` tokens."""
+    """What a prompt has behind its opening of `length` tokens; the state of its last one is read."""
     ids = prompt.ids[length:]
     own = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-    return Piece(row, ids, prompt.positions[:, length:], own)
+    return Piece(row, ids, prompt.positions[:, length:], own, 1)
