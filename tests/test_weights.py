@@ -62,6 +62,10 @@ def poison(tensors, value):
     tensors[NORM][3] = value
 
 
+def cast(tensors, kind):
+    tensors[NORM] = tensors[NORM].to(kind)
+
+
 def misshape(tensors):
     tensors[NORM] = torch.ones(3)
 
@@ -98,6 +102,14 @@ BROKEN = {
     "another shape": (lambda folder: edit(folder, misshape), r"another shape \(.*norm.weight: \(3,\), not \(128,\)"),
     "nan": (lambda folder: edit(folder, lambda tensors: poison(tensors, torch.nan)), f"NaN or infinity.*{NORM}"),
     "infinity": (lambda folder: edit(folder, lambda tensors: poison(tensors, torch.inf)), f"NaN or infinity.*{NORM}"),
+    "8-bit integers": (
+        lambda folder: edit(folder, lambda tensors: cast(tensors, torch.int8)),
+        f"{NORM}: I8.*quantised",
+    ),
+    "8-bit floats": (
+        lambda folder: edit(folder, lambda tensors: cast(tensors, torch.float8_e4m3fn)),
+        f"{NORM}: F8_E4M3.*quantised",
+    ),
     "truncated": (lambda folder: truncate(folder, 100_000), "truncated, 100,000 bytes"),
     "header cut": (lambda folder: truncate(folder, 5), "truncated, 5 bytes"),
     "empty": (lambda folder: truncate(folder, 0), "truncated, 0 bytes"),
