@@ -131,8 +131,8 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     prompts = prompt_records(Path(settings.train_file), samples[0].pictures)
     lines = check_mismatch(settings.model, base, **asked, prompts=prompts, allow_mismatch=settings.allow_mismatch)
     wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
-    store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
     config = load_config(settings.model)
+    store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
     problems = Problems() if settings.skip_bad else None
     options = {"packing": settings.packing, "max_length": settings.max_length, "problems": problems}
     packed = pack_samples(samples, store, config, **options, file=settings.train_file)
