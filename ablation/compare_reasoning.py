@@ -8,6 +8,8 @@
 Several prediction files are the folds of one cross-validation: they are pooled, each with its own training side.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

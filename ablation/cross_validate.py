@@ -10,6 +10,8 @@ Rows, or the annotations of a coding sheet, go with a folder of flow pictures; `
 flow beside it. Every table has the priors and the flow probe. Killed and started again, it goes on.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import os
 import sys

@@ -9,6 +9,8 @@ Killed at any moment and started again, it goes on. A row for each arm, fold and
 all of them, with intervals, to the file beside it that ends in `_pooled.csv`; the report to --work.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import os
 import sys

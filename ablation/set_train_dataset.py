@@ -6,6 +6,8 @@
 The program is train/set_train_dataset.py with other defaults.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import runpy
 import sys
 from functools import partial

@@ -10,6 +10,8 @@ The sentence stands in the part of the prompt that a clip's questions share, dir
 files have a prompt hash of their own and lie beside the old ones.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

@@ -7,6 +7,8 @@ For training files that ask with the flow picture alone. Left-or-right answers c
 what you test on.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

@@ -14,6 +14,8 @@ Pictures come from extract_frames.py and compute_flow.py, or from a folder of fl
 A hierarchy asks in two stages: split first, then build again with --training, then split again.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

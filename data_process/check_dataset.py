@@ -6,6 +6,8 @@
 Each finding names file and row and says what to do; the exit code is 1 when there is any.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

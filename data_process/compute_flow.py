@@ -9,6 +9,8 @@ Writes `<out>/<clip id>.npy` (float16, pixels, x right, y down), `<clip id>.png`
 the legend in words). A clip that is finished is not done again, unless a setting or its frames changed.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

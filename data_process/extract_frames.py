@@ -8,6 +8,8 @@ Writes `<out>/<clip id>/{onset,apex,offset}.png` (280×336) and `align.json`. Wh
 spotted in the frames. A clip that is finished is not done again, unless a setting or its row changed.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

@@ -12,6 +12,8 @@ Each `--dataset` starts a dataset; the `--annotations` and `--frames` behind it 
 only the annotations are read. Frames must lie below the folder of `--out` (a symbolic link will do).
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

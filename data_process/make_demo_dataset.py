@@ -6,6 +6,8 @@ writes `dataset/demo`: spreadsheets, frames, `true_flow/`, `truth.jsonl`, `demo.
 are kept. A set that is hard for optical flow: `--amplitude 0.55 --drift 2 --noise 2 --out dataset/demo_hard`.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import os
 import sys

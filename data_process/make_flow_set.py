@@ -7,6 +7,8 @@
 Draw them in the encoding and size of the pictures to be trained on next. No label or picture of any dataset is used.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

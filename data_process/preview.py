@@ -4,6 +4,8 @@ python data_process/preview.py                              # the first demo cli
 python data_process/preview.py casme2/sub01/EP02_01f --out sheet.png
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from megc import interrupts
 from megc.files import is_full_disk
 from megc.problems import DataError
 
@@ -32,6 +33,7 @@ def run_command(main: Callable[[], int], stopped: str = STOPPED) -> int:
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
     try:
+        interrupts.imports_done()
         code = main()
         sys.stdout.flush()
         return code

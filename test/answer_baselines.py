@@ -12,6 +12,8 @@ test/score_answers.py. --evidence writes the flow probe's calibrated probabiliti
 training clips from other subjects only.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

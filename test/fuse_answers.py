@@ -10,6 +10,8 @@ for the model. --fit takes predictions for training clips by a model that did no
 are fitted on them, never on the test. Score the fused answers with test/score_answers.py.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

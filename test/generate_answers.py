@@ -15,6 +15,8 @@ to questions that are not asked now are kept in a file of their own.
 Questions with a closed set of answers are answered by comparing the likelihoods of these, others are written.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from dataclasses import fields

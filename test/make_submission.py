@@ -7,6 +7,8 @@ Each `NAME_to_answer.jsonl` makes a `NAME_pred.jsonl` with the same rows and key
 `…_v2_…` of 2026). Every missing, empty or disallowed answer is named, and then the exit code is 1.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

@@ -7,6 +7,8 @@
 Works on any predictions in the challenge's format; likelihoods and votes are used where rows have them.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

@@ -7,6 +7,8 @@
 Several files of predictions become several runs of one table and one report; differences are to the first.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from megc import interrupts
 from megc.command import STOPPED, run_command
 from megc.problems import DataError
 
@@ -77,6 +78,23 @@ def test_a_signal_ends_a_program_with_one_line(number, code):
         process.send_signal(number)
         assert process.communicate()[1].decode() == f"{STOPPED}\n"
     assert process.returncode == code
+
+
+@pytest.mark.parametrize("program", ["train.py", "train/train.py", "test/generate_answers.py"])
+def test_ctrl_c_during_the_imports_ends_a_program_with_one_line(program):
+    command = [sys.executable, "-X", "importtime", str(ROOT / program), "--help"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        lines = iter(process.stderr)
+        assert any(line.endswith("megc.interrupts\n") for line in lines)
+        process.send_signal(signal.SIGINT)
+        said = [line for line in lines if not line.startswith("import time:")]
+    assert (process.returncode, said) == (130, [f"{interrupts.NOT_BEGUN}\n"])
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_program_minds_ctrl_c_before_it_imports_anything_else(program):
+    imports = [node for node in ast.parse(program.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert "benchmarks" in program.parts or ast.unparse(imports[0]) == "import megc.interrupts"
 
 
 @pytest.mark.parametrize("body", ["print('x' * 10)", "[print('x' * 99) for _ in range(9999)]"])

@@ -78,6 +78,13 @@ def test_it_learns_and_the_checkpoint_says_what_it_was_trained_on(train_file, ev
     assert AutoModelForImageTextToText.from_pretrained(out).config.image_token_id == loaded.processor.image_token_id
 
 
+@pytest.mark.parametrize(("every", "message"), [(1, "gradient is nan.*diverged"), (9, "NaN or infinity")])
+def test_a_run_that_diverges_leaves_no_checkpoint(train_file, base, tmp_path, every, message):
+    with pytest.raises(DataError, match=message):
+        train(settings(train_file, base), arguments(tmp_path, learning_rate=1e9, max_steps=4, logging_steps=every))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
 def test_resume_goes_on_as_if_never_stopped(train_file, base, tmp_path):
     """Killed behind step 3 of 6, in the middle of an epoch, then continued: the same losses and weights."""
     steps = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 1}

@@ -1,16 +1,19 @@
 """The tiny checkpoint is a Qwen2.5-VL checkpoint like any other, and a function of its texts and seed."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from PIL import Image
 from qwen_vl_utils import process_vision_info
+from sft_runs import arguments, settings
 from tiny_data import write_instructions
 from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from megc.model import checkpoint, tiny
 from megc.model.data import read_samples, training_texts
+from megc.model.sft import read_data
 from megc.problems import DataError
 
 
@@ -136,3 +139,28 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path, built):
     processor, model = checkpoint.load_processor(other), checkpoint.load_model(built)
     with pytest.raises(DataError, match="from one checkpoint"):
         checkpoint.check_tokens(other, model, processor)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("config.json", lambda values: {**values, "model_type": "bert"}, "type bert, not qwen2_5_vl"),
+        ("config.json", lambda values: [values], "cannot be loaded"),
+        (
+            "config.json",
+            lambda values: {**values, "text_config": {**values["text_config"], "num_hidden_layers": 4}},
+            "cannot be loaded",
+        ),
+        ("preprocessor_config.json", lambda values: [values], "cannot be loaded"),
+        ("megc.json", lambda values: {**values, "max_pixels": "many"}, "max_pixels.*not of type int: 'many'"),
+        ("megc.json", lambda values: {**values, "data": "rows"}, "data.*not of type dict: 'rows'"),
+    ],
+)
+def test_damaged_settings_of_a_checkpoint_are_named(name, change, message, built, tmp_path):
+    folder = shutil.copytree(built, tmp_path / "copy")
+    (folder / name).write_text(json.dumps(change(json.loads((folder / name).read_text()))))
+    with pytest.raises(DataError, match=message):
+        checkpoint.load(folder)
+    with pytest.raises(DataError, match=message):
+        run = settings(write_instructions(tmp_path), folder, build_tiny=False, allow_mismatch=True)
+        read_data(run, arguments(tmp_path / "out"))

@@ -1,7 +1,10 @@
 """A checkpoint whose weights are not whole is refused by name, wherever it is loaded."""
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 import threading
 
 import pytest
@@ -59,6 +62,10 @@ def poison(tensors, value):
     tensors[NORM][3] = value
 
 
+def cast(tensors, kind):
+    tensors[NORM] = tensors[NORM].to(kind)
+
+
 def misshape(tensors):
     tensors[NORM] = torch.ones(3)
 
@@ -95,6 +102,14 @@ BROKEN = {
     "another shape": (lambda folder: edit(folder, misshape), r"another shape \(.*norm.weight: \(3,\), not \(128,\)"),
     "nan": (lambda folder: edit(folder, lambda tensors: poison(tensors, torch.nan)), f"NaN or infinity.*{NORM}"),
     "infinity": (lambda folder: edit(folder, lambda tensors: poison(tensors, torch.inf)), f"NaN or infinity.*{NORM}"),
+    "8-bit integers": (
+        lambda folder: edit(folder, lambda tensors: cast(tensors, torch.int8)),
+        f"{NORM}: I8.*quantised",
+    ),
+    "8-bit floats": (
+        lambda folder: edit(folder, lambda tensors: cast(tensors, torch.float8_e4m3fn)),
+        f"{NORM}: F8_E4M3.*quantised",
+    ),
     "truncated": (lambda folder: truncate(folder, 100_000), "truncated, 100,000 bytes"),
     "header cut": (lambda folder: truncate(folder, 5), "truncated, 5 bytes"),
     "empty": (lambda folder: truncate(folder, 0), "truncated, 0 bytes"),
@@ -239,6 +254,24 @@ def test_a_wreck_is_refused_and_a_build_that_is_stopped_leaves_nothing(tmp_path,
     (folder / "megc.json").unlink()
     with pytest.raises(DataError, match="left it unfinished"):
         tiny.ensure(folder, TEXTS)
+
+
+def killed_build(folder):
+    tiny.soften_attention = lambda model: os.kill(os.getpid(), signal.SIGKILL)
+    tiny.build(folder, TEXTS)
+
+
+def test_a_build_removes_what_killed_ones_left_and_spares_one_at_work(tmp_path):
+    folder = tmp_path / "tiny"
+    process = multiprocessing.get_context("fork").Process(target=killed_build, args=(folder,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and len(list(tmp_path.glob(".tiny.new-*/"))) == 1
+    (tmp_path / ".tiny.old-0").mkdir()  # of a kill between renaming and deleting
+    with tiny._folder_in_place(folder) as at_work:
+        tiny._remove_leftovers(folder)
+        assert at_work.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
 def test_several_builds_at_once_do_not_clash(tmp_path):

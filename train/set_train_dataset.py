@@ -7,6 +7,8 @@
 Several files are put together. The split is frozen beside each side as `<name>.split.json`.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import argparse
 import sys
 from pathlib import Path

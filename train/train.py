@@ -9,6 +9,8 @@
 The yaml file gives the defaults of the flags; every flag of --help may stand in it, and on the command line it wins.
 """
 
+import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+
 import os
 import sys
 from argparse import SUPPRESS, ArgumentParser

@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -38,6 +39,16 @@ from megc.model.weights import RECORD_NAME, base_of, weights_hash
 from megc.problems import DataError
 from megc.vqa.mismatch import check_prompt
 
+MODEL_TYPE = "qwen2_5_vl"
+_RECORD_TYPES = {
+    "data": dict,
+    "training": dict,
+    "min_pixels": int,
+    "max_pixels": int,
+    "steps": int,
+    "prompt_hash": str,
+}
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -49,8 +60,13 @@ class Loaded:
 
 
 def read_record(path: Path | str) -> dict:
-    """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is not JSON."""
-    return read_json(Path(path) / RECORD_NAME, missing={}, fix="train the checkpoint again")
+    """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
+    file, fix = Path(path) / RECORD_NAME, "train the checkpoint again"
+    record = read_json(file, missing={}, fix=fix)
+    for name, kind in _RECORD_TYPES.items():
+        if not isinstance(record.get(name), kind | None):
+            raise DataError(file, name, f"not of type {kind.__name__}: {str(record[name])[:60]!r}", fix)
+    return record
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
@@ -65,7 +81,7 @@ def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: 
     try:
         processor = AutoProcessor.from_pretrained(path)
         processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **budget)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # the last two: JSON of another shape
         raise not_a_checkpoint(path, error) from error
     low, high = pixel_budget(processor)
     if low > high:
@@ -81,11 +97,16 @@ def pixel_budget(processor: ProcessorMixin) -> tuple[int, int]:
 
 
 def load_config(path: Path | str) -> PretrainedConfig:
-    """Configuration of a checkpoint's model, without its weights."""
+    """Configuration of a checkpoint's model, without its weights. Raises DataError for that of another model."""
+    _check_folder(path)
     try:
-        return AutoConfig.from_pretrained(base_of(path) or path)
-    except (OSError, ValueError) as error:
+        config = AutoConfig.from_pretrained(base_of(path) or path)
+    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
         raise not_a_checkpoint(path, error) from error
+    if config.model_type != MODEL_TYPE:
+        fix = "give a Qwen2.5-VL checkpoint, or its own config.json"
+        raise DataError(path, None, f"a model of type {config.model_type}, not {MODEL_TYPE}", fix)
+    return config
 
 
 def load_model(
@@ -168,6 +189,7 @@ def load(
     asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
     lines = check_mismatch(path, record, **asked, prompts=prompts, allow_mismatch=allow_mismatch)
     budget = [record.get(name) if asked[name] is None else asked[name] for name in ("min_pixels", "max_pixels")]
+    load_config(path)  # names another model, which the processor may fit
     processor = load_processor(path, *budget)
     model = load_model(path, dtype, attn_implementation)
     check_tokens(path, model, processor)

@@ -4,6 +4,7 @@ Order of work: settings → data (all of it checked) → model → table of what
 is loaded before the settings fit together, and no step is taken before every row is known to be good.
 """
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ from megc.model.settings import SftSettings, check_settings, lora_targets
 from megc.model.sides import question_kinds, read_sides, subjects_of
 from megc.model.trainer import SftTrainer
 from megc.model.weight_checks import check_weights
-from megc.problems import Problems
+from megc.problems import DataError, Problems
 from megc.vqa.mismatch import prompt_records
 
 
@@ -131,8 +132,8 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     prompts = prompt_records(Path(settings.train_file), samples[0].pictures)
     lines = check_mismatch(settings.model, base, **asked, prompts=prompts, allow_mismatch=settings.allow_mismatch)
     wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
-    store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
     config = load_config(settings.model)
+    store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
     problems = Problems() if settings.skip_bad else None
     options = {"packing": settings.packing, "max_length": settings.max_length, "problems": problems}
     packed = pack_samples(samples, store, config, **options, file=settings.train_file)
@@ -222,7 +223,8 @@ def _trainer(
 def save(prepared: Prepared, folder: Path | str) -> None:
     """Write the trained checkpoint to `folder`; with adapters, merged, and the adapters beside it. Call everywhere.
 
-    A kill at any moment leaves the folder without the checkpoint or with all of it (see `output_folder`).
+    A kill at any moment leaves the folder without the checkpoint or with all of it (see `output_folder`). Raises
+    DataError, and leaves none, where the weights are not finite.
     """
     trainer = prepared.trainer
     part = Path(folder) / PART
@@ -236,6 +238,11 @@ def save(prepared: Prepared, folder: Path | str) -> None:
             trainer.save_model(str(part))
     distributed.wait_for_all()
     if trainer.args.should_save:
+        try:
+            check_weights(part)
+        except DataError:
+            shutil.rmtree(part)
+            raise
         publish(folder)
 
 

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
-from megc.files import read_json, sha256_of, write_json
+from megc.files import lock_folder, read_json, sha256_of, write_json
 from megc.model.distributed import unpartitioned_models
 from megc.model.weight_checks import check_weights
 from megc.model.weights import RECORD_NAME, weights_hash
@@ -212,26 +212,43 @@ def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
 def _folder_in_place(path: Path) -> Iterator[Path]:
     """A new folder beside `path`, which takes its place when the block has ended well."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     name = secrets.token_hex(4)
     folder, old = (path.with_name(f".{path.name}.{kind}-{name}") for kind in ("new", "old"))
-    folder.mkdir()
-    try:
-        yield folder
-        while True:
-            try:
-                folder.rename(path)  # also over an empty folder
-                return
-            except OSError:
-                if not path.is_dir():
-                    raise
-            same = weights_hash(path) == weights_hash(folder)
-            if same and read_json(path / RECORD_NAME, missing={}) == read_json(folder / RECORD_NAME):
-                return  # another process has built it, and may read it already
-            with suppress(FileNotFoundError):  # another process may have been quicker
-                path.rename(old)
-                shutil.rmtree(old)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with lock_folder(path.parent, folder.name[1:]):  # before the folder is there: see `_remove_leftovers`
+        folder.mkdir()
+        try:
+            yield folder
+            _replace_folder(path, folder, old)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_folder(path: Path, folder: Path, old: Path) -> None:
+    """Rename `folder` to `path`; what lies there is renamed to `old` and deleted, unless it is the same."""
+    while True:
+        try:
+            folder.rename(path)  # also over an empty folder
+            return
+        except OSError:
+            if not path.is_dir():
+                raise
+        same = weights_hash(path) == weights_hash(folder)
+        if same and read_json(path / RECORD_NAME, missing={}) == read_json(folder / RECORD_NAME):
+            return  # another process has built it, and may read it already
+        with suppress(FileNotFoundError):  # another process may have been quicker
+            path.rename(old)
+            shutil.rmtree(old)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what killed builds of `path` left beside it; the folder of a build at work is locked, and stays."""
+    for folder in path.parent.glob(f".{path.name}.new-*"):
+        if folder.is_dir():
+            with suppress(DataError), lock_folder(path.parent, folder.name[1:]):
+                shutil.rmtree(folder, ignore_errors=True)
+    for old in path.parent.glob(f".{path.name}.old-*"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:

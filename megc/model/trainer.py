@@ -1,5 +1,6 @@
 """transformers' Trainer with what Qwen2.5-VL needs: a resume that loads weights, rates by part, whole checkpoints."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from megc.model.collate import Clips, answer_loss, answer_weights, answers_marke
 from megc.model.curve import KIND_PREFIX, Curve
 from megc.model.output_folder import full_disk_named, remove_checkpoint
 from megc.model.parts import is_matrix, part_of
+from megc.problems import DataError
 
 
 class SftTrainer(Trainer):
@@ -128,6 +130,16 @@ class SftTrainer(Trainer):
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         distributed.wait_for_all()  # the state, which says that the checkpoint is whole, is written next
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        """Log; stop a run whose weights are lost: AdamW makes NaN of them all, and the loss is then logged as 0.
+
+        Raises DataError for a gradient that is not finite; float16 skips such steps, and goes on.
+        """
+        super().log(logs, *args, **kwargs)
+        if not self.args.fp16 and not math.isfinite(logs.get("grad_norm", 0.0)):
+            what = f"the gradient is {logs['grad_norm']} at step {self.state.global_step}: the training has diverged"
+            raise DataError(self.args.output_dir, None, what, "lower --learning_rate, or take an earlier checkpoint")
 
     def record_now(self) -> dict:
         """`megc.json` of a checkpoint that is saved now: the record of the run with its number of steps."""

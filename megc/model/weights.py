@@ -17,6 +17,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 # Files of a checkpoint's folder that decide its answers; its records of when and where do not.
 _DECIDING = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
 _PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "*.pth", "*.pt")
+_FLOATS = ("F64", "F32", "F16", "BF16")  # types of weights, as safetensors names them
 _POINTER = b"version https://git-lfs"
 
 
@@ -60,7 +61,10 @@ def weight_files(folder: Path | str) -> list[Path]:
 
 
 def check_files(folder: Path | str) -> list[Path]:
-    """`weight_files`, each of which is whole. Raises DataError for Git LFS pointers and damaged or truncated files."""
+    """`weight_files`, each of which is whole.
+
+    Raises DataError for Git LFS pointers, damaged or truncated files, and quantised tensors.
+    """
     files = weight_files(folder)
     for file in files:
         with file.open("rb") as content:
@@ -69,13 +73,17 @@ def check_files(folder: Path | str) -> list[Path]:
             fix = "fetch the weights with `git lfs pull` in the folder that it was cloned to"
             raise DataError(file, None, "a Git LFS pointer, not the weights", fix)
         try:
-            with safe_open(file, framework="numpy"):  # reads the header, which tells how long the file must be
-                pass
+            with safe_open(file, framework="numpy") as tensors:  # reads the header, which tells how long it must be
+                types = {name: tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118
         except SafetensorError as error:
             what = f"damaged or truncated, {file.stat().st_size:,} bytes ({error})"
             raise DataError(
                 file, None, what, "download or copy the file again, or train the checkpoint again"
             ) from error
+        others = [f"{name}: {kind}" for name, kind in types.items() if kind not in _FLOATS]
+        if others:  # transformers casts them, which makes of the numbers of a quantised checkpoint weights
+            what = f"{len(others)} tensor(s) of another type than {', '.join(_FLOATS)} ({shorten(others)})"
+            raise DataError(file, None, what, "take the checkpoint in 16 or 32 bits, not a quantised one")
     return files
 
 
