@@ -34,7 +34,7 @@ def test_files_and_functions_stay_small() -> None:
     for path in CODE:
         text = path.read_text()
         name = str(path.relative_to(ROOT))
-        if len(text.splitlines()) > 300:
+        if len(text.splitlines()) > 400:
             long[name] = len(text.splitlines())
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno + 1 > 60:
