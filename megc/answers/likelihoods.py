@@ -41,11 +41,11 @@ def candidate(processor: ProcessorMixin, record: dict, answer: str) -> Candidate
     tokenizer = processor.tokenizer
     first, whole = tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"]
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    own = whole[len(first) :]
-    if whole[: len(first)] != first or end not in own:
+    suffix = whole[len(first) :]
+    if whole[: len(first)] != first or end not in suffix:
         raise UnscoredError("the chat template does not append the answer")
-    stop = own.index(end) + 1
-    return Candidate(answer, prompt, text, tuple(own[:stop]), tuple(own[stop:]))
+    stop = suffix.index(end) + 1
+    return Candidate(answer, prompt, text, tuple(suffix[:stop]), tuple(suffix[stop:]))
 
 
 # Asks a server (client, name of the model) for the log-likelihood of each token of each candidate of one prompt,
@@ -56,29 +56,31 @@ Scorer = Callable[[openai.OpenAI, str, Sequence[dict], Sequence[Candidate]], lis
 def _prompt_logprobs(
     client: openai.OpenAI, model: str, messages: Sequence[dict], candidates: Sequence[Candidate]
 ) -> list[list[float]]:
-    return [_prompt_logprobs_of(client, model, messages, asked) for asked in candidates]
+    return [_prompt_logprobs_of(client, model, messages, candidate) for candidate in candidates]
 
 
-def _prompt_logprobs_of(client: openai.OpenAI, model: str, messages: Sequence[dict], asked: Candidate) -> list[float]:
+def _prompt_logprobs_of(
+    client: openai.OpenAI, model: str, messages: Sequence[dict], candidate: Candidate
+) -> list[float]:
     """vLLM: `prompt_logprobs` 0 gives each token of the prompt itself, `{token: {"logprob": …}}` a position.
 
     Source: `ChatCompletionRequest` in https://docs.vllm.ai/en/latest/api/vllm/entrypoints/openai/ (chat protocol).
     """
-    made = client.chat.completions.create(
+    completion = client.chat.completions.create(
         model=model,
-        messages=[*messages, {"role": "assistant", "content": asked.answer}],
+        messages=[*messages, {"role": "assistant", "content": candidate.answer}],
         max_tokens=1,
         temperature=0.0,
         extra_body={"prompt_logprobs": 0, "add_generation_prompt": False},
     )
-    positions = (made.model_extra or {}).get("prompt_logprobs")
-    expected = asked.tokens + asked.behind
+    positions = (completion.model_extra or {}).get("prompt_logprobs")
+    expected = candidate.tokens + candidate.behind
     if not isinstance(positions, list) or len(positions) < len(expected):
         raise UnscoredError("no prompt_logprobs in the reply")
-    found = [position or {} for position in positions[-len(expected) :]]
-    if any(str(token) not in position for token, position in zip(expected, found, strict=True)):
+    tail = [position or {} for position in positions[-len(expected) :]]
+    if any(str(token) not in position for token, position in zip(expected, tail, strict=True)):
         raise UnscoredError("prompt_logprobs are of other tokens")
-    return [float(found[place][str(token)]["logprob"]) for place, token in enumerate(asked.tokens)]
+    return [float(tail[place][str(token)]["logprob"]) for place, token in enumerate(candidate.tokens)]
 
 
 def _input_token_logprobs(
@@ -96,12 +98,12 @@ def _input_token_logprobs(
     start = int(opening["prompt_tokens"]) - 1  # pictures count as the tokens that the server makes of them
     body |= {"return_logprob": True, "logprob_start_len": start}
     scores = []
-    for asked in candidates:
-        meta = _meta(native.post("/generate", cast_to=object, body={**body, "text": asked.text}))
-        expected, found = asked.tokens + asked.behind, meta.get("input_token_logprobs")
-        if not isinstance(found, list) or tuple(entry[1] for entry in found[-len(expected) :]) != expected:
+    for candidate in candidates:
+        meta = _meta(native.post("/generate", cast_to=object, body={**body, "text": candidate.text}))
+        expected, entries = candidate.tokens + candidate.behind, meta.get("input_token_logprobs")
+        if not isinstance(entries, list) or tuple(entry[1] for entry in entries[-len(expected) :]) != expected:
             raise UnscoredError("input_token_logprobs are of other tokens")
-        scores.append([float(entry[0]) for entry in found[-len(expected) :][: len(asked.tokens)]])
+        scores.append([float(entry[0]) for entry in entries[-len(expected) :][: len(candidate.tokens)]])
     return scores
 
 

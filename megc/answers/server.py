@@ -182,14 +182,14 @@ class ServedAnswerer:
             settings = {"temperature": self.decoding.temperature, "top_p": self.decoding.top_p, "logprobs": True}
             settings["seed"] = vote_seed(ask.record["id"], vote, self.decoding.seed)
         try:
-            made = self._client.chat.completions.create(
+            completion = self._client.chat.completions.create(
                 model=self._model,
                 messages=ask.messages,
                 max_tokens=self.decoding.max_new_tokens,
                 **settings,
                 extra_body={**DIALECTS[dialect](self.decoding, ask.sampled), **constraint},
             )
-            choice = made.choices[0]
+            choice = completion.choices[0]
             text, cut = choice.message.content, choice.finish_reason == "length"
         except (openai.APIResponseValidationError, ValueError, AttributeError, IndexError, TypeError) as error:
             raise _Garbage(f"the reply cannot be read: {type(error).__name__}") from error

@@ -33,7 +33,7 @@ def window_attention(
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """sdpa within windows of states (1, heads, n, width) that begin at `cu_seq_lens_q`, equal neighbours at once."""
-    made, start = [], 0
+    attended, start = [], 0
     for length, windows in groupby(cu_seq_lens_q.diff().tolist()):
         count = len(list(windows))
         stop = start + count * length
@@ -41,9 +41,9 @@ def window_attention(
             states[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1) for states in (query, key, value)
         ]
         states = scaled_dot_product_attention(*parts, scale=scaling)  # (count, heads, length, width)
-        made.append(states.transpose(1, 2).flatten(0, 1))
+        attended.append(states.transpose(1, 2).flatten(0, 1))
         start = stop
-    return torch.cat(made)[None], None
+    return torch.cat(attended)[None], None
 
 
 AttentionInterface.register(_WINDOWS, window_attention)
@@ -99,10 +99,10 @@ def _fast(tower: torch.nn.Module) -> Iterator[None]:
 
 def picture_features(loaded: Loaded, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Pictures (uint8, already resized to the pixel budget) through the vision tower; of each (tokens, width)."""
-    made = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
-    made = made.to(loaded.model.device)
-    tower, grids = loaded.model.model.visual, made["image_grid_thw"]
+    inputs = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
+    inputs = inputs.to(loaded.model.device)
+    tower, grids = loaded.model.model.visual, inputs["image_grid_thw"]
     with _fast(tower):
         return loaded.model.get_image_features(
-            made["pixel_values"], grids, return_dict=True, **_windows(tower, grids)
+            inputs["pixel_values"], grids, return_dict=True, **_windows(tower, grids)
         ).pooler_output

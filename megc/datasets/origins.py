@@ -46,12 +46,12 @@ def check_origin(dataset: str, file: Path | str, rows: Sequence[Row]) -> None:
     if 2 * counts[dataset] >= len(names):
         return
     likeliest = max(counts, key=lambda key: counts[key])
-    origin, own = ORIGINS[likeliest], ORIGINS[dataset]
+    origin, expected = ORIGINS[likeliest], ORIGINS[dataset]
     if 2 * counts[likeliest] < len(names):
-        what = f"{counts[dataset]} of {len(names)} file names are like those of {own.title} ({own.example})"
-        raise DataError(file, None, what, f"give the spreadsheet of {own.title} as its owners release it")
+        what = f"{counts[dataset]} of {len(names)} file names are like those of {expected.title} ({expected.example})"
+        raise DataError(file, None, what, f"give the spreadsheet of {expected.title} as its owners release it")
     what = (
-        f"this looks like a sheet of {origin.title}, not of {own.title}: "
+        f"this looks like a sheet of {origin.title}, not of {expected.title}: "
         f"{counts[likeliest]} of {len(names)} file names are like {origin.example}"
     )
     readable = ", ".join(f"`--dataset {key}` ({known.title})" for key, known in ORIGINS.items() if known.readable)

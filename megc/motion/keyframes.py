@@ -226,8 +226,8 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
     used, notes, warnings = _interval(frames, clip)
     onset = frames.read(used["onset"])
     _check_size(onset, onset.shape, used["onset"], frames, clip)
-    transform, landmarks, record, found = _align(onset, frames, used["onset"], clip, settings)
-    notes += found
+    transform, landmarks, record, face_notes = _align(onset, frames, used["onset"], clip, settings)
+    notes += face_notes
     spotted = None
     if settings.apex == "spotted" or clip.apex_estimated or used["apex"] == used["onset"]:
         spotted = _spot(frames, used, clip, transform, landmarks, onset.shape)
