@@ -8,8 +8,8 @@ crop (face 236 px), against the expression's own motion, means over clips; the o
 its field is brought into the crop afterwards. Times are CPU time of one thread for the whole job of one clip: read
 two JPEGs, find the face, flow, remove head motion, write the picture; the pipelines take turns. Not in it, of either
 side: files on disk and spotting the apex; of ours: storing key frames and fields, the offset frame, and the checks of
-faces in later frames, which the original lacks (`extract_frames.py` and `compute_flow.py` with all of that took 130 ms
-a clip where the parts of the job here took 43 ms and the original 2.2 s). An error
+faces in later frames, which the original lacks (`extract_frames.py` and `compute_flow.py` with all of that took 146 ms
+a clip where the parts of the job here took 52 ms and the original 2.2 s). An error
 ratio is ours over the original's, a speed ratio the original's time over ours.
 
 "Original" is what the files of the original project do (`megc/motion/original.py` names file and function of each
