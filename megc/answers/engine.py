@@ -142,9 +142,9 @@ class ModelAnswerer:
             )
             for ask in asks
         ]
-        made = prompt_tokens(self.loaded.processor, [ask.sample for ask in asks], grids)
+        token_rows = prompt_tokens(self.loaded.processor, [ask.sample for ask in asks], grids)
         known: dict[bytes, torch.Tensor] = {}
-        for ask, tokens, grid in zip(asks, made, grids, strict=True):
+        for ask, tokens, grid in zip(asks, token_rows, grids, strict=True):
             ask.prompt = Prompt(tokens, self._positions_of(tokens, grid, known))
 
     def _positions_of(

@@ -72,10 +72,10 @@ def build_inputs(
     All of the result must reach the model: without `mm_token_type_ids` its positions are silently wrong.
     """
     ids = [tokens.tolist() for tokens in prompt_tokens(processor, samples, grids)]
-    made = processor.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="left", return_tensors="pt")
+    padded = processor.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="left", return_tensors="pt")
     return {
-        **made,
-        "mm_token_type_ids": (made["input_ids"] == processor.image_token_id).int(),
+        **padded,
+        "mm_token_type_ids": (padded["input_ids"] == processor.image_token_id).int(),
         "image_grid_thw": torch.cat(list(grids)),
     }
 

@@ -127,6 +127,6 @@ def prior_sampled(
             allowed = [profile for profile in known if profile.fine in classes] or known
             same = [profile for profile in allowed if (len(profile.units) > 1) == many.get(clip)] or allowed
             drawn[clip] = random.Random(f"{seed}:{clip}").choices(same, k=draws)
-        found = [profile.answer(question) for profile in drawn[clip]] if known else [None] * draws
-        answers.append(tuple(text or prior.answer(question, dataset) for text in found))
+        texts = [profile.answer(question) for profile in drawn[clip]] if known else [None] * draws
+        answers.append(tuple(text or prior.answer(question, dataset) for text in texts))
     return answers

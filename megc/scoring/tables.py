@@ -127,11 +127,11 @@ def markdown_table(rows: Sequence[dict]) -> str:
 
 def rare_note(references: Sequence[Reference], profile: str = "megc2025") -> str:
     """A sentence that names the classes of few clips, whose share in a macro mean hangs on these; empty for none."""
-    found = rare_classes(references, profile)
+    rare = rare_classes(references, profile)
     if len({reference.dataset for reference in references}) == 1:
-        found = {name: classes for name, classes in found.items() if name == OVERALL}
+        rare = {name: classes for name, classes in rare.items() if name == OVERALL}
     texts = []
-    for dataset, classes in found.items():
+    for dataset, classes in rare.items():
         numbers = {name: f"{_many(few, 'clip')} of {_many(who, 'subject')}" for name, (few, who) in classes.items()}
         texts.append(f"{dataset}: {', '.join(f'{name} ({text})' for name, text in numbers.items())}")
     return f"Classes with fewer than five clips: {'; '.join(texts)}." if texts else ""
