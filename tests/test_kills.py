@@ -98,6 +98,8 @@ def kill(world, out, more, resume, place, calls, delay):
 
 def finish(world, out, more, resume):
     process, _ = start(world, out, more, resume)
+    process.join(300)
+    process.kill()  # nothing, but for a run that hangs
     process.join()
     assert process.exitcode == 0
 
