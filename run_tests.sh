@@ -3,7 +3,7 @@
 #
 #   bash run_tests.sh
 #   bash run_tests.sh -m "not slow"
-#   bash run_tests.sh -n 0 --pdb tests/test_sft.py    # in one process, to look into
+#   bash run_tests.sh -n 0 --pdb tests/training/test_sft.py    # in one process, to look into
 set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh

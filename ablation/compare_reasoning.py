@@ -14,12 +14,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.answers.reasoning import OPTIONS
+from megc.ablation.reasoning_table import ARMS, Comparison, compare_reasoning
 from megc.command import run_command
 from megc.problems import Problems
-from megc.reasoning_table import ARMS, Comparison, compare_reasoning
+from megc.reasoning.agreement import OPTIONS
 from megc.scoring.bootstrap import RESAMPLES
-from megc.scoring.metrics import PROFILES
+from megc.scoring.vqa_metrics import PROFILES
 
 
 def main() -> int:

@@ -17,13 +17,13 @@ import os
 import sys
 from pathlib import Path
 
+from megc.ablation.grid import Places, run_grid, show_grid
+from megc.ablation.sources import data_changes
+from megc.ablation.spec import read_grid
 from megc.command import run_command
 from megc.datasets import READERS
-from megc.grid.sources import data_changes
-from megc.grid.spec import read_grid
-from megc.grid.work import Places, run_grid, show_grid
 from megc.problems import Problems
-from megc.vqa.splits import PROTOCOLS
+from megc.splits import PROTOCOLS
 
 
 def main() -> int:

@@ -16,9 +16,9 @@ import os
 import sys
 from pathlib import Path
 
+from megc.ablation.grid import Places, run_grid, show_grid
+from megc.ablation.spec import read_grid
 from megc.command import run_command
-from megc.grid.spec import read_grid
-from megc.grid.work import Places, run_grid, show_grid
 from megc.problems import Problems
 
 

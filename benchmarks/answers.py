@@ -41,17 +41,17 @@ from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.asked import by_clip, clip_portions, plain_portions
-from megc.answers.blank import Pictures
 from megc.answers.decoding import Decoding, parse_decode
 from megc.answers.engine import ModelAnswerer
 from megc.answers.generate import Seen, build_inputs, end_tokens, generate, prompt_tokens, see
+from megc.answers.pictures import Pictures
 from megc.answers.sampling import draw, uniforms, warpers_of
 from megc.command import run_command
 from megc.files import write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import Loaded, load_processor
-from megc.model.data import Sample, read_samples, training_texts
-from megc.model.typical import typical_records
+from megc.model.samples import Sample, read_samples, training_texts
+from megc.planning.example_clip import typical_records
 from megc.problems import Problems
 
 Arm = Callable[[Sequence[Sample]], list[list[str]]]

@@ -40,13 +40,13 @@ from megc.command import run_command
 from megc.motion.apex import apex_of, measure, sampled
 from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS
 from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
-from megc.motion.fields import FlowSettings, draw_face
 from megc.motion.flow import compensate, optical_flow
+from megc.motion.flow_files import FlowSettings, draw_face
 from megc.motion.keyframes import png_bytes
 from megc.motion.original import original_apex, original_motion, original_picture
 from megc.motion.regions import face_mask
-from megc.synthesis.plan import Difficulty, plan_clips
 from megc.synthesis.render import ClipSpec, Rendering
+from megc.synthesis.scenes import Difficulty, plan_clips
 from megc.synthesis.subjects import View
 
 CAMERA = View(640, 480, 250.0, 319.5, 215.0)

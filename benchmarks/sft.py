@@ -29,14 +29,14 @@ from megc.command import run_command
 from megc.files import read_yaml, write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import load_model, load_processor
-from megc.model.collate import Collator, answer_loss
-from megc.model.data import Pixels, Sample, read_samples, training_texts
-from megc.model.outline import outline
 from megc.model.packing import IGNORED, Packed, pack_samples
 from megc.model.parts import is_matrix, part_of
-from megc.model.plan import count_parameters, epoch_flops
-from megc.model.settings import SftSettings
-from megc.model.typical import typical_records
+from megc.model.samples import Pixels, Sample, read_samples, training_texts
+from megc.planning.dry_run import outline
+from megc.planning.example_clip import typical_records
+from megc.planning.plan import count_parameters, epoch_flops
+from megc.training.collate import Collator, answer_loss
+from megc.training.settings import SftSettings
 
 LARGE = "Qwen2.5-VL-7B-Instruct"
 LARGE_YAML = Path(__file__).resolve().parents[1] / "train" / "qwen2_5_vl_7b.yaml"

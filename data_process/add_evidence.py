@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.vqa.evidence import add_evidence
+from megc.vqa.evidence_prompt import add_evidence
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from megc.command import run_command
 from megc.problems import DataError, Problems
-from megc.vqa.builder import HIERARCHIES, BuildSettings, build_files
+from megc.vqa.build import HIERARCHIES, BuildSettings, build_files
 from megc.vqa.prompts import DEFAULT_IMAGES, IMAGES
 
 

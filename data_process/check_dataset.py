@@ -15,7 +15,7 @@ from pathlib import Path
 from megc.clips import read_clips
 from megc.command import run_command
 from megc.problems import Problems
-from megc.vqa.doctor import check_clips, check_records, check_splits
+from megc.vqa.checks import check_clips, check_records, check_splits
 
 
 def main() -> int:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from megc.command import run_command
 from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS, SCALE
-from megc.motion.fields import MASKS, FlowSettings, compute_all
 from megc.motion.flow import COMPENSATIONS, DEFAULT_COMPENSATION, DEFAULT_METHOD, METHODS
+from megc.motion.flow_files import MASKS, FlowSettings, compute_all
 from megc.problems import Problems
 
 DEMO = Path("dataset/demo")

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.datasets.demo import DemoSettings, write_demo
-from megc.synthesis.plan import Difficulty
+from megc.synthesis.demo_set import DemoSettings, write_demo
+from megc.synthesis.scenes import Difficulty
 
 
 def main() -> int:

@@ -16,8 +16,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.answers.fusion import fuse_files
 from megc.command import run_command
+from megc.reasoning.fusion import fuse_files
 
 
 def main() -> int:

@@ -22,11 +22,10 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from megc.answers.blank import BLANKS
 from megc.answers.decoding import CHOICE_SCORES, Decoding, parse_decode
 from megc.answers.endpoint import Endpoint
 from megc.answers.engine import SHARING
-from megc.answers.reasoning import OPTIONS
+from megc.answers.pictures import BLANKS
 from megc.answers.run import answer_questions
 from megc.answers.settings import RunSettings
 from megc.answers.several import WORDINGS
@@ -34,6 +33,7 @@ from megc.command import run_command
 from megc.model.attention import ANSWERING
 from megc.model.distributed import finish, is_main, say
 from megc.problems import DataError, Problems
+from megc.reasoning.agreement import OPTIONS
 
 MACHINE = (
     ("--dtype", {"default": "auto", "choices": ("auto", "float32", "bfloat16", "float16"), "help": "of the weights"}),

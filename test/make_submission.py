@@ -13,9 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.answers.submission import make_submission
 from megc.command import run_command
 from megc.problems import DataError, Problems
+from megc.vqa.submission import make_submission
 
 
 def main() -> int:

@@ -13,8 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.answers.reasoning import OPTIONS, reason_file
 from megc.command import run_command
+from megc.reasoning.agreement import OPTIONS, reason_file
 
 
 def main() -> int:

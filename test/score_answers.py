@@ -16,9 +16,9 @@ from pathlib import Path
 from megc.command import run_command
 from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
-from megc.scoring.metrics import PROFILES
-from megc.scoring.pairs import choose_predictions, read_references, read_runs
 from megc.scoring.report import CARDS, score_runs
+from megc.scoring.runs import choose_predictions, read_references, read_runs
+from megc.scoring.vqa_metrics import PROFILES
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.vqa.splits import PROTOCOLS, write_sides
+from megc.splits import PROTOCOLS, write_sides
 
 
 def main(**defaults: object) -> int:

@@ -20,12 +20,12 @@ from pathlib import Path
 from transformers import HfArgumentParser, TrainingArguments
 
 from megc.command import run_command
-from megc.environment import check_versions
 from megc.model import distributed
-from megc.model.plan import plan
-from megc.model.settings import SftSettings, read_config, training_defaults
-from megc.model.sft import train
-from megc.model.show import show_samples
+from megc.model.versions import check_versions
+from megc.planning.plan import plan
+from megc.planning.show import show_samples
+from megc.training.settings import SftSettings, read_config, training_defaults
+from megc.training.sft import train
 
 HERE = Path(__file__).resolve().parent
 

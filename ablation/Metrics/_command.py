@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from megc.problems import DataError, Problems
-from megc.scoring.metrics import PROFILES
-from megc.scoring.pairs import choose_predictions, read_references, read_runs
+from megc.scoring.runs import choose_predictions, read_references, read_runs
 from megc.scoring.tables import metric_table
+from megc.scoring.vqa_metrics import PROFILES
 
 
 def run(description: str, metrics: Sequence[str]) -> int:

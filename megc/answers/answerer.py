@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from megc.answers.vote import majority, mixture
-from megc.model.data import Sample
+from megc.model.samples import Sample
 from megc.problems import Problems
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from megc.files import sha256_of
-from megc.model.data import Sample
+from megc.model.samples import Sample
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import question_of, read_records, row_key
 

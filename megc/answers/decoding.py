@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from megc.model.data import Sample
+from megc.model.samples import Sample
 from megc.vqa.instructions import question_of
 from megc.vqa.questions import TEMPLATES, Question, allowed_answers, parse
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from megc.answers.decoding import Decoding
-from megc.model.data import chat_messages
+from megc.model.samples import chat_messages
 
 Dialect = Callable[[Decoding, bool], dict]
 Constraint = Callable[[Sequence[str]], dict]

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from megc.answers.answerer import Answer
-from megc.answers.blank import Pictures
 from megc.answers.choices import score_choices, trees_of, with_tree
 from megc.answers.constrain import UnitList, unit_list
 from megc.answers.decoding import Decoding, question_in
 from megc.answers.generate import Seen, end_tokens, generate, prompt_tokens, see
+from megc.answers.pictures import Pictures
 from megc.answers.prefix import (
     Beginning,
     Branches,
@@ -29,8 +29,8 @@ from megc.answers.prefix import (
 from megc.answers.writing import write, writings
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import Loaded
-from megc.model.data import Sample, shifted
 from megc.model.packing import PositionIds
+from megc.model.samples import Sample, shifted
 from megc.problems import Problems
 from megc.vqa.questions import Question
 

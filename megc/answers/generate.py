@@ -13,7 +13,7 @@ from megc.answers.constrain import Constrained, UnitList
 from megc.answers.decoding import Decoding
 from megc.answers.sampling import RowSampler
 from megc.model.checkpoint import Loaded
-from megc.model.data import Sample, chat_messages
+from megc.model.samples import Sample, chat_messages
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import openai
 from transformers import ProcessorMixin
 
-from megc.model.data import chat_messages
+from megc.model.samples import chat_messages
 
 
 class UnscoredError(Exception):

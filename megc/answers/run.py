@@ -10,20 +10,20 @@ from tqdm import tqdm
 from megc.answers import ranks
 from megc.answers.answerer import Answerer, prediction
 from megc.answers.asked import by_clip, clip_portions, input_hashes, plain_portions, read_questions
-from megc.answers.blank import Pictures, find_prompt
 from megc.answers.engine import ModelAnswerer
-from megc.answers.hierarchy import TwoStage, is_hierarchical, untold
-from megc.answers.reasoning import read_knowledge, reason_file
-from megc.answers.served import Ready, served
+from megc.answers.pictures import Pictures, find_prompt
+from megc.answers.predictions import Shard, Store
 from megc.answers.settings import RunSettings, about, hashed_settings
+from megc.answers.setup import Ready, served
 from megc.answers.several import Reworded, Several, wording
-from megc.answers.store import Shard, Store
+from megc.answers.two_stage import TwoStage, is_hierarchical, untold
 from megc.files import lock_folder
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import Loaded, load, read_record
-from megc.model.data import Sample, read_samples
 from megc.model.distributed import is_main
+from megc.model.samples import Sample, read_samples
 from megc.problems import DataError, Problems
+from megc.reasoning.agreement import read_knowledge, reason_file
 from megc.vqa.instructions import row_key
 from megc.vqa.mismatch import prompt_records
 from megc.vqa.prompts import PromptSettings

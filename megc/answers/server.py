@@ -26,10 +26,10 @@ from megc.answers.decoding import Decoding, question_in
 from megc.answers.dialects import CONSTRAINTS, DIALECTS, chat_request, vote_seed
 from megc.answers.endpoint import Endpoint
 from megc.answers.likelihoods import SCORERS, UnscoredError, candidate
-from megc.answers.snapping import nearest
-from megc.model.data import Sample
 from megc.model.distributed import say
+from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
+from megc.reasoning.nearest import nearest
 
 NEAREST = "nearest"  # the way that works with every server
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds between tries, doubling

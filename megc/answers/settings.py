@@ -16,7 +16,7 @@ class RunSettings:
     """What to answer, with what, and where to (see test/generate_answers.py).
 
     `models`, if there are any, vote together in place of `model`. With `endpoint`, a server answers, and `model`
-    gives prompt and pixel budget. `reason`: options of `megc.answers.reasoning`, applied to the finished answers
+    gives prompt and pixel budget. `reason`: options of `megc.reasoning.agreement`, applied to the finished answers
     into `out/reasoned`, with what the answered rows of `train` teach.
     """
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from megc.answers.answerer import Answer, Answerer
-from megc.model.data import Sample
+from megc.model.samples import Sample
 from megc.problems import DataError, Problems
 from megc.vqa.prompts import PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import parse

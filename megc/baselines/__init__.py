@@ -3,10 +3,10 @@
 They learn from the training subjects only.
 """
 
+from megc.baselines.answer import BASELINES, answer_files, leave_one_subject_out
 from megc.baselines.features import SOURCES, pool, read_features
 from megc.baselines.prior import DRAWS, Prior, prior_only, prior_sampled
 from megc.baselines.probe import Probe, flow_probe
-from megc.baselines.run import BASELINES, answer_files, leave_one_subject_out
 
 __all__ = [
     "BASELINES",

@@ -14,15 +14,15 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from megc.baselines.answer import read_sides
 from megc.baselines.features import read_features
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.probe import Probe
-from megc.baselines.run import read_sides
 from megc.facs import unit_name
 from megc.files import write_json, write_jsonl
+from megc.splits import make_folds, select, subject_key
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import Question, allowed_answers, parse, split_units
-from megc.vqa.splits import make_folds, select, subject_key
 
 KINDS = ("coarse", "fine", "side")
 FOLDS = 5

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from megc.files import read_picture, resolve_inside
-from megc.motion.fields import read_flow
+from megc.motion.flow_files import read_flow
 from megc.problems import DataError
-from megc.scoring.pairs import is_motion_picture
+from megc.scoring.runs import is_motion_picture
 
 SOURCES = ("flow", "picture", "picture-centred")
 FLOW_GRID, PICTURE_GRID = 8, 7

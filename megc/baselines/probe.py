@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from megc.baselines.prior import Prior
 from megc.facs import FINE_TO_COARSE
+from megc.splits import subject_key
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
-from megc.vqa.splits import subject_key
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # C of the logistic regressions
 RARE = 3  # an action unit of fewer training clips has no regression of its own

@@ -5,9 +5,9 @@ from types import ModuleType
 
 # A reader is a module with `read(annotations, frames, root, problems) -> list[Clip]`.
 READERS = {
-    "casme2": "megc.datasets.casme2",
-    "samm": "megc.datasets.samm",
-    "unlabelled": "megc.datasets.unlabelled",
+    "casme2": "megc.datasets.readers.casme2",
+    "samm": "megc.datasets.readers.samm",
+    "unlabelled": "megc.datasets.readers.unlabelled",
 }
 
 

@@ -1,1 +1,1 @@
-"""Qwen2.5-VL: the tiny checkpoint, loading and saving, supervised fine-tuning."""
+"""Qwen2.5-VL: the tiny checkpoint, loading and saving, samples, packing."""

@@ -15,7 +15,7 @@ import torch
 from transformers import PretrainedConfig, ProcessorMixin
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
-from megc.model.data import Pixels, Sample, chat_messages, raise_first
+from megc.model.samples import Pixels, Sample, chat_messages, raise_first
 from megc.problems import DataError, Problems
 
 IGNORED = -100  # a target that counts for nothing, as in torch's cross entropy

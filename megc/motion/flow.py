@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from megc.environment import check_optflow
+from megc.model.versions import check_optflow
 from megc.motion.regions import face_width, nose_box, stable_mask
 
 DEFAULT_METHOD = "dis"

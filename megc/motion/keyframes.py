@@ -25,10 +25,10 @@ from megc.motion.faces import (
     transform_points,
 )
 from megc.motion.flow import compensate, optical_flow
+from megc.motion.frames import LARGEST, SMALLEST, Frames, open_frames
 from megc.motion.magnify import magnify
 from megc.motion.parallel import Finished, run, summarise
 from megc.motion.plausibility import check_faces
-from megc.motion.reading import LARGEST, SMALLEST, Frames, open_frames
 from megc.problems import DataError, Problems
 
 MOMENTS = ("onset", "apex", "offset")

@@ -11,9 +11,9 @@ from megc.clips import Clip, frames_folder
 from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
 from megc.motion.colour import legend_image
 from megc.motion.faces import crop
-from megc.motion.fields import drawn_with, picture_metadata, read_warnings
+from megc.motion.flow_files import drawn_with, picture_metadata, read_warnings
+from megc.motion.frames import open_frames, read_image
 from megc.motion.keyframes import MOMENTS, clip_folder, read_align
-from megc.motion.reading import open_frames, read_image
 from megc.motion.regions import CENTRES
 from megc.problems import DataError
 

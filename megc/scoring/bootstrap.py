@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from megc.scoring.counts import Counts
-from megc.scoring.metrics import CLASS_KINDS, METRICS
+from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS
 
 RESAMPLES = 1000
 LEVEL = 0.95

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from megc.facs import FINE_TO_COARSE
-from megc.scoring.metrics import Profile, profile_of
+from megc.scoring.vqa_metrics import Profile, profile_of
 from megc.vqa.questions import parse, split_long, split_units
 
 CHECKS = {

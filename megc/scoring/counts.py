@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from nltk.translate.bleu_score import brevity_penalty, modified_precision
 
-from megc.scoring.metrics import (
+from megc.scoring.vqa_metrics import (
     CLASS_KINDS,
     ORDERS,
     Profile,

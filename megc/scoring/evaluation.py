@@ -9,9 +9,9 @@ import numpy as np
 from megc.scoring.bootstrap import RESAMPLES, Sampling, intervals, paired
 from megc.scoring.consistency import consistency
 from megc.scoring.counts import Counts, row_counts
-from megc.scoring.metrics import CLASS_KINDS, METRICS, faults, profile_of, score
-from megc.scoring.pairs import Reference, Run
+from megc.scoring.runs import Reference, Run
 from megc.scoring.units import UNIT_METRICS, score_units
+from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, faults, profile_of, score
 
 OVERALL = "overall"
 ENDS = ("subject_low", "subject_high", "low", "high")  # by subjects, by clips

@@ -11,8 +11,8 @@ from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
 from megc.files import sha256_of, write_bytes
-from megc.scoring.metrics import class_labels
-from megc.scoring.pairs import Reference, Run
+from megc.scoring.runs import Reference, Run
+from megc.scoring.vqa_metrics import class_labels
 
 CLASSES = {"coarse": COARSE_EMOTIONS, "fine": FINE_EMOTIONS}
 OTHER = "none of these"  # a missing answer, or one outside the vocabulary

@@ -17,16 +17,15 @@ from PIL import Image, UnidentifiedImageError
 from scipy.special import softmax
 from tqdm import tqdm
 
-from megc.environment import commits_of
 from megc.files import read_json, write_text
+from megc.model.versions import commits_of
 from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
-from megc.motion.fields import drawn_with
+from megc.motion.flow_files import drawn_with
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.evaluation import PairedDifference, compare, evaluate
-from megc.scoring.metrics import CLASS_KINDS, METRICS, is_invalid, is_right
-from megc.scoring.pairs import MOTION, Reference, Run
 from megc.scoring.plots import confusion, draw_intervals, write_confusions
+from megc.scoring.runs import MOTION, Reference, Run
 from megc.scoring.tables import (
     agreement_table,
     ceiling_note,
@@ -41,6 +40,7 @@ from megc.scoring.tables import (
     text_table,
     write_metrics,
 )
+from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, is_invalid, is_right
 
 THUMBNAIL = 160  # pixels wide
 CARDS = 150  # clips shown; about 25 kB each

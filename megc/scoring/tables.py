@@ -6,8 +6,8 @@ from pathlib import Path
 
 from megc.csv_tables import write_table
 from megc.scoring.evaluation import COLUMNS, OVERALL, PairedDifference, ceiling, rare_classes, score_run
-from megc.scoring.metrics import METRICS
-from megc.scoring.pairs import Reference, Run
+from megc.scoring.runs import Reference, Run
+from megc.scoring.vqa_metrics import METRICS
 
 SCORE_HEADS = ("coarse UF1 / UAR", "fine UF1 / UAR", "BLEU", "ROUGE-1")
 BOTH = "[95 % by subjects] [by clips]"

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from megc.facs import ME_VQA_UNITS, ActionUnit
-from megc.synthesis.motion import ANCHORS, unit_field
 from megc.synthesis.subjects import face_shape
+from megc.synthesis.unit_fields import ANCHORS, unit_field
 
 _NUMBERS = ((1, 0.45), (2, 0.35), (3, 0.15), (4, 0.05))  # action units a clip, and their shares
 _ONE_SIDED = 0.3  # share of clips with a one-sided unit

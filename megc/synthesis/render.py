@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from megc.synthesis.motion import STEP, TILT, node_grid, unit_field, upsample
 from megc.synthesis.subjects import MARGIN, Subject, View, make_subject
+from megc.synthesis.unit_fields import STEP, TILT, node_grid, unit_field, upsample
 
 REFERENCE_FACE = 236.0  # width of the face, in pixels, that amplitudes are given for
 _POSE_SD = np.array([2.6, 2.6, 0.006, 0.002, 0.014, 0.014])  # x, y (px), roll (rad), scale, yaw, pitch (rad)

@@ -11,11 +11,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
-from megc.motion.augment import SIGNED, mirrored, mixture, roughened
+from megc.motion.flow_pictures import SIGNED, mirrored, mixture, roughened
 from megc.problems import DataError
+from megc.splits import subject_key
 from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, write_records
 from megc.vqa.questions import parse
-from megc.vqa.splits import subject_key
 
 _OTHER = {"left": "right", "right": "left"}
 

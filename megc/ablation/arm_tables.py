@@ -1,0 +1,159 @@
+"""Tables of a grid: a row for each arm, fold and seed, and the pooled table with intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from megc.ablation.arms import ANSWERS, PROBE, Chain
+from megc.ablation.scheduler import Outcome
+from megc.ablation.spec import Grid, answers_name
+from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl
+from megc.problems import Problems
+from megc.scoring.bootstrap import RESAMPLES
+from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare, evaluate, score_run
+from megc.scoring.runs import Reference, Run, read_references, read_run
+from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, markdown, number, score_cells
+from megc.scoring.vqa_metrics import METRICS
+
+PROFILE = "megc2025"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished chain with the references of its fold and its answers to them."""
+
+    chain: Chain
+    references: list[Reference]
+    run: Run
+
+
+def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -> list[Scored]:
+    """The finished chains with their answers, joined to the references of the fold.
+
+    All arms of a fold answer the same rows; the references are those of the flow probe, whose pictures show most. An
+    arm whose answers are to other questions is left out and told to `problems`.
+    """
+    references: dict[int, list[Reference]] = {}
+    found = []
+    for chain in sorted(chains, key=lambda chain: chain.arm != PROBE):
+        if chain.answers not in outcome.results or chain.data not in outcome.results:
+            continue
+        if chain.fold not in references:
+            file = outcome.results[chain.data].folder / "test.jsonl"
+            references[chain.fold] = read_references(file, problems)
+        folder = outcome.results[chain.answers].folder
+        settings = read_json(folder / "run.json", missing={})
+        with problems.collect():
+            run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
+            found.append(Scored(chain, references[chain.fold], run))
+    order = {id(chain): place for place, chain in enumerate(chains)}
+    return sorted(found, key=lambda one: order[id(one.chain)])
+
+
+def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
+    """A row of `ablation.csv`: what was compared, what made it, its scores and its time."""
+    chain, references = scored.chain, scored.references
+    answers = outcome.results[chain.answers]
+    data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
+    asked = outcome.results.get(chain.asked) if chain.asked else None
+    values = score_run(references, scored.run, PROFILE)
+    splits = (data.folder / f"{name}.split.json" for name in ("test", "plain_test"))
+    split = next((read_json(file) for file in splits if file.is_file()), {})
+    records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
+    return {
+        "arm": chain.arm,
+        "fold": chain.fold,
+        "seed": chain.seed,
+        "protocol": grid.protocol,
+        "commit": answers.commit,
+        "config_hash": chain.settings,
+        "prompt_hash": records["prompt"],
+        "split_hash": split["folds"][split["settings"]["fold"]]["hash"] if split else "",
+        "data_hash": sha256_of(data.outputs["train.jsonl"], data.outputs["test.jsonl"]),
+        "checkpoint_hash": train.outputs["checkpoint"] if train else "",
+        "profile": PROFILE,
+        "clips": len({r.clip for r in references}),
+        **{metric: values[metric] for metric in METRICS},
+        "invalid": values["invalid"],
+        "train_seconds": train.seconds if train else 0,
+        "answer_seconds": (asked or answers).seconds,
+    }
+
+
+def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
+    """References and runs over all folds and seeds: each row once a seed, a clip's rows in one group.
+
+    An arm of which folds or seeds are missing is left out, for its scores would be those of other clips.
+    """
+    references: dict[tuple[int, int], list[Reference]] = {}
+    answers: dict[str, dict[tuple[int, int], Run]] = {}
+    for one in scored:
+        place = (one.chain.seed, one.chain.fold)
+        references[place] = one.references
+        answers.setdefault(one.chain.arm, {})[place] = one.run
+    places = sorted(references)
+    pooled = [
+        replace(reference, id=f"{reference.id}@{seed}")
+        for seed, fold in places
+        for reference in references[seed, fold]
+    ]
+    runs = {}
+    for arm, parts in answers.items():
+        if set(parts) == set(places):
+            own = [parts[place] for place in places]
+            sets = [sum(answers, ()) for answers in zip(*(run.answer_sets for run in own), strict=True)]
+            details = tuple(details for run in own for details in run.details)
+            runs[arm] = Run(arm, sets[0], details, own[0].settings, tuple(sets) if own[0].draws else ())
+    return pooled, runs
+
+
+def pooled_rows(
+    grid: Grid, references: list[Reference], runs: dict[str, Run], name: str, resamples: int = RESAMPLES
+) -> list[dict]:
+    """Rows of the pooled table: those of `metrics.csv`, and the paired intervals of `avg` against the full method
+    and against the flow probe over the same clips."""
+    rows = []
+    for arm, run in runs.items():
+        paired = {}
+        for against, column in ((grid.full, "paired_full"), (PROBE, "paired_avg")):
+            if against in runs and arm != against:
+                difference = compare(references, runs[against], run, PROFILE, resamples=resamples)["avg"]
+                paired |= dict(zip((column, *(f"{column}_{end}" for end in ENDS)), difference, strict=True))
+        for row in evaluate(references, run, PROFILE, resamples=resamples):
+            more = paired if row["dataset"] == OVERALL else {}
+            rows.append({**row, "run": name, "arm": arm, "protocol": grid.protocol, "seeds": len(grid.seeds), **more})
+    return rows
+
+
+PAIRED = ("paired_full", "paired_avg")  # `avg` minus that of the full method, and of the flow probe
+POOLED_COLUMNS = (
+    *("arm", "protocol", "seeds"),
+    *COLUMNS,
+    *(f"{column}{end}" for column in PAIRED for end in ("", *(f"_{end}" for end in ENDS))),
+)
+
+
+def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcome) -> None:
+    """`<arm>.jsonl`: an arm's prediction rows of all folds, for each seed, for further programs."""
+    rows: dict[str, list[dict]] = {}
+    for one in scored:
+        file = outcome.results[one.chain.answers].folder / ANSWERS
+        name = one.chain.arm + (f" seed {one.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
+        rows.setdefault(name, []).extend(row for _, row in read_jsonl(file))
+    for name, found in rows.items():
+        write_jsonl(resolve_inside(folder, answers_name(name)), found)
+
+
+def markdown_table(rows: Sequence[dict], full: str) -> str:
+    """The pooled rows as the README shows them."""
+    heads = ["arm", *SCORE_HEADS, f"avg {BOTH}"]
+    lines = [[*heads, f"avg − {full} {BOTH}", f"avg − {PROBE} {BOTH}", "outside the allowed answers"]]
+    for row in rows:
+        if row["dataset"] != OVERALL:
+            continue
+        cells = [row["arm"], *score_cells(row)]
+        for column in PAIRED:
+            ends = [row.get(f"{column}_{end}") for end in ENDS]
+            cells.append("" if ends[0] is None else f"{brackets(ends[:2])} {brackets(ends[2:])}")
+        lines.append([*cells, number(row["invalid"])])
+    return markdown(lines)

@@ -1,0 +1,74 @@
+"""Flags of the repository's programs: which there are, and a mapping of a yaml file as flags."""
+
+import ast
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+
+from megc.ablation.content import REPOSITORY
+from megc.problems import DataError
+
+TRAIN = "train.py"
+
+
+@cache
+def known_flags(program: str) -> frozenset[str]:
+    """Names of a program's flags without dashes. They are read from its source: starting it to ask for its --help
+    would load torch for every section of a grid."""
+    if program == TRAIN:
+        from transformers import TrainingArguments
+
+        from megc.training.settings import SftSettings
+
+        return frozenset(name for kind in (SftSettings, TrainingArguments) for name in kind.__dataclass_fields__)
+    texts = (node.value for node in ast.walk(_tree(program)) if isinstance(node, ast.Constant))
+    return frozenset(text[2:] for text in texts if isinstance(text, str) and re.fullmatch(r"--[a-z][\w-]*", text))
+
+
+@cache
+def _tree(program: str) -> ast.AST:
+    return ast.parse((REPOSITORY / program).read_text(encoding="utf-8"))
+
+
+def _is_on(program: str, flag: str) -> bool:
+    """Whether a switch is on unless it is called with `--no-…`."""
+    for call in (node for node in ast.walk(_tree(program)) if isinstance(node, ast.Call)):
+        named = any(isinstance(word, ast.Constant) and word.value == f"--{flag}" for word in call.args)
+        if named and any(word.arg == "default" and ast.unparse(word.value) == "True" for word in call.keywords):
+            return True
+    return False
+
+
+def check_keys(file: Path | str, place: str, found: Collection[str], known: Collection[str]) -> None:
+    """Raise DataError for a key of `found` that is not in `known`, with the nearest one."""
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), sorted(known), 1)
+            fix = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(known))}"
+            raise DataError(file, f"{place}: {key}" if place else key, "no such key", fix)
+
+
+def spelled(program: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings with their keys spelled as the program's flags are: `max-pixels` and `max_pixels` are one."""
+    by_form = {name.replace("-", "_"): name for name in sorted(known_flags(program))}
+    return {by_form.get(str(key).replace("-", "_"), str(key)): value for key, value in settings.items()}
+
+
+def as_flags(program: str, settings: Mapping[str, object]) -> tuple[str, ...]:
+    """Settings as words of a command line, in order of name; None leaves a flag out. train.py takes true and false as
+    values, the other programs a flag that is there or not (`--no-…` where it is on by default)."""
+    words: list[str] = []
+    for key, value in sorted(spelled(program, settings).items()):
+        if value is False and program != TRAIN:
+            words += [f"--no-{key}"] if _is_on(program, key) else []
+            continue
+        if value is None:
+            continue
+        words.append(f"--{key}")
+        if isinstance(value, bool):
+            words += [str(value).lower()] if program == TRAIN else []
+        else:
+            words += [str(word) for word in value] if isinstance(value, list | tuple) else [str(value)]
+    return tuple(words)

@@ -1,0 +1,146 @@
+"""What each reasoning option does to stored predictions: the six metrics beside those of the plain answers, paired."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from megc.csv_tables import write_table
+from megc.files import read_jsonl, write_text
+from megc.model.versions import answer_commits
+from megc.problems import DataError, Problem, Problems
+from megc.reasoning.agreement import OPTIONS, apply
+from megc.reasoning.rules import Knowledge
+from megc.scoring.bootstrap import RESAMPLES
+from megc.scoring.consistency import CHECKS, consistency
+from megc.scoring.evaluation import ENDS, PairedDifference, compare
+from megc.scoring.runs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
+from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, difference_table, markdown, rare_note, share
+from megc.scoring.vqa_metrics import METRICS, score
+
+NONE = "none"
+ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
+COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", *(f"agree_{check}" for check in (*CHECKS, "all")))
+COLUMNS += METRICS
+COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", *(f"_{end}" for end in ENDS)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Prediction files (folds are pooled), their references, and the training side of each file or of all."""
+
+    predictions: tuple[Path, ...]
+    references: tuple[Path, ...]
+    table: Path
+    train: tuple[Path, ...] = ()
+    arms: tuple[tuple[str, ...], ...] = ARMS
+    profile: str = "megc2025"
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+
+def compare_reasoning(settings: Comparison, problems: Problems) -> str:
+    """Apply each arm, score, and write the table; returns a text of the paired differences to the plain answers.
+
+    Rows with a reference but no prediction are left out and told to `problems`. Raises DataError for files that
+    do not fit together and ValueError for an arm that needs training rows where there are none.
+    """
+    if len(settings.train) not in (0, 1, len(settings.predictions)):
+        raise ValueError("give one training file, or one for each prediction file")
+    folds = [[row for _, row in read_jsonl(path)] for path in settings.predictions]
+    knowledge = [Knowledge.from_file(path) for path in settings.train] or [None]
+    knowledge = knowledge if len(knowledge) == len(folds) else knowledge * len(folds)
+    references = _answered(settings, folds, problems)
+    runs, lines, differences = {}, [], {}
+    for arm in ((), *settings.arms):
+        name = "+".join(arm) or NONE
+        rows = [row for fold, known in zip(folds, knowledge, strict=True) for row in apply(fold, arm, known)]
+        runs[name] = _run(name, rows, references)
+        draws = (settings.profile, settings.resamples, settings.seed)
+        differences[name] = compare(references, runs[NONE], runs[name], *draws)
+        lines.append(_line(settings, name, rows, references, runs[name]) | _paired(differences[name]))
+    commits = set().union(*(answer_commits(path) for path in settings.predictions))
+    write_table(settings.table, lines, COLUMNS, commits)
+    note = rare_note(references, settings.profile)
+    shown = settings.table.with_suffix(".md")
+    write_text(shown, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
+    told = {name: found for name, found in differences.items() if name != NONE}
+    counts = ", ".join(f"{line['reason']} {share(line.get('agree_all', float('nan')))}" for line in lines)
+    texts = [difference_table(NONE, told), note, f"clips whose answers all agree: {counts}"]
+    return "\n".join([*filter(None, texts), f"{settings.table}, {shown}"])
+
+
+def _paired(differences: Mapping[str, PairedDifference]) -> dict[str, float]:
+    return {
+        f"paired_{metric}{end}": value
+        for metric, found in differences.items()
+        for end, value in zip(("", *(f"_{end}" for end in ENDS)), found, strict=True)
+    }
+
+
+def markdown_table(lines: Sequence[Mapping], differences: Mapping[str, Mapping[str, PairedDifference]]) -> str:
+    """The table as the README shows it: the plain scores, then differences to them; `*` where the interval by subjects
+    leaves out zero, both intervals for `avg`."""
+    table = [["option", *SCORE_HEADS, f"avg {BOTH}", "clips agreeing"]]
+    for line in lines:
+        if line["reason"] == NONE:
+            texts = {metric: share(line[metric]) for metric in METRICS}
+        else:
+            found = differences[line["reason"]]
+            texts = {metric: f"{signed(found[metric].value)}{'*' * found[metric].clear}" for metric in METRICS}
+            texts["avg"] += f" {brackets(found['avg'][1:3])} {brackets(found['avg'][3:5])}"
+        cells = [f"{texts[f'uf1_{kind}']} / {texts[f'uar_{kind}']}" for kind in ("coarse", "fine")]
+        name = "(plain)" if line["reason"] == NONE else f"`{line['reason'].replace('+', ' ')}`"
+        table.append([name, *cells, texts["bleu"], texts["rouge1"], texts["avg"]])
+        table[-1].append(share(line.get("agree_all", float("nan"))))
+    return markdown(table)
+
+
+def signed(value: float) -> str:
+    """A difference: `+.021`, `-.031`, `0`."""
+    text = share(value)
+    return "0" if text in (".000", "-.000") else text if value < 0 else f"+{text}"
+
+
+def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: Problems) -> list[Reference]:
+    references = [reference for path in settings.references for reference in read_references(path, problems)]
+    if len({reference.key for reference in references}) < len(references):
+        what = "has a row that stands in another of the files too"
+        raise DataError(settings.references[-1], None, what, "give each row once")
+    index, answered_keys = ReferenceIndex(references), []
+    for path, fold in zip(settings.predictions, folds, strict=True):
+        if not fold:
+            raise DataError(path, None, "no answers in the file", "run test/generate_answers.py first")
+        pairs = [(reference, row) for row in fold if (reference := index.find(path, None, row))]
+        refuse_other_questions(path, pairs)
+        answered_keys += [reference.key for reference, _ in pairs]
+    if len(set(answered_keys)) < len(answered_keys):
+        what = "a row is answered twice"
+        raise DataError(settings.predictions[0], None, what, "give folds that do not overlap, or one run only")
+    kept = set(answered_keys)
+    answered = [reference for reference in references if reference.key in kept]
+    if not answered:
+        raise DataError(settings.predictions[0], None, "no row has a reference", "give the --references of this set")
+    if len(answered) < len(references):
+        what = f"{len(references) - len(answered)} references have no prediction and are left out"
+        problems.add(Problem(str(settings.references[0]), None, what, "give the predictions of all folds"))
+    return answered
+
+
+def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Run:
+    index = ReferenceIndex(references)
+    pairs = [(index.find("--predictions", None, row), row) for row in rows]
+    answers = {reference.key: row["answer"] for reference, row in pairs if reference}
+    return Run(name, tuple(answers[reference.key] or None for reference in references), ({},) * len(references), {})
+
+
+def _line(settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run) -> dict:
+    kinds, datasets = [one.kind for one in references], [one.dataset for one in references]
+    values = score([one.answer for one in references], run.answers, kinds, settings.profile, datasets)
+    line = {"reason": name, **{metric: values[metric] for metric in METRICS}, "invalid": values["invalid"]}
+    line["clips"] = len({one.clip for one in references})
+    line["subjects"] = len({(one.dataset, one.subject) for one in references})
+    line["changed"] = sum(row["answer"] != row["raw"] for row in rows)
+    clips, questions = [one.clip for one in references], [one.question for one in references]
+    for check, (held, asked) in consistency(clips, questions, run.answers, settings.profile).items():
+        line[f"agree_{check}"] = held / asked
+    return line

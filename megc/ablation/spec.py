@@ -1,0 +1,219 @@
+"""A grid file: what is compared, on which folds and seeds. Every key is checked before anything runs."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from megc.ablation.flags import TRAIN, check_keys, known_flags, spelled
+from megc.files import read_yaml, resolve_inside, sha256_of
+from megc.parsing import parse_yaml
+from megc.problems import DataError
+from megc.splits import PROTOCOLS
+
+PROGRAMS = {  # section of an arm: the program whose flags it holds
+    "frames": "data_process/extract_frames.py",
+    "flow": "data_process/compute_flow.py",
+    "data": "data_process/build_instructions.py",
+    "make": "data_process/make_flow_set.py",
+    "augment": "data_process/augment_flow.py",
+    "train": TRAIN,
+    "answer": "test/generate_answers.py",
+    "reason": "test/reason_answers.py",
+    "fuse": "test/fuse_answers.py",
+    "baselines": "test/answer_baselines.py",
+}
+OURS = {  # keys that are no flags of the program; the grid reads them itself
+    "train": ("config", "launch"),
+    "fuse": ("fit",),
+    "baselines": ("data",),
+}
+TAKEN = {  # flags that the grid fills in itself
+    "frames": ("clips", "source", "out"),
+    "flow": ("frames", "out"),
+    "data": ("out", "training"),
+    "make": ("out",),
+    "augment": ("train", "out"),
+    "train": ("train_file", "output_dir", "model", "build_tiny", "seed", "resume", "allow_mismatch"),
+    "answer": ("model", "questions", "out", "seed"),
+    "reason": ("predictions", "out", "train"),
+    "fuse": ("predictions", "evidence", "train", "out", "fit-evidence"),
+    "baselines": ("baseline", "train", "test", "out", "evidence", "seed"),
+}
+ARM_KEYS = (
+    "data",
+    "frames",
+    "flow",
+    "augment",
+    "evidence",
+    "pretrain",
+    "model",
+    "after",
+    "train",
+    "train_of",
+    "answer",
+    "then",
+)
+GRID_KEYS = ("full", "protocol", "folds", "split_seed", "inner_folds", "seeds", "baselines", "defaults", "arms")
+ZERO_SHOT = "none"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm's sections with the defaults filled in (see ablation/grid.yaml for what each means)."""
+
+    name: str
+    sections: Mapping[str, object]
+
+    def section(self, name: str) -> dict:
+        """The settings of a section; empty where there are none."""
+        found = self.sections.get(name)
+        return dict(found) if isinstance(found, Mapping) else {}
+
+    @property
+    def hash(self) -> str:
+        """Hash of all that the arm sets."""
+        return sha256_of(json.dumps(self.sections, sort_keys=True, default=str))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Arms by name, the arm that the others are compared with, the protocol, and the settings of the baselines."""
+
+    file: Path
+    arms: Mapping[str, Arm]
+    full: str
+    protocol: str = "holdout"
+    folds: int = 5
+    split_seed: int = 0
+    inner_folds: int = 0
+    seeds: tuple[int, ...] = (0,)
+    baselines: Mapping[str, object] | None = None
+    defaults: Arm = Arm("defaults", {})
+
+
+def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
+    """The grid of a yaml file. `changes` such as `train.max_steps=50` or `protocol=loso` replace defaults first.
+
+    Raises DataError for a file that is no grid, an unknown key (with a near match), and arms that name each other in
+    a circle or name one that is missing.
+    """
+    found = read_yaml(file, "give a yaml file of arms")
+    if not isinstance(found.get("arms"), dict) or not found["arms"]:
+        raise DataError(file, None, "no arms", "name them below `arms:`, as ablation/grid.yaml does")
+    for change in changes:
+        _change(file, found, change)
+    check_keys(file, "", found, GRID_KEYS)
+    values = {key: value for key, value in found.items() if key not in ("arms", "defaults", "full")}
+    if (protocol := values.get("protocol", "holdout")) not in PROTOCOLS:
+        raise DataError(file, "protocol", f"there is no {protocol!r}", f"choose one of {', '.join(PROTOCOLS)}")
+    values["seeds"] = tuple(values.get("seeds", (0,)))
+    defaults = _checked(file, "defaults", found.get("defaults") or {})
+    arms = {}
+    for name, own in found["arms"].items():
+        merged = merge(defaults, _checked(file, f"arms: {name}", own or {}))
+        arms[str(name)] = Arm(str(name), merged)
+    baselines = _check_settings(file, "baselines", "baselines", values.get("baselines") or {})
+    if isinstance(baselines.get("data"), Mapping):
+        baselines["data"] = _check_settings(file, "baselines: data", "data", baselines["data"])
+    values["baselines"] = baselines
+    _check_names(file, arms)
+    full = str(found.get("full") or next(iter(arms)))
+    check_keys(file, "full", [full], arms)
+    _check_references(file, arms)
+    return Grid(file, arms, full, **values, defaults=Arm("defaults", defaults))
+
+
+def answers_name(arm: str) -> str:
+    """Name of the file of an arm's answers: letters, digits, `-`, `_` and `.` of the arm's name, `_` for the rest."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in arm) + ".jsonl"
+
+
+def _check_names(file: Path, arms: Mapping[str, Arm]) -> None:
+    """Refuse names, before anything runs, whose answers could not be written or would replace another arm's."""
+    names: dict[str, str] = {}
+    for arm in arms:
+        name = answers_name(arm)
+        try:
+            resolve_inside(file.parent, name)
+        except ValueError as error:
+            raise DataError(file, f"arms: {arm}", f"its answers' file {error}", "give it another name") from error
+        if name in names:
+            what = f"its answers would go to {name}, as those of {names[name]!r}"
+            raise DataError(file, f"arms: {arm}", what, "give one of them another name")
+        names[name] = arm
+
+
+def merge(defaults: Mapping, own: Mapping) -> dict:
+    """`own` over `defaults`, section by section; a null takes a key or a section away."""
+    merged = copy.deepcopy(dict(defaults))
+    for key, value in own.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = copy.deepcopy(value)
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def _change(file: Path, found: dict, change: str) -> None:
+    place, equals, text = change.partition("=")
+    if not equals:
+        raise DataError(file, change, "not KEY=VALUE", "write --set train.max_steps=50")
+    *path, last = place.split(".")
+    at = found if place in GRID_KEYS or path[:1] == ["baselines"] else found.setdefault("defaults", {})
+    for name in path:
+        at = at.setdefault(name, {})
+    try:
+        at[last] = parse_yaml(text)
+    except ValueError as error:
+        raise DataError(file, change, str(error), "write --set train.max_steps=50") from error
+
+
+def _checked(file: Path, place: str, sections: Mapping) -> dict:
+    """Sections with their keys checked and spelled as the programs' flags."""
+    if not isinstance(sections, Mapping):
+        raise DataError(file, place, "not a mapping of sections", f"choose from {', '.join(ARM_KEYS)}")
+    check_keys(file, place, sections, ARM_KEYS)
+    checked = dict(sections)
+    for name in ("data", "frames", "flow", "augment", "train", "answer"):
+        if isinstance(sections.get(name), Mapping):
+            checked[name] = _check_settings(file, f"{place}: {name}", name, sections[name])
+        elif name in sections and not (sections[name] is None or (name, sections[name]) == ("train", ZERO_SHOT)):
+            raise DataError(file, f"{place}: {name}", f"{sections[name]!r} is no mapping", "give settings below it")
+    if isinstance(pretrain := sections.get("pretrain"), Mapping):
+        check_keys(file, f"{place}: pretrain", pretrain, ("make", "train"))
+        checked["pretrain"] = {
+            name: _check_settings(file, f"{place}: pretrain: {name}", name, pretrain[name] or {}) for name in pretrain
+        }
+    if sections.get("then"):
+        checked["then"] = [_check_then(file, f"{place}: then", entry) for entry in sections["then"]]
+    return checked
+
+
+def _check_then(file: Path, place: str, entry: object) -> dict:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise DataError(file, place, f"{entry!r} is not one of reason and fuse", "write `- reason: {…}`")
+    check_keys(file, place, entry, ("reason", "fuse"))
+    return {name: _check_settings(file, f"{place}: {name}", name, found or {}) for name, found in entry.items()}
+
+
+def _check_settings(file: Path, place: str, section: str, settings: Mapping) -> dict:
+    program = PROGRAMS[section]
+    known = (known_flags(program) | set(OURS.get(section, ()))) - set(TAKEN[section]) | set(OURS.get(section, ()))
+    settings = spelled(program, settings)
+    taken = [key for key in settings if key in TAKEN[section] and key not in known]
+    if taken:
+        raise DataError(file, f"{place}: {taken[0]}", "the grid sets this itself", "leave it out")
+    check_keys(file, place, settings, known)
+    return settings
+
+
+def _check_references(file: Path, arms: Mapping[str, Arm]) -> None:
+    for name in arms:
+        seen = [name]
+        while other := arms[seen[-1]].sections.get("train_of") or arms[seen[-1]].sections.get("after"):
+            check_keys(file, f"arms: {seen[-1]}", [other], arms)
+            if other in seen:
+                raise DataError(file, f"arms: {name}", f"{' → '.join([*seen, other])} is a circle", "train one afresh")
+            seen.append(other)

@@ -1,0 +1,200 @@
+"""From a spreadsheet's rows to clips: what all annotated datasets share. A dataset adds its own names and rules."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from megc.clips import LEFT_OUT, Clip, list_frames
+from megc.datasets.folders import find_layout, relative_to_root
+from megc.datasets.origins import ORIGINS, check_origin
+from megc.datasets.repairs import Interval, fit_to_frames, repair_interval
+from megc.datasets.spreadsheets import Row, cell_excerpt, frame_of, is_empty, read_rows, subject_number, text_of
+from megc.facs import FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
+from megc.files import resolve_inside
+from megc.problems import DataError, Problem, Problems, excerpt
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How a dataset names and lays out its clips.
+
+    `subject` formats a subject's number as its folder; `layouts` are the places of the subjects' folders below
+    `--frames`; `offsets` corrects (subject, filename, annotated offset); `me_vqa_without` gives the reason why
+    ME-VQA leaves a clip out, from (subject number, filename, emotion, onset, apex as annotated), or None.
+    """
+
+    name: str
+    fps: float
+    subject: str
+    layouts: tuple[str, ...]
+    offsets: dict[tuple[int, str, int], int]
+    me_vqa_without: Callable[[int, str, str, int | None, int | None], str | None]
+
+
+def read_annotated(
+    dataset: Dataset, annotations: Path | str, frames: Path | str | None, root: Path | str, problems: Problems
+) -> list[Clip]:
+    """Clips of a spreadsheet, in its order; bad rows go to `problems`.
+
+    `frames` is the folder of the frames (None: annotations only, `Clip.frames` empty); `root` the folder of the
+    `clips.jsonl` to be, which frames are written relative to. Raises DataError when the whole is unusable.
+    """
+    read = read_rows(annotations, problems)
+    check_origin(dataset.name, annotations, read)
+    rows: list[tuple[Row, int]] = []
+    for row in read:
+        with problems.collect():
+            rows.append((row, _subject(row)))
+    folder = None
+    if frames is not None:
+        folder = find_layout(frames, dataset.layouts, {dataset.subject.format(number) for _, number in rows})
+        relative_to_root(folder, root)  # once for the whole dataset rather than a problem a clip
+        rows = _without_absent(dataset, rows, folder, annotations, problems)
+    clips: list[Clip] = []
+    first_rows: dict[str, int] = {}
+    for row, number in rows:
+        with problems.collect():
+            clip = _clip_of(dataset, row, number, folder, root)
+            if clip.id in first_rows:
+                what = f"clip {clip.id} is already in row {first_rows[clip.id]}, which is kept"
+                raise row.error(what, "delete one of the two rows")
+            first_rows[clip.id] = row.number
+            clips.append(clip)
+    return clips
+
+
+def _subject(row: Row) -> int:
+    try:
+        return subject_number(row.cells["subject"])
+    except ValueError as error:
+        raise row.error(f"{error}", "write the subject's number, from 1") from error
+
+
+def _without_absent(
+    dataset: Dataset, rows: list[tuple[Row, int]], folder: Path, file: Path | str, problems: Problems
+) -> list[tuple[Row, int]]:
+    """The rows whose clip has a folder, and one problem for all the others, where most clips have none.
+
+    Where most have one, each clip without is left to be a problem of its own.
+    """
+
+    def is_absent(row: Row, number: int) -> bool:
+        name = text_of(row.cells["filename"])
+        return _is_folder_name(name) and not (folder / dataset.subject.format(number) / name).is_dir()
+
+    absent = [(row, number) for row, number in rows if is_absent(row, number)]
+    if len(absent) < 3 or 2 * len(absent) <= len(rows):
+        return rows
+    row, number = absent[0]
+    first = f"{dataset.subject.format(number)}/{text_of(row.cells['filename'])} of row {row.number}"
+    there = len(rows) - len(absent)
+    what = f"{len(absent)} of {len(rows)} clips have no folder in {folder} (the first: {first})"
+    fix = f"unpack the others, or go on with the {there} that are there (--skip-bad)" if there else "unpack the frames"
+    problems.add(Problem(str(file), None, what, fix))
+    left_out = {row.number for row, _ in absent}
+    return [(row, number) for row, number in rows if row.number not in left_out]
+
+
+def _is_folder_name(name: str) -> bool:
+    try:
+        resolve_inside("", name)
+    except ValueError:
+        return False
+    return "/" not in name
+
+
+def _filename(row: Row) -> str:
+    """The clip's name: that of its folder."""
+    cell = row.cells["filename"]
+    if is_empty(cell):
+        raise row.error(f"no file name{f' ({excerpt(cell)})' if cell else ''}", "fill the cell, or delete the row")
+    name = text_of(cell)
+    if not isinstance(cell, str | int | float) or not _is_folder_name(name):
+        raise row.error(f"{cell_excerpt(cell)} is no folder name", "write the clip's folder name only, as text")
+    return name
+
+
+def _units(row: Row) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
+    try:
+        return parse_action_units(row.cells["units"])
+    except ValueError as error:
+        fix = "format the cell as text and write the numbers with + between them, such as 4+7"
+        raise row.cell_error("units", str(error), fix) from error
+
+
+def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root: Path | str) -> Clip:
+    """The clip of one row. `folder` holds the subjects' folders (None: no frames). Raises DataError with the row."""
+    name = _filename(row)
+    emotion = normalise_emotion(text_of(row.cells["emotion"]))
+    if emotion not in (*FINE_TO_COARSE, "others", ""):
+        known = ", ".join((*FINE_TO_COARSE, "others"))
+        raise row.error(f"unknown emotion {excerpt(emotion)}", f"write one of {known}")
+    interval, annotated = _interval(dataset, row, number, name)
+    units, unit_notes = _units(row)
+    subject = dataset.subject.format(number)
+    frames = ""
+    if folder is not None:
+        interval = _fit(row, interval, folder / subject / name)
+        frames = relative_to_root(folder / subject / name, root)
+    reason = dataset.me_vqa_without(number, name, emotion, *annotated)
+    reason = reason or (None if units else "no action unit")
+    reason_notes = () if reason is None else (f"{LEFT_OUT}{reason}",)
+    return Clip(
+        id=f"{dataset.name}/{subject}/{name}",
+        dataset=dataset.name,
+        subject=subject,
+        name=name,
+        fps=dataset.fps,
+        frames=frames,
+        onset=interval.onset,
+        apex=interval.apex,
+        offset=interval.offset,
+        apex_estimated=interval.apex_estimated,
+        action_units=units,
+        fine=emotion,
+        coarse="" if reason else coarse_of(emotion) or "",
+        notes=_name_notes(dataset, number, name) + interval.notes + unit_notes + reason_notes,
+    )
+
+
+def _name_notes(dataset: Dataset, number: int, name: str) -> tuple[str, ...]:
+    origin = ORIGINS[dataset.name]
+    if not origin.named_like(name):
+        return (f"file name {excerpt(name)}: not like those of {origin.title} ({origin.example})",)
+    if dataset.name == "samm" and int(name.split("_")[0]) != number:
+        return (f"file name {name}: that of a clip of subject {name.split('_')[0]}, not {number}",)
+    return ()
+
+
+def _interval(dataset: Dataset, row: Row, number: int, name: str) -> tuple[Interval, tuple[int | None, int | None]]:
+    """The repaired interval, and onset and apex as annotated."""
+    notes = []
+    try:
+        onset, apex, offset = (frame_of(row.cells[point]) for point in ("onset", "apex", "offset"))
+        corrected = dataset.offsets.get((number, name, offset))
+        if corrected is not None:
+            notes.append(f"offset {offset}: known to be wrong, {corrected} is taken")
+        if onset == 0:
+            notes.append("onset 0: frames are counted from 1, check the cell")
+        if "?" in text_of(row.cells["offset"]):
+            notes.append(f"offset {text_of(row.cells['offset'])!r}: marked unclear")
+        interval = repair_interval(onset, apex, offset if corrected is None else corrected)
+    except ValueError as error:
+        raise row.error(f"{error}", "correct the frame numbers in the row") from error
+    return replace(interval, notes=(*notes, *interval.notes)), (onset, apex)
+
+
+def _fit(row: Row, interval: Interval, folder: Path) -> Interval:
+    try:
+        return fit_to_frames(interval, list_frames(folder))
+    except DataError as error:
+        raise row.error(f"{error.problem.file}: {error.problem.what}", error.problem.fix) from error
+    except ValueError as error:
+        raise row.error(f"{folder}: {error}", "unpack the clip again, or delete the row") from error
+
+
+def reason_of_emotion(emotion: str) -> str | None:
+    """Why an emotion keeps a clip out of ME-VQA: `others`, or none at all; None for the eight names."""
+    if is_empty(emotion):
+        return "no emotion"
+    return None if coarse_of(emotion) else f"emotion {emotion!r}"

@@ -1,0 +1,44 @@
+"""CASME II (Yan et al., PLoS ONE 2014): 255 clips of 26 subjects at 200 frames a second.
+
+Reads `CASME2-coding-20190701.xlsx` and the older `CASME2-coding-20140508.xlsx`. Frames: `Cropped` (faces,
+`reg_img46.jpg`), `CASME2_RAW_selected` or `CASME2-RAW` (`img46.jpg`), each also unpacked one folder too deep.
+"""
+
+from pathlib import Path
+
+from megc.clips import Clip
+from megc.datasets.annotated import Dataset, read_annotated, reason_of_emotion
+from megc.problems import Problems
+
+_FOLDERS = ("Cropped", "CASME2_Cropped", "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW")
+LAYOUTS = ("", *(layout for folder in _FOLDERS for layout in (folder, f"{folder}/{folder}")))
+# Called sadness in the file of 2014 and surprise in that of 2019; in neither case among the ME-VQA clips.
+_RENAMED = {(24, "EP07_01"), (24, "EP07_04f"), (24, "EP10_03")}
+
+
+def _me_vqa_without(subject: int, name: str, emotion: str, onset: int | None, apex: int | None) -> str | None:
+    """Why ME-VQA (MEGC 2025) leaves the clip out: it uses the 145 CASME II clips of the MEGC 2019 composite set."""
+    if reason := reason_of_emotion(emotion):
+        return reason
+    if emotion in ("sadness", "fear"):
+        return f"too few clips of {emotion}"
+    if (subject, name) in _RENAMED:
+        return "its emotion differs between the releases of the annotation"
+    if apex is None:
+        return "no apex annotated"
+    return "the annotated apex is the onset" if apex == onset else None
+
+
+CASME2 = Dataset(
+    name="casme2",
+    fps=200.0,
+    subject="sub{:02d}",
+    layouts=LAYOUTS,
+    offsets={(7, "EP06_01", 68): 91},  # the frames go on, and the movement with them
+    me_vqa_without=_me_vqa_without,
+)
+
+
+def read(annotations: Path | str, frames: Path | str | None, root: Path | str, problems: Problems) -> list[Clip]:
+    """Clips of CASME II; see `reading.read_annotated`. `Clip.coarse` is set for the clips that ME-VQA uses."""
+    return read_annotated(CASME2, annotations, frames, root, problems)

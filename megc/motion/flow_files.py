@@ -1,0 +1,185 @@
+"""From key frames to onset→apex motion: `<clip id>.npy`, the picture `<clip id>.png`, and `flow.json` for them all."""
+
+import glob
+import io
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from megc.files import lock_folder, sha256_of, write_bytes, write_json
+from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_text, neutral_picture
+from megc.motion.faces import FACE_WIDTH
+from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
+from megc.motion.frames import read_image
+from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
+from megc.motion.parallel import Finished, run, summarise
+from megc.motion.plausibility import check_motion
+from megc.motion.regions import face_mask
+from megc.parsing import parse_json
+from megc.problems import DataError, Problems
+
+VERSION = 5  # of what is written; a change makes every clip be done again
+MASKS = ("face", "none")
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """What changes the fields and their pictures; `scale` in pixels at full colour for a face 236 px wide.
+
+    `mask`: `face` draws no motion outside the face, where hair, background and borders only distract.
+    """
+
+    method: str = DEFAULT_METHOD
+    compensate: str = DEFAULT_COMPENSATION
+    encoding: str = DEFAULT_ENCODING
+    scale: float = SCALE
+    mask: str = "face"
+
+
+def finished_clips(frames: Path) -> list[str]:
+    """Ids of the clips with an `align.json` below `frames`, sorted. Raises DataError where there is none."""
+    ids = sorted(path.parent.relative_to(frames).as_posix() for path in frames.rglob("align.json"))
+    if not ids:
+        raise DataError(frames, None, "no key frames here", "run data_process/extract_frames.py first")
+    return ids
+
+
+def read_flow(path: Path | str, row: str | int | None = None) -> np.ndarray:
+    """float32 (H, W, 2) of a stored field. Raises DataError for a missing or damaged file and for another shape."""
+    fix = "run data_process/compute_flow.py --overwrite"
+    try:
+        field = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(path, row, "the motion field does not exist", fix) from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(path, row, f"the motion field cannot be read ({error})", fix) from error
+    if not isinstance(field, np.ndarray) or field.ndim != 3 or field.shape[2] != 2:
+        raise DataError(path, row, "not a motion field of the shape (H, W, 2)", fix)
+    return field.astype(np.float32)
+
+
+def picture_metadata(path: Path | str) -> dict[str, str]:
+    """Text metadata of a flow picture; empty where there is no such picture or it is damaged."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return dict(image.text)
+    except (FileNotFoundError, UnidentifiedImageError, OSError, SyntaxError, AttributeError):
+        return {}
+
+
+def drawn_with(path: Path | str) -> dict:
+    """Settings in the metadata of a flow picture; empty where it has none."""
+    try:
+        settings = parse_json(picture_metadata(path).get("settings", "{}"))
+    except ValueError:
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def read_warnings(metadata: dict[str, str]) -> tuple[str, ...]:
+    """Warnings in the metadata of a flow picture; none where it has none."""
+    try:
+        warnings = parse_json(metadata.get("warnings", "[]"))
+    except ValueError:
+        return ()
+    return tuple(str(text) for text in warnings) if isinstance(warnings, list) else ()
+
+
+def _npy_bytes(field: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, field.astype(np.float16), allow_pickle=False)
+    return out.getvalue()
+
+
+def draw_face(field: np.ndarray, landmarks: np.ndarray, onset: np.ndarray, settings: FlowSettings) -> np.ndarray:
+    """Picture (uint8 RGB) of a field by the settings, still outside the face where they mask it.
+
+    Absolute encodings are drawn whole and then masked, so that the mask's edge makes no strain; those that stretch
+    each picture to its range are masked first, so that the background does not set the range.
+    """
+    if settings.mask == "none":
+        return draw(field, settings.encoding, settings.scale, onset)
+    inside = face_mask(landmarks, field.shape[:2])
+    if settings.encoding not in ABSOLUTE:
+        return draw(field * inside[..., None], settings.encoding, settings.scale, onset)
+    still = neutral_picture((field.shape[1], field.shape[0]), settings.encoding)
+    return cv2.copyTo(draw(field, settings.encoding, settings.scale, onset), inside.view(np.uint8), still)
+
+
+def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> Finished:
+    """Write field and picture of one clip, or keep those that are there already, made the same way.
+
+    The field runs from onset to apex in the pixels of the crop. The picture is drawn from the stored float16 field
+    and written last, with the settings, the scale, the head's motion and warnings in its text metadata.
+    """
+    folder = clip_folder(frames, clip_id)
+    npy, png = clip_folder(out, f"{clip_id}.npy"), clip_folder(out, f"{clip_id}.png")
+    align = read_align(folder)
+    if align is None:
+        raise DataError(folder / "align.json", clip_id, "missing or damaged", "run data_process/extract_frames.py")
+    onset, apex = (read_image(folder / f"{moment}.png", clip_id) for moment in ("onset", "apex"))
+    key = sha256_of(
+        str(VERSION), cv2.__version__, json.dumps(asdict(settings)), align["key"], onset.tobytes(), apex.tobytes()
+    )
+    metadata = picture_metadata(png)
+    if not overwrite and npy.is_file() and metadata.get("key") == key:
+        return Finished("kept", read_warnings(metadata))
+    png.unlink(missing_ok=True)
+    for path in (npy, png):
+        clear_leftovers(path.parent, glob.escape(path.name))
+    landmarks = np.array(align["landmarks"], np.float32)
+    field, head = compensate(optical_flow(onset, apex, settings.method), landmarks, settings.compensate)
+    stored = _npy_bytes(field)
+    picture = draw_face(np.load(io.BytesIO(stored)), landmarks, onset, settings)
+    limit = settings.scale if settings.encoding in ABSOLUTE else SCALE
+    warnings = tuple(check_motion(field, landmarks, head, limit)) if settings.compensate != "none" else ()
+    metadata = {
+        "clip": clip_id,
+        "key": key,
+        "settings": json.dumps(asdict(settings)),
+        "scale": f"{settings.scale:g} px at full colour, face {FACE_WIDTH} px wide",
+        "legend": legend_text(settings.encoding, settings.scale),
+        "head_motion": json.dumps(head.summary()),
+        "warnings": json.dumps(warnings, ensure_ascii=False),
+    }
+    write_bytes(npy, stored)
+    write_bytes(png, png_bytes(picture, metadata, drawn=True))
+    return Finished("done", warnings)
+
+
+def compute_all(
+    frames: Path,
+    out: Path,
+    settings: FlowSettings,
+    problems: Problems,
+    workers: int = 1,
+    overwrite: bool = False,
+) -> dict[str, int]:
+    """`compute` of every finished clip below `frames`, then `flow.json`; failures and warnings go to `problems`.
+
+    Returns how many were `done`, `kept` and `failed`. Raises DataError where there is no finished clip.
+    """
+    ids = finished_clips(frames)
+    work = partial(compute, frames=frames, out=out, settings=settings, overwrite=overwrite)
+    with lock_folder(out, "flow"):
+        results = run(work, ids, ids, problems, workers, "flow")
+        good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
+        record = {
+            **asdict(settings),
+            "face_width": FACE_WIDTH,
+            "legend": legend_text(settings.encoding, settings.scale),
+            "opencv": cv2.__version__,
+            "clips": good,
+            "warnings": {
+                name: result.warnings for name, result in zip(ids, results, strict=True) if result and result.warnings
+            },
+        }
+        clear_leftovers(out, "flow.json")
+        write_json(out / "flow.json", record)
+    return summarise(results, ids, str(out), problems)

@@ -1,0 +1,1 @@
+"""What a training would take: memory, disk and steps, from shapes alone."""

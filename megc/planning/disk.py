@@ -1,0 +1,68 @@
+"""What the checkpoints of a run take on the disk, by arithmetic; the bytes a parameter are those of files written by
+transformers 5.23 and DeepSpeed 0.19 (`tests/planning/test_disk.py`)."""
+
+import math
+from dataclasses import dataclass
+
+from transformers import TrainingArguments
+
+from megc.planning.fit import Parameters
+from megc.training.schedule import Schedule
+
+GB = 10**9  # disks are sold and shown in these
+
+
+@dataclass(frozen=True)
+class CheckpointSize:
+    """Bytes of the finished checkpoint, of the weights of one on the way to it, and of what resuming needs besides."""
+
+    finished: int
+    weights: int
+    states: int
+
+
+def checkpoint_size(parameters: Parameters, stage: str, half: bool) -> CheckpointSize:
+    """Size of the checkpoints of a run; `stage`: one of memory.STAGES, `half`: --bf16.
+
+    Without DeepSpeed weights are kept in 32 bits and AdamW has two moments (8 bytes). DeepSpeed's states are 32-bit
+    weights and two moments (12 bytes), under ZeRO-2 with the weights of the passes once more.
+    """
+    trained = parameters.all_trained
+    zero = stage != "none"
+    size = 2 if half and (zero or parameters.adapters) else 4
+    weights = 4 * trained if parameters.adapters else size * parameters.all
+    again = size * (trained if parameters.adapters else parameters.all) if stage == "zero2" else 0
+    return CheckpointSize(size * parameters.all, weights, (12 if zero else 8) * trained + again)
+
+
+def saves(args: TrainingArguments, run: Schedule) -> int:
+    """How many checkpoints the run writes on its way, the one behind the last step included."""
+    if args.save_strategy == "no":
+        return 0
+    if args.save_strategy == "epoch":
+        return math.ceil(run.steps / run.epoch)
+    every = args.save_steps if args.save_steps >= 1 else math.ceil(run.steps * args.save_steps)
+    return math.ceil(run.steps / every)
+
+
+def disk_lines(parameters: Parameters, stage: str, args: TrainingArguments, run: Schedule) -> list[str]:
+    """The price of each way to save, and what the run as it is set takes at most."""
+    size = checkpoint_size(parameters, stage, args.bf16)
+    whole = size.weights + size.states
+    written = saves(args, run)
+    # transformers deletes an old one only after the next is written
+    kept = min(written, args.save_total_limit + 1) if args.save_total_limit else written
+    each = size.weights if args.save_only_model else whole
+    kind = "with states: a killed run can --resume"
+    if not written or args.save_only_model:
+        kind = "no states: a killed run begins anew"
+    most = _gb(kept * each + size.finished)
+    return [
+        f"Disk: finished checkpoint {_gb(size.finished)}; on the way to it, one is {_gb(size.weights)} with"
+        f" --save_only_model true, {_gb(whole)} with --save_only_model false",
+        f"  this run: {written} checkpoint(s) ({kind}), up to {kept} at a time, {most} at most",
+    ]
+
+
+def _gb(value: int) -> str:
+    return f"{value / GB:,.1f} GB" if value >= GB / 10 else f"{value / 1e6:,.1f} MB"

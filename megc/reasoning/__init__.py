@@ -1,0 +1,1 @@
+"""Stored predictions to better ones: rules, agreement, fusion. No torch in here."""

@@ -1,0 +1,161 @@
+"""What action units say of the fine class, and of each other: rules that others published, and training labels.
+
+Rules are data (`rules.json`), and so is what is learnt: labels of clips of training subjects.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from sklearn.naive_bayes import BernoulliNB
+
+from megc.facs import FINE_TO_COARSE
+from megc.files import read_json, sha256_of
+from megc.problems import DataError
+from megc.vqa.labels import ANY, ClipLabels, read_labels
+
+RULES = Path(__file__).with_name("rules.json")
+_SMOOTHING = 0.5  # pretended clips with, and as many without, each action unit in each class
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Clips with all of `units` and none of `without` show the fine class `fine`."""
+
+    units: frozenset[int]
+    without: frozenset[int]
+    fine: str
+
+    def fits(self, units: Iterable[int]) -> bool:
+        """Whether a clip with these action units is one that the rule speaks of."""
+        found = set(units)
+        return self.units <= found and not self.without & found
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules in the order they are tried, and how much (nats) the class of the rule that holds gains."""
+
+    rules: tuple[Rule, ...]
+    strength: float
+
+    def evidence(self, units: Sequence[int], classes: Iterable[str]) -> dict[str, float]:
+        """What to add to the log-likelihood of each class: `strength` for the first rule's that fits, else 0.
+
+        A rule whose class is none of `classes` does not speak.
+        """
+        classes = list(classes)
+        first = next((rule.fine for rule in self.rules if rule.fits(units) and rule.fine in classes), None)
+        return {name: self.strength if name == first else 0.0 for name in classes}
+
+
+def read_rules(path: Path | str = RULES) -> Rules:
+    """Rules of a JSON file like `rules.json`, those with most action units first, else in the file's order.
+
+    Raises DataError for a file that is no such JSON or names an unknown class.
+    """
+    fix = "write it like megc/reasoning/rules.json"
+    record = read_json(path, fix=fix)
+    try:
+        rules = [
+            Rule(frozenset(map(int, rule["units"])), frozenset(map(int, rule.get("without", ()))), rule["fine"])
+            for rule in record["rules"]
+        ]
+        strength = float(record["strength"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(path, None, f"no rules can be read ({error!r})", fix) from error
+    if unknown := sorted({rule.fine for rule in rules} - FINE_TO_COARSE.keys()):
+        raise DataError(path, None, f"unknown fine class {', '.join(unknown)}", "name one of the eight")
+    return Rules(tuple(sorted(rules, key=lambda rule: -len(rule.units))), strength)
+
+
+class Knowledge:
+    """What labels of training clips tell: of a dataset that is among them its own, of any other all of them."""
+
+    def __init__(self, labels: Iterable[ClipLabels]) -> None:
+        self.labels = tuple(label for label in labels if label.units)
+        self.subjects = frozenset(label.subject_key for label in self.labels)
+        if not self.labels:
+            raise ValueError("no training clip with action units")
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> "Knowledge":
+        """Of an answered JSONL: instruction records of the training side, or ME-VQA rows. Raises DataError."""
+        labels = read_labels(path)
+        try:
+            return cls(labels)
+        except ValueError as error:
+            raise DataError(path, None, str(error), "give the answered rows of the training subjects") from error
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hex digits of the labels."""
+        return sha256_of(*(repr(label) for label in self.labels))
+
+    def of(self, dataset: str) -> tuple[ClipLabels, ...]:
+        """Labels that speak for a dataset."""
+        return self._by_dataset.get(dataset, self._by_dataset[ANY])
+
+    @cached_property
+    def _by_dataset(self) -> dict[str, tuple[ClipLabels, ...]]:
+        found: dict[str, list[ClipLabels]] = defaultdict(list)
+        for label in self.labels:
+            found[label.dataset].append(label)
+            found[ANY].append(label)
+        return {name: tuple(labels) for name, labels in found.items()}
+
+    @cached_property
+    def _units(self) -> list[int]:
+        return sorted({unit for label in self.labels for unit in label.units})
+
+    @cached_property
+    def _models(self) -> dict[str, tuple[BernoulliNB, BernoulliNB]]:
+        """By dataset: action units given the fine class, and whatever the class, both by naive Bayes."""
+        models = {}
+        for dataset, labels in self._by_dataset.items():
+            known = [label for label in labels if label.fine]
+            if known:
+                seen = np.array([self._vector(label.units) for label in known])
+                by_class = BernoulliNB(alpha=_SMOOTHING, fit_prior=False).fit(seen, [label.fine for label in known])
+                models[dataset] = (by_class, BernoulliNB(alpha=_SMOOTHING).fit(seen, ["any"] * len(known)))
+        return models
+
+    def _vector(self, units: Iterable[int]) -> list[bool]:
+        there = set(units)
+        return [unit in there for unit in self._units]
+
+    def evidence(self, dataset: str, units: Sequence[int], classes: Iterable[str]) -> dict[str, float]:
+        """log p(action units | fine class) - log p(action units), by naive Bayes with half a clip of smoothing.
+
+        The class's own frequency is left out: the model that was trained on these clips knows it. A class that
+        training does not have gets 0, neither for nor against.
+        """
+        classes = list(classes)
+        pair = self._models.get(dataset, self._models.get(ANY))
+        if pair is None:
+            return dict.fromkeys(classes, 0.0)
+        by_class, whatever = pair
+        seen = np.array([self._vector(units)])
+        # the priors are uniform, so joint log-likelihoods differ from likelihoods by one constant
+        joint = by_class.predict_joint_log_proba(seen)[0] + math.log(len(by_class.classes_))
+        base = float(whatever.predict_joint_log_proba(seen)[0, 0])
+        found = {name: float(value) - base for name, value in zip(by_class.classes_, joint, strict=True)}
+        return {name: found.get(name, 0.0) for name in classes}
+
+    def unit_support(self, dataset: str, unit: int, others: Sequence[int], many: bool) -> float:
+        """log of how often a training clip shows `unit`: alone (`many` false), or together with `others`.
+
+        Smoothed by one clip that shows it as often as all clips do.
+        """
+        clips = [label for label in self.of(dataset) if (len(label.units) > 1) == many]
+        counts = self._counts(dataset)
+        base = (counts[unit] + 0.1) / (len(self.of(dataset)) + 1)
+        with_others = [label for label in clips if set(others) & set(label.units)] if others else clips
+        return math.log((sum(unit in label.units for label in with_others) + base) / (len(with_others) + 1))
+
+    def _counts(self, dataset: str) -> Mapping[int, int]:
+        return Counter(unit for label in self.of(dataset) for unit in label.units)

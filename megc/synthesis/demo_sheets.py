@@ -1,0 +1,169 @@
+"""Spreadsheets of the demo set, cell for cell as in CASME II (20190701) and SAMM (v2), with their irregularities."""
+
+import re
+import zipfile
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+import numpy as np
+from openpyxl import Workbook
+
+from megc.synthesis.label_counts import objective_class
+from megc.synthesis.render import ClipSpec
+
+_SAMM_NOTES = (
+    "SYNTHETIC micro-movements in the layout of SAMM's FACS codes",
+    "No person performed these movements: they were drawn by data_process/make_demo_dataset.py",
+    "",
+    "Key",
+    "L, R: on the left, on the right half of the face",
+    "A before a number: asymmetric",
+    "T, B before a number: top, bottom",
+    "A to E behind a number: intensity",
+    "or, /: either",
+    "?: offset unclear",
+    "Frames are numbered at 200 a second",
+    "Micro - 1: up to half a second; Micro - 2: longer",
+    "",
+)
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A row of a spreadsheet: the clip and its cells as written."""
+
+    subject: str
+    name: str
+    onset: int
+    apex: int | str
+    offset: int
+    units: int | str
+    emotion: str
+    objective: int
+    notes: str | None = None
+
+
+def _casme2_units(spec: ClipSpec) -> int | str:
+    text = "+".join((unit.side or "")[:1].upper() + str(unit.number) for unit in spec.units)
+    return int(text) if text.isdigit() else text
+
+
+def _samm_units(spec: ClipSpec, rng: np.random.Generator) -> int | str:
+    """A SAMM cell that holds exactly the clip's units and sides, in one of the many ways its coders wrote."""
+    units = spec.units
+    one_half = len(units) > 1 and units[0].side and all(unit.side == units[0].side for unit in units)
+    tokens = []
+    for unit in units:
+        side = (unit.side or "")[:1].upper()
+        grade = str(rng.choice(["A", "B", "C", "D"])) if rng.random() < 0.3 else ""
+        if grade and rng.random() < 0.1:
+            grade = "A/B"
+        if side and rng.random() < 0.1:
+            side = f"A/{side}"
+        elif not side and unit.number == 23:
+            side = "T"
+        elif not side and unit.number in (12, 14, 15) and rng.random() < 0.12:
+            side = "A"
+        tokens.append(f"{side}{unit.number}{grade}")
+    if one_half and rng.random() < 0.6:
+        text = " or ".join(tokens)
+    elif len(tokens) > 1 and rng.random() < 0.06:
+        place = int(rng.integers(len(tokens)))
+        tokens[place] = f"ref({tokens[place]})"
+        text = "+ ".join(tokens)
+    else:
+        text = str(rng.choice(["+"] * 8 + [" + ", "+ "])).join(tokens)
+    ending = rng.random()
+    text += " " if ending < 0.03 else "+soft focus" if ending > 0.98 else ""
+    return int(text) if text.isdigit() else text
+
+
+def _irregular_casme2(rows: list[Annotation]) -> None:
+    """One apex that is `/`, one at the onset, one at the offset, as the real file has."""
+    if len(rows) < 12:
+        return
+    rows[len(rows) // 8] = replace(rows[len(rows) // 8], apex="/")
+    rows[len(rows) // 5] = replace(rows[len(rows) // 5], apex=rows[len(rows) // 5].onset)
+    rows[len(rows) // 2] = replace(rows[len(rows) // 2], apex=rows[len(rows) // 2].offset)
+
+
+def _irregular_samm(rows: list[Annotation]) -> None:
+    """Two apexes outside their clips: nine frames behind the offset, and a slip of one digit."""
+    if len(rows) < 12:
+        return
+    late, slip = rows[len(rows) // 2], rows[len(rows) // 3]
+    rows[len(rows) // 2] = replace(late, apex=late.offset + 9)
+    rows[len(rows) // 3] = replace(slip, apex=int(slip.apex) + 3000)
+
+
+def annotate(specs: list[ClipSpec]) -> list[Annotation]:
+    """What the spreadsheets say of the clips, in their order: the truth, but for a few irregular cells."""
+    rows: dict[str, list[Annotation]] = {"casme2": [], "samm": []}
+    for spec in specs:
+        dataset, subject, name = spec.id.split("/")
+        rng = np.random.default_rng([spec.seed, 9])
+        samm = dataset == "samm"
+        rows[dataset].append(
+            Annotation(
+                subject=subject,
+                name=name,
+                onset=spec.onset,
+                apex=spec.apex,
+                offset=spec.offset,
+                units=_samm_units(spec, rng) if samm else _casme2_units(spec),
+                emotion=spec.emotion.capitalize().replace("Others", "Other") if samm else spec.emotion,
+                objective=objective_class(tuple(unit.number for unit in spec.units)),
+                notes="drawn" if samm and rng.random() < 0.05 else None,
+            )
+        )
+    _irregular_casme2(rows["casme2"])
+    _irregular_samm(rows["samm"])
+    iterators = {dataset: iter(cells) for dataset, cells in rows.items()}
+    return [next(iterators[spec.id.split("/")[0]]) for spec in specs]
+
+
+def _saved(book: Workbook) -> bytes:
+    """The workbook as bytes that do not depend on the clock."""
+    buffer, fixed = BytesIO(), BytesIO()
+    book.save(buffer)
+    with zipfile.ZipFile(buffer) as parts, zipfile.ZipFile(fixed, "w", zipfile.ZIP_DEFLATED) as out:
+        for name in parts.namelist():
+            data = parts.read(name)
+            if name == "docProps/core.xml":
+                data = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2019-07-01T00:00:00Z", data)
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            out.writestr(info, data)
+    return fixed.getvalue()
+
+
+def casme2_workbook(rows: list[Annotation]) -> bytes:
+    """`CASME2-coding-20190701.xlsx`: header in the first row of Sheet1, two columns blank; Sheet2, Sheet3 empty."""
+    book = Workbook()
+    sheet = book.active
+    sheet.title = "Sheet1"
+    sheet.append(["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units",
+                  "Estimated Emotion", "Objective Classes"])  # fmt: skip
+    for row in rows:
+        sheet.append([int(row.subject[3:]), row.name, None, row.onset, row.apex, row.offset, None, row.units,
+                      row.emotion, row.objective])  # fmt: skip
+    book.create_sheet("Sheet2")
+    book.create_sheet("Sheet3")
+    return _saved(book)
+
+
+def samm_workbook(rows: list[Annotation]) -> bytes:
+    """`SAMM_Micro_FACS_Codes_v2.xlsx`: sheet MICRO_ONLY, thirteen rows of notes, then the header."""
+    book = Workbook()
+    sheet = book.active
+    sheet.title = "MICRO_ONLY"
+    for note in _SAMM_NOTES:
+        sheet.append([note or None])
+    sheet.append(["Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
+                  "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes"])  # fmt: skip
+    for row in rows:
+        duration = row.offset - row.onset + 1
+        sheet.append([int(row.subject), row.name, int(row.name.split("_")[1]), row.onset, row.apex, row.offset,
+                      duration, "Micro - 1" if duration <= 100 else "Micro - 2", row.units, row.emotion,
+                      row.objective, row.notes])  # fmt: skip
+    return _saved(book)

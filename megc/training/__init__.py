@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: settings, data checks, trainer, log, resume."""

@@ -1,0 +1,164 @@
+"""What an earlier run left in the output folder: go on with it, or make room."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import TrainingArguments
+
+from megc.model import distributed
+from megc.model.checkpoint import read_record
+from megc.problems import DataError
+from megc.training.output_folder import (
+    check_foreign_weights,
+    checkpoints,
+    complete_final_save,
+    finished_record,
+    remove_checkpoint,
+    remove_run,
+    steps_of,
+)
+from megc.training.settings import SftSettings
+from megc.training.training_info import differences
+
+# Settings without which a run is not the one that it resumes, and settings that may change at a price.
+SAME = ("packing", "loss_per", "lora_rank", "lora_alpha", "lora_targets")
+NOTED = (
+    *("learning_rate", "vision_rate", "merger_rate", "language_model_rate", "lr_scheduler_type", "warmup_steps"),
+    *("weight_decay", "max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("freeze_vision", "freeze_merger", "freeze_language_model", "lora_dropout", "shift", "seed", "bf16"),
+)
+
+
+def has_state(folder: Path) -> bool:
+    """Whether the main process wrote the checkpoint to its end; the state comes last."""
+    try:
+        json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return True
+
+
+def has_states(folder: Path) -> bool:
+    """Whether the checkpoint holds what it takes to go on from it, for whatever number of processes."""
+    return has_state(folder) and any(folder.glob("rng_state*.pth"))
+
+
+def is_complete(folder: Path, processes: int) -> bool:
+    """Whether the checkpoint has its state and the random state of each of that many processes."""
+    names = [f"rng_state_{rank}.pth" for rank in range(processes)] if processes > 1 else ["rng_state.pth"]
+    return has_state(folder) and all((folder / name).is_file() for name in names)
+
+
+def resume_from(args: TrainingArguments, resume: bool) -> str | None:
+    """Folder of the checkpoint to go on from, or None to begin.
+
+    `resume`: the latest checkpoint that is complete (a kill may have come while it was written); without any, the
+    run begins, which is where the earlier one was, or all that weights without states allow.
+    `args.resume_from_checkpoint`: that folder, or "last".
+    Raises DataError when it holds no complete checkpoint.
+    """
+    named = args.resume_from_checkpoint
+    if named and named not in ("last", "True", "true"):
+        if is_complete(Path(named), args.world_size):
+            return named
+    elif named or resume:
+        complete = [path for path in checkpoints(args.output_dir) if is_complete(path, args.world_size)]
+        if complete:
+            return str(complete[-1])
+        if not named and not any(map(has_states, checkpoints(args.output_dir))):
+            return None
+    else:
+        return None
+    what = f"no complete checkpoint of {args.world_size} process(es) to resume from"
+    fix = f"name one of {args.output_dir}/checkpoint-* that as many processes wrote"
+    raise DataError(named or args.output_dir, None, what, fix)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run begins: `checkpoint` to go on from, or None for step 0; `lines` say what is not as it was.
+
+    `finished`: the finished checkpoint in the output folder, as `700 steps`, where there is nothing left to do.
+    """
+
+    checkpoint: str | None
+    lines: tuple[str, ...] = ()
+    finished: str = ""
+
+
+def find_beginning(settings: SftSettings, args: TrainingArguments, record: dict) -> Beginning:
+    """Compare the run of `record` (its `megc.json` to be) with what lies in the output folder, and make room for it.
+
+    All processes call it. A final save that a kill has interrupted is brought to its end first. Raises DataError
+    where the run would replace or mix in what it is not told to: see README, "Training the real model".
+    """
+    with args.main_process_first(local=False, desc="completing an earlier save"):
+        if distributed.is_main():
+            complete_final_save(args.output_dir)
+    resumes = bool(settings.resume or args.resume_from_checkpoint)
+    finished = {} if settings.overwrite else finished_record(args.output_dir)
+    changes = []
+    if finished:
+        changes = compare(args.output_dir, record)[1:] if resumes else differences(finished, record)
+        if not changes:
+            return Beginning(None, finished=steps_of(finished))
+    start = resume_from(args, settings.resume)
+    lines = compare(start, record) if start else []
+    if finished and not start:
+        why = "holds no states to go on from" if resumes else "is of another run"
+        what = f"the finished checkpoint ({steps_of(finished)}) {why}: {'; '.join(changes[:3])}"
+        raise DataError(args.output_dir, None, what, "give another --output_dir, or replace it with --overwrite")
+    if not start:
+        lines += check_room(args, settings.overwrite, resumes)
+        with args.main_process_first(local=False, desc="making room"):
+            if distributed.is_main():
+                make_room(args, settings.overwrite)
+    return Beginning(start, tuple(lines))
+
+
+def check_room(args: TrainingArguments, overwrite: bool, resume: bool) -> list[str]:
+    """Raise DataError where the output folder holds something that a run from step 0 is not told to replace.
+
+    Returns a line about checkpoints that `resume` cannot go on from.
+    """
+    if overwrite:
+        return []
+    check_foreign_weights(args.output_dir)
+    left = checkpoints(args.output_dir)
+    if left and not resume:
+        fix = "go on with --resume, or delete them with --overwrite"
+        raise DataError(args.output_dir, None, f"holds {len(left)} checkpoint(s) of an earlier run", fix)
+    why = "has weights without states (--save_only_model)" if left and has_state(left[-1]) else "is not whole"
+    return [f"begins anew: {left[-1].name} {why}, so that nothing can go on from it"] if left else []
+
+
+def make_room(args: TrainingArguments, overwrite: bool) -> None:
+    """Delete what an earlier run left if `overwrite`; else its checkpoints, which nothing can go on from."""
+    if overwrite:
+        remove_run(args.output_dir)
+    for folder in checkpoints(args.output_dir):
+        remove_checkpoint(folder)
+
+
+def compare(folder: str, record: dict) -> list[str]:
+    """A line for each setting that is not as it was when the checkpoint in `folder` was written.
+
+    Raises DataError when `record` (`megc.json` of the run to be) has another model, other rows or another prompt or
+    pixel budget, or adapters of another shape: what goes on would not be what began.
+    """
+    saved = read_record(folder)
+    pairs = {name: (saved, record) for name in ("base", "prompt_hash", "min_pixels", "max_pixels")}
+    data = saved.get("data", {})
+    names = ("rows_hash", "validation_subjects", *(["content_hash"] if "content_hash" in data else []))
+    pairs |= {name: (data, record["data"]) for name in names}
+    pairs |= {name: (saved.get("training", {}), record["training"]) for name in (*SAME, *NOTED)}
+    lines = [f"resumes {folder}"]
+    for name, (before, now) in pairs.items():
+        if before.get(name) == now.get(name):
+            continue
+        what = f"{name} is {now.get(name)} now, and was {before.get(name)}"
+        if name not in NOTED:
+            raise DataError(folder, None, what, "resume with the settings and data that the run was started with")
+        lines.append(f"{what} in {folder}")
+    return lines

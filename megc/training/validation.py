@@ -1,0 +1,100 @@
+"""Rows to train on and rows to evaluate on: other subjects, and none that the split keeps for the test."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from megc.files import read_json
+from megc.model.distributed import say
+from megc.model.samples import Sample, read_samples
+from megc.problems import DataError, Problems
+from megc.splits import make_folds, record_subjects, subjects_in
+from megc.training.settings import SftSettings
+from megc.vqa import questions
+
+
+def subjects_of(samples: Iterable[Sample]) -> list[str]:
+    """Every `dataset/subject` that the samples' pictures show, sorted."""
+    return sorted(subjects_in(sample.record for sample in samples))
+
+
+def read_sides(settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Samples to train on and to evaluate on; the latter may be empty.
+
+    `validation_share` takes whole subjects out of the training file, of each dataset its share, drawn by `seed`. A
+    mixed picture that shows a subject taken out is neither trained on nor evaluated, and their number is printed:
+    it is one of training subjects in part, and has no subject of its own.
+    Raises DataError for bad rows, for an evaluation file that shares a subject with the training file or with the
+    test side of its split, and for a dataset with too few subjects.
+    """
+    trained = _read(settings.train_file, settings)
+    if settings.validation_share:
+        return _hold_out(trained, settings, seed)
+    if not settings.eval_file:
+        return trained, []
+    evaluated = _read(settings.eval_file, settings)
+    fix = "evaluate on subjects of neither side: --validation_share takes them out of the training file"
+    _refuse(evaluated, set(subjects_of(trained)), settings.eval_file, "is also trained on", fix)
+    _refuse(evaluated, _test_subjects(settings.train_file), settings.eval_file, "is kept for the test", fix)
+    return trained, evaluated
+
+
+def question_kinds(samples: Iterable[Sample]) -> dict[str, str]:
+    """Kind of question by row id; "other" for wordings that are none of the challenge's."""
+    kinds = {}
+    for sample in samples:
+        try:
+            kind = questions.parse(sample.record["row"]["question"]).kind
+        except (KeyError, ValueError):
+            kind = "other"
+        kinds[sample.record["id"]] = kind
+    return kinds
+
+
+def split_beside(train_file: Path | str) -> dict:
+    """The frozen split of a training file; empty where there is none. See `splits.write_sides`."""
+    path = Path(train_file).with_suffix(".split.json")
+    fix = "write the split again with train/set_train_dataset.py, or delete it"
+    split = read_json(path, missing={}, fix=fix)
+    try:
+        return split["folds"][split["settings"]["fold"]] if split else {}
+    except (KeyError, IndexError, TypeError) as error:
+        raise DataError(path, None, f"the split has no fold of its own ({error!r})", fix) from error
+
+
+def _test_subjects(train_file: str) -> set[str]:
+    return set(split_beside(train_file).get("test", ()))
+
+
+def _read(path: str, settings: SftSettings) -> list[Sample]:
+    problems = Problems() if settings.skip_bad else None
+    samples = read_samples(path, problems=problems)
+    if problems:
+        problems.report()
+    return samples
+
+
+def _hold_out(samples: list[Sample], settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
+    share = settings.validation_share
+    try:
+        (fold,) = make_folds([sample.record for sample in samples], "holdout", test_fraction=share, seed=seed)
+    except ValueError as error:
+        fix = "lower or leave out --validation_share, or name an --eval_file"
+        raise DataError(settings.train_file, None, str(error), fix) from error
+    held = set(fold.test)
+    trained, evaluated, mixed = [], [], 0
+    for sample in samples:
+        if not record_subjects(sample.record) & held:
+            trained.append(sample)
+        elif "sources" not in sample.record:
+            evaluated.append(sample)
+        else:
+            mixed += 1
+    if mixed:
+        say(f"{mixed} questions on mixed pictures left out: they show subjects that are kept for validation")
+    return trained, evaluated
+
+
+def _refuse(samples: list[Sample], subjects: set[str], file: str, what: str, fix: str) -> None:
+    for sample in samples:
+        if shared := sorted(record_subjects(sample.record) & subjects):
+            raise DataError(file, sample.record["id"], f"subject {shared[0]} {what}", fix)

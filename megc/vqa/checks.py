@@ -1,0 +1,130 @@
+"""Checks of clips and instruction files before anything is trained on them: each finding with its row and a fix."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from megc.clips import Clip, frames_folder, list_frames
+from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
+from megc.problems import DataError, Problem, Problems
+from megc.splits import subjects_in
+from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, record_key
+from megc.vqa.questions import allowed_answers, compose_long, parse, split_units
+
+
+def check_clips(clips: Iterable[Clip], clips_file: Path | str, problems: Problems) -> None:
+    """Order of onset, apex and offset, labels in the vocabulary, and key frames on disk, for each clip."""
+    for clip in clips:
+        if not clip.onset <= clip.apex <= clip.offset:
+            what = f"onset {clip.onset}, apex {clip.apex}, offset {clip.offset} are not in order"
+            problems.add(Problem(str(clips_file), clip.id, what, "index the dataset again, or repair its sheet"))
+        if clip.coarse and (clip.coarse not in COARSE_EMOTIONS or coarse_of(clip.fine) != clip.coarse):
+            what = f"fine class {clip.fine!r} does not belong to coarse class {clip.coarse!r}"
+            problems.add(Problem(str(clips_file), clip.id, what, f"use one of {', '.join(FINE_EMOTIONS)}"))
+        if not clip.frames:
+            continue
+        with problems.collect():
+            frames = list_frames(frames_folder(clip, clips_file))
+            gone = [number for number in (clip.onset, clip.apex, clip.offset) if number not in frames]
+            if gone and not any("nearest" in note for note in clip.notes):
+                fix = "unpack the frames again; extract_frames.py takes the nearest ones"
+                raise DataError(clips_file, clip.id, f"key frames {gone} are missing", fix)
+
+
+def check_records(path: Path | str, problems: Problems) -> list[dict]:
+    """Check an instruction JSONL; returns its records.
+
+    Each row: the question parses, the answer is one of the allowed, list and wording agree in number, pictures
+    lie inside the folder and can be read by the model. Each clip: its rows are of one interval, the answers agree
+    with each other. The file: no id twice, one prompt. Raises DataError when the file cannot be read as instructions
+    at all.
+    """
+    records = read_records(path)
+    seen: set[tuple[str, ...]] = set()
+    pictures: set[str] = set()
+    for record in records:
+        for what, fix in _record_faults(record):
+            problems.add(Problem(str(path), record["id"], what, fix))
+        if record_key(record) in seen:
+            problems.add(Problem(str(path), record["id"], "duplicate row", "keep one of the two"))
+        seen.add(record_key(record))
+        for image in dict.fromkeys(record["images"]):
+            if image not in pictures:  # a picture that is gone is named once
+                pictures.add(image)
+                with problems.collect():
+                    read_record_picture(path, record, image)
+    prompts = {record["prompt"] for record in records}
+    if len(prompts) > 1:
+        what = f"{len(prompts)} different prompts in one file"
+        problems.add(Problem(str(path), None, what, "build all of it with the same prompt settings"))
+    for clip, what in _identity_faults(records):
+        problems.add(Problem(str(path), clip, what, "build the instructions again, one clip an image_id"))
+    for clip, what in _clip_faults(records):
+        problems.add(Problem(str(path), clip, what, "correct the answers or drop the clip"))
+    return records
+
+
+def _record_faults(record: dict) -> list[tuple[str, str]]:
+    faults = []
+    try:
+        question = parse(question_of(record))
+    except ValueError as error:
+        return [(str(error), "correct the question or drop the row")]
+    answer = answer_of(record)
+    allowed = allowed_answers(question, record["dataset"])
+    if answer and allowed and answer not in allowed:
+        faults.append((f"answer {answer!r} is not allowed", f"use one of {', '.join(allowed)}"))
+    if answer and question.kind == "units":
+        units = split_units(answer)
+        if None in units:
+            faults.append((f"answer {answer!r} names something that is no action unit", "use ME-VQA's names"))
+        if question.many != (len(units) > 1):
+            faults.append((f"{len(units)} action unit(s) in answer to {question_of(record)!r}", "match the wording"))
+    return faults
+
+
+def _identity_faults(records: list[dict]) -> list[tuple[str, str]]:
+    """Clips whose rows are of several clips in truth, and rows whose interval is empty (the early 2025 test)."""
+    names: dict[str, set[str]] = defaultdict(set)
+    intervals: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for record in records:
+        row = record["row"]
+        names[record["clip"]].add(str(row.get("image_id", "")))
+        intervals[record["clip"]].add((str(row.get("onset_frame", "")), str(row.get("offset_frame", ""))))
+    faults = [
+        (clip, f"questions on {len(found)} {kind} under one clip ({', '.join(sorted(map(str, found))[:3])})")
+        for kind, clips in (("image_ids", names), ("intervals", intervals))
+        for clip, found in clips.items()
+        if len(found) > 1
+    ]
+    for clip, found in intervals.items():
+        for onset, offset in found:
+            if onset.isdecimal() and offset.isdecimal() and int(offset) <= int(onset):
+                faults.append((clip, f"the interval from frame {onset} to {offset} is empty"))
+    return faults
+
+
+def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
+    clips: dict[str, dict[str, str]] = defaultdict(dict)
+    for record in records:
+        try:
+            clips[record["clip"]].setdefault(parse(question_of(record)).kind, answer_of(record))
+        except ValueError:
+            continue  # reported as a row's fault
+    faults = []
+    for clip, said in clips.items():
+        if said.get("fine") and said.get("coarse") and coarse_of(said["fine"]) != said["coarse"]:
+            faults.append((clip, f"fine class {said['fine']!r} but coarse class {said['coarse']!r}"))
+        parts = [said.get(kind) for kind in ("units", "fine", "coarse")]
+        if said.get("long") and all(parts) and said["long"] != compose_long(*parts):
+            faults.append((clip, "the sentence disagrees with the clip's own answers"))
+    return faults
+
+
+def check_splits(train: list[dict], test: list[dict], names: tuple[str, str], problems: Problems) -> None:
+    """No subject on both sides, in mixed pictures neither, and one prompt for both."""
+    both = sorted(subjects_in(train) & subjects_in(test))
+    for subject in both:
+        problems.add(Problem(names[1], subject, f"the subject is in {names[0]} too", "split by subject again"))
+    if train and test and {r["prompt"] for r in train} != {r["prompt"] for r in test}:
+        problems.add(Problem(names[1], None, f"another prompt than {names[0]}", "build both with the same settings"))

@@ -1,0 +1,164 @@
+"""Grid files: keys checked with a near match, defaults and changes, arms as chains of steps that share work."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from megc.ablation.arms import PROBE, chains
+from megc.ablation.flags import as_flags, known_flags
+from megc.ablation.scheduler import in_order
+from megc.ablation.spec import Grid, merge, read_grid
+from megc.ablation.steps import Made, Step
+from megc.problems import DataError
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "ablation").glob("*.yaml"))
+
+
+def grid_of(folder: Path, arms: dict, changes: tuple[str, ...] = (), **top: object) -> Grid:
+    """A grid on the clips of `folder`."""
+    file = folder / "grid.yaml"
+    places = {name: str(folder / name) for name in ("frames", "flow")}
+    defaults = {"data": {"clips": str(folder / "clips.jsonl"), **places, "images": ["flow"]}}
+    defaults["train"] = {"config": str(ROOT / "train" / "tiny.yaml"), "max_steps": 2}
+    file.write_text(yaml.safe_dump({"defaults": defaults, "arms": arms, **top}, sort_keys=False))
+    return read_grid(file, changes)
+
+
+def steps_of(grid: Grid, arm: str) -> dict[str, Step]:
+    """The steps of an arm by kind."""
+    found = [chain.answers for chain in chains(grid, (arm,)) if chain.arm == arm]
+    return {step.kind: step for step in in_order(found)}
+
+
+def words(step: Step, command: int = -1) -> list[str]:
+    """A command's words; what earlier steps made by the step's kind."""
+    return [
+        f"{a.step.kind}/{a.name}" if isinstance(a, Made) else str(getattr(a, "text", a))
+        for a in step.commands[command]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"a": {"trian": {}}}, "arms: a: trian.*did you mean train"),
+        ({"a": {"data": {"image": ["flow"]}}}, "arms: a: data: image.*did you mean images"),
+        ({"a": {"train": {"max_step": 3}}}, "train: max_step.*did you mean max_steps"),
+        ({"a": {"train": {"output_dir": "x"}}}, "output_dir.*sets this itself"),
+        ({"a": {"answer": {"vote": 5}}}, "answer: vote.*did you mean votes"),
+        ({"a": {"train": 3}}, "is no mapping"),
+        ({"a": {"then": ["fuse"]}}, "not one of reason and fuse"),
+        ({"a": {"pretrain": {"sft": {}}}}, "pretrain: sft"),
+        ({"a": {"after": "c"}, "b": {}}, "arms: a: c.*choose from a, b"),
+        ({"a": {"after": "b"}, "b": {"train_of": "a"}}, "a → b → a is a circle"),
+        ({}, "no arms"),
+    ],
+)
+def test_a_bad_grid_is_told_with_a_near_match(arms: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        grid_of(tmp_path, arms)
+
+
+def test_top_level_keys_and_changes_are_checked(tmp_path: Path) -> None:
+    for changes, top, message in (
+        ((), {"seed": [1]}, "seed.*did you mean seeds"),
+        ((), {"full": "b"}, "full: b"),
+        ((), {"protocol": "lono"}, "there is no 'lono'"),
+        (("train.max_step=1",), {}, "did you mean max_steps"),
+        (("max_steps",), {}, "KEY=VALUE"),
+    ):
+        with pytest.raises(DataError, match=message):
+            grid_of(tmp_path, {"a": {}}, changes, **top)
+
+
+def test_defaults_changes_and_arms_are_put_together(tmp_path: Path) -> None:
+    arms = {"a": {"train": {"learning-rate": 1e-4}}, "b": {"data": {"images": ["apex"]}, "train": "none"}}
+    grid = grid_of(tmp_path, arms, ("train.max_steps=7", "folds=3", "model=some/name"), protocol="kfold")
+    assert grid.arms["a"].section("train")["max_steps"] == 7 and grid.folds == 3 and grid.full == "a"
+    assert grid.arms["a"].section("train")["learning_rate"] == 1e-4
+    assert grid.arms["b"].section("data")["images"] == ["apex"] and grid.arms["b"].sections["train"] == "none"
+    assert grid.arms["b"].sections["model"] == "some/name"
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": None, "c": 3}, "d": None}) == {"a": {"c": 3}}
+
+
+def test_flags_are_read_from_the_programs() -> None:
+    assert {"images", "flow-dir", "bare"} <= known_flags("data_process/build_instructions.py")
+    assert {"max_steps", "packing"} <= known_flags("train.py")
+    found = as_flags("data_process/build_instructions.py", {"bare": True, "images": ["a", "b"], "no_legend": False})
+    assert found == ("--bare", "--images", "a", "b")
+    found = as_flags("test/generate_answers.py", {"constrain-units": False, "votes": 5, "overwrite": False})
+    assert found == ("--no-constrain-units", "--votes", "5")
+    assert as_flags("train.py", {"bf16": True, "max_steps": 3, "seed": None}) == ("--bf16", "true", "--max_steps", "3")
+
+
+def test_arms_share_data_and_training(data: Path) -> None:
+    arms = {
+        "full": {},
+        "blank": {"train_of": "full", "answer": {"blank": "flow"}},
+        "longer": {"after": "full", "train": {"max_steps": 9}},
+        "bare": {"train_of": "full", "data": {"bare": True}},
+        "untrained": {"train": "none"},
+        "base of others": {"train": "none", "model": "some/name"},
+    }
+    grid = grid_of(data, arms)
+    full, blank, longer, bare = (steps_of(grid, name) for name in ("full", "blank", "longer", "bare"))
+    assert full["train"] == blank["train"] and full["answer"] != blank["answer"]
+    assert "--allow-mismatch" in words(bare["answer"]) and "--allow-mismatch" not in words(blank["answer"])
+    assert "train/checkpoint" in words(longer["train"]) and "--blank" in words(blank["answer"])
+    untrained = words(steps_of(grid, "untrained")["train"])
+    assert untrained[untrained.index("--learning_rate") + 1] == "0"
+    other = steps_of(grid, "base of others")
+    assert "train" not in other and "some/name" in words(other["answer"])
+    kinds = [step.kind for step in in_order([chain.answers for chain in chains(grid)])]
+    assert kinds.count("data") == 2 and kinds.count("train") == 3, "bare data, and three trainings"
+
+
+def test_pretraining_is_shared_by_folds_and_seeds(data: Path) -> None:
+    arms = {"a": {"pretrain": {"make": {"clips": 10}, "train": {"max_steps": 5}}}}
+    grid = grid_of(data, arms, protocol="kfold", folds=2, seeds=[0, 1])
+    found = chains(grid)
+    steps = in_order([chain.answers for chain in found])
+    kinds = [step.kind for step in steps]
+    assert kinds.count("pretrain") == 1 and kinds.count("flows") == 1 and kinds.count("train") == 4
+    assert [chain.arm for chain in found][:4] == ["a"] * 4 and found[-1].arm == PROBE
+    assert not {"data"} & {step.kind for step in in_order([s for s in steps if s.kind == "pretrain"])}
+
+
+def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:
+    arms = {"fused": {"then": [{"reason": {"reason": ["joint", "compose"]}}, {"fuse": {"fit": True}}]}}
+    with pytest.raises(DataError, match="inner_folds"):
+        chains(grid_of(data, arms))
+    grid = grid_of(data, arms, inner_folds=3)
+    found = steps_of(grid, "fused")
+    fuse = words(found["fuse"])
+    assert fuse[fuse.index("--predictions") + 1] == "reason/predictions.jsonl"
+    assert fuse[fuse.index("--fit") + 1] == "answer-inner/predictions.jsonl"
+    assert "data/inner_test.jsonl" in words(found["answer-inner"])
+    assert "data/inner_train.jsonl" in words(found["train-inner"])
+    inner = words(found["data"], -1)
+    assert inner[inner.index("--instructions") + 1] == "Own(name='train.jsonl')", (
+        "the inner split is of the training side"
+    )
+
+
+def test_baselines_may_read_other_pictures(data: Path) -> None:
+    grid = grid_of(data, {"a": {}}, baselines={"features": "picture", "data": {"encoding": "colour"}})
+    probe = chains(grid)[-1]
+    assert "--data" not in words(probe.answers) and "picture" in words(probe.answers)
+    assert "colour" in words(probe.data, 0) and "colour" not in words(chains(grid)[0].data, 0)
+    with pytest.raises(DataError, match=r"baselines: data: encodings.*did you mean encoding"):
+        grid_of(data, {"a": {}}, baselines={"data": {"encodings": "colour"}})
+
+
+def test_folds_of_each_protocol(data: Path) -> None:
+    for protocol, folds in (("holdout", 1), ("kfold", 4), ("loso", 6), ("cross-dataset", 2)):
+        found = chains(grid_of(data, {"a": {}}, protocol=protocol, folds=4))
+        assert {chain.fold for chain in found} == set(range(folds)), protocol
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_grids_of_the_repository_can_be_read(file: Path) -> None:
+    grid = read_grid(file)
+    assert grid.full in grid.arms

@@ -1,0 +1,168 @@
+"""Two-stage questioning: training is told the true coarse class, testing the model's own, and never the true one."""
+
+import json
+
+import numpy as np
+import pytest
+from clip_folder import make_clips
+from PIL import Image
+
+from megc.answers.answerer import Answer
+from megc.answers.pictures import find_prompt
+from megc.answers.two_stage import TwoStage, is_hierarchical, untold
+from megc.clips import write_clips
+from megc.model.samples import Sample
+from megc.problems import DataError, Problem, Problems
+from megc.vqa.build import BuildSettings, build_files
+from megc.vqa.instructions import answer_of, question_of, read_records, write_records
+from megc.vqa.labels import ClipLabels, coarse_statistics
+from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash
+from megc.vqa.questions import Question, parse
+
+TOLD = "The coarse expression class is "
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A function that builds instructions of twelve clips of six subjects; half of the subjects are for training."""
+    clips = make_clips()
+    write_clips(tmp_path / "clips.jsonl", clips)
+    picture = Image.fromarray(np.zeros((56, 56, 3), np.uint8))
+    for clip in clips:
+        (tmp_path / "flow" / clip.id).parent.mkdir(parents=True, exist_ok=True)
+        picture.save(tmp_path / "flow" / f"{clip.id}.png")
+    out = tmp_path / "instructions.jsonl"
+    settings = {"clips": tmp_path / "clips.jsonl", "out": out, "images": ("flow",)}
+    build_files(BuildSettings(**settings), Problems())
+    training = [record for record in read_records(out) if int(record["subject"].lstrip("sub")) <= 3]
+    write_records(tmp_path / "train.jsonl", training)
+
+    def build(kind):
+        build_files(BuildSettings(**settings, hierarchy=kind, training=tmp_path / "train.jsonl"), Problems())
+        return read_records(out)
+
+    return build
+
+
+def said(record):
+    return record["messages"][1]["content"].split(QUESTION_MARK)[1]
+
+
+def split_sides(records):
+    train = [record for record in records if int(record["subject"].lstrip("sub")) <= 3]
+    return train, [record for record in records if record not in train]
+
+
+@pytest.mark.parametrize("kind", ["coarse", "statistics"])
+def test_only_training_records_are_told_the_true_coarse_class(built, kind):
+    train, test = split_sides(built(kind))
+    assert train and test and all(map(is_hierarchical, train + test))
+    coarse = {record["clip"]: answer_of(record) for record in train if parse(question_of(record)).kind == "coarse"}
+    for record in train:
+        line = f"{TOLD}{coarse[record['clip']]}."
+        assert (line in said(record)) == (parse(question_of(record)).kind != "coarse")
+        assert ("Training clips of that class: " in said(record)) == (kind == "statistics" and line in said(record))
+    assert not any(TOLD in said(record) for record in test)
+    assert len({record["messages"][1]["content"].split(QUESTION_MARK)[0] for record in train + test}) == 1  # shared
+    assert len({record["prompt"] for record in train + test}) == 1
+
+
+def test_statistics_are_of_training_subjects_and_by_dataset(built):
+    train, _ = split_sides(built("statistics"))
+    lines = {(record["dataset"], said(record).splitlines()[1]) for record in train if TOLD in said(record)}
+    assert ("casme2", f"{TOLD}negative. Training clips of that class: disgust 100 %; "
+            "brow lowerer 100 %, lid tightener 100 %.") in lines  # fmt: skip
+    assert ("samm", f"{TOLD}negative. Training clips of that class: anger 100 %; "
+            "brow lowerer 100 %, lid tightener 100 %.") in lines  # fmt: skip
+
+
+def test_shares_by_hand():
+    rows = [((4,), "disgust"), ((4, 7), "disgust"), ((9,), "repression")]
+    labels = [ClipLabels(str(n), "casme2", "sub01", units, fine, "negative") for n, (units, fine) in enumerate(rows)]
+    text = "disgust 67 %, repression 33 %; brow lowerer 67 %, lid tightener 33 %, nose wrinkler 33 %"
+    assert coarse_statistics(labels) == (("", "negative", text), ("casme2", "negative", text))
+    assert coarse_statistics([ClipLabels("x", "smic", "s01", coarse="positive")]) == ()
+
+
+def test_a_hierarchy_needs_to_know_the_training_subjects(tmp_path):
+    with pytest.raises(DataError, match="split first"):
+        build_files(BuildSettings(tmp_path / "clips.jsonl", tmp_path / "out.jsonl", hierarchy="coarse"), Problems())
+
+
+def test_prompts_without_a_hierarchy_keep_their_hash_and_with_one_have_another():
+    demo = PromptSettings(images=("flow",), encoding="uv-strain", scale=3.0)
+    assert prompt_hash(demo) == "625394bdba082168"  # of data and checkpoints that exist
+    told = PromptSettings(hierarchy=True, statistics=[["", "negative", "disgust 67 %"]])
+    hashes = {prompt_hash(one) for one in (PromptSettings(), PromptSettings(hierarchy=True), told)}
+    assert len(hashes) == 3
+    message = build_messages(Question("fine"), "casme3", told, "negative")[1]["content"]
+    assert "class is negative. Training clips of that class: disgust 67 %.\nAnswer with one of" in message
+    assert build_messages(Question("fine"), "casme3", PromptSettings(), "negative") == build_messages(
+        Question("fine"), "casme3", PromptSettings()
+    )
+
+
+def test_the_record_of_the_prompt_brings_the_hierarchy_back(built, tmp_path):
+    records = built("statistics")
+    sample = Sample(records[0], (tmp_path / "flow" / "x.png",), ())
+    found = find_prompt(records[0]["prompt"], tmp_path / "instructions.jsonl", sample, {})
+    assert found.hierarchy and found.statistics and json.loads((tmp_path / "prompt.json").read_text())["statistics"]
+
+
+class Asked:
+    """Answers `positive` to coarse questions, else with the coarse class it was told; remembers what it saw."""
+
+    def __init__(self, fail=()):
+        self.records, self.fail = [], fail
+
+    def answer(self, samples, problems):
+        found = []
+        for sample in samples:
+            self.records.append(sample.record)
+            if sample.record["id"] in self.fail:
+                problems.add(Problem("x", sample.record["id"], "failed", "try again"))
+                found.append(None)
+                continue
+            kind = parse(question_of(sample.record)).kind
+            told = said(sample.record).split(TOLD)[-1].split(".")[0] if TOLD in said(sample.record) else "nothing"
+            found.append([Answer("Positive." if kind == "coarse" else told)])
+        return found
+
+
+def test_testing_tells_the_models_own_answer_and_never_the_true_one(built, tmp_path):
+    """Even of training records, in whose messages the true class stands."""
+    records = built("coarse")
+    samples = [Sample(record, (tmp_path / "x.png",), ()) for record in records]
+    prompt = find_prompt(records[0]["prompt"], tmp_path / "instructions.jsonl", samples[0], {})
+    model, problems = Asked(), Problems()
+    answers = TwoStage(model, prompt).answer(samples, problems)
+    assert not any(f"{TOLD}negative" in said(record) for record in model.records)
+    assert any(answer_of(record) == "negative" for record in records)
+    for record, votes in zip(records, answers, strict=True):
+        assert votes[0].text == ("Positive." if parse(question_of(record)).kind == "coarse" else "positive")
+    clips = len({record["clip"] for record in records})
+    assert len(model.records) == len(records)  # a coarse question a clip stands for the clip's own
+    assert len({record["id"] for record in model.records if record["id"].endswith("/coarse")}) == clips
+    assert not any(TOLD in said(sample.record) for sample in untold(samples, prompt))
+
+
+def test_answers_do_not_depend_on_which_questions_are_asked_together(built, tmp_path):
+    samples = [Sample(record, (tmp_path / "x.png",), ()) for record in built("coarse")]
+    prompt = PromptSettings(images=("flow",), hierarchy=True)
+    whole = TwoStage(Asked(), prompt).answer(samples, Problems())
+    alone = TwoStage(Asked(), prompt)
+    assert [alone.answer([sample], Problems())[0] for sample in reversed(samples)] == whole[::-1]
+
+
+def test_a_clip_whose_coarse_question_fails_is_told_and_the_others_go_on(built, tmp_path):
+    samples = [Sample(record, (tmp_path / "x.png",), ()) for record in built("coarse")]
+    bad, problems = samples[0].clip, Problems()
+    stage = TwoStage(Asked(fail=(f"{bad}/coarse",)), PromptSettings(images=("flow",), hierarchy=True))
+    answers = stage.answer(samples, problems)
+    assert [votes is None for votes in answers] == [sample.clip == bad for sample in samples]
+    assert [problem.row for problem in problems] == [f"{bad}/coarse"]
+
+
+def test_other_prompts_are_no_hierarchy():
+    with pytest.raises(DataError, match="the prompt is of none"):
+        untold([], PromptSettings())

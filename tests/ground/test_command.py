@@ -1,0 +1,116 @@
+"""The frame of every command: one line and an exit code for whatever goes wrong, whoever stops it."""
+
+import ast
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from megc import interrupts
+from megc.command import STOPPED, run_command
+from megc.problems import DataError
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = sorted(
+    path
+    for folder in ("data_process", "train", "test", "ablation", "benchmarks")
+    for path in (ROOT / folder).glob("*.py")
+    if not path.name.startswith("_") and "argparse" in path.read_text()
+)
+FULL = "no space left on out/a.npy: what is finished is kept; free some and start the same command again."
+
+
+def _raising(error: BaseException):
+    def main() -> int:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("a.jsonl", 3, "not JSON", "repair it"), 1, "a.jsonl, row 3: not JSON; repair it."),
+        (ValueError("--every must be positive"), 1, "--every must be positive"),
+        (KeyboardInterrupt(), 130, STOPPED),
+        (OSError(errno.ENOSPC, "No space left on device", "out/a.npy"), 1, FULL),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "out/a.npy"), 1, FULL),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, FULL.replace("out/a.npy", "the disk")),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "out"),
+            1,
+            "out: Permission denied; check the path, and whether you may use it.",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_expected_error_is_one_line_and_a_code(error, code, line, capsys):
+    assert run_command(_raising(error)) == code
+    assert capsys.readouterr() == ("", f"{line}\n")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_code_of_a_program_passes(code):
+    assert run_command(lambda: code) == code
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), BrokenPipeError(errno.EPIPE, "of a server"), SystemExit(2)])
+def test_a_fault_of_the_program_passes_with_its_traceback(error):
+    with pytest.raises(type(error)):
+        run_command(_raising(error))
+
+
+def _start(body: str) -> subprocess.Popen:
+    source = f"import sys, time\nfrom megc.command import run_command\ndef main():\n    {body}\n    return 0\n"
+    source += "sys.exit(run_command(main))\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", source], **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    )
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_program_with_one_line(number, code):
+    with _start("print('at work', flush=True); time.sleep(60)") as process:
+        assert process.stdout.readline() == b"at work\n"
+        process.send_signal(number)
+        assert process.communicate()[1].decode() == f"{STOPPED}\n"
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize("program", ["train.py", "train/train.py", "test/generate_answers.py"])
+def test_ctrl_c_during_the_imports_ends_a_program_with_one_line(program):
+    command = [sys.executable, "-X", "importtime", str(ROOT / program), "--help"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        lines = iter(process.stderr)
+        assert any(line.endswith("megc.interrupts\n") for line in lines)
+        process.send_signal(signal.SIGINT)
+        said = [line for line in lines if not line.startswith("import time:")]
+    assert (process.returncode, said) == (130, [f"{interrupts.NOT_BEGUN}\n"])
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_program_minds_ctrl_c_before_it_imports_anything_else(program):
+    imports = [node for node in ast.parse(program.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert "benchmarks" in program.parts or ast.unparse(imports[0]) == "import megc.interrupts"
+
+
+@pytest.mark.parametrize("body", ["print('x' * 10)", "[print('x' * 99) for _ in range(9999)]"])
+def test_a_reader_that_goes_away_gets_no_complaint(body):
+    with _start(f"sys.stdin.read(); {body}") as process:
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_program_runs_in_the_frame(program):
+    calls = {node.func.id for node in ast.walk(ast.parse(program.read_text())) if _calls_name(node)}
+    assert "run_command" in calls
+
+
+def _calls_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)

@@ -1,0 +1,263 @@
+"""Training: bad rows end it before step 1, frozen parts stay, resume is exact, checkpoints know their data."""
+
+import csv
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_data import write_instructions
+from transformers import AutoModelForImageTextToText, TrainingArguments
+
+from megc.files import read_jsonl, write_json, write_jsonl
+from megc.model import checkpoint
+from megc.model.parts import part_of
+from megc.model.samples import read_samples
+from megc.problems import DataError, Problems
+from megc.training.settings import SftSettings, read_config, training_defaults
+from megc.training.sft import prepare, read_data, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def train_file(tmp_path_factory):
+    return write_instructions(tmp_path_factory.mktemp("data"), clips=4)
+
+
+@pytest.fixture(scope="module")
+def eval_file(train_file):
+    return write_instructions(train_file.parent, clips=3, first=6, name="eval.jsonl")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tmp_path_factory.mktemp("base") / "tiny"
+
+
+def settings(train_file, base, **more):
+    return SftSettings(**{"model": str(base), "build_tiny": True, "train_file": str(train_file), "shift": 3, **more})
+
+
+def arguments(out, **more):
+    quick = {"max_steps": 2, "per_device_train_batch_size": 2, "learning_rate": 1.5e-3, "logging_steps": 1}
+    quick |= {"disable_tqdm": True, "save_strategy": "no"}
+    return TrainingArguments(**{**training_defaults(), **quick, "output_dir": str(out), **more})
+
+
+def losses(out):
+    with (out / "train_log.csv").open() as file:
+        return [row["loss"] for row in csv.DictReader(file) if row["loss"]]
+
+
+def test_it_learns_and_the_checkpoint_says_what_it_was_trained_on(train_file, eval_file, base, tmp_path):
+    write_json(train_file.parent / "prompt.json", {"hash": "0123456789abcdef", "encoding": "colour"})
+    out = tmp_path / "out"
+    more = {"max_steps": 50, "lr_scheduler_type": "constant", "logging_steps": 10, "eval_strategy": "steps"}
+    run = settings(train_file, base, max_pixels=12544, eval_file=str(eval_file), shift=0)
+    train(run, arguments(out, eval_steps=50, per_device_train_batch_size=4, **more))
+    with (out / "train_log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["eval_answers_right"]) > 0.6
+    assert float(rows[-1]["eval_loss"]) < 0.5 < float(rows[0]["loss"])
+    record = checkpoint.read_record(out)
+    assert record["prompt_hash"] == "0123456789abcdef" and record["prompt"]["encoding"] == "colour"
+    assert record["data"]["rows"] == 24 and record["data"]["subjects"][0] == "demo/sub00"
+    assert record["max_pixels"] == json.loads((out / "preprocessor_config.json").read_text())["max_pixels"] == 12544
+    assert (
+        record["training"]["learning_rate"] == 1.5e-3
+        and record["versions"]["torch"] == torch.__version__.split("+")[0]
+    )
+    assert not list(out.glob("*.bin"))
+    loaded = checkpoint.load(out, device="cpu")
+    assert checkpoint.pixel_budget(loaded.processor)[1] == 12544
+    assert AutoModelForImageTextToText.from_pretrained(out).config.image_token_id == loaded.processor.image_token_id
+
+
+@pytest.mark.parametrize(("every", "message"), [(1, "gradient is nan.*diverged"), (9, "NaN or infinity")])
+def test_a_run_that_diverges_leaves_no_checkpoint(train_file, base, tmp_path, every, message):
+    with pytest.raises(DataError, match=message):
+        train(settings(train_file, base), arguments(tmp_path, learning_rate=1e9, max_steps=4, logging_steps=every))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_resume_goes_on_as_if_never_stopped(train_file, base, tmp_path):
+    """Killed behind step 3 of 6, in the middle of an epoch, then continued: the same losses and weights."""
+    steps = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 1}
+    train(settings(train_file, base), arguments(tmp_path / "whole", **steps))
+    shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "part" / "checkpoint-3")
+    again = arguments(tmp_path / "part", resume_from_checkpoint="last", **steps)
+    train(settings(train_file, base), again)
+    assert losses(tmp_path / "part") == losses(tmp_path / "whole")
+    whole, part = (checkpoint.load_model(tmp_path / name).state_dict() for name in ("whole", "part"))
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
+
+
+def test_best_model_is_the_one_that_is_saved(train_file, eval_file, base, tmp_path):
+    """Rates so high that the loss rises: the best checkpoint is the first, and its weights are the final ones."""
+    more = {"max_steps": 4, "learning_rate": 0.5, "save_strategy": "steps", "eval_strategy": "steps"}
+    more |= {"save_steps": 2, "eval_steps": 2, "load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
+    run = prepare(settings(train_file, base, eval_file=str(eval_file)), arguments(tmp_path, **more))
+    run.trainer.train()
+    best = checkpoint.load_model(run.trainer.state.best_model_checkpoint).state_dict()
+    assert all(torch.equal(value, best[name]) for name, value in run.trainer.model.state_dict().items())
+
+
+def test_earlier_checkpoints_are_neither_mixed_in_nor_lost_silently(train_file, base, tmp_path):
+    (tmp_path / "checkpoint-9").mkdir()
+    with pytest.raises(DataError, match="--overwrite"):
+        prepare(settings(train_file, base), arguments(tmp_path))
+    prepare(settings(train_file, base, overwrite=True), arguments(tmp_path))
+    assert not (tmp_path / "checkpoint-9").exists()
+    with pytest.raises(DataError, match="no complete checkpoint"):
+        prepare(settings(train_file, base), arguments(tmp_path, resume_from_checkpoint="last"))
+
+
+@pytest.mark.parametrize("frozen", ["vision", "merger", "language_model"])
+def test_frozen_parts_keep_their_weights_and_others_move(train_file, base, tmp_path, frozen, capsys):
+    run = prepare(settings(train_file, base, **{f"freeze_{frozen}": True}), arguments(tmp_path, warmup_steps=0))
+    before = {name: value.clone() for name, value in run.trainer.model.named_parameters()}
+    run.trainer.train()
+    for name, value in run.trainer.model.named_parameters():
+        assert torch.equal(value, before[name]) == (part_of(name) == frozen), name
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith(frozen))
+    assert line.split()[2:] == ["0", "frozen"]
+
+
+def test_each_part_has_its_rate_and_norms_no_weight_decay(train_file, base, tmp_path):
+    run = prepare(settings(train_file, base, vision_rate=1e-4), arguments(tmp_path, weight_decay=0.1))
+    rates = {}
+    for group in run.trainer.create_optimizer().param_groups:
+        for parameter in group["params"]:
+            rates[parameter] = group["lr"], group["weight_decay"]
+    for name, parameter in run.trainer.model.named_parameters():
+        decay = 0.0 if "norm" in name or "ln_q" in name or name.endswith("bias") else 0.1
+        assert rates[parameter] == (1e-4 if part_of(name) == "vision" else 1.5e-3, decay), name
+
+
+def test_one_step_is_the_same_for_every_cut_into_micro_batches(train_file, base, tmp_path):
+    weights = []
+    for size, steps in ((4, 1), (2, 2), (1, 4)):
+        more = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps, "max_steps": 1}
+        run = prepare(settings(train_file, base), arguments(tmp_path, optim="sgd", **more))
+        run.trainer.train()
+        weights.append(torch.cat([value.flatten() for value in run.trainer.model.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(weights[0], weights[2], atol=1e-6, rtol=1e-5)
+
+
+def spoil(train_file, name, change):
+    rows = [row for _, row in read_jsonl(train_file)]
+    change(rows[7])
+    path = train_file.with_name(f"{name}.jsonl")
+    write_jsonl(path, rows)
+    return path
+
+
+BAD_ROWS = {
+    "gone": (lambda row: row.update(images=["frames/none.png", row["images"][1]]), "is gone"),
+    "outside": (lambda row: row.update(images=["../secret.png", row["images"][1]]), "leads out of"),
+    "not_a_picture": (lambda row: row.update(images=["train.jsonl", row["images"][1]]), "is no image"),
+    "tags": (lambda row: row.update(images=row["images"][:1]), "2 <image> tags for 1 pictures"),
+    "unanswered": (lambda row: row["messages"].pop(), "no answer"),
+    "two_prompts": (lambda row: row.update(prompt="other"), "2 different prompts"),
+    "too_long": (lambda row: row["messages"][2].update(content="brow lowerer, " * 2000), "raise --max_length"),
+    "end_token": (lambda row: row["messages"][2].update(content="yes<|im_end|> no"), "special tokens"),
+    "too_thin": (lambda row: row.update(images=["thin.png", row["images"][1]]), "thin.png of 500 × 2 pixels is more"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_bad_rows_are_found_before_step_1(train_file, base, tmp_path, name):
+    change, message = BAD_ROWS[name]
+    Image.new("RGB", (500, 2)).save(train_file.parent / "thin.png")
+    path = spoil(train_file, name, change)
+    with pytest.raises(DataError, match=message) as error:
+        prepare(settings(path, base), arguments(tmp_path))
+    assert path.name in str(error.value)
+    row = "demo/sub01/EP01" if name in ("gone", "outside", "not_a_picture", "too_thin") else "demo_sub01_EP01_1"
+    assert name in ("two_prompts", "tags") or row in str(error.value)
+
+
+def test_good_rows_survive_when_asked(train_file, base, tmp_path, capsys):
+    problems = Problems()
+    path = spoil(train_file, "one_gone", BAD_ROWS["gone"][0])
+    assert len(read_samples(path, problems=problems)) == 23 and len(problems) == 1
+    path = spoil(train_file, "one_long", BAD_ROWS["too_long"][0])
+    data = read_data(settings(path, base, skip_bad=True), arguments(tmp_path))
+    assert sum(len(one.ids) for one in data.packed) == len(data.samples) == 23
+    assert "1 problem(s)" in capsys.readouterr().err
+
+
+def test_pictures_that_fill_the_sequence_are_refused_with_their_tokens(train_file, base, tmp_path):
+    with pytest.raises(DataError, match=r"EP01_0: \d+ tokens, 32 of them pictures, more than max_length 40"):
+        read_data(settings(train_file, base, max_length=40), arguments(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "more"), [("prompt_hash", {}), ("max_pixels", {"max_pixels": 23520}), ("min_pixels", {"min_pixels": 784})]
+)
+def test_a_checkpoint_of_another_prompt_or_pixel_budget_is_not_trained_on(train_file, base, tmp_path, name, more):
+    start = tmp_path / "start"
+    train(settings(train_file, base, max_pixels=12544), arguments(start, max_steps=1))
+    path = train_file
+    if name == "prompt_hash":
+        path = train_file.with_name("reworded.jsonl")
+        write_jsonl(path, [{**row, "prompt": "fedcba9876543210"} for _, row in read_jsonl(train_file)])
+    run = {"build_tiny": False, **more}
+    with pytest.raises(DataError, match=rf"{name} is .*--allow_mismatch"):
+        prepare(settings(path, start, **run), arguments(tmp_path))
+    assert prepare(settings(path, start, allow_mismatch=True, **run), arguments(tmp_path)).packed
+    prepare(settings(train_file, start, build_tiny=False), arguments(tmp_path))  # inherits both
+
+
+@pytest.mark.parametrize(
+    ("more", "args", "message"),
+    [
+        ({"packing": "all"}, {}, "clip or none"),
+        ({"attention": "flash_attention_2"}, {}, "--packing none"),
+        ({"freeze_vision": True, "freeze_merger": True, "freeze_language_model": True}, {}, "every part"),
+        ({"loss_per": "clip"}, {}, "token or question"),
+        ({"attention": "flex_attention"}, {}, "needs a GPU"),
+        ({"attention": "flash_attention_2", "packing": "none"}, {}, "leave the flag out"),
+        ({}, {"eval_strategy": "steps", "eval_steps": 1}, "--validation_share"),
+        ({"validation_share": 0.2}, {}, "need each other"),
+        ({"validation_share": 0.2, "eval_file": "x"}, {"eval_strategy": "epoch"}, "not both"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(train_file, base, tmp_path, more, args, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(settings(train_file, base, **more), arguments(tmp_path, **args))
+
+
+def test_unknown_keys_of_a_config_are_an_error(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("max_pixel: 3\n")
+    with pytest.raises(DataError, match="did you mean max_pixels"):
+        read_config(path, {"max_pixels", "model"})
+
+
+@pytest.mark.parametrize("door", ["train.py", "train/train.py"])
+def test_both_doors_take_the_yaml_and_the_flags(train_file, base, tmp_path, monkeypatch, capsys, door):
+    flags = ["--train_file", str(train_file), "--model", str(base), "--output_dir", str(tmp_path / "out")]
+    flags += ["--max_steps", "1", "--disable_tqdm", "true", "--learning-rate", "1e-4"]
+    monkeypatch.setattr(sys, "argv", [door, "--config", str(ROOT / "train/tiny.yaml"), *flags])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / door), run_name="__main__")
+    assert end.value.code == 0
+    training = checkpoint.read_record(tmp_path / "out")["training"]
+    assert training["learning_rate"] == 1e-4 and training["max_steps"] == 1 and training["adam_beta2"] == 0.95
+    assert "attention sdpa (packed clips need a 4-D mask)" in capsys.readouterr().out
+
+
+def test_every_config_names_only_settings_that_exist():
+    known = set(SftSettings.__dataclass_fields__) | set(TrainingArguments.__dataclass_fields__)
+    found = sorted((ROOT / "train").glob("*.yaml"))
+    assert len(found) == 4
+    for path in found:
+        values = read_config(path, known)
+        assert not values.get("deepspeed") or (ROOT / values["deepspeed"]).is_file()

@@ -1,0 +1,162 @@
+"""Questions: every wording of the challenge is parsed, and a clip's rows follow the organisers' rules."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from megc.clips import Clip
+from megc.facs import ME_VQA_UNITS, ActionUnit, unit_name
+from megc.problems import DataError, Problems
+from megc.vqa.questions import (
+    TEMPLATES,
+    Question,
+    allowed_answers,
+    compose_long,
+    parse,
+    question_rows,
+    question_text,
+    split_long,
+    split_units,
+)
+
+REAL = Path(__file__).parents[3] / "shared" / "real"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real annotations are not on this machine")
+
+
+def clip_of(**fields: object) -> Clip:
+    units = (ActionUnit(4), ActionUnit(7), ActionUnit(2, "left"))
+    base = {"id": "casme2/sub05/EP03_06", "dataset": "casme2", "subject": "sub05", "name": "EP03_06", "fps": 200.0}
+    base |= {"frames": "", "onset": 1, "apex": 2, "offset": 3, "action_units": units}
+    return Clip(**base | {"fine": "disgust", "coarse": "negative"} | fields)
+
+
+def test_every_template_parses_to_its_kind_and_back() -> None:
+    for kind, texts in TEMPLATES.items():
+        for position, template in enumerate(texts):
+            text = template.format(unit="nostril dilater", n=23)
+            question = parse(text)
+            assert question.kind == kind
+            assert question.unit == (38 if "{unit}" in template else None)
+            assert question.ordinal == (23 if "{n}" in template else None)
+            if kind in ("units", "long"):
+                assert question.many is bool(position)
+            if kind != "analysis":  # three wordings of one request
+                assert question_text(question) == text
+
+
+def test_parse_forgives_case_and_spacing_and_misspelt_units() -> None:
+    assert parse("is the action unit  Lip Presser shown on the FACE?") == Question("shown", 24)
+
+
+@pytest.mark.parametrize("text", ["What is the weather?", "Is the action unit grin shown on the face?", ""])
+def test_parse_refuses_other_questions(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a question|unknown action unit"):
+        parse(text)
+
+
+def test_rows_of_a_clip_with_a_side() -> None:
+    rows = question_rows(clip_of(), seed=3)
+    assert [row["id"] for row in rows] == [f"casme2_sub05_EP03_06_{n}" for n in range(1, 8)]
+    said = [(parse(row["question"]), row["answer"]) for row in rows]
+    assert [question.kind for question, _ in said] == ["coarse", "fine", "units", "side", "shown", "shown", "long"]
+    assert said[2] == (Question("units", many=True), "brow lowerer, lid tightener, outer brow raiser")
+    assert said[3] == (Question("side", 2), "left")
+    assert said[4][0].unit in (4, 7, 2) and said[4][1] == "yes"
+    assert said[5][0].unit in set(ME_VQA_UNITS) - {4, 7, 2} and said[5][1] == "no"
+    assert said[6][1] == (
+        "The action units present are: brow lowerer, lid tightener, outer brow raiser. Therefore, the fine-grained "
+        "expression class is disgust, and the coarse expression class is negative."
+    )
+
+
+def test_rows_of_samm_name_the_subject_unpadded() -> None:
+    clip = clip_of(
+        id="samm/006/006_1_2", dataset="samm", subject="006", name="006_1_2", action_units=(ActionUnit(12),)
+    )
+    rows = question_rows(clip)
+    assert len(rows) == 6
+    assert rows[0] | {"question": "", "answer": ""} == {
+        "id": "samm_006_1_2_1",
+        "dataset": "samm",
+        "image_id": "006_1_2",
+        "subject": "6",
+        "filename": "006_1_2",
+        "question": "",
+        "answer": "",
+    }
+    assert rows[-1]["answer"].startswith("The action unit present is: lip corner puller. Therefore")
+
+
+def test_draw_depends_on_seed_and_clip_only() -> None:
+    assert question_rows(clip_of(), 1) == question_rows(clip_of(), 1)
+    drawn = {question_rows(clip_of(name=f"EP{n}", id=f"casme2/sub05/EP{n}"))[5]["question"] for n in range(60)}
+    assert len(drawn) > 12
+
+
+def test_clip_outside_me_vqa_is_refused() -> None:
+    with pytest.raises(ValueError, match="casme2/sub05/EP03_06"):
+        question_rows(clip_of(fine="others", coarse=""))
+
+
+def test_lists_and_sentences_come_apart_again() -> None:
+    assert split_units("Brow lowerer, lid raiser and grin.") == [4, 5, None]
+    sentence = compose_long("brow lowerer, dimpler", "disgust", "negative")
+    assert split_long(sentence) == ("brow lowerer, dimpler", "disgust", "negative")
+    assert split_long("It is a smile.") is None
+
+
+def test_allowed_answers() -> None:
+    assert allowed_answers(Question("fine"), "casme2") == ("disgust", "happiness", "repression", "surprise")
+    assert len(allowed_answers(Question("fine"), "casme3")) == 8
+    assert allowed_answers(Question("units", many=False), "casme2") is None
+
+
+@needs_real
+def test_real_rows_all_parse_and_keep_the_rules() -> None:
+    lines = (REAL / "me_vqa_casme2.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    assert len(rows) == 911
+    units_of = {r["image_id"]: split_units(r["answer"]) for r in rows if parse(r["question"]).kind == "units"}
+    for row in rows:
+        question = parse(row["question"])
+        assert question_text(question) == row["question"]
+        if question.kind == "shown":
+            assert (question.unit in units_of[row["image_id"]]) == (row["answer"] == "yes")
+        if question.many is not None:
+            assert question.many == (len(units_of[row["image_id"]]) > 1)
+
+
+@needs_real
+def test_regenerated_rows_of_the_145_clips_equal_the_organisers() -> None:
+    from megc.datasets.readers import casme2
+
+    problems = Problems()
+    clips = casme2.read(REAL / "annotations" / "CASME2-coding-20190701.xlsx", None, REAL, problems)
+    assert len(clips) == 255 and not problems
+    lines = (REAL / "me_vqa_casme2.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    ours = [row for clip in clips if clip.coarse for row in question_rows(clip)]
+    drawn = {row["id"] for row in rows if parse(row["question"]).kind == "shown"}
+    assert {row["id"]: row for row in ours if row["id"] not in drawn} == {
+        row["id"]: row for row in rows if row["id"] not in drawn
+    }
+    for row in ours:  # the drawn ones: first yes, then no, of a unit that is or is not there
+        if row["id"] in drawn:
+            units = [u.number for c in clips if f"{c.subject}_{c.name}" == row["image_id"] for u in c.action_units]
+            assert (parse(row["question"]).unit in units) == (row["answer"] == "yes")
+    assert {row["id"] for row in ours} == {row["id"] for row in rows}
+
+
+def test_names_are_those_of_the_challenge() -> None:
+    names = [unit_name(number) for number in ME_VQA_UNITS]
+    assert len(set(names)) == 25
+    assert {"nostril dilater", "nostril compress", "lip pressor", "eye closure", "upper lid raiser"} <= set(names)
+
+
+def test_reading_rows_that_are_not_json_names_the_line(tmp_path: Path) -> None:
+    from megc.files import read_jsonl
+
+    (tmp_path / "rows.jsonl").write_text('{"id": "a"}\n\n{"id": \n')
+    with pytest.raises(DataError, match=r"rows\.jsonl, row 3: not JSON"):
+        list(read_jsonl(tmp_path / "rows.jsonl"))
