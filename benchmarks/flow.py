@@ -42,12 +42,7 @@ from megc.motion.apex import apex_of, measure, sampled
 from megc.motion.colour import ENCODINGS
 from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
 from megc.motion.flow import compensate, optical_flow
-<<<<<<< HEAD
 from megc.motion.flow_files import draw_face
-from megc.motion.keyframes import png_bytes
-=======
-from megc.motion.flow_files import FlowSettings, draw_face
->>>>>>> main
 from megc.motion.original import original_apex, original_motion, original_picture
 from megc.motion.regions import face_mask
 from megc.motion.settings import DEFAULT_ENCODING, FlowSettings

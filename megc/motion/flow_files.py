@@ -11,23 +11,13 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-<<<<<<< HEAD
-from megc.files import lock_folder, sha256_of, write_bytes, write_json
-from megc.motion.colour import ABSOLUTE, draw, legend_text, neutral_picture
-=======
 from megc.files import lock_folder, png_bytes, sha256_of, write_bytes, write_json
-from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_text, neutral_picture
->>>>>>> main
+from megc.motion.colour import ABSOLUTE, draw, legend_text, neutral_picture
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import read_image
-<<<<<<< HEAD
-from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
-from megc.motion.parallel import Finished, format_counts, run, summarise
-=======
 from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
-from megc.motion.parallel import Finished, run, summarise
->>>>>>> main
+from megc.motion.parallel import Finished, format_counts, run, summarise
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
 from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings

@@ -7,13 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-<<<<<<< HEAD
 from megc.clips import Clip, clip_to_row, frames_folder, read_clips
-from megc.files import lock_folder, read_json, resolve_inside, sha256_of, write_bytes, write_json
-=======
-from megc.clips import Clip, clip_to_row, frames_folder
-from megc.files import png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
->>>>>>> main
+from megc.files import lock_folder, png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.apex import FEWEST, apex_of, measure, sampled
 from megc.motion.faces import (
     CROP_HEIGHT,

@@ -6,13 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-<<<<<<< HEAD
 from megc.clips import Clip, frames_folder, read_clips
-from megc.files import resolve_inside, write_bytes
-=======
-from megc.clips import Clip, frames_folder
-from megc.files import figure_png
->>>>>>> main
+from megc.files import figure_png, resolve_inside, write_bytes
 from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
 from megc.motion.colour import legend_image
 from megc.motion.faces import crop
@@ -94,10 +89,7 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
     notes = "; ".join([*clip.notes, *align["notes"], *warnings])
     if notes:
         bottom.suptitle(notes, fontsize=8)
-<<<<<<< HEAD
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
+    return figure_png(figure)
 
 
 def write_preview(settings: PreviewSettings, _problems: Problems) -> str:
@@ -110,6 +102,3 @@ def write_preview(settings: PreviewSettings, _problems: Problems) -> str:
     out = settings.out or resolve_inside("result/preview", f"{name.replace('/', '_')}.png")
     write_bytes(out, contact_sheet(clips[name], settings.clips, settings.frames, settings.flow))
     return f"written to {out}"
-=======
-    return figure_png(figure)
->>>>>>> main
