@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from megc.commits import answer_commits, commit
 from megc.facs import FINE_TO_COARSE
 from megc.files import lock_folder, sha256_of, write_json, write_jsonl
-from megc.model.versions import answer_commits, commit
 from megc.problems import DataError
 from megc.reasoning.nearest import nearest, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules

@@ -17,8 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from scipy.special import softmax
 from tqdm import tqdm
 
+from megc.commits import commits_of
 from megc.files import png_bytes, read_json, write_text
-from megc.model.versions import commits_of
 from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
 from megc.scoring.bootstrap import RESAMPLES
