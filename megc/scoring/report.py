@@ -16,10 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from scipy.special import softmax
 from tqdm import tqdm
 
+from megc.commits import commits_of
 from megc.files import png_bytes, read_json, read_picture, write_text
-from megc.model.versions import commits_of
-from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
+from megc.motion.colour import ENCODINGS, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
+from megc.motion.settings import SCALE
 from megc.problems import DataError
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
