@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo, putchunk
 
 from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
-from megc.records import QUESTION_ROW, Types, check_row, json_text
+from megc.records import Contract, QuestionRow, check_row, json_text
 
 try:
     import fcntl
@@ -100,14 +100,14 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             yield number, row
 
 
-def read_rows(path: Path | str, fix: str, fields: Mapping[str, Types] = QUESTION_ROW) -> list[tuple[int, dict]]:
-    """All ME-VQA rows of a JSONL, with their line numbers; `fields`: names and types that are checked.
+def read_rows(path: Path | str, fix: str, contract: type[Contract] = QuestionRow) -> list[tuple[int, dict]]:
+    """All ME-VQA rows of a JSONL, with their line numbers, each of which keeps the `contract`.
 
     Raises DataError for what `read_jsonl` refuses, a field of another type, and, with the remedy `fix`, for no row.
     """
     rows = list(read_jsonl(path))
     for line, row in rows:
-        check_row(path, line, row, fields)
+        check_row(path, line, row, contract)
     if not rows:
         raise DataError(path, None, "no row in the file", fix)
     return rows
