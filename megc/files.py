@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo, putchunk
 
 from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
-from megc.records import Contract, QuestionRow, check_row, json_text
+from megc.records import Contract, QuestionRow, check_record, check_row, json_text
 
 try:
     import fcntl
@@ -128,6 +128,20 @@ def read_json(
     if missing is not None and not os.path.lexists(path):
         return missing
     return _read_value(path, parse_json, kind, fix)
+
+
+def read_checked(
+    contract: type[Contract],
+    path: Path | str,
+    *,
+    missing: dict | None = None,
+    fix: str = "repair the file, or run the step that writes it again",
+) -> dict:
+    """`read_json` of a file that keeps a `contract`; its other keys stay. `missing` comes back as it is."""
+    value = read_json(path, missing=missing, fix=fix)
+    if value is not missing:
+        check_record(contract, value, path, None, fix)
+    return value
 
 
 def read_yaml(path: Path | str, fix: str = "repair the file, or give another") -> dict:

@@ -6,11 +6,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
 
-from megc.files import lock_folder, sha256_of, write_bytes, write_json
+from megc.files import lock_folder, read_checked, sha256_of, write_bytes, write_json
+from megc.records import Contract
 from megc.vqa.instructions import read_records, rebase, write_records
 
 PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
@@ -28,6 +31,51 @@ class Fold:
     def hash(self) -> str:
         """Sixteen hex digits of both lists: stored with checkpoints and scores."""
         return sha256_of(*self.train, "|", *self.test)
+
+
+class FoldRecord(Contract):
+    """A fold of a frozen split: subjects as `dataset/subject`."""
+
+    name: str
+    train: list[str]
+    test: list[str]
+    hash: str
+
+    @model_validator(mode="after")
+    def _hash_fits(self) -> Self:
+        if self.hash != Fold(self.name, tuple(self.train), tuple(self.test)).hash:
+            raise ValueError(f"the hash of {self.name} is not that of its subjects")
+        return self
+
+
+class SplitSettings(Contract):
+    """What made a split: the number of the fold that the file beside it is of."""
+
+    protocol: Literal["", *PROTOCOLS] = ""
+    fold: Annotated[int, Field(ge=0)]
+
+
+class SplitRecord(Contract):
+    """`<name>.split.json`: the frozen folds behind an instruction file."""
+
+    settings: SplitSettings
+    folds: Annotated[list[FoldRecord], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if self.settings.fold >= len(self.folds):
+            raise ValueError(f"the split has no fold of its own: {self.settings.fold} of {len(self.folds)}, from 0")
+        return self
+
+
+def read_split(path: Path | str) -> dict:
+    """The fold that a frozen split beside an instruction file says is that file's own; empty where there is none.
+
+    Raises DataError for a damaged file.
+    """
+    fix = "write the split again with train/set_train_dataset.py, or delete it"
+    split = read_checked(SplitRecord, path, missing={}, fix=fix)
+    return split["folds"][split["settings"]["fold"]] if split else {}
 
 
 def subject_key(record: dict) -> str:

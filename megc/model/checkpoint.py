@@ -17,9 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from pydantic import Field
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -31,24 +33,49 @@ from transformers import (
 )
 
 from megc.commits import commit
-from megc.files import read_json, write_json
+from megc.files import read_checked, write_json
 from megc.model import lora
 from megc.model.distributed import say
 from megc.model.versions import check_versions
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
 from megc.model.weights import RECORD_NAME, base_of, weights_hash
 from megc.problems import DataError
+from megc.records import Contract
 from megc.vqa.mismatch import check_prompt
+from megc.vqa.prompts import PromptRecord
 
 MODEL_TYPE = "qwen2_5_vl"
-_RECORD_TYPES = {
-    "data": dict,
-    "training": dict,
-    "min_pixels": int,
-    "max_pixels": int,
-    "steps": int,
-    "prompt_hash": str,
-}
+Pixels = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class DataRecord(Contract):
+    """What a checkpoint was trained on (the key `data` of `megc.json`)."""
+
+    file: str = ""
+    rows: int = 0
+    rows_hash: str = ""
+    content_hash: str = ""
+    clips: int = 0
+    subjects: list[str] = Field(default_factory=list)
+    validation_subjects: list[str] = Field(default_factory=list)
+    split: str | None = None
+
+
+class CheckpointRecord(Contract):
+    """`megc.json` of a checkpoint; a key may be absent, as in records of older releases and of the tiny checkpoint."""
+
+    kind: str = ""
+    recipe: str = ""
+    base: str | None = None
+    base_hash: str | None = None
+    prompt_hash: str | None = None
+    prompt: PromptRecord | None = None
+    min_pixels: Pixels | None = None
+    max_pixels: Pixels | None = None
+    steps: int | None = None
+    data: DataRecord | None = None
+    training: dict[str, Any] | None = None
+    weights_hash: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +90,7 @@ class Loaded:
 def read_record(path: Path | str) -> dict:
     """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
     file, fix = Path(path) / RECORD_NAME, "train the checkpoint again"
-    record = read_json(file, missing={}, fix=fix)
-    for name, kind in _RECORD_TYPES.items():
-        if not isinstance(record.get(name), kind | None):
-            raise DataError(file, name, f"not of type {kind.__name__}: {str(record[name])[:60]!r}", fix)
-    return record
+    return read_checked(CheckpointRecord, file, missing={}, fix=fix)
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:

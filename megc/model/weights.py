@@ -5,11 +5,14 @@ import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from megc.files import read_json, sha256_of
-from megc.problems import DataError
+from megc.files import read_checked, sha256_of
+from megc.problems import DataError, excerpt
+from megc.records import Contract
 
 WHOLE, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
 RECORD_NAME = "megc.json"  # what a checkpoint was trained on (see `checkpoint`)
@@ -19,6 +22,18 @@ _DECIDING = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "m
 _PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "*.pth", "*.pt")
 _FLOATS = ("F64", "F32", "F16", "BF16")  # types of weights, as safetensors names them
 _POINTER = b"version https://git-lfs"
+
+
+class ShardIndex(Contract):
+    """`model.safetensors.index.json`: the file of each tensor."""
+
+    weight_map: Annotated[dict[str, str], Field(min_length=1)]
+
+
+class AdapterConfig(Contract):
+    """`adapter_config.json` of PEFT, as far as it is read here: the checkpoint that the adapters belong to."""
+
+    base_model_name_or_path: str
 
 
 def is_checkpoint(path: Path | str) -> bool:
@@ -49,10 +64,9 @@ def weight_files(folder: Path | str) -> list[Path]:
         fix = "download or copy the checkpoint again, or train it again"
         raise DataError(folder, None, "holds no weights (*.safetensors)", fix)
     fix = "download or copy the file again"
-    weight_map = read_json(index, fix=fix).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise DataError(index, None, "not an index of shards", fix)
-    names = sorted(set(weight_map.values()))
+    names = sorted(set(read_checked(ShardIndex, index, fix=fix)["weight_map"].values()))
+    if strange := [name for name in names if "/" in name or not name.endswith(".safetensors")]:
+        raise DataError(index, None, f"{excerpt(strange[0])} is no name of a shard", fix)
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
         what = f"{len(absent)} of {len(names)} shards are absent: {shorten(absent)}"
@@ -137,4 +151,7 @@ def folder_hash(folder: Path | str) -> str:
 
 def base_of(folder: Path | str) -> str | None:
     """The checkpoint that adapters belong to; None where `folder` holds no adapters."""
-    return read_json(Path(folder) / ADAPTER_CONFIG, missing={}).get("base_model_name_or_path")
+    fix = "copy the adapters again, or train them again"
+    return read_checked(AdapterConfig, Path(folder) / ADAPTER_CONFIG, missing={}, fix=fix).get(
+        "base_model_name_or_path"
+    )

@@ -6,25 +6,35 @@ import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from pydantic import Field
 
 from megc.files import lock_folder, png_bytes, sha256_of, write_bytes, write_json
 from megc.motion.colour import ABSOLUTE, draw, legend_text, neutral_picture
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import read_image
-from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
+from megc.motion.keyframes import check_align, clear_leftovers, clip_folder
 from megc.motion.parallel import Finished, format_counts, run, summarise
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
 from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings
 from megc.parsing import parse_json
 from megc.problems import DataError, Problems
+from megc.records import Contract
 
 VERSION = 5  # of what is written; a change makes every clip be done again
+
+
+class FlowRecord(Contract):
+    """`flow.json`: how the pictures beside it are drawn, as far as prompts tell it."""
+
+    encoding: str
+    scale: Annotated[float, Field(gt=0, le=1e4)]
 
 
 def finished_clips(frames: Path) -> list[str]:
@@ -106,9 +116,7 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     """
     folder = clip_folder(frames, clip_id)
     npy, png = clip_folder(out, f"{clip_id}.npy"), clip_folder(out, f"{clip_id}.png")
-    align = read_align(folder)
-    if align is None:
-        raise DataError(folder / "align.json", clip_id, "missing or damaged", "run data_process/extract_frames.py")
+    align = check_align(folder, clip_id)
     onset, apex = (read_image(folder / f"{moment}.png", clip_id) for moment in ("onset", "apex"))
     key = sha256_of(
         str(VERSION), cv2.__version__, json.dumps(asdict(settings)), align["key"], onset.tobytes(), apex.tobytes()

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from megc.commits import commits_of
-from megc.files import png_bytes, read_json, read_picture, write_text
+from megc.files import png_bytes, read_checked, read_picture, write_text
 from megc.motion.colour import ENCODINGS, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
 from megc.motion.settings import SCALE
@@ -42,6 +42,7 @@ from megc.scoring.tables import (
     write_metrics,
 )
 from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, is_invalid, is_right
+from megc.vqa.prompts import PromptRecord
 
 THUMBNAIL = 160  # pixels wide
 CARDS = 150  # clips shown; about 25 kB each
@@ -110,7 +111,10 @@ def matrices(references: Sequence[Reference], run: Run, profile: str) -> list[di
 def _encoding(picture: Path) -> tuple[str, float] | None:
     """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
     build_instructions.py writes for pictures of other projects too."""
-    beside = (read_json(folder / "prompt.json", missing={}) for folder in picture.parents)
+    beside = (
+        read_checked(PromptRecord, folder / "prompt.json", missing={}, fix="build the instructions again")
+        for folder in picture.parents
+    )
     for settings in chain([drawn_with(picture)], beside):
         if settings.get("encoding") in ENCODINGS:
             return settings["encoding"], float(settings.get("scale", SCALE))

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from megc.files import read_json, read_jsonl, resolve_inside
+from megc.files import read_checked, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
-from megc.records import QuestionRow, check_instruction, check_row
+from megc.records import QuestionRow, RunRecord, check_instruction, check_row
 from megc.scoring.swift import as_row, is_swift_row
 from megc.vqa.instructions import answer_of, check_question, is_motion_picture, may_answer, row_clip, row_id, row_key
 from megc.vqa.questions import parse
@@ -281,6 +281,8 @@ def read_runs(
         raise ValueError(f"run names {', '.join(names)} are not all different: give --names")
     runs = []
     for path, name in zip(paths, names, strict=True):
-        settings = read_json(Path(path).parent / "run.json", missing={}, fix="delete it, or write the run again")
+        settings = read_checked(
+            RunRecord, Path(path).parent / "run.json", missing={}, fix="delete it, or write the run again"
+        )
         runs.append(read_run(path, name, references, problems, settings))
     return runs

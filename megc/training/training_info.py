@@ -8,12 +8,13 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
-from megc.files import read_json, sha256_of
+from megc.files import read_checked, sha256_of
 from megc.model.checkpoint import read_record, software
 from megc.model.samples import Sample
 from megc.problems import DataError
 from megc.training.settings import SftSettings
 from megc.training.validation import split_beside, subjects_of
+from megc.vqa.prompts import PromptRecord
 
 # Settings of one call of the program, which say nothing about what it trains.
 _OF_THE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "plan", "gpus", "gpu_memory", "show_sample")
@@ -48,7 +49,7 @@ def training_record(
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         raise DataError(file, None, what, "build all of it with the same prompt settings")
-    prompt = read_json(file.parent / "prompt.json", missing={})
+    prompt = read_checked(PromptRecord, file.parent / "prompt.json", missing={}, fix="build the instructions again")
     training = {**dataclasses.asdict(settings), **args.to_sanitized_dict(), "processes": args.world_size}
     return {
         "kind": "trained",

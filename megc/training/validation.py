@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from megc.files import read_json
 from megc.model.distributed import say
 from megc.model.samples import Sample, read_samples
 from megc.problems import DataError, Problems
-from megc.splits import make_folds, record_subjects, subjects_in
+from megc.splits import make_folds, read_split, record_subjects, subjects_in
 from megc.training.settings import SftSettings
 from megc.vqa.instructions import question_kind
 
@@ -45,13 +44,7 @@ def question_kinds(samples: Iterable[Sample]) -> dict[str, str]:
 
 def split_beside(train_file: Path | str) -> dict:
     """The frozen split of a training file; empty where there is none. See `splits.write_sides`."""
-    path = Path(train_file).with_suffix(".split.json")
-    fix = "write the split again with train/set_train_dataset.py, or delete it"
-    split = read_json(path, missing={}, fix=fix)
-    try:
-        return split["folds"][split["settings"]["fold"]] if split else {}
-    except (KeyError, IndexError, TypeError) as error:
-        raise DataError(path, None, f"the split has no fold of its own ({error!r})", fix) from error
+    return read_split(Path(train_file).with_suffix(".split.json"))
 
 
 def _test_subjects(train_file: str) -> set[str]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
+from megc.files import lock_folder, read_checked, read_jsonl, write_json, write_jsonl
 from megc.motion.centring import centre_folder
+from megc.motion.flow_files import FlowRecord
 from megc.problems import DataError, Problem, Problems
 from megc.vqa.instructions import (
     build_records,
@@ -60,7 +61,7 @@ def prompt_settings(
 
     `training`: labels of the training subjects, for a hierarchy.
     """
-    recorded = read_json(flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
+    recorded = read_checked(FlowRecord, flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
     return PromptSettings(
         images=settings.images or PromptSettings.images,
         structured=settings.structured,

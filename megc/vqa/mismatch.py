@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from megc.files import read_json, sha256_of
+from megc.files import read_checked, sha256_of
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
-from megc.vqa.prompts import DEFAULT_IMAGES
+from megc.vqa.prompts import DEFAULT_IMAGES, PromptRecord
 
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
 _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings
@@ -16,13 +16,17 @@ _DEFAULTS = {"hierarchy": False, "statistics": []}  # not recorded where not in 
 def prompt_records(questions: Path, pictures: Iterable[Path]) -> list[dict]:
     """What each `prompt.json` beside the questions and above the pictures says; nearest first.
 
-    Raises DataError for one that is not JSON.
+    Raises DataError for one that is damaged.
     """
     folders = [questions.parent, *(folder for picture in pictures for folder in picture.parents)]
     records = []
     for file in dict.fromkeys(folder / "prompt.json" for folder in folders):
         if file.is_file():
-            records.append(read_json(file, fix="write the questions again with data_process/build_instructions.py"))
+            records.append(
+                read_checked(
+                    PromptRecord, file, fix="write the questions again with data_process/build_instructions.py"
+                )
+            )
     return records
 
 

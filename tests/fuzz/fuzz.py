@@ -1,0 +1,233 @@
+"""Damage every kind of file that the package reads, and class what it says.
+
+    python tests/fuzz/fuzz.py --cases 10000 --seed 0
+
+A case takes a whole file, damages it (see `damages`), and calls the function that reads it, in this process. Classes:
+
+    clear error          DataError or Problems with the file, the row or field where the damage is in one, and a remedy
+    accepted rightly     no word is said, and nothing is lost: see below
+    silent loss          no word is said, and a row or value is lost, altered or of a type that the contract forbids
+    traceback            any other exception
+    poor message         an error without file, row, field or remedy, or as long as a page
+    refused in vain      an error, though the damage leaves the file's meaning and contract as they were
+
+What is a loss is judged without the package: `contracts` parses the damaged bytes a second time, holds them against
+shapes that are written down there by hand, and what the package hands on must equal that, value by value and type by
+type. Readers that collect problems must hand on each row as it stands in the file or name it in a problem; rows that
+nobody touched are among these. A change that makes another valid file (`negative` to `positive`, a row deleted) is read
+as it stands, and is no loss: no reader could know. Where the content is not text (pictures, videos, weights), an
+independent decoder, or the whole file, is the yardstick (see `media`).
+"""
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "helpers"), str(Path(__file__).parent)]
+
+import tyro
+from damages import Damaged
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from media import MEDIA_TARGETS
+from targets import TEXT_TARGETS, Case, Target
+from tqdm import tqdm
+
+from megc.problems import DataError, Problem, Problems
+
+CLASSES = ("clear error", "accepted rightly", "silent loss", "traceback", "poor message", "refused in vain")
+GOOD = CLASSES[:2]
+LONGEST = 1200  # characters of a message
+TARGETS = (*TEXT_TARGETS, *MEDIA_TARGETS)
+
+
+@dataclass
+class Outcome:
+    """What came of a case: a class of CLASSES, the damage, and words to find the fault by."""
+
+    kind: str
+    damage: str
+    words: str = ""
+
+
+@dataclass
+class Report:
+    """Counts by target and class, and the outcomes that must not be."""
+
+    counts: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))
+    bad: list[tuple[str, Outcome]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, target: str, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.counts[target][outcome.kind] += 1
+        if outcome.kind not in GOOD:
+            self.bad.append((target, outcome))
+
+    @property
+    def total(self) -> Counter:
+        """Cases by class."""
+        return sum(self.counts.values(), Counter())
+
+    def table(self) -> str:
+        """Cases by target and class, and the sum."""
+        width = max(map(len, self.counts))
+        lines = [f"{'':{width}}  " + "  ".join(f"{name:>16}" for name in CLASSES)]
+        for name, counts in (*self.counts.items(), ("all", self.total)):
+            lines.append(f"{name:{width}}  " + "  ".join(f"{counts[kind]:>16}" for kind in CLASSES))
+        return "\n".join(lines)
+
+
+def run_case(target: Target, root: Path, draw: st.DataObject) -> Outcome:
+    """Damage the target's file below `root`, read it, class the outcome, and put the whole file back."""
+    path = root / target.file
+    whole = path.read_bytes()
+    damaged = target.damage(draw.draw, whole)
+    problems, reading, raised = Problems(), None, None
+    path.unlink()
+    try:
+        if damaged.content is not None:
+            path.write_bytes(damaged.content)
+        elif damaged.folder:
+            path.mkdir()
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            reading = target.read(root, problems)
+    except DataError as error:
+        raised = error.problem
+    except (ValueError, OSError) as error:  # which the frame of the commands prints in a line
+        where = f"{type(error).__name__}: {error}"
+        return Outcome("poor message", damaged.what, f"{where}\n{_last_call(error)}")
+    except Exception as error:
+        return Outcome("traceback", damaged.what, f"{type(error).__name__}: {error}\n{_last_call(error)}")
+    finally:
+        if path.is_dir():
+            path.rmdir()
+        path.write_bytes(whole)
+    return _judge(Case(target, damaged, reading, problems, whole), raised)
+
+
+def _last_call(error: BaseException) -> str:
+    """The innermost line of the package that an exception passed."""
+    calls = [call for call in traceback.extract_tb(error.__traceback__) if "/megc/" in call.filename]
+    return f"{calls[-1].filename}:{calls[-1].lineno} {calls[-1].name}" if calls else ""
+
+
+def _judge(case: Case, raised: Problem | None) -> Outcome:
+    told = [*([raised] if raised else []), *case.problems, *case.problems.warnings]
+    for problem in told:
+        if fault := _poor(problem, case):
+            return Outcome("poor message", case.damaged.what, f"{fault}: {problem}")
+    if raised or len(case.problems):
+        if fault := _unplaced(told, case):
+            return Outcome("poor message", case.damaged.what, f"{fault}: {told[0]}")
+    if raised:
+        if case.damaged.content == case.whole:
+            return Outcome("refused in vain", case.damaged.what, str(raised))
+        return Outcome("clear error", case.damaged.what, str(raised))
+    if fault := case.target.oracle(case):
+        return Outcome("silent loss", case.damaged.what, fault)
+    return Outcome("clear error" if len(case.problems) else "accepted rightly", case.damaged.what)
+
+
+def _poor(problem: Problem, case: Case) -> str:
+    if not problem.file or problem.file == ".":
+        return "no file"
+    if not problem.what.strip() or not problem.fix.strip():
+        return "nothing said, or no remedy"
+    return "as long as a page" if len(str(problem)) > LONGEST else ""
+
+
+def _unplaced(told: Sequence[Problem], case: Case) -> str:
+    """Where a fault of one row is told without that row, or one of a field without that field."""
+    texts = [str(problem) for problem in told]
+    if case.target.rows and case.damaged.line is not None:
+        line = case.damaged.content.decode(errors="replace").split("\n")[case.damaged.line - 1]
+        rows = [problem.row for problem in told]
+        named = any(row == case.damaged.line or (isinstance(row, str) and row and row in line) for row in rows)
+        identities = [part for part in line.split('"') if len(part) > 12]
+        if not named and not any(part in text for part in identities for text in texts):
+            return "no row"
+    if case.damaged.keys and not any(str(key) in text for key in case.damaged.keys for text in texts):
+        return "no field"
+    return ""
+
+
+def run(cases: int, number: int, targets: Sequence[Target] = TARGETS, quiet: bool = False) -> Report:
+    """Run so many cases over all targets by their weights, drawn from the seed `number`."""
+    report, start = Report(), time.perf_counter()
+    weight = sum(target.weight for target in targets)
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=cases, unit="case", disable=quiet) as bar:
+        for place, target in enumerate(targets):
+            done = report.total.total()
+            left = sum(later.weight for later in targets[place:])
+            share = max(1, round((cases - done) * target.weight / left)) if weight else 0
+            bar.set_description(target.name[:28].ljust(28))
+            _run_target(target, Path(folder) / f"{place}", share, number, report, bar)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def _run_target(target: Target, root: Path, cases: int, number: int, report: Report, bar: tqdm) -> None:
+    root.mkdir()
+    target.build(root)
+    target.baseline = target.read(root, Problems())
+    content = (root / target.file).read_bytes()
+    whole = Case(target, Damaged(content, "nothing"), target.baseline, Problems(), content)
+    if fault := target.oracle(whole):
+        raise AssertionError(f"{target.name}: the oracle finds fault with the whole file: {fault}")
+    outcomes = 0
+    while outcomes < cases:  # hypothesis stops early where it thinks that it has seen all
+        before = outcomes
+
+        @seed(number + outcomes)
+        @settings(max_examples=cases - outcomes, deadline=None, database=None, phases=[Phase.generate],
+                  suppress_health_check=list(HealthCheck))  # fmt: skip
+        @given(st.data())
+        def one(data: st.DataObject) -> None:
+            nonlocal outcomes
+            if outcomes < cases:
+                report.add(target.name, run_case(target, root, data))
+                outcomes += 1
+                bar.update()
+
+        one()
+        if outcomes == before:
+            raise AssertionError(f"{target.name}: no case could be drawn")
+
+
+def main(cases: int = 10_000, seed: int = 0, only: tuple[str, ...] = (), show: int = 20) -> None:
+    """Run the fuzz and print the table; the exit code is 1 where anything is lost, crashes or is badly said.
+
+    Args:
+        cases: damaged files in all.
+        seed: of the damages; the same seed damages alike.
+        only: targets by name; without it, all.
+        show: so many of the bad outcomes are printed.
+    """
+    report = run(cases, seed, [target for target in TARGETS if not only or target.name in only])
+    print(report.table())
+    print(f"{report.total.total()} cases in {report.seconds:.0f} s")
+    seen = Counter()
+    for name, outcome in report.bad:
+        key = (name, outcome.kind, outcome.words[-60:])
+        seen[key] += 1
+        if seen[key] == 1 and len(seen) <= show:
+            print(f"\n{name}: {outcome.kind}; {outcome.damage}\n  {outcome.words[:700]}")
+    sys.exit(1 if report.bad else 0)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)
