@@ -31,10 +31,10 @@ def test_the_release_to_take_is_the_one_that_is_pinned():
 
 def test_opencv_without_contributed_modules_is_named_where_they_are_needed(monkeypatch):
     monkeypatch.delattr(cv2, "optflow")
-    for made in (flow._tvl1, flow._tvl1_original, flow._deepflow):
+    for made in (flow._tvl1, flow._tvl1_original):
         made.cache_clear()
     picture = np.zeros((32, 32), np.uint8)
-    for method in ("tvl1", "tvl1-original", "deepflow"):
+    for method in ("tvl1", "tvl1-original"):
         with pytest.raises(DataError, match="opencv-contrib-python-headless"):
             flow.optical_flow(picture, picture, method)
     assert flow.optical_flow(picture, picture, "dis").shape == (32, 32, 2)
