@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from megc.commits import commits_of
 from megc.files import png_bytes, read_json, write_text
-from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
+from megc.motion.colour import ENCODINGS, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
+from megc.motion.settings import SCALE
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.evaluation import PairedDifference, compare, evaluate
