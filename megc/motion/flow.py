@@ -10,9 +10,7 @@ import numpy as np
 
 from megc.model.versions import check_optflow
 from megc.motion.regions import face_width, nose_box, stable_mask
-
-DEFAULT_METHOD = "dis"
-DEFAULT_COMPENSATION = "stable"
+from megc.motion.settings import DEFAULT_COMPENSATION, DEFAULT_METHOD
 
 
 @contextmanager
