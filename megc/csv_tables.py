@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from megc.files import write_text
-from megc.model.versions import DIRTY, commit
+from megc.provenance import DIRTY, commit
 
 COMMENT = "# "
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from megc.csv_tables import write_table
 from megc.files import read_jsonl, write_text
-from megc.model.versions import answer_commits
 from megc.problems import DataError, Problem, Problems
+from megc.provenance import answer_commits
 from megc.reasoning.agreement import OPTIONS, apply
 from megc.reasoning.rules import Knowledge
 from megc.scoring.bootstrap import RESAMPLES

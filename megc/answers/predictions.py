@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from megc.files import read_json, sha256_of, write_json, write_jsonl
-from megc.model.versions import commit, commits_of
 from megc.parsing import parse_json
 from megc.problems import DataError
+from megc.provenance import commit, commits_of
 from megc.vqa.instructions import row_id, row_key
 
 PREDICTIONS = "predictions.jsonl"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from megc.facs import FINE_TO_COARSE
 from megc.files import lock_folder, sha256_of, write_json, write_jsonl
-from megc.model.versions import answer_commits, commit
 from megc.problems import DataError
+from megc.provenance import answer_commits, commit
 from megc.reasoning.nearest import is_list, nearest, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
 from megc.reasoning.unit_lists import PRETENDED, Evidence, agree, fit_number, odds_of

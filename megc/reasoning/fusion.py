@@ -21,8 +21,8 @@ from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
 from megc.facs import FINE_TO_COARSE, unit_name, unit_number
 from megc.files import lock_folder, write_json, write_jsonl
-from megc.model.versions import answer_commits, commit
 from megc.problems import DataError
+from megc.provenance import answer_commits, commit
 from megc.splits import subject_key, subjects_in
 from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key

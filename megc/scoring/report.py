@@ -18,9 +18,9 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from megc.files import read_json, write_text
-from megc.model.versions import commits_of
 from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
+from megc.provenance import commits_of
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.evaluation import PairedDifference, compare, evaluate
