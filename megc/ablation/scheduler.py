@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from megc.ablation.content import REPOSITORY, content_hash
 from megc.ablation.steps import DONE, Result, Step, command_line, finished, step_key
+from megc.commits import commit
 from megc.files import lock_folder, write_json
 from megc.problems import DataError
-from megc.provenance import commit
 
 LOG = "log.txt"
 _TAIL = 6  # lines of a failing step's log that are shown

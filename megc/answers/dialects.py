@@ -2,15 +2,14 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image
 
 from megc.answers.decoding import Decoding
+from megc.files import png_bytes
 from megc.model.samples import chat_messages
 
 Dialect = Callable[[Decoding, bool], dict]
@@ -19,9 +18,7 @@ Constraint = Callable[[Sequence[str]], dict]
 
 def data_url(picture: np.ndarray) -> str:
     """A picture, uint8 (height, width, 3), as a PNG in a `data:` address."""
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(out, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(picture)).decode()}"
 
 
 def chat_request(record: dict, pictures: Sequence[np.ndarray]) -> list[dict]:

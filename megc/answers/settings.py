@@ -6,10 +6,10 @@ from pathlib import Path
 
 from megc.answers.decoding import Decoding
 from megc.answers.endpoint import Endpoint
+from megc.commits import software
 from megc.files import sha256_of
 from megc.model.checkpoint import LoadedCheckpoint, pixel_budget
 from megc.model.weights import content_hash
-from megc.provenance import software
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from megc.answers.pictures import Pictures
 from megc.answers.server import ServedAnswerer
 from megc.answers.settings import RunSettings
 from megc.answers.two_stage import TwoStage
+from megc.commits import software
 from megc.model.checkpoint import check_mismatch, load_processor, pixel_budget, read_training_info
 from megc.model.distributed import print_main
 from megc.model.weights import content_hash
 from megc.problems import DataError
-from megc.provenance import software
 from megc.vqa.prompts import PromptSettings
 
 

@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 
 from megc.motion.regions import face_width, nose_box, stable_mask
+from megc.motion.settings import DEFAULT_COMPENSATION, DEFAULT_METHOD
 from megc.problems import DataError
-
-DEFAULT_METHOD = "dis"
-DEFAULT_COMPENSATION = "stable"
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
+from megc.commits import software
 from megc.files import read_json, sha256_of
 from megc.model.checkpoint import read_training_info
 from megc.model.samples import Sample
 from megc.problems import DataError
-from megc.provenance import software
 from megc.training.settings import SftSettings
 from megc.training.validation import split_beside, subjects_of
 

@@ -1,21 +1,18 @@
 """More training clips from the ones there are: changed and mixed flow pictures, and questions they still answer."""
 
-import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
+from megc.files import png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.flow_pictures import SIGNED, mirrored, mixture, roughened
 from megc.problems import DataError
 from megc.splits import subject_key
-from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, write_records
-from megc.vqa.questions import parse
+from megc.vqa.instructions import answer_of, question_kind, read_record_picture, read_records, write_records
 
 _OTHER = {"left": "right", "right": "left"}
 
@@ -81,7 +78,7 @@ def _copy(group: list[dict], picture: np.ndarray, number: int, settings: Augment
     copies = []
     for record in group:
         answer = answer_of(record)
-        if mirror and parse(question_of(record)).kind == "side":
+        if mirror and question_kind(record) == "side":
             answer = _OTHER[answer]
         messages = [*record["messages"][:-1], {"role": "assistant", "content": answer}]
         identity = {"id": f"{record['id']}~{number}", "clip": f"{clip}~{number}", "images": [place]}
@@ -100,7 +97,7 @@ def _mixed(
     Pictures lie in a folder named after `out`, since the clips of another fold would be mixed otherwise.
     """
     members: dict[str, list[int]] = {}
-    asked = [{parse(question_of(record)).kind: record for record in group} for group in groups]
+    asked = [{question_kind(record): record for record in group} for group in groups]
     for place, kinds in enumerate(asked):
         if "fine" in kinds and subject_key(kinds["fine"]) not in kept:
             members.setdefault(answer_of(kinds["fine"]), []).append(place)
@@ -122,7 +119,5 @@ def _mixed(
 
 
 def _write(root: Path, place: str, picture: np.ndarray) -> str:
-    written = io.BytesIO()
-    Image.fromarray(picture).save(written, "png")
-    write_bytes(resolve_inside(root, place), written.getvalue())
+    write_bytes(resolve_inside(root, place), png_bytes(picture))
     return place

@@ -6,7 +6,7 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -33,6 +33,11 @@ def check_question(file: Path | str, answered: dict, question: str) -> None:
     if answered.get("question", question) != question:
         what = f"answers another question, {answered['question']!r}"
         raise DataError(file, row_id(answered), what, "answer this version of the question file")
+
+
+def is_motion_picture(image: str) -> bool:
+    """True for the flow picture among a record's pictures: it lies in a folder `flow`, or `flow_centred`."""
+    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
 
 
 def row_key(row: dict) -> tuple[str, ...]:
@@ -113,6 +118,19 @@ def with_coarse(record: dict, coarse: str, settings: PromptSettings) -> dict:
 def question_of(record: dict) -> str:
     """The question's text of an instruction record."""
     return record["row"]["question"]
+
+
+def question_kind(record: dict, unknown: str | None = None) -> str:
+    """Kind of an instruction record's question (see `questions.TEMPLATES`).
+
+    A question that is none of the challenge's is of the kind `unknown`; where that is None, ValueError is raised.
+    """
+    try:
+        return parse(question_of(record)).kind
+    except ValueError:
+        if unknown is None:
+            raise
+        return unknown
 
 
 def answer_of(record: dict) -> str:

@@ -24,9 +24,10 @@ from PIL import Image
 from megc.clips import Clip
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import open_frames, read_image
-from megc.motion.keyframes import KeyframeSettings, clips_of_sources, extract_all
+from megc.motion.keyframes import clips_of_sources, extract_all
 from megc.motion.parallel import run
 from megc.motion.preview import contact_sheet
+from megc.motion.settings import KeyframeSettings
 from megc.problems import DataError, Problems
 
 

@@ -1,4 +1,7 @@
-"""What made a result: the git commit of the code, and the versions of the libraries that it ran on."""
+"""What made a result: the git commit of the code, and the versions of the libraries that it ran on.
+
+Tables, checkpoints, answers and fused answers all name a commit, from rooms that may not import one another.
+"""
 
 import platform
 import subprocess
@@ -8,16 +11,14 @@ from pathlib import Path
 
 from megc.files import read_json
 
-DIRTY = "+"  # behind a commit: the code was changed since
+DIRTY = "+"
 _CODE = ("*.py", "*.sh", "*.yaml", "*.json", "*.html", "*.toml", "requirements.txt")  # what decides a result
 _LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "deepspeed", "pillow")
 
 
 def commit(repository: Path = Path(__file__).parents[1]) -> str:
-    """The git commit of the code, twelve hex digits; empty without git.
-
-    DIRTY stands behind it where programs or settings differ from the commit or are not in git.
-    """
+    """The git commit of the code, twelve hex digits, with DIRTY behind it where programs or settings differ from it
+    or are not in git; empty without git."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=repository, capture_output=True, text=True, check=True)
@@ -32,8 +33,8 @@ def commit(repository: Path = Path(__file__).parents[1]) -> str:
 
 def commits_of(run_info: Mapping) -> set[str]:
     """The commits of the code that made a run, by its `run.json`: `commits`, or `software.git` of older files."""
-    libraries = run_info.get("software")
-    older = libraries.get("git") if isinstance(libraries, dict) else None
+    software = run_info.get("software")
+    older = software.get("git") if isinstance(software, dict) else None
     return {name for name in (*run_info.get("commits", ()), older) if name}
 
 
