@@ -6,7 +6,8 @@ from pathlib import Path
 from megc.files import read_checked, sha256_of
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
-from megc.vqa.prompts import DEFAULT_IMAGES, PromptRecord
+from megc.vqa.prompts import PromptRecord
+from megc.vqa.settings import DEFAULT_IMAGES
 
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
 _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings

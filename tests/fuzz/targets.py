@@ -17,7 +17,7 @@ from megc.answers.predictions import _read as read_kept_predictions
 from megc.clips import clip_to_row, read_clips
 from megc.commits import answer_commits
 from megc.files import read_rows, write_json, write_jsonl
-from megc.model.checkpoint import read_record
+from megc.model.checkpoint import read_training_info
 from megc.model.samples import vocabulary_beside
 from megc.model.weights import base_of, weight_files
 from megc.motion.keyframes import check_align
@@ -558,7 +558,7 @@ TEXT_TARGETS = [
            _optional(lambda root: next(iter(prompt_records(root / "a.jsonl", [])), None), None), _equals(_value(contracts.PROMPT))),
     Target("split", "a.split.json", _write_split, damage_json, _optional(lambda root: read_split(root / "a.split.json"), {}),
            _equals(_value(contracts.SPLIT, lambda value: value["folds"][value["settings"]["fold"]]))),
-    Target("megc.json", "megc.json", _write_megc, damage_json, _optional(read_record, {}), _equals(_value(contracts.MEGC)), weight=2),
+    Target("megc.json", "megc.json", _write_megc, damage_json, _optional(read_training_info, {}), _equals(_value(contracts.MEGC)), weight=2),
     Target("run.json of a score", "run/run.json", _write_run, damage_json,
            lambda root, problems: read_runs([root / "run/predictions.jsonl"], None, read_references(root / "references.jsonl", problems), problems)[0].settings or MISSING,
            _equals(_value(contracts.RUN))),

@@ -11,18 +11,19 @@ from flow_set import store as store_set
 from megc.ablation.arms import read_yaml as plan_yaml
 from megc.ablation.spec import read_grid
 from megc.files import read_json, read_jsonl, read_yaml, write_json
-from megc.model.checkpoint import read_record
+from megc.model.checkpoint import read_training_info
 from megc.model.samples import vocabulary_beside
 from megc.motion.keyframes import read_align
 from megc.planning.fit import stage_of
 from megc.problems import DataError, Problems
 from megc.reasoning.rules import read_rules
-from megc.scoring.report import legend
+from megc.scoring.report import make_legend
 from megc.scoring.runs import read_references, read_runs
 from megc.training.settings import read_config
 from megc.training.validation import split_beside
-from megc.vqa.augment import AugmentSettings, augment_file
-from megc.vqa.build import BuildSettings, prompt_settings
+from megc.vqa.augment import augment_file
+from megc.vqa.build import prompt_settings
+from megc.vqa.settings import AugmentSettings, BuildSettings
 
 LINES = {
     "Latin-1": ('{"a": "é"}'.encode("latin-1"), "not UTF-8 .byte E9 in column 8.; save the file as UTF-8"),
@@ -119,7 +120,7 @@ def _flow_set(root: Path) -> Path:
 
 
 def _legend(root: Path) -> object:
-    return legend(read_references(_flow_set(root), Problems()))
+    return make_legend(read_references(_flow_set(root), Problems()))
 
 
 USERS = {
@@ -135,7 +136,7 @@ USERS = {
     "run.json": ("run.json", lambda root: read_runs([root / "predictions.jsonl"], None, [], Problems())),
     "split": ("train.split.json", lambda root: split_beside(root / "train.jsonl")),
     "vocabulary": ("vocabulary.json", lambda root: vocabulary_beside(root / "train.jsonl")),
-    "record of a checkpoint": ("megc.json", read_record),
+    "record of a checkpoint": ("megc.json", read_training_info),
     "DeepSpeed": ("zero.json", lambda root: stage_of(str(root / "zero.json"))),
     "rules": ("rules.json", lambda root: read_rules(root / "rules.json")),
     "grid": ("grid.yaml", lambda root: read_grid(root / "grid.yaml")),
