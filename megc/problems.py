@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TextIO
 
+_LONGEST = 1000  # characters of what a message says of a fault: an answer that it quotes may fill pages
 _EXCERPT = 60  # characters of a cell or value that a message quotes
 
 
@@ -38,7 +39,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = self.file if self.row is None else f"{self.file}, row {self.row}"
-        return f"{where}: {self.what}; {self.fix}."
+        what = self.what if len(self.what) <= _LONGEST else f"{self.what[:_LONGEST]}…"
+        return f"{where}: {what}; {self.fix}."
 
 
 class DataError(Exception):

@@ -7,13 +7,15 @@ from pathlib import Path
 from megc.ablation.arms import ANSWERS, PROBE, Chain
 from megc.ablation.scheduler import Outcome
 from megc.ablation.spec import Grid, answers_name
-from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl
+from megc.files import read_checked, read_jsonl, resolve_inside, sha256_of, write_jsonl
 from megc.problems import Problems
+from megc.records import RunRecord
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare_runs, evaluate_run, score_run
 from megc.scoring.runs import Reference, Run, read_references, read_run
 from megc.scoring.tables import BOTH, SCORE_HEADS, format_count, format_interval, format_markdown, format_score_cells
 from megc.scoring.vqa_metrics import METRICS
+from megc.splits import read_split
 
 PROFILE = "megc2025"
 
@@ -42,7 +44,7 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
             file = outcome.results[chain.data].folder / "test.jsonl"
             references[chain.fold] = read_references(file, problems)
         folder = outcome.results[chain.answers].folder
-        settings = read_json(folder / "run.json", missing={})
+        settings = read_checked(RunRecord, folder / "run.json", missing={})
         with problems.collect():
             run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
             found.append(Scored(chain, references[chain.fold], run))
@@ -58,7 +60,7 @@ def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     asked = outcome.results.get(chain.asked) if chain.asked else None
     values = score_run(references, scored.run, PROFILE)
     splits = (data.folder / f"{name}.split.json" for name in ("test", "plain_test"))
-    split = next((read_json(file) for file in splits if file.is_file()), {})
+    split = next((read_split(file) for file in splits if file.is_file()), {})
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
         "arm": chain.arm,
@@ -68,7 +70,7 @@ def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
         "commit": answers.commit,
         "config_hash": chain.settings,
         "prompt_hash": records["prompt"],
-        "split_hash": split["folds"][split["settings"]["fold"]]["hash"] if split else "",
+        "split_hash": split.get("hash", ""),
         "data_hash": sha256_of(data.outputs["train.jsonl"], data.outputs["test.jsonl"]),
         "checkpoint_hash": train.outputs["checkpoint"] if train else "",
         "profile": PROFILE,

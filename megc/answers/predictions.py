@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from megc.commits import commit, commits_of
-from megc.files import read_json, sha256_of, write_json, write_jsonl
+from megc.files import read_checked, sha256_of, write_json, write_jsonl
 from megc.parsing import parse_json
 from megc.problems import DataError
+from megc.records import RunRecord
 from megc.vqa.instructions import row_id, row_key
 
 PREDICTIONS = "predictions.jsonl"
@@ -63,7 +64,9 @@ class Store:
         self.set_aside = self._set_others_aside()
         self._answers, self.others = self._sort_earlier_answers(overwrite)
         self._commits = (
-            commits_of(read_json(self.folder / RUN, missing={}, fix=_MOVE)) if self._answers or self.others else set()
+            commits_of(read_checked(RunRecord, self.folder / RUN, missing={}, fix=_MOVE))
+            if self._answers or self.others
+            else set()
         )
         if any(content and not self.has(row, content) for row, content in self._asked):
             self._commits |= {commit()} - {""}
@@ -174,7 +177,7 @@ class Store:
         run_file = self.folder / RUN
         if not run_file.exists():
             return None
-        return _run_name(run_file, read_json(run_file, fix=_MOVE).get("hash"))
+        return _run_name(run_file, read_checked(RunRecord, run_file, fix=_MOVE).get("hash"))
 
 
 class Shard:

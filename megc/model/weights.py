@@ -64,9 +64,11 @@ def weight_files(folder: Path | str) -> list[Path]:
         fix = "download or copy the checkpoint again, or train it again"
         raise DataError(folder, None, "holds no weights (*.safetensors)", fix)
     fix = "download or copy the file again"
-    names = sorted(set(read_checked(ShardIndex, index, fix=fix)["weight_map"].values()))
-    if strange := [name for name in names if "/" in name or not name.endswith(".safetensors")]:
-        raise DataError(index, None, f"{excerpt(strange[0])} is no name of a shard", fix)
+    weight_map = read_checked(ShardIndex, index, fix=fix)["weight_map"]
+    for tensor, name in weight_map.items():
+        if "/" in name or not name.endswith(".safetensors"):
+            raise DataError(index, tensor, f"weight_map has {excerpt(name)}, which is no name of a shard", fix)
+    names = sorted(set(weight_map.values()))
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
         what = f"{len(absent)} of {len(names)} shards are absent: {shorten(absent)}"

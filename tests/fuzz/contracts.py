@@ -26,9 +26,9 @@ PREDICTION = ROW | {"votes?": ("or", None, ("list", "text", 0)), "agreement?": (
 RECORD = {"id": "text", "clip": "text", "dataset": "text", "subject": "text", "messages": ("list", MESSAGE, 2),
           "images": ("list", "text", 0), "prompt": "text", "row": ROW, "sources?": ("list", "text", 0)}  # fmt: skip
 CLIP = {"id": "text", "dataset": "text", "subject": "text", "name": "text", "fps": ("between", 0, 1e5),
-        "frames": "text", "onset": FRAME, "apex": FRAME, "offset": FRAME, "apex_estimated?": "flag",
-        "action_units?": ("list", {"number": ("between", 1, 99), "side?": ("or", None, "left", "right"), "": None}, 0),
-        "fine?": ("or", "", "others", *FINE), "coarse?": ("or", "", *CLASSES), "notes?": ("list", "text", 0),
+        "frames": "text", "onset": FRAME, "apex": FRAME, "offset": FRAME, "apex_estimated": "flag",
+        "action_units": ("list", {"number": ("between", 1, 99), "side": ("or", None, "left", "right"), "": None}, 0),
+        "fine": ("or", "", "others", *FINE), "coarse": ("or", "", *CLASSES), "notes": ("list", "text", 0),
         "": None}  # fmt: skip
 EVIDENCE = {"clip": "text", "part": "text", "coarse": ("map", SHARE), "fine": ("map", SHARE), "units": ("map", SHARE),
             "side?": ("map", SHARE)}  # fmt: skip

@@ -80,7 +80,7 @@ def damage_tree(draw: Draw, tree: object) -> tuple[object, str, tuple[str, ...]]
         st.sampled_from(("replace", "replace", "replace", "drop", "extra", "rename", "wrap", "text", "swap", "nest"))
     )
     where = ".".join(map(str, place))
-    keys = (*(str(step) for step in place if isinstance(step, str)), "colour")
+    keys = tuple(str(step) for step in place if isinstance(step, str))
     if kind == "replace":
         parent[key] = copy.deepcopy(draw(st.sampled_from(STRANGE)))
         return tree, f"{where} = {str(parent[key])[:20]!r}", keys
@@ -90,6 +90,7 @@ def damage_tree(draw: Draw, tree: object) -> tuple[object, str, tuple[str, ...]]
         extra = copy.deepcopy(draw(st.sampled_from(STRANGE)))
         if isinstance(parent, dict):
             parent["colour"] = extra
+            keys = (*keys, "colour")
         else:
             parent.append(extra)
     elif kind == "rename" and isinstance(parent, dict):

@@ -1,5 +1,6 @@
 """The files that are fuzzed: a whole one of each kind, how it is damaged, what reads it, and what may be accepted."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from megc.ablation.spec import read_grid
 from megc.answers.predictions import _read as read_kept_predictions
 from megc.clips import clip_to_row, read_clips
 from megc.commits import answer_commits
-from megc.files import read_rows, write_json, write_jsonl
+from megc.files import read_checked, read_rows, write_json, write_jsonl
 from megc.model.checkpoint import read_training_info
 from megc.model.samples import vocabulary_beside
 from megc.model.weights import base_of, weight_files
@@ -27,7 +28,7 @@ from megc.reasoning.agreement import reason_file
 from megc.reasoning.rules import RULES, read_rules
 from megc.scoring.runs import read_references, read_run, read_runs
 from megc.splits import make_folds, read_split, write_folds
-from megc.training.resume import has_state
+from megc.training.resume import TrainerState, has_state
 from megc.training.settings import SftSettings, read_config
 from megc.vqa.build import BuildSettings, prompt_settings
 from megc.vqa.evidence_prompt import read_evidence
@@ -138,11 +139,10 @@ def _each_row(item: Callable[[dict], object], shape: object) -> Callable[[Case],
         for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
-            try:
+            row = wanted = None
+            with contextlib.suppress(Unreadable, KeyError, TypeError, IndexError, AttributeError):
                 row = contracts.parse_json(line)
                 wanted = item(row) if holds(row, shape) else None
-            except (Unreadable, KeyError, TypeError, IndexError, AttributeError):
-                row, wanted = None, None
             place = next((n for n, found in enumerate(left) if wanted is not None and same(found, wanted)), None)
             if place is not None:
                 del left[place]
@@ -375,10 +375,14 @@ def _optional(read: Callable[[Path], object], nothing: object) -> Callable[[Path
 
 
 def _state(root: Path, problems: Problems) -> object:
-    """The trainer's state: a checkpoint without a whole one is passed over, which the training tells."""
-    if not has_state(root):
-        raise DataError(root / "trainer_state.json", None, "not a whole checkpoint", "go on from an earlier one")
-    return json.loads((root / "trainer_state.json").read_bytes().decode("utf-8-sig"))
+    """The trainer's state. Whether a run may go on from it must be the same answer."""
+    try:
+        found = read_checked(TrainerState, root / "trainer_state.json")
+    except DataError:
+        assert not has_state(root)
+        raise
+    assert has_state(root)
+    return found
 
 
 def _grid_oracle(case: Case) -> str:
@@ -485,7 +489,7 @@ def _labels_oracle(case: Case) -> str:
         return f"accepted, though {error}"
     if not all(holds(row, contracts.ROW) for row in rows):
         return "a field of another type was accepted"
-    clips = {row["image_id"] for row in rows if row.get("answer")}
+    clips = {(row["dataset"], str(row["subject"]), str(row["filename"])) for row in rows if row.get("answer")}
     return "" if len(case.reading) == len(clips) else f"{len(case.reading)} clips of {len(clips)}"
 
 
@@ -507,7 +511,7 @@ def _stage_of(record: dict) -> str:
         holds(zero.get("offload_param", {}), {"device?": "text"})
         and zero.get("offload_param", {}).get("device", "none") != "none"
     )
-    if not holds(zero, {"stage?": "whole", "offload_param?": {"device?": "text"}}):
+    if not holds(zero, {"stage?": ("or", 0, 2, 3), "offload_param?": {"device?": ("or", "none", "cpu", "nvme")}}):
         raise Unreadable("the contract is broken")
     return {0: "none", 2: "zero2", 3: "zero3_offload" if offload else "zero3"}[zero.get("stage", 0)]
 
@@ -613,7 +617,7 @@ def _asked_oracle(case: Case) -> str:
     rows_told = {problem.row for problem in case.problems}
     for number, row in rows:
         identity = row.get("video_id", row.get("id"))
-        if not holds(row, contracts.ROW):
+        if not holds({**row, "answer": ""}, contracts.ROW):  # the answer is to be filled in
             return f"row {number} of another type was accepted"
         if identity not in answered and number not in rows_told and str(identity) not in told:
             return f"row {number} is neither answered nor named"
