@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
-from megc.ablation.content import REPOSITORY
+from megc.ablation.program_code import REPOSITORY
 from megc.problems import DataError, did_you_mean
 
 TRAIN = "train.py"

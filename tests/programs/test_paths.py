@@ -11,8 +11,8 @@ from flow_set import make_set
 from flow_set import store as store_set
 from PIL import Image
 
-from megc.ablation.content import content_hash
 from megc.ablation.spec import read_grid
+from megc.ablation.steps import content_hash
 from megc.baselines.features import read_features
 from megc.clips import Clip, frames_folder
 from megc.files import resolve_inside, write_json

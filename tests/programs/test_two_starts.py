@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from megc.ablation.scheduler import run_steps
+from megc.ablation.workflow import run_steps
 from megc.clips import Clip, write_clips
 from megc.command import run_command
 from megc.files import lock_folder
