@@ -49,9 +49,9 @@ from megc.answers.sampling import draw, uniforms, warpers_of
 from megc.command import run_command
 from megc.files import write_jsonl
 from megc.model import tiny
-from megc.model.checkpoint import Loaded, load_processor
+from megc.model.checkpoint import LoadedCheckpoint, load_processor
 from megc.model.samples import Sample, read_samples, training_texts
-from megc.planning.example_clip import typical_records
+from megc.planning.example_clip import example_records
 from megc.problems import Problems
 
 Arm = Callable[[Sequence[Sample]], list[list[str]]]
@@ -61,7 +61,7 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> list[Sample]:
     """Samples of clips with six questions and four pictures of noise, of (height, width) pixels."""
     records = []
     for number in range(clips):
-        asked = typical_records(number, f"{number}_")
+        asked = example_records(number, f"{number}_")
         generator = np.random.default_rng(number)
         for image in asked[0]["images"]:
             Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
@@ -70,7 +70,7 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> list[Sample]:
     return read_samples(root / "clips.jsonl")
 
 
-def build(root: Path, samples: Sequence[Sample], args: argparse.Namespace) -> Loaded:
+def build(root: Path, samples: Sequence[Sample], args: argparse.Namespace) -> LoadedCheckpoint:
     """A random model with a vocabulary of the samples' texts, larger than the tiny one."""
     folder = tiny.build(root / "tiny", training_texts(sample.record for sample in samples))
     processor = load_processor(folder)
@@ -88,10 +88,10 @@ def build(root: Path, samples: Sequence[Sample], args: argparse.Namespace) -> Lo
     model = Qwen2_5_VLForConditionalGeneration(config).eval()
     tiny.soften_attention(model)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
-    return Loaded(model, processor, {})
+    return LoadedCheckpoint(model, processor, {})
 
 
-def one_at_a_time(loaded: Loaded, decoding: Decoding) -> Arm:
+def one_at_a_time(loaded: LoadedCheckpoint, decoding: Decoding) -> Arm:
     """One call of `generate` a vote, with everything computed anew."""
     pictures = Pictures(loaded.processor)
 
@@ -109,7 +109,7 @@ def one_at_a_time(loaded: Loaded, decoding: Decoding) -> Arm:
     return answer
 
 
-def batched(loaded: Loaded, decoding: Decoding, share: str, size: int) -> Arm:
+def batched(loaded: LoadedCheckpoint, decoding: Decoding, share: str, size: int) -> Arm:
     """Batches of questions by the answerer."""
     answerer = ModelAnswerer(loaded, Pictures(loaded.processor), decoding, share, size)
 
@@ -124,7 +124,7 @@ def batched(loaded: Loaded, decoding: Decoding, share: str, size: int) -> Arm:
     return answer
 
 
-def strong_batch(loaded: Loaded, decoding: Decoding, size: int) -> Arm:
+def strong_batch(loaded: LoadedCheckpoint, decoding: Decoding, size: int) -> Arm:
     """Batches sorted by length, each question prefilled once and its keys and values copied to its votes."""
     pictures = Pictures(loaded.processor)
 
@@ -147,7 +147,7 @@ def strong_batch(loaded: Loaded, decoding: Decoding, size: int) -> Arm:
 
 
 def _write_batch(
-    loaded: Loaded, decoding: Decoding, samples: Sequence[Sample], seen: Sequence[Seen]
+    loaded: LoadedCheckpoint, decoding: Decoding, samples: Sequence[Sample], seen: Sequence[Seen]
 ) -> list[list[str]]:
     """The votes of one batch of the strong arm, with the random numbers that all arms draw with."""
     sampled = decoding.mode("long") == "sample"
@@ -184,7 +184,7 @@ def _write_batch(
     return [[text.strip() for text in texts[start : start + count]] for start in range(0, len(texts), count)]
 
 
-def arms_of(loaded: Loaded, args: argparse.Namespace) -> dict[str, Arm]:
+def arms_of(loaded: LoadedCheckpoint, args: argparse.Namespace) -> dict[str, Arm]:
     """What is compared, by name."""
     common = {"max_new_tokens": args.max_new_tokens, "constrain_units": False, "temperature": 1.0, "top_p": 1.0}
     sampled = Decoding(votes=args.votes, decode=parse_decode(["sample"]), **common)
@@ -206,7 +206,7 @@ def different(arms: dict[str, Arm], samples: Sequence[Sample], kind: str) -> dic
     return {way: sum(map(ne, alone, other)) for way, other in others.items()}
 
 
-def count_work(loaded: Loaded, arm: Arm, samples: Sequence[Sample]) -> tuple[int, float]:
+def count_work(loaded: LoadedCheckpoint, arm: Arm, samples: Sequence[Sample]) -> tuple[int, float]:
     """What an arm puts through the language model: tokens, padding included; and multiplications with the tower's."""
     model = loaded.model.model
     counted = {"tokens": 0, "patches": 0}

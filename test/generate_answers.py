@@ -31,7 +31,7 @@ from megc.answers.settings import RunSettings
 from megc.answers.several import WORDINGS
 from megc.command import run_command
 from megc.model.attention import ANSWERING
-from megc.model.distributed import finish, is_main, say
+from megc.model.distributed import end_process, is_main, print_main
 from megc.problems import DataError, Problems
 from megc.reasoning.agreement import OPTIONS
 
@@ -100,14 +100,14 @@ def main() -> int:
         args["endpoint"] = Endpoint(**server) if server["url"] else None
         args["decode"] = parse_decode(args["decode"])
         decoding = Decoding(**{field.name: args.pop(field.name) for field in fields(Decoding)})
-        say(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))
+        print_main(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))
     except (DataError, ValueError):
         problems.report()
         raise
     if is_main():
         problems.report()
     code = problems.exit_code(skip_bad) if is_main() else 0
-    finish(code)
+    end_process(code)
     return code
 
 

@@ -34,9 +34,9 @@ from megc.ablation.steps import (
     Result,
     Step,
     command_line,
-    content_hash,
     find_result,
     is_of_kind,
+    path_hash,
     step_folder,
 )
 from megc.files import lock_folder, read_json, write_json, write_text
@@ -142,7 +142,7 @@ def do_step(plan: Plan, name: str) -> Result:
         for command in commands:
             if code := _run_program(command, folder, plan.repository, chosen):
                 raise StepFailed(f"ended with code {code}; {folder / LOG} ends\n{log_tail(folder)}")
-        outputs = {output: content_hash(folder / output) for output in step.makes}
+        outputs = {output: path_hash(folder / output) for output in step.makes}
         seconds = round(time.monotonic() - started, 1)
         done = {"outputs": outputs, "seconds": seconds, "commit": plan.commit, "run": plan.state.name}
         write_json(folder / DONE, done)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from megc.ablation.program_code import REPOSITORY, code_hash
 from megc.files import read_json, read_jsonl, resolve_inside, sha256_of
-from megc.model.weights import file_hash, folder_hash, is_checkpoint
+from megc.model.weights import content_hash, file_hash, is_checkpoint
 from megc.problems import DataError
 
 VERSION = 2  # of the layout of steps; another one makes everything be done again
@@ -155,7 +155,7 @@ def step_folder(step: Step, results: Results, work: Path) -> Path:
 
 def _part(argument: Argument, results: Results) -> list[str]:
     if isinstance(argument, InputFile):
-        return ["content", content_hash(argument.path)]
+        return ["content", path_hash(argument.path)]
     if isinstance(argument, OutputOf):
         return ["made", argument.name, results[argument.step].outputs[argument.name]]
     if isinstance(argument, StepFile):
@@ -202,7 +202,7 @@ def find_result(folder: Path, step: Step, keep: Collection[str] = ()) -> Result 
     return None
 
 
-def content_hash(path: Path) -> str:
+def path_hash(path: Path) -> str:
     """Sixteen hex digits of what is at `path`: a file's bytes and, of an instruction JSONL, the pictures it names; a
     checkpoint's weights, configuration and tokenizer, without its records of when and where; all files of any other
     folder. Raises DataError when there is nothing."""
@@ -216,7 +216,7 @@ def content_hash(path: Path) -> str:
     if not path.is_dir():
         raise DataError(path, None, "the grid needs it and it does not exist", "make it first, or correct the path")
     if is_checkpoint(path):
-        return folder_hash(path)
+        return content_hash(path)
     files = [file for file in path.glob("**/*") if file.is_file()]
     named = sorted((file.relative_to(path).as_posix(), file) for file in files if not file.name.startswith("."))
     return sha256_of(*(part for name, file in named for part in (name, file_hash(file))))

@@ -27,8 +27,8 @@ from tqdm import tqdm
 from megc.ablation.job import Plan, end_with_parent, step_name
 from megc.ablation.program_code import PACKAGE, REPOSITORY
 from megc.ablation.steps import Result, Step, find_result, is_of_kind, step_folder, steps_in_order
+from megc.commits import commit
 from megc.files import lock_folder, write_bytes
-from megc.model.versions import commit
 from megc.problems import DataError
 
 PROFILES = REPOSITORY / "ablation" / "profiles"

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from megc.answers.answerer import Answer
 from megc.answers.passes import float32_scores
 from megc.answers.prefix import Piece
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def trees_of(tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[str]
 
 @torch.inference_mode()
 def score_choices(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     hidden: Sequence[torch.Tensor],
     trees: Sequence[Tree],
     answers: Sequence[Sequence[str]],

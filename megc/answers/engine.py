@@ -28,7 +28,7 @@ from megc.answers.prefix import (
 )
 from megc.answers.writing import write, writings
 from megc.model.attention import check_answering_attention
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.packing import PositionIds
 from megc.model.samples import Sample, shifted
 from megc.problems import Problems
@@ -67,7 +67,7 @@ class ModelAnswerer:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedCheckpoint,
         pictures: Pictures,
         decoding: Decoding,
         share: str = "clip",

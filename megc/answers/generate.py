@@ -12,7 +12,7 @@ from megc.answers.answerer import Answer
 from megc.answers.constrain import Constrained, UnitList
 from megc.answers.decoding import Decoding
 from megc.answers.sampling import RowSampler
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.samples import Sample, chat_messages
 
 
@@ -25,7 +25,7 @@ class Seen:
 
 
 @torch.inference_mode()
-def see(loaded: Loaded, groups: Sequence[Sequence[np.ndarray]]) -> list[Seen]:
+def see(loaded: LoadedCheckpoint, groups: Sequence[Sequence[np.ndarray]]) -> list[Seen]:
     """Each group of pictures (uint8, already resized to the pixel budget) through the vision tower, in one pass."""
     images = [picture for group in groups for picture in group]
     made = loaded.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
@@ -80,7 +80,7 @@ def build_inputs(
     }
 
 
-def end_tokens(loaded: Loaded) -> list[int]:
+def end_tokens(loaded: LoadedCheckpoint) -> list[int]:
     """Tokens that end an answer: those of the checkpoint, else the tokenizer's."""
     found = loaded.model.generation_config.eos_token_id
     found = loaded.processor.tokenizer.eos_token_id if found is None else found
@@ -89,7 +89,7 @@ def end_tokens(loaded: Loaded) -> list[int]:
 
 @torch.inference_mode()
 def generate(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     samples: Sequence[Sample],
     seen: Sequence[Seen],
     decoding: Decoding,
@@ -134,7 +134,7 @@ def generate(
 
 
 def _sampler(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     samples: Sequence[Sample],
     votes: Sequence[Sequence[int]],
     decoding: Decoding,
@@ -154,7 +154,7 @@ def _sampler(
     )
 
 
-def _config(loaded: Loaded, decoding: Decoding, samples: int, steps: int) -> GenerationConfig:
+def _config(loaded: LoadedCheckpoint, decoding: Decoding, samples: int, steps: int) -> GenerationConfig:
     """Everything explicit: a value that is left out would be the checkpoint's. `samples` 0: greedy."""
     return GenerationConfig(
         do_sample=samples > 0,  # the sampler leaves one token to draw

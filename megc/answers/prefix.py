@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.passes import RoomyLayer, run
 from megc.answers.tower import picture_features
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Beginning:
     states: Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
-def encode_beginning(loaded: Loaded, openings: Sequence[Opening], known: Beginning | None) -> Beginning | None:
+def encode_beginning(
+    loaded: LoadedCheckpoint, openings: Sequence[Opening], known: Beginning | None
+) -> Beginning | None:
     """What all openings begin with before their first picture; `known` if that is it, None if there is nothing.
 
     Its positions ascend from zero whatever the pictures behind it.
@@ -89,7 +91,9 @@ def encode_beginning(loaded: Loaded, openings: Sequence[Opening], known: Beginni
     return Beginning(ids, [(layer.keys, layer.values) for layer in cache.layers])
 
 
-def encode_openings(loaded: Loaded, openings: Sequence[Opening], beginning: Beginning | None = None) -> Prefix:
+def encode_openings(
+    loaded: LoadedCheckpoint, openings: Sequence[Opening], beginning: Beginning | None = None
+) -> Prefix:
     """Run openings of any lengths through the model, in one batch padded on the right, behind their `beginning`."""
     ids = pad_sequence([one.ids for one in openings], batch_first=True, padding_value=0)  # (clips, P)
     positions = pad_sequence([one.positions.T for one in openings], batch_first=True).permute(2, 0, 1)
@@ -110,7 +114,7 @@ def encode_openings(loaded: Loaded, openings: Sequence[Opening], beginning: Begi
     return Prefix(cache, seen)
 
 
-def _roomy(loaded: Loaded, room: int) -> Cache:
+def _roomy(loaded: LoadedCheckpoint, room: int) -> Cache:
     return Cache(layers=[RoomyLayer(room) for _ in loaded.model.model.language_model.layers])
 
 
@@ -142,7 +146,7 @@ class Branches:
     forgotten.
     """
 
-    def __init__(self, loaded: Loaded, prefix: Prefix, rows: Sequence[int]) -> None:
+    def __init__(self, loaded: LoadedCheckpoint, prefix: Prefix, rows: Sequence[int]) -> None:
         self.model = loaded.model
         self.cache = prefix.cache
         self.clips = list(rows)

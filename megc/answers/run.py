@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from megc.answers import ranks
 from megc.answers.answerer import Answerer, prediction
 from megc.answers.asked import by_clip, clip_portions, input_hashes, plain_portions, read_questions
 from megc.answers.engine import ModelAnswerer
@@ -19,8 +18,16 @@ from megc.answers.several import Reworded, Several, wording
 from megc.answers.two_stage import TwoStage, is_hierarchical, untold
 from megc.files import lock_folder
 from megc.model.attention import check_answering_attention
-from megc.model.checkpoint import Loaded, load, read_record
-from megc.model.distributed import is_main
+from megc.model.checkpoint import LoadedCheckpoint, load, read_training_info
+from megc.model.distributed import (
+    broadcast_from_main,
+    gather_counts,
+    is_main,
+    join_processes,
+    process_device,
+    process_rank,
+    share_of_process,
+)
 from megc.model.samples import Sample, read_samples
 from megc.problems import DataError, Problems
 from megc.reasoning.agreement import read_knowledge, reason_file
@@ -43,7 +50,7 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     read_knowledge(settings.reason, settings.train)  # what is wrong with it is told before hours of answering
-    ranks.start()
+    join_processes()
     records = read_questions(settings.questions)
     with lock_folder(settings.out, "answers") if is_main() else nullcontext():
         return _answer_records(settings, records, problems)
@@ -62,8 +69,8 @@ def _answer_records(settings: RunSettings, records: Sequence[dict], problems: Pr
     ready = prepare(settings, prompt, prompts, parts)
     inputs = input_hashes(samples, problems)
     if not is_main():
-        pending = ranks.from_main(None)
-        with Shard(settings.out, ready.hashed, ranks.rank()) as shard:
+        pending = broadcast_from_main(None)
+        with Shard(settings.out, ready.hashed, process_rank()) as shard:
             _answer_share(settings, ready.answerer, samples, pending, inputs, shard, problems)
         return ""
     rows = [record["row"] for record in records]
@@ -74,7 +81,7 @@ def _answer_records(settings: RunSettings, records: Sequence[dict], problems: Pr
         pending = {row_key(row) for row, content in asked if content and not store.has(row, content)}
         if len(store):
             print(f"{len(inputs) - len(pending)} of {len(samples)} questions are answered already")
-        pending = ranks.from_main(pending)
+        pending = broadcast_from_main(pending)
         try:
             cut = _answer_share(settings, ready.answerer, samples, pending, inputs, store, problems)
         finally:  # also when it is stopped: the file has all rows, in order, and can be scored
@@ -94,7 +101,7 @@ def _prompt_settings(settings: RunSettings, prompt: str, sample: Sample) -> Prom
     """What the prompt is made of, where that is needed."""
     if settings.blank == "none" and not settings.vote_prompts and not is_hierarchical(sample.record):
         return None
-    parts = find_prompt(prompt, settings.questions[0], sample, read_record(settings.voters[0]))
+    parts = find_prompt(prompt, settings.questions[0], sample, read_training_info(settings.voters[0]))
     flow = "flow" in parts.images
     if (settings.blank == "flow" and not flow) or (settings.blank == "frames" and set(parts.images) == {"flow"}):
         what = f"--blank {settings.blank}, but the pictures are {', '.join(parts.images)}"
@@ -110,11 +117,11 @@ def _in_process(settings: RunSettings, prompt: str, prompts: Sequence[dict], par
     return Ready(_answerer(settings, loaded, parts), hashed, about(settings, loaded))
 
 
-def _load(settings: RunSettings, path: Path | str, prompt: str, prompts: Sequence[dict]) -> Loaded:
+def _load(settings: RunSettings, path: Path | str, prompt: str, prompts: Sequence[dict]) -> LoadedCheckpoint:
     return load(
         path,
         dtype=settings.dtype,
-        device=settings.device or ranks.own_device(),
+        device=settings.device or process_device(),
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
         prompt_hash=prompt,
@@ -124,7 +131,7 @@ def _load(settings: RunSettings, path: Path | str, prompt: str, prompts: Sequenc
     )
 
 
-def _answerer(settings: RunSettings, loaded: Sequence[Loaded], parts: PromptSettings | None) -> Answerer:
+def _answerer(settings: RunSettings, loaded: Sequence[LoadedCheckpoint], parts: PromptSettings | None) -> Answerer:
     """What answers: a model, or several models, each in each of the wordings; each with votes of its own.
 
     In a hierarchy each of them goes by its own coarse answer.
@@ -154,7 +161,7 @@ def _answer_share(
 ) -> int:
     """Answer this process's part of what is pending into its store; how many answers all processes cut off."""
     known = len(problems)
-    groups = ranks.share(by_clip([sample for sample in samples if row_key(sample.record["row"]) in pending]))
+    groups = share_of_process(by_clip([sample for sample in samples if row_key(sample.record["row"]) in pending]))
     if settings.share_prefix == "clip":
         portions = clip_portions(groups, settings.batch_size)
     else:
@@ -171,7 +178,7 @@ def _answer_share(
                 for sample, votes in answered
             )
             bar.update(len(portion))
-    return ranks.gather(cut, problems, known)
+    return gather_counts(cut, problems, known)
 
 
 def _in_memory(settings: RunSettings, work: Callable[..., list], *arguments: object) -> list:

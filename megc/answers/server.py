@@ -26,7 +26,7 @@ from megc.answers.decoding import Decoding, question_in
 from megc.answers.dialects import CONSTRAINTS, DIALECTS, chat_request, vote_seed
 from megc.answers.endpoint import Endpoint
 from megc.answers.likelihoods import SCORERS, UnscoredError, candidate
-from megc.model.distributed import say
+from megc.model.distributed import print_main
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.nearest import nearest
@@ -249,7 +249,7 @@ class ServedAnswerer:
         scorer = next((way for way in SCORERS if self._processor and self._works(way, ask)), None)
         constraint = next((way for way in CONSTRAINTS if self._works(way, ask)), None)
         self.ways = (*filter(None, (scorer, constraint)), NEAREST)
-        say(f"Closed questions are answered by: {self.ways[0]}")
+        print_main(f"Closed questions are answered by: {self.ways[0]}")
 
     def _works(self, way: str, ask: _Ask) -> bool:
         """Whether the server answers by `way`: servers that do not know a field may refuse it, or pass over it."""

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from megc.answers.decoding import Decoding
 from megc.answers.endpoint import Endpoint
+from megc.commits import software
 from megc.files import sha256_of
-from megc.model.checkpoint import Loaded, pixel_budget, software
-from megc.model.weights import folder_hash
+from megc.model.checkpoint import LoadedCheckpoint, pixel_budget
+from megc.model.weights import content_hash
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class RunSettings:
         return self.models or (self.model,)
 
 
-def hashed_settings(settings: RunSettings, loaded: Sequence[Loaded], prompt: str) -> dict:
+def hashed_settings(settings: RunSettings, loaded: Sequence[LoadedCheckpoint], prompt: str) -> dict:
     """Everything that decides an answer, for the run's hash.
 
     Batch size, sharing of prefixes and number of processes do not: a rerun may change them.
@@ -69,11 +70,11 @@ def hashed_settings(settings: RunSettings, loaded: Sequence[Loaded], prompt: str
     }
 
 
-def about(settings: RunSettings, loaded: Sequence[Loaded]) -> dict:
+def about(settings: RunSettings, loaded: Sequence[LoadedCheckpoint]) -> dict:
     """What is written beside the settings without being compared."""
     return {
         "model": [str(path) for path in settings.voters] if settings.models else str(settings.model),
-        "trained": [one.record for one in loaded] if settings.models else loaded[0].record,
+        "trained": [one.training_info for one in loaded] if settings.models else loaded[0].training_info,
         "questions": [str(file) for file in settings.questions],
         "batch_size": settings.batch_size,
         "share_prefix": settings.share_prefix,
@@ -82,8 +83,8 @@ def about(settings: RunSettings, loaded: Sequence[Loaded]) -> dict:
     }
 
 
-def checkpoint_hash(model: Path | str, loaded: Loaded) -> str:
+def checkpoint_hash(model: Path | str, loaded: LoadedCheckpoint) -> str:
     """Hash of a checkpoint: of the content of its folder's files, or the hub's commit of a model by name."""
     if not Path(model).is_dir():
         return sha256_of(str(model), loaded.model.config._commit_hash or "")
-    return folder_hash(model)
+    return content_hash(model)

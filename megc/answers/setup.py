@@ -9,9 +9,10 @@ from megc.answers.pictures import Pictures
 from megc.answers.server import ServedAnswerer
 from megc.answers.settings import RunSettings
 from megc.answers.two_stage import TwoStage
-from megc.model.checkpoint import check_mismatch, load_processor, pixel_budget, read_record, software
-from megc.model.distributed import say
-from megc.model.weights import folder_hash
+from megc.commits import software
+from megc.model.checkpoint import check_mismatch, load_processor, pixel_budget, read_training_info
+from megc.model.distributed import print_main
+from megc.model.weights import content_hash
 from megc.problems import DataError
 from megc.vqa.prompts import PromptSettings
 
@@ -40,13 +41,13 @@ def served(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: P
     if asked := [flag for flag, value in local.items() if value]:
         fix = "leave it out, or run without --endpoint"
         raise DataError("--endpoint", None, f"{', '.join(asked)} needs the model in memory", fix)
-    record = read_record(settings.model)
+    record = read_training_info(settings.model)
     wanted = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     asked = {**wanted, "prompt_hash": prompt, "prompts": prompts}
     lines = check_mismatch(settings.model, record, **asked, allow_mismatch=settings.allow_mismatch)
     budget = {name: record.get(name) if value is None else value for name, value in wanted.items()}
     processor = load_processor(settings.model, **budget)
-    say(f"Asking {settings.endpoint.address}", *(f"  {line}" for line in lines))
+    print_main(f"Asking {settings.endpoint.address}", *(f"  {line}" for line in lines))
     pictures = Pictures(processor, settings.blank, parts)
     answerer = ServedAnswerer(settings.endpoint, pictures.of, settings.decoding, str(settings.model), processor)
     if parts and parts.hierarchy:
@@ -54,7 +55,7 @@ def served(settings: RunSettings, prompt: str, prompts: Sequence[dict], parts: P
     low, high = pixel_budget(processor)
     hashed = {
         "served": settings.endpoint.name or str(settings.model),
-        "checkpoint": folder_hash(settings.model) if Path(settings.model).is_dir() else str(settings.model),
+        "checkpoint": content_hash(settings.model) if Path(settings.model).is_dir() else str(settings.model),
         "prompt": prompt,
         "min_pixels": low,
         "max_pixels": high,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from megc.answers.answerer import Answer, Answerer
 from megc.model.samples import Sample
 from megc.problems import DataError, Problems
+from megc.vqa.instructions import question_of
 from megc.vqa.prompts import PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import parse
 
@@ -48,7 +49,7 @@ def reworded(sample: Sample, settings: PromptSettings) -> Sample:
     """The sample with the prompt of `settings`. Raises DataError for a question that is not the challenge's."""
     record = sample.record
     try:
-        messages = build_messages(parse(record["row"]["question"]), record["dataset"], settings)
+        messages = build_messages(parse(question_of(record)), record["dataset"], settings)
     except ValueError as error:
         fix = "correct the question, or ask without --vote-prompts"
         raise DataError("--vote-prompts", record["id"], f"cannot be asked in other words ({error})", fix) from error

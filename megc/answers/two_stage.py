@@ -12,9 +12,9 @@ from megc.facs import COARSE_EMOTIONS
 from megc.model.samples import Sample
 from megc.problems import DataError, Problems
 from megc.reasoning.nearest import nearest
-from megc.vqa.instructions import question_of, with_coarse
+from megc.vqa.instructions import question_kind, with_coarse
 from megc.vqa.prompts import PromptSettings
-from megc.vqa.questions import Question, parse, question_text
+from megc.vqa.questions import Question, question_text
 
 
 def is_hierarchical(record: dict) -> bool:
@@ -51,7 +51,7 @@ class TwoStage:
         self._coarse |= {sample.clip: votes for sample, votes in zip(new, found, strict=True) if votes}
         places, told = [], []
         for place, sample in enumerate(samples):
-            if sample.clip in self._coarse and parse(question_of(sample.record)).kind != "coarse":
+            if sample.clip in self._coarse and question_kind(sample.record) != "coarse":
                 places.append(place)
                 told.append(replace(sample, record=with_coarse(sample.record, self._said(sample), self._settings)))
         answers = dict(zip(places, self._answerer.answer(told, problems) if told else [], strict=True))
@@ -59,7 +59,7 @@ class TwoStage:
 
     def _own(self, sample: Sample) -> list[Answer] | None:
         """The first stage's votes, for the coarse question itself."""
-        return self._coarse.get(sample.clip) if parse(question_of(sample.record)).kind == "coarse" else None
+        return self._coarse.get(sample.clip) if question_kind(sample.record) == "coarse" else None
 
     def _said(self, sample: Sample) -> str:
         """The coarse class that the first stage's votes make, one of the three."""

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from megc.vqa.questions import normalise_answer
+
 
 @dataclass(frozen=True)
 class Vote:
@@ -16,11 +18,6 @@ class Vote:
     answer: str
     agreement: float | None
     margin: float | None
-
-
-def same(text: str) -> str:
-    """What two votes must share to count as the same answer: the text but for case, spaces and a final full stop."""
-    return " ".join(text.casefold().split()).rstrip(".").rstrip()
 
 
 def majority(votes: Sequence[str], log_probabilities: Sequence[float] | None = None) -> Vote:
@@ -39,7 +36,7 @@ def majority(votes: Sequence[str], log_probabilities: Sequence[float] | None = N
         return Vote(votes[0], None, None)
     groups: dict[str, list[int]] = {}
     for place, vote in enumerate(votes):
-        groups.setdefault(same(vote), []).append(place)
+        groups.setdefault(normalise_answer(vote), []).append(place)
     # max() keeps the first of equals: of groups the one drawn first, of a group its first vote
     winner = max(groups.values(), key=lambda places: (len(places), max(chances[place] for place in places)))
     sizes = sorted((len(places) for places in groups.values()), reverse=True)

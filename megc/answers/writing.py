@@ -12,7 +12,7 @@ from megc.answers.constrain import UnitList, only
 from megc.answers.decoding import Decoding
 from megc.answers.prefix import Branches, Prompt
 from megc.answers.sampling import draw, log_chances, uniforms, warpers_of
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 
 
 @dataclass
@@ -47,7 +47,7 @@ def writings(
 
 @torch.inference_mode()
 def write(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     branches: Branches,
     hidden: torch.Tensor,
     prompts: Sequence[Prompt],

@@ -6,7 +6,7 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -14,12 +14,11 @@ from megc.clips import LEFT_OUT, Clip
 from megc.facs import coarse_of
 from megc.files import read_jsonl, read_picture, resolve_inside, write_jsonl
 from megc.problems import DataError, Problem, Problems
-from megc.records import check_instruction, check_row
+from megc.records import TrainingInstruction, check_instruction, check_row
 from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import parse, question_rows
 
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
-_KEYS = ("id", "clip", "dataset", "subject", "messages", "images", "prompt", "row")
 
 
 def row_id(row: dict) -> str:
@@ -33,6 +32,11 @@ def check_question(file: Path | str, answered: dict, question: str) -> None:
     if answered.get("question", question) != question:
         what = f"answers another question, {answered['question']!r}"
         raise DataError(file, row_id(answered), what, "answer this version of the question file")
+
+
+def is_motion_picture(image: str) -> bool:
+    """True for the flow picture among a record's pictures: it lies in a folder `flow`, or `flow_centred`."""
+    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
 
 
 def row_key(row: dict) -> tuple[str, ...]:
@@ -113,6 +117,19 @@ def with_coarse(record: dict, coarse: str, settings: PromptSettings) -> dict:
 def question_of(record: dict) -> str:
     """The question's text of an instruction record."""
     return record["row"]["question"]
+
+
+def question_kind(record: dict, unknown: str | None = None) -> str:
+    """Kind of an instruction record's question (see `questions.TEMPLATES`).
+
+    A question that is none of the challenge's is of the kind `unknown`; where that is None, ValueError is raised.
+    """
+    try:
+        return parse(question_of(record)).kind
+    except ValueError:
+        if unknown is None:
+            raise
+        return unknown
 
 
 def answer_of(record: dict) -> str:
@@ -276,11 +293,7 @@ def read_records(path: Path | str) -> list[dict]:
     """
     records = []
     for line, record in read_jsonl(path):
-        missing = [key for key in _KEYS if key not in record]
-        if missing:
-            fix = "write the file with data_process/build_instructions.py"
-            raise DataError(path, line, f"no {', '.join(missing)} in the record", fix)
-        check_instruction(path, line, record)
+        check_instruction(path, line, record, TrainingInstruction)
         roles = [message.get("role") for message in record["messages"]]
         if roles not in (["system", "user"], ["system", "user", "assistant"]):
             raise DataError(path, line, f"roles are {roles}", "write system, user and, if answered, assistant")

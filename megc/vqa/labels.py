@@ -11,7 +11,7 @@ from pathlib import Path
 from megc.facs import unit_name
 from megc.files import read_jsonl, read_rows
 from megc.problems import DataError
-from megc.records import ANSWERED_ROW, check_instruction, check_row
+from megc.records import AnsweredRow, check_instruction, check_row
 from megc.vqa.instructions import answer_of, row_clip, row_id
 from megc.vqa.questions import parse, split_long, split_units
 
@@ -81,7 +81,7 @@ def read_answers(path: Path | str, fix: str) -> list[dict]:
 
     Raises DataError, with file and line, for a row that is none, and with the remedy `fix` for no row.
     """
-    rows = read_rows(path, fix, ANSWERED_ROW)
+    rows = read_rows(path, fix, AnsweredRow)
     for line, row in rows:
         try:
             row_clip(row)

@@ -10,7 +10,7 @@ import pytest
 from grid_runs import run_plan_here
 
 from megc.ablation import steps, workflow
-from megc.ablation.steps import ALL_GPUS, InputFile, OutputOf, SpeedFlag, Step, StepFile, content_hash, steps_in_order
+from megc.ablation.steps import ALL_GPUS, InputFile, OutputOf, SpeedFlag, Step, StepFile, path_hash, steps_in_order
 from megc.ablation.workflow import Execution, find_finished, local_devices, run_steps
 
 PROGRAM = """
@@ -160,16 +160,16 @@ def test_content_of_instructions_is_also_that_of_their_pictures(tmp_path: Path) 
     picture.parent.mkdir()
     picture.write_bytes(b"1")
     file.write_text(json.dumps({"images": ["flow/a.png"]}))
-    before = content_hash(file), content_hash(tmp_path / "flow")
+    before = path_hash(file), path_hash(tmp_path / "flow")
     picture.write_bytes(b"22")
-    assert content_hash(file) != before[0] and content_hash(tmp_path / "flow") != before[1]
+    assert path_hash(file) != before[0] and path_hash(tmp_path / "flow") != before[1]
 
 
 def test_content_of_a_checkpoint_leaves_its_records_out(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"w")
-    before = content_hash(tmp_path)
+    before = path_hash(tmp_path)
     (tmp_path / "megc.json").write_text('{"finished": "today"}')
-    assert content_hash(tmp_path) == before
+    assert path_hash(tmp_path) == before
     (tmp_path / "model.safetensors").write_bytes(b"v")
-    assert content_hash(tmp_path) != before
+    assert path_hash(tmp_path) != before

@@ -14,7 +14,7 @@ from megc.answers import engine
 from megc.answers.generate import build_inputs
 from megc.model.checkpoint import load, load_processor
 from megc.model.packing import PositionIds, encode
-from megc.model.samples import Pixels, chat_messages, read_samples
+from megc.model.samples import PictureStore, chat_messages, read_samples
 from megc.vqa.instructions import read_records
 
 
@@ -93,7 +93,7 @@ def test_the_repetition_penalty_of_the_checkpoint_is_not_inherited(checkpoint, q
 def test_the_model_is_asked_as_it_is_trained_and_as_the_processor_does(checkpoint, questions):
     """Tokens of a question are those that training packs; a padded batch is the processor's own, key by key."""
     processor = load_processor(checkpoint)
-    pixels, positions = Pixels(processor), PositionIds(AutoConfig.from_pretrained(checkpoint))
+    pixels, positions = PictureStore(processor), PositionIds(AutoConfig.from_pretrained(checkpoint))
     samples = read_samples(questions)
     grids = [torch.tensor([pixels.grid(*size) for size in sample.sizes]) for sample in samples]
     for sample, grid in zip(samples, grids, strict=True):

@@ -12,14 +12,15 @@ from flow_set import store as store_set
 from PIL import Image
 
 from megc.ablation.spec import read_grid
-from megc.ablation.steps import content_hash
+from megc.ablation.steps import path_hash
 from megc.baselines.features import read_features
 from megc.clips import Clip, frames_folder
 from megc.files import resolve_inside, write_json
 from megc.model.samples import read_samples
-from megc.motion.flow_files import FlowSettings, compute
-from megc.motion.keyframes import KeyframeSettings, extract
+from megc.motion.flow_files import compute
+from megc.motion.keyframes import extract
 from megc.motion.preview import contact_sheet
+from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
 from megc.scoring.plots import slug
 from megc.scoring.runs import read_references
@@ -107,7 +108,7 @@ PLACES = {
     "pictures to train on or to answer": lambda root, name: read_samples(_records(root, images=[name])),
     "pictures to check": lambda root, name: _checked(_records(root, images=[name])),
     "pictures to score": lambda root, name: _referenced(_records(root, images=[name])),
-    "pictures of a grid's step": lambda root, name: content_hash(_records(root, images=[name])),
+    "pictures of a grid's step": lambda root, name: path_hash(_records(root, images=[name])),
     "pictures that move with a split": lambda root, name: rebase(
         read_records(_records(root, images=[name])), root / "instructions.jsonl", root
     ),
@@ -175,4 +176,4 @@ def test_data_elsewhere_may_be_linked(tmp_path):
     linked = tmp_path / "data" / path.name
     linked.write_bytes(path.read_bytes())
     assert len(read_samples(linked)) == len(read_records(path))
-    assert content_hash(linked) == content_hash(path)
+    assert path_hash(linked) == path_hash(path)

@@ -11,7 +11,7 @@ from tiny_data import write_instructions
 from megc.model import checkpoint, tiny
 from megc.model.attention import Attention, block_mask, packed_mask
 from megc.model.packing import IGNORED, PositionIds, encode, pack_samples
-from megc.model.samples import Pixels, chat_messages, read_samples, shifted, training_texts
+from megc.model.samples import PictureStore, chat_messages, read_samples, shifted, training_texts
 from megc.problems import DataError
 from megc.training.collate import Clips, Collator, answer_loss, answer_weights, answers_marked, token_losses
 from megc.vqa.instructions import answer_of
@@ -23,7 +23,7 @@ def world(tmp_path_factory):
     samples = read_samples(write_instructions(root, size=(140, 112)))
     tiny.build(root / "base", training_texts(sample.record for sample in samples))
     loaded = checkpoint.load(root / "base", device="cpu")
-    return samples, loaded, Pixels(loaded.processor)
+    return samples, loaded, PictureStore(loaded.processor)
 
 
 def collator(loaded, pixels, packed=True):
@@ -112,7 +112,7 @@ def test_pictures_are_resized_as_the_processor_does(world, tmp_path):
     Image.fromarray(generator.integers(0, 255, (333, 281, 3), dtype=np.uint8)).save(tmp_path / "odd.png")
     processor = checkpoint.load_processor(loaded.model.name_or_path, max_pixels=23520)
     stock = processor.image_processor(images=[Image.open(tmp_path / "odd.png")], return_tensors="pt")
-    ours = Pixels(processor).batch([([tmp_path / "odd.png"], (0, 0))])
+    ours = PictureStore(processor).batch([([tmp_path / "odd.png"], (0, 0))])
     assert torch.equal(stock["pixel_values"], ours["pixel_values"])
 
 
