@@ -45,7 +45,7 @@ key = lambda record: record["dataset"] + "/" + record["subject"]
 if Path(__file__).name == "train.py":
     trained = sorted({key(record) for record in read(flags["--train_file"])})
     out = Path(flags["--output_dir"])
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps([trained, flags["--max_steps"]]))
     sys.exit()
 answered = Path(__file__).name == "generate_answers.py"
@@ -169,7 +169,8 @@ from megc.ablation import workflow
 
 root, work, steps = map(Path, sys.argv[1:])
 workflow.REPOSITORY = root
-workflow.run_steps(pickle.loads(steps.read_bytes()), work, workflow.Execution(jobs=2))
+outcome = workflow.run_steps(pickle.loads(steps.read_bytes()), work, workflow.Execution(jobs=2))
+sys.exit(bool(outcome.failed))
 """
 
 

@@ -21,8 +21,9 @@ from megc.scoring.report import legend
 from megc.scoring.runs import read_references, read_runs
 from megc.training.settings import read_config
 from megc.training.validation import split_beside
-from megc.vqa.augment import AugmentSettings, augment_file
-from megc.vqa.build import BuildSettings, prompt_settings
+from megc.vqa.augment import augment_file
+from megc.vqa.build import prompt_settings
+from megc.vqa.settings import AugmentSettings, BuildSettings
 
 LINES = {
     "Latin-1": ('{"a": "é"}'.encode("latin-1"), "not UTF-8 .byte E9 in column 8.; save the file as UTF-8"),

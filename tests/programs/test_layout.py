@@ -25,8 +25,6 @@ README_BYTES, README_LINES = 8000, 130
 
 # Files of the package under 60 lines, each with the reason why it is no part of a neighbour.
 SHORT_FILES = {
-    "ablation/content.py": "goes with the scheduler",
-    "ablation/sources.py": "goes into grid.py",
     "baselines/features.py": "pools flow for probe and evidence; neither should need the other",
     "baselines/loglinear.py": "the optimiser that fusion and evidence share",
     "commits.py": "five rooms name a commit and may not import one another",

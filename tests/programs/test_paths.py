@@ -24,10 +24,11 @@ from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
 from megc.scoring.plots import slug
 from megc.scoring.runs import read_references
-from megc.vqa.augment import AugmentSettings, augment_file
+from megc.vqa.augment import augment_file
 from megc.vqa.checks import check_records
 from megc.vqa.instructions import build_records, clip_picture, flat_picture, read_records, rebase
 from megc.vqa.prompts import PromptSettings
+from megc.vqa.settings import AugmentSettings
 
 NAMES = {
     "climbs": "../../../../../../outside/evil",
