@@ -10,7 +10,7 @@ from transformers import ProcessorMixin
 from megc.model.samples import PictureStore, Sample
 from megc.motion.colour import neutral_picture
 from megc.problems import DataError
-from megc.vqa.mismatch import prompt_records
+from megc.vqa.instructions import read_prompts
 from megc.vqa.prompts import PromptSettings, prompt_hash
 
 BLANKS = ("none", "flow", "frames", "all")
@@ -22,7 +22,7 @@ def find_prompt(wanted: str, questions: Path, sample: Sample, trained: dict) -> 
     Looks in the checkpoint's record (`trained`) and for a `prompt.json` beside the questions and above the sample's
     pictures. Raises DataError when none of them has that hash.
     """
-    records = [trained.get("prompt"), *prompt_records(questions, sample.pictures)]
+    records = [trained.get("prompt"), *read_prompts(questions, sample.pictures)]
     known = {field.name for field in fields(PromptSettings)}
     for record in records:
         if isinstance(record, dict) and record.get("hash") == wanted:

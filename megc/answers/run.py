@@ -31,8 +31,7 @@ from megc.model.distributed import (
 from megc.model.samples import Sample, read_samples
 from megc.problems import DataError, Problems
 from megc.reasoning.agreement import read_knowledge, reason_file
-from megc.vqa.instructions import row_key
-from megc.vqa.mismatch import prompt_records
+from megc.vqa.instructions import read_prompts, row_key
 from megc.vqa.prompts import PromptSettings
 
 
@@ -64,7 +63,7 @@ def _answer_records(settings: RunSettings, records: Sequence[dict], problems: Pr
     parts = _prompt_settings(settings, prompt, samples[0])
     if is_hierarchical(samples[0].record):
         samples = untold(samples, parts)
-    prompts = prompt_records(settings.questions[0], samples[0].pictures)
+    prompts = read_prompts(settings.questions[0], samples[0].pictures)
     prepare = served if settings.endpoint else _in_process
     ready = prepare(settings, prompt, prompts, parts)
     inputs = input_hashes(samples, problems)

@@ -62,8 +62,8 @@ def answer_files(
             answer = partial(prior_sampled, seed=seed, draws=draws)
         elif name == "flow-probe":
             settings["features"] = source
-            features = read_features(asked, Path(test).parent, source)
-            answer = partial(flow_probe, features=features | read_features(known, Path(train).parent, source))
+            features = read_features(asked, test, source)
+            answer = partial(flow_probe, features=features | read_features(known, train, source))
         found = leave_one_subject_out(asked, answer) if loso else answer(known, asked)
         rows = [_answered(record["row"], text) for record, text in zip(asked, found, strict=True)]
         write_jsonl(path, rows)

@@ -169,8 +169,7 @@ def evidence_files(
     if loso:
         known, asked = [record for record in asked if answer_of(record)], []
         folds = len({subject_key(record) for record in known})
-    root = Path(test if loso else train).parent
-    features = read_features(known, root, source) | read_features(asked, Path(test).parent, source)
+    features = read_features(known, test if loso else train, source) | read_features(asked, test, source)
     rows = gather(known, asked, features, folds, seed)
     write_jsonl(out, rows)
     settings = {"train": "all other subjects" if loso else str(train), "test": str(test)}

@@ -93,7 +93,7 @@ def test_pooling_by_hand():
 def test_probe_reads_the_motion(tmp_path, source):
     records, flows = make_set()
     store(tmp_path, records, flows)
-    features = read_features(records, tmp_path, source)
+    features = read_features(records, tmp_path / "instructions.jsonl", source)
     assert features[records[0]["clip"]].shape == ((128,) if source == "flow" else (147,))
     train = [record for record in records if record["subject"] <= "sub06"]
     test = [record for record in records if record["subject"] > "sub06"]
@@ -122,7 +122,7 @@ def test_centred_pictures_do_not_depend_on_what_still_skin_looks_like(tmp_path):
     found = []
     for shift in ((0, 0, 0), (40, -30, 7)):
         Image.fromarray((picture + np.array(shift)).astype(np.uint8)).save(path)
-        found.append(read_features([record], tmp_path, "picture-centred")[record["clip"]])
+        found.append(read_features([record], tmp_path / "instructions.jsonl", "picture-centred")[record["clip"]])
     assert found[0] == pytest.approx(found[1], abs=1e-6) and found[0].any()
     assert not found[0].reshape(7, 7, 3)[2:].any()
 
@@ -197,13 +197,13 @@ def test_probe_of_one_class_answers_it():
 def test_files_without_flow_are_named(tmp_path):
     records = clip_records("sub01", "a", "disgust")
     with pytest.raises(DataError, match="motion field does not exist"):
-        read_features(records, tmp_path)
+        read_features(records, tmp_path / "instructions.jsonl")
     with pytest.raises(DataError, match=r"is gone; run compute_flow\.py"):
-        read_features(records, tmp_path, "picture")
+        read_features(records, tmp_path / "instructions.jsonl", "picture")
     with pytest.raises(DataError, match="no flow picture"):
-        read_features([{**records[0], "images": ["frames/casme2/sub01/a/apex.png"]}], tmp_path)
+        read_features([{**records[0], "images": ["frames/casme2/sub01/a/apex.png"]}], tmp_path / "instructions.jsonl")
     with pytest.raises(ValueError, match="no features from 'video'"):
-        read_features(records, tmp_path, "video")
+        read_features(records, tmp_path / "instructions.jsonl", "video")
 
 
 def with_tags(records):
@@ -229,7 +229,7 @@ def test_files_in_files_out(tmp_path, monkeypatch, capsys):
     rows = [row for _, row in read_jsonl(tmp_path / "probe" / "predictions.jsonl")]
     assert [row["id"] for row in rows] == [record["id"] for record in test]
     assert [{**row, "answer": ""} for row in rows] == [{**record["row"], "answer": ""} for record in test]
-    features = read_features(records, tmp_path)
+    features = read_features(records, tmp_path / "instructions.jsonl")
     assert [row["answer"] for row in rows] == flow_probe(train, test, features)
     assert json.loads((tmp_path / "probe" / "run.json").read_text())["features"] == "flow"
 
