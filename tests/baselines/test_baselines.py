@@ -10,16 +10,10 @@ import pytest
 from flow_set import clip_records, make_set, store
 from PIL import Image
 
-from megc.baselines import (
-    BASELINES,
-    Prior,
-    answer_files,
-    flow_probe,
-    leave_one_subject_out,
-    pool,
-    prior_only,
-    read_features,
-)
+from megc.baselines.answer import BASELINES, answer_files, answer_left_out_subjects
+from megc.baselines.features import pool, read_features
+from megc.baselines.prior import Prior, answer_with_prior
+from megc.baselines.probe import answer_with_probe
 from megc.facs import FINE_TO_COARSE
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError
@@ -44,7 +38,7 @@ def test_prior_takes_what_was_right_most_often():
         *clip_records("sub02", "b", "surprise", "right", absent=4),
     ]
     test = [*clip_records("sub09", "x", "repression"), *clip_records("sub09", "y", "surprise")]
-    assert prior_only(train, test) == [
+    assert answer_with_prior(train, test) == [
         *("negative", "disgust", "lip corner puller", "right"),
         *("no", "no", compose_long("lip corner puller", "disgust", "negative")),
         *("negative", "disgust", "brow lowerer, lid tightener", "right"),
@@ -54,16 +48,16 @@ def test_prior_takes_what_was_right_most_often():
 
 def test_prior_of_a_unit_is_drawn_towards_one_half():
     prior = Prior(clip_records("sub01", "a", "disgust", absent=12))
-    assert prior.shown(4) == pytest.approx(1.5 / 2)
-    assert prior.shown(12) == pytest.approx(0.5 / 2)
-    assert prior.shown(9) == 0.5
+    assert prior.share_of_yes(4) == pytest.approx(1.5 / 2)
+    assert prior.share_of_yes(12) == pytest.approx(0.5 / 2)
+    assert prior.share_of_yes(9) == 0.5
     assert prior.answer(Question("shown", 9), "casme2") == "no"
 
 
 def test_prior_does_not_depend_on_the_order_of_the_rows():
     train, _ = make_set(3)
     test = clip_records("sub09", "x", "disgust")
-    assert prior_only(train, test) == prior_only(train[::-1], test)
+    assert answer_with_prior(train, test) == answer_with_prior(train[::-1], test)
 
 
 def test_prior_without_a_wording_uses_the_other_one():
@@ -97,9 +91,9 @@ def test_probe_reads_the_motion(tmp_path, source):
     assert features[records[0]["clip"]].shape == ((128,) if source == "flow" else (147,))
     train = [record for record in records if record["subject"] <= "sub06"]
     test = [record for record in records if record["subject"] > "sub06"]
-    answers = flow_probe(train, test, features)
+    answers = answer_with_probe(train, test, features)
     found, kinds = scored(test, answers)
-    prior, _ = scored(test, prior_only(train, test))
+    prior, _ = scored(test, answer_with_prior(train, test))
     assert found["uf1_coarse"] > 0.9 and found["uf1_fine"] > 0.9 and found["invalid"] == 0
     assert found["avg"] > prior["avg"] + 0.3
     right = [
@@ -134,7 +128,7 @@ def test_probe_on_flow_that_belongs_to_other_clips_is_chance():
     features = {clip: pool(flows[clips[index]].astype(float), 8) for clip, index in zip(clips, other, strict=True)}
     train = [record for record in records if record["subject"] <= "sub06"]
     test = [record for record in records if record["subject"] > "sub06"]
-    assert scored(test, flow_probe(train, test, features))[0]["uar_fine"] < 0.5
+    assert scored(test, answer_with_probe(train, test, features))[0]["uar_fine"] < 0.5
 
 
 def test_answers_do_not_depend_on_the_test_labels():
@@ -146,8 +140,8 @@ def test_answers_do_not_depend_on_the_test_labels():
     for record in blind:
         record["messages"] = record["messages"][:2]
         record["row"]["answer"] = ""
-    assert flow_probe(train, blind, features) == flow_probe(train, test, features)
-    assert prior_only(train, blind) == prior_only(train, test)
+    assert answer_with_probe(train, blind, features) == answer_with_probe(train, test, features)
+    assert answer_with_prior(train, blind) == answer_with_prior(train, test)
 
 
 def test_leaving_a_subject_out_uses_the_others_only():
@@ -158,7 +152,7 @@ def test_leaving_a_subject_out_uses_the_others_only():
         seen.append(({record["subject"] for record in train}, {record["subject"] for record in test}))
         return [record["id"] for record in test]
 
-    assert leave_one_subject_out(records, spy) == [record["id"] for record in records]
+    assert answer_left_out_subjects(records, spy) == [record["id"] for record in records]
     assert len(seen) == 4
     assert all(len(test) == 1 and not train & test and len(train | test) == 4 for train, test in seen)
 
@@ -170,7 +164,7 @@ def test_probe_trains_on_very_few_subjects(subjects):
     last = f"sub{subjects + 1:02d}"
     train = [record for record in records if record["subject"] != last]
     test = [record for record in records if record["subject"] == last]
-    answers = flow_probe(train, test, features)
+    answers = answer_with_probe(train, test, features)
     kinds = [parse(record["row"]["question"]).kind for record in test]
     assert not any(is_invalid(answer, kind, "megc2025", "casme2") for answer, kind in zip(answers, kinds, strict=True))
 
@@ -181,17 +175,17 @@ def test_probe_answers_with_classes_of_the_dataset():
     test = clip_records("sub03", "a", "happiness")
     features = {record["clip"]: np.ones(8) * (record["clip"][-1] == "b") for record in [*train, *test]}
     features[test[0]["clip"]] = np.ones(8)  # moves like repression, which SAMM has not
-    assert flow_probe(train, test, features)[:2] == ["negative", "repression"]
+    assert answer_with_probe(train, test, features)[:2] == ["negative", "repression"]
     for record in test:
         record["dataset"] = "samm"
-    assert flow_probe(train, test, features)[:2] == ["positive", "happiness"]
+    assert answer_with_probe(train, test, features)[:2] == ["positive", "happiness"]
 
 
 def test_probe_of_one_class_answers_it():
     train = [record for subject in ("sub01", "sub02") for record in clip_records(subject, "a", "happiness")]
     test = clip_records("sub03", "a", "surprise")
     features = {record["clip"]: np.zeros(8) for record in [*train, *test]}
-    assert flow_probe(train, test, features)[:3] == ["positive", "happiness", "lip corner puller"]
+    assert answer_with_probe(train, test, features)[:3] == ["positive", "happiness", "lip corner puller"]
 
 
 def test_files_without_flow_are_named(tmp_path):
@@ -230,7 +224,7 @@ def test_files_in_files_out(tmp_path, monkeypatch, capsys):
     assert [row["id"] for row in rows] == [record["id"] for record in test]
     assert [{**row, "answer": ""} for row in rows] == [{**record["row"], "answer": ""} for record in test]
     features = read_features(records, tmp_path / "instructions.jsonl")
-    assert [row["answer"] for row in rows] == flow_probe(train, test, features)
+    assert [row["answer"] for row in rows] == answer_with_probe(train, test, features)
     assert json.loads((tmp_path / "probe" / "run.json").read_text())["features"] == "flow"
 
 
@@ -273,7 +267,7 @@ def casme2():
 
 
 def test_prior_on_casme2(casme2):
-    found, _ = scored(casme2, leave_one_subject_out(casme2, prior_only))
+    found, _ = scored(casme2, answer_left_out_subjects(casme2, answer_with_prior))
     # majority class of 3 and of 4: recall 1/3 and 1/4; F1 2 x 88 / (145 + 88) and 2 x 61 / (145 + 61) over 3 and 4
     assert found["uar_coarse"] == pytest.approx(1 / 3) and found["uar_fine"] == pytest.approx(1 / 4)
     assert found["uf1_coarse"] == pytest.approx(2 * 88 / 233 / 3) and found["uf1_fine"] == pytest.approx(
@@ -292,7 +286,7 @@ def test_probe_on_casme2(casme2):
         sides = [], []
         for record in casme2:
             sides[record["subject"] in subjects[fold::4]].append(record)
-        found = flow_probe(*sides, features)
+        found = answer_with_probe(*sides, features)
         answers |= {record["id"]: text for record, text in zip(sides[1], found, strict=True)}
     found, _ = scored(casme2, [answers[record["id"]] for record in casme2])
     assert found["uf1_coarse"] > 0.7 and found["uf1_fine"] > 0.6 and found["avg"] > 0.7

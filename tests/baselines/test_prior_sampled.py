@@ -7,7 +7,8 @@ import pytest
 from flow_set import clip_records, make_set, store
 from test_baselines import with_tags
 
-from megc.baselines import DRAWS, answer_files, prior_sampled
+from megc.baselines.answer import answer_files
+from megc.baselines.prior import DRAWS, answer_with_drawn_labels
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError, Problems
 from megc.scoring.evaluation import evaluate
@@ -21,7 +22,7 @@ from megc.vqa.questions import compose_long
 def test_sampled_answers_are_the_labels_of_one_training_clip():
     train = make_set(6)[0]
     test = [record for name in "abcdefgh" for record in clip_records("sub09", name, "repression", absent=12)]
-    sets = prior_sampled(train, test, draws=3)
+    sets = answer_with_drawn_labels(train, test, draws=3)
     labels = [answer_of(record) for record in train]
     bundles = {tuple(labels[start : start + 3]) for start in range(0, len(train), 7)}
     for answers, start in itertools.product(zip(*sets, strict=True), range(0, len(test), 7)):
@@ -30,33 +31,35 @@ def test_sampled_answers_are_the_labels_of_one_training_clip():
         assert "," not in units  # the question asks for one
         assert (shown == "yes") == (units == "chin raiser") and (absent == "yes") == (units == "lip corner puller")
     assert {"happiness", "repression"} == {text for answers in sets[1::7] for text in answers}
-    assert prior_sampled(train[::-1], test[::-1], draws=3) == sets[::-1]
-    assert prior_sampled(train, test, seed=1, draws=3) != sets and len(set(zip(*sets, strict=True))) == 3
-    assert prior_sampled(train, test, draws=2) == [answers[:2] for answers in sets], "more draws keep the first ones"
+    assert answer_with_drawn_labels(train[::-1], test[::-1], draws=3) == sets[::-1]
+    assert answer_with_drawn_labels(train, test, seed=1, draws=3) != sets and len(set(zip(*sets, strict=True))) == 3
+    assert answer_with_drawn_labels(train, test, draws=2) == [answers[:2] for answers in sets], (
+        "more draws keep the first ones"
+    )
     with pytest.raises(ValueError, match="one at least"):
-        prior_sampled(train, test, draws=0)
+        answer_with_drawn_labels(train, test, draws=0)
 
 
 def test_sampled_answers_are_as_frequent_as_in_training():
     train = [record for name in "abc" for record in clip_records("sub01", name, "disgust")]
     train += clip_records("sub01", "d", "surprise")
     test = [record for number in range(400) for record in clip_records("sub02", str(number), "disgust")]
-    fine = [answers[0] for answers in prior_sampled(train, test)[1::7]]
+    fine = [answers[0] for answers in answer_with_drawn_labels(train, test)[1::7]]
     assert fine.count("disgust") / 400 == pytest.approx(0.75, abs=0.06)
     blind = json.loads(json.dumps(test))
     for record in blind:
         record["messages"] = record["messages"][:2]
         record["row"]["answer"] = ""
-    assert prior_sampled(train, blind) == prior_sampled(train, test)
+    assert answer_with_drawn_labels(train, blind) == answer_with_drawn_labels(train, test)
 
 
 def test_sampled_answers_have_classes_of_the_dataset():
     train = clip_records("sub01", "a", "repression") + clip_records("sub01", "b", "happiness")
     test = [{**record, "dataset": "samm"} for name in "abcdef" for record in clip_records("sub02", name, "happiness")]
-    assert {text for answers in prior_sampled(train, test)[1::7] for text in answers} == {"happiness"}
+    assert {text for answers in answer_with_drawn_labels(train, test)[1::7] for text in answers} == {"happiness"}
     # nothing that fits the wording or the dataset: any training clip, rather than none
     test = [{**record, "dataset": "samm"} for record in clip_records("sub02", "x", "surprise")]
-    found = prior_sampled(clip_records("sub01", "a", "repression"), test, draws=1)
+    found = answer_with_drawn_labels(clip_records("sub01", "a", "repression"), test, draws=1)
     assert found[1:3] == [("repression",), ("chin raiser",)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flow_set import make_set, store
 
-from megc.baselines.evidence import gather
+from megc.baselines.evidence import gather_evidence
 from megc.baselines.features import pool
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.files import read_jsonl, write_jsonl
@@ -69,7 +69,7 @@ def test_calibration_undoes_overconfidence():
 def test_evidence_is_calibrated_and_tells_the_class():
     records, flows = make_set(14)
     known, asked = sides(records, "sub12")
-    rows = gather(known, asked, features_of(flows), folds=3)
+    rows = gather_evidence(known, asked, features_of(flows), folds=3)
     assert {row["part"] for row in rows} == {"train", "test"} and len(rows) == len(flows)
     truth = {r["clip"]: answer_of(r) for r in records if parse(r["row"]["question"]).kind == "fine"}
     for part in ("train", "test"):
@@ -85,17 +85,17 @@ def test_evidence_is_calibrated_and_tells_the_class():
 def test_no_clip_sees_a_label_of_its_own_subject():
     records, flows = make_set(4)
     known, asked = sides(records, "sub03")
-    before = gather(known, asked, features_of(flows))
+    before = gather_evidence(known, asked, features_of(flows))
     blind = json.loads(json.dumps(asked))
     for record in blind:
         record["messages"] = record["messages"][:2]
-    assert gather(known, blind, features_of(flows)) == before
+    assert gather_evidence(known, blind, features_of(flows)) == before
     # a training subject whose labels are all wrong: the probabilities of its own clips come from the others
     spoilt = json.loads(json.dumps(known))
     for record in spoilt:
         if record["subject"] == "sub02" and record["messages"][-1]["content"] == "happiness":
             record["messages"][-1]["content"] = "disgust"
-    after = gather(spoilt, asked, features_of(flows))
+    after = gather_evidence(spoilt, asked, features_of(flows))
 
     def best(rows, subject):
         return [max(row["fine"], key=row["fine"].get) for row in rows if row["subject"] == subject]
@@ -103,7 +103,7 @@ def test_no_clip_sees_a_label_of_its_own_subject():
     assert best(before, "sub02") == best(after, "sub02") and "happiness" in best(after, "sub02")
     assert before != after
     with pytest.raises(ValueError, match="needs two at least"):
-        gather([r for r in known if r["subject"] == "sub01"], asked, features_of(flows))
+        gather_evidence([r for r in known if r["subject"] == "sub01"], asked, features_of(flows))
 
 
 def test_text_by_hand():
