@@ -1,22 +1,59 @@
-"""Profiles drawn from training clips: answers that go together, as frequent as in training, and reproducible."""
+"""Priors by hand, and labels drawn from training clips: they go together, as frequent as there, and repeat."""
 
 import itertools
 import json
 
 import pytest
-from flow_set import clip_records, make_set, store
-from test_baselines import with_tags
+from flow_set import (
+    clip_records,
+    make_set,
+)
 
-from megc.baselines.answer import answer_files
-from megc.baselines.prior import DRAWS, answer_with_drawn_labels
-from megc.files import read_jsonl, write_jsonl
-from megc.problems import DataError, Problems
-from megc.scoring.evaluation import evaluate
-from megc.scoring.report import score_runs
-from megc.scoring.runs import read_references, read_runs
-from megc.scoring.vqa_metrics import score
+from megc.baselines.prior import Prior, answer_with_drawn_labels, answer_with_prior
 from megc.vqa.instructions import answer_of
-from megc.vqa.questions import compose_long
+from megc.vqa.questions import Question, compose_long
+
+
+def test_prior_takes_what_was_right_most_often():
+    train = [
+        *clip_records("sub01", "a", "disgust"),
+        *clip_records("sub01", "b", "disgust", "right"),
+        *clip_records("sub02", "a", "happiness", "right", absent=4),
+        *clip_records("sub02", "b", "surprise", "right", absent=4),
+    ]
+    test = [*clip_records("sub09", "x", "repression"), *clip_records("sub09", "y", "surprise")]
+    assert answer_with_prior(train, test) == [
+        *("negative", "disgust", "lip corner puller", "right"),
+        *("no", "no", compose_long("lip corner puller", "disgust", "negative")),
+        *("negative", "disgust", "brow lowerer, lid tightener", "right"),
+        *("yes", "no", compose_long("brow lowerer, lid tightener", "disgust", "negative")),
+    ]
+
+
+def test_prior_of_a_unit_is_drawn_towards_one_half():
+    prior = Prior(clip_records("sub01", "a", "disgust", absent=12))
+    assert prior.share_of_yes(4) == pytest.approx(1.5 / 2)
+    assert prior.share_of_yes(12) == pytest.approx(0.5 / 2)
+    assert prior.share_of_yes(9) == 0.5
+    assert prior.answer(Question("shown", 9), "casme2") == "no"
+
+
+def test_prior_does_not_depend_on_the_order_of_the_rows():
+    train, _ = make_set(3)
+    test = clip_records("sub09", "x", "disgust")
+    assert answer_with_prior(train, test) == answer_with_prior(train[::-1], test)
+
+
+def test_prior_without_a_wording_uses_the_other_one():
+    prior = Prior(clip_records("sub01", "a", "disgust"))
+    assert prior.answer(Question("units", many=False), "casme2") == "brow lowerer"
+    prior = Prior(clip_records("sub01", "a", "happiness"))
+    assert prior.answer(Question("units", many=True), "casme2") == "lip corner puller"
+    with pytest.raises(ValueError, match="no list of action units"):
+        Prior([]).answer(Question("units", many=True), "casme2")
+    with pytest.raises(ValueError, match="'count_all'"):
+        Prior([]).answer(Question("count_all"), "casme3")
+    assert Prior([]).answer(Question("side", 4), "casme2") == "left"
 
 
 def test_sampled_answers_are_the_labels_of_one_training_clip():
@@ -61,41 +98,3 @@ def test_sampled_answers_have_classes_of_the_dataset():
     test = [{**record, "dataset": "samm"} for record in clip_records("sub02", "x", "surprise")]
     found = answer_with_drawn_labels(clip_records("sub01", "a", "repression"), test, draws=1)
     assert found[1:3] == [("repression",), ("chin raiser",)]
-
-
-def test_its_score_is_the_mean_over_the_draws(tmp_path):
-    records = with_tags(make_set(8)[0])
-    train, test = ([r for r in records if (r["subject"] in ("sub07", "sub08")) == side] for side in (False, True))
-    write_jsonl(tmp_path / "train.jsonl", train)
-    write_jsonl(tmp_path / "test.jsonl", test)
-    out = tmp_path / "drawn" / "predictions.jsonl"
-    answer_files("prior-sampled", tmp_path / "train.jsonl", tmp_path / "test.jsonl", out)
-    rows = [row for _, row in read_jsonl(out)]
-    assert {len(row["draws"]) for row in rows} == {DRAWS} and DRAWS >= 50
-    assert all(row["answer"] == row["draws"][0] for row in rows)
-    problems = Problems()
-    references = read_references(tmp_path / "test.jsonl", problems)
-    (run,) = read_runs([out], None, references, problems)
-    kinds, truth = [r.kind for r in references], [r.answer for r in references]
-    alone = [score(truth, [row["draws"][number] for row in rows], kinds)["avg"] for number in range(DRAWS)]
-    line = evaluate(references, run, resamples=100)[-1]
-    assert line["avg"] == pytest.approx(sum(alone) / DRAWS) and min(alone) < line["avg"] < max(alone)
-    assert not len(problems)
-    told = score_runs(tmp_path / "scores", references, [run], resamples=20)
-    assert f"Means over drawn sets of answers: drawn ({DRAWS})" in told
-    write_jsonl(out, [*rows[:-1], {**rows[-1], "draws": rows[-1]["draws"][:3]}])
-    with pytest.raises(DataError, match="different numbers of draws"):
-        read_runs([out], None, references, problems)
-
-
-def test_empty_sides_are_errors(tmp_path):
-    records, flows = make_set(2)
-    store(tmp_path, with_tags(records), flows)
-    full, empty = tmp_path / "instructions.jsonl", tmp_path / "empty.jsonl"
-    empty.write_text("\n")
-    for train, test in ((full, empty), (empty, full)):
-        with pytest.raises(DataError, match=r"empty\.jsonl: no (answered )?question in the file"):
-            answer_files("prior", train, test, tmp_path / "out.jsonl")
-    with pytest.raises(DataError, match="no question in the file"):
-        answer_files("prior", full, empty, tmp_path / "out.jsonl", loso=True)
-    assert not (tmp_path / "out.jsonl").exists()
