@@ -5,7 +5,8 @@ from pathlib import Path
 
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
-from megc.vqa.prompts import DEFAULT_IMAGES, evidence_hash
+from megc.vqa.prompts import evidence_hash
+from megc.vqa.settings import DEFAULT_IMAGES
 
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
 _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings

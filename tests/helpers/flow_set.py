@@ -9,7 +9,7 @@ from PIL import Image
 from megc.baselines.features import pool
 from megc.facs import FINE_TO_COARSE
 from megc.files import read_jsonl, write_jsonl
-from megc.scoring.vqa_metrics import score
+from megc.scoring.vqa_metrics import score_answers
 from megc.vqa.instructions import answer_of, question_kind, row_clip
 from megc.vqa.prompts import QUESTION_MARK
 from megc.vqa.questions import Question, compose_long, join_units, question_text
@@ -100,7 +100,9 @@ def split_by_subject(records, last):
 
 def score_records(records, answers):
     """Metrics of answers to the records."""
-    return score([answer_of(record) for record in records], answers, [question_kind(record) for record in records])
+    return score_answers(
+        [answer_of(record) for record in records], answers, [question_kind(record) for record in records]
+    )
 
 
 def casme2_records():

@@ -1,11 +1,10 @@
 """Evidence in the prompt: the sentence by hand, in the part that a clip’s questions share, of the right clips."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 from flow_set import make_set, split_by_subject, store, with_prompts
+from programs import run_program
 
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError
@@ -57,21 +56,17 @@ def files(tmp_path):
     return tmp_path
 
 
-def run(path, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / path), run_name="__main__")
-    return ended.value.code
-
-
 def test_commands_from_flow_to_prompts(files, monkeypatch, capsys):
     both = ("--train", files / "train_dataset.jsonl", "--test", files / "test_dataset.jsonl")
-    assert run("test/answer_baselines.py", monkeypatch, *both, "--evidence", files / "evidence.jsonl") == 0
+    assert run_program(monkeypatch, "test/answer_baselines.py", *both, "--evidence", files / "evidence.jsonl") == 0
     rows = [row for _, row in read_jsonl(files / "evidence.jsonl")]
     assert [row["part"] for row in rows].count("train") == 12 and len(rows) == 20
     (files / "test_dataset.split.json").write_text("{}")
     outs = ("--out-train", files / "train_evidence.jsonl", "--out-test", files / "test_evidence.jsonl")
-    assert run("data_process/add_evidence.py", monkeypatch, *both, "--evidence", files / "evidence.jsonl", *outs) == 0
+    assert (
+        run_program(monkeypatch, "data_process/add_evidence.py", *both, "--evidence", files / "evidence.jsonl", *outs)
+        == 0
+    )
     assert "84 questions with evidence" in capsys.readouterr().out
     assert (files / "test_evidence.split.json").is_file()
     known, asked = ([r for _, r in read_jsonl(files / f"{name}_evidence.jsonl")] for name in ("train", "test"))
@@ -92,4 +87,7 @@ def test_evidence_of_the_wrong_part_is_refused(files, monkeypatch):
     (files / "evidence.jsonl").write_text('{"clip": "a"}\n')
     with pytest.raises(DataError, match="no part, coarse"):
         read_evidence(files / "evidence.jsonl")
-    assert run("data_process/add_evidence.py", monkeypatch, "--evidence", files / "gone.jsonl", "--train", train) == 1
+    assert (
+        run_program(monkeypatch, "data_process/add_evidence.py", "--evidence", files / "gone.jsonl", "--train", train)
+        == 1
+    )

@@ -10,8 +10,8 @@ from PIL import Image
 
 from megc.files import write_json
 from megc.problems import DataError, Problems
-from megc.splits import Fold, make_folds, select, subject_key, write_folds, write_sides
-from megc.vqa.build import BuildSettings, build_files
+from megc.splits import Fold, make_folds, select, subject_key, write_folds
+from megc.vqa.build import build_files, write_sides
 from megc.vqa.checks import check_records, check_splits
 from megc.vqa.instructions import (
     answer_of,
@@ -28,6 +28,7 @@ from megc.vqa.instructions import (
 )
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, evidence_hash, prompt_hash, prompt_record
 from megc.vqa.questions import CLIP_KINDS, Question, question_rows
+from megc.vqa.settings import BuildSettings
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "prompts.json"
 
