@@ -198,3 +198,8 @@ def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS
         }
         for number, (question, answer) in enumerate((pair for pair in asked if pair[0].kind in kinds), start=1)
     ]
+
+
+def normalise_answer(text: str) -> str:
+    """The form in which two texts count as one answer: case, spaces and a final full stop make no difference."""
+    return " ".join(text.casefold().split()).rstrip(".").rstrip()
