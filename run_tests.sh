@@ -11,5 +11,6 @@ bin=${VENV:-.venv}/bin
 export OMP_NUM_THREADS=1 # two threads on two busy cores are slower than one (spin-waiting)
 "$bin/ruff" check .
 "$bin/ruff" format --check .
+"$bin/lint-imports" --no-logo --no-cache # the order of the rooms: tool.importlinter in pyproject.toml
 # a file's tests share what they build, so each file stays in one process
 "$bin/python" -m pytest -n logical --maxprocesses 4 --dist loadfile "$@"

@@ -37,12 +37,12 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from megc.command import run_command
+from megc.files import png_bytes
 from megc.motion.apex import apex_of, measure, sampled
 from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS
 from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.flow_files import FlowSettings, draw_face
-from megc.motion.keyframes import png_bytes
 from megc.motion.original import original_apex, original_motion, original_picture
 from megc.motion.regions import face_mask
 from megc.synthesis.render import ClipSpec, Rendering
@@ -129,7 +129,7 @@ def our_job(pair: Pair, method: str, mode: str) -> bytes:
     transform = align_transform(landmarks)
     points, onset = transform_points(landmarks, transform), crop(onset, transform)
     field = compensate(optical_flow(onset, crop(apex, transform), method), points, mode)[0]
-    return png_bytes(draw_face(field, points, onset, FlowSettings()), drawn=True)
+    return png_bytes(draw_face(field, points, onset, FlowSettings()), encoder="opencv-rle")
 
 
 def original_job(pair: Pair) -> bytes:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from megc.commits import DIRTY, commit
 from megc.files import write_text
-from megc.model.versions import DIRTY, commit
 
 COMMENT = "# "
 

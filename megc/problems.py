@@ -1,9 +1,10 @@
 """What is wrong with the data, where, and what to do: one record, one exception, one list that sets the exit code."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +17,14 @@ def excerpt(value: object) -> str:
         return f"a number of more than {_EXCERPT} digits"
     text = repr(value)
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({len(text)} characters)"
+
+
+def did_you_mean(name: object, known: Iterable[object], otherwise: str = "") -> str:
+    """Remedy for a name that is not in `known`: the nearest of them, else `otherwise`, else all of them in order."""
+    names = [str(option) for option in known]
+    if near := get_close_matches(str(name), names, 1):
+        return f"did you mean {near[0]}?"
+    return otherwise or f"choose from {', '.join(names)}"
 
 
 @dataclass(frozen=True)

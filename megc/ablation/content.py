@@ -1,8 +1,5 @@
 """What a file or a folder holds, as a hash: the same content has the same hash wherever it lies."""
 
-import ast
-from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 from megc.files import read_jsonl, resolve_inside, sha256_of
@@ -38,16 +35,3 @@ def content_hash(path: Path) -> str:
     files = [file for file in path.glob("**/*") if file.is_file()]
     named = sorted((file.relative_to(path).as_posix(), file) for file in files if not file.name.startswith("."))
     return sha256_of(*(part for name, file in named for part in (name, file_hash(file))))
-
-
-@cache
-def code_hash(places: tuple[str, ...]) -> str:
-    """Hash of what the Python files at these places of the repository do: comments and layout do not count."""
-    return sha256_of(*(part for place in places for part in _sources(REPOSITORY / place)))
-
-
-def _sources(place: Path) -> Iterable[str]:
-    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-        if file.is_file():
-            yield file.relative_to(REPOSITORY).as_posix()
-            yield ast.dump(ast.parse(file.read_text(encoding="utf-8")))

@@ -1,14 +1,13 @@
 """Flags of the repository's programs: which there are, and a mapping of a yaml file as flags."""
 
 import ast
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
 from megc.ablation.content import REPOSITORY
-from megc.problems import DataError
+from megc.problems import DataError, did_you_mean
 
 TRAIN = "train.py"
 
@@ -45,9 +44,7 @@ def check_keys(file: Path | str, place: str, found: Collection[str], known: Coll
     """Raise DataError for a key of `found` that is not in `known`, with the nearest one."""
     for key in found:
         if key not in known:
-            near = difflib.get_close_matches(str(key), sorted(known), 1)
-            fix = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(known))}"
-            raise DataError(file, f"{place}: {key}" if place else key, "no such key", fix)
+            raise DataError(file, f"{place}: {key}" if place else key, "no such key", did_you_mean(key, sorted(known)))
 
 
 def spelled(program: str, settings: Mapping[str, object]) -> dict[str, object]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megc.commits import answer_commits
 from megc.csv_tables import write_table
 from megc.files import read_jsonl, write_text
-from megc.model.versions import answer_commits
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.agreement import OPTIONS, apply
 from megc.reasoning.rules import Knowledge

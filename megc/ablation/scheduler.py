@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from megc.ablation.content import REPOSITORY, content_hash
 from megc.ablation.steps import DONE, Result, Step, command_line, finished, step_key
+from megc.commits import commit
 from megc.files import lock_folder, write_json
-from megc.model.versions import commit
 from megc.problems import DataError
 
 LOG = "log.txt"

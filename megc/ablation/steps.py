@@ -4,10 +4,9 @@ The key of a step hashes its commands, the content of the files they read, and t
 steps before it made. So two arms that come to the same data or the same training share the work, and a step is done
 again when, and only when, something it rests on has changed.
 
-Code: cheap steps (building and splitting data, baselines, reasoning, fusion) depend on the code that does them. Their
-outputs count by content, so that a change which alters no prompt and no row leaves training alone. Training and
-answering, which take hours on the real model, do not depend on code: a commit invalidates nothing, and each row of
-the table names the commit that made it. After a change that matters there, say `--redo train` or `--redo answer`.
+Code: the key holds the code of the step's programs and of all that they import (see `program_code`). What a step
+makes counts by content for the steps behind it, so that a change which alters no prompt and no row leaves training
+alone.
 """
 
 import json
@@ -16,25 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from megc.ablation.content import code_hash, content_hash
+from megc.ablation.content import REPOSITORY, content_hash
+from megc.ablation.program_code import code_hash
 from megc.files import read_json, sha256_of
 from megc.problems import DataError
 
-VERSION = 1  # of the layout of steps; another one makes everything be done again
+VERSION = 2  # of the layout of steps; another one makes everything be done again
 DONE = "done.json"
-CODE = {  # places in the repository that decide what a cheap step makes
-    "data": ("megc/vqa", "megc/facs.py", "megc/clips.py", "megc/motion/colour.py", "megc/baselines"),
-    "baseline": ("megc/baselines", "megc/vqa/questions.py", "megc/facs.py"),
-    "evidence": ("megc/baselines", "megc/vqa/questions.py", "megc/facs.py"),
-    "reason": (
-        "megc/reasoning/agreement.py",
-        "megc/reasoning/rules.py",
-        "megc/reasoning/nearest.py",
-        "megc/vqa",
-        "megc/facs.py",
-    ),
-    "fuse": ("megc/reasoning/fusion.py", "megc/baselines", "megc/vqa/questions.py", "megc/facs.py"),
-}
 
 
 @dataclass(frozen=True)
@@ -101,6 +88,12 @@ class Step:
         """Everything that stands in the commands, and `reads`."""
         return [argument for command in (*self.commands, self.reads) for argument in command]
 
+    def programs(self) -> tuple[str, ...]:
+        """The programs of the repository that its commands start, as paths within it."""
+        words = {getattr(argument, "text", argument) for command in self.commands for argument in command}
+        paths = (word for word in words if isinstance(word, str) and word.endswith(".py"))
+        return tuple(sorted(path.removeprefix(f"{REPOSITORY}/") for path in paths))
+
     def needs(self) -> list["Step"]:
         """The steps whose outputs it reads."""
         return list(dict.fromkeys(argument.step for argument in self.arguments() if isinstance(argument, Made)))
@@ -128,9 +121,7 @@ Results = Mapping[Step, Result]
 def step_key(step: Step, results: Results) -> str:
     """Sixteen hex digits that name a step whose earlier steps are finished."""
     parts = [[_part(argument, results) for argument in command] for command in (*step.commands, step.reads)]
-    return sha256_of(
-        str(VERSION), step.kind, json.dumps(parts), json.dumps(step.makes), code_hash(CODE.get(step.kind, ()))
-    )
+    return sha256_of(str(VERSION), step.kind, json.dumps(parts), json.dumps(step.makes), code_hash(step.programs()))
 
 
 def _part(argument: Argument, results: Results) -> list[str]:

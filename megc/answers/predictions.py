@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from megc.commits import commit, commits_of
 from megc.files import read_json, sha256_of, write_json, write_jsonl
-from megc.model.versions import commit, commits_of
 from megc.parsing import parse_json
 from megc.problems import DataError
 from megc.vqa.instructions import row_id, row_key

@@ -9,8 +9,8 @@ from tqdm import tqdm
 from megc.baselines.features import read_features
 from megc.baselines.prior import DRAWS, prior_only, prior_sampled
 from megc.baselines.probe import flow_probe
+from megc.commits import commit
 from megc.files import write_json, write_jsonl
-from megc.model.versions import commit
 from megc.problems import DataError
 from megc.splits import make_folds, select, subjects_in
 from megc.vqa.instructions import answer_of, read_records, record_key

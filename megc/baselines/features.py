@@ -8,7 +8,7 @@ import numpy as np
 from megc.files import read_picture, resolve_inside
 from megc.motion.flow_files import read_flow
 from megc.problems import DataError
-from megc.scoring.runs import is_motion_picture
+from megc.vqa.instructions import is_motion_picture
 
 SOURCES = ("flow", "picture", "picture-centred")
 FLOW_GRID, PICTURE_GRID = 8, 7

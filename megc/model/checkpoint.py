@@ -30,10 +30,11 @@ from transformers import (
     ProcessorMixin,
 )
 
+from megc.commits import commit
 from megc.files import read_json, write_json
 from megc.model import lora
 from megc.model.distributed import say
-from megc.model.versions import check_versions, commit
+from megc.model.versions import check_versions
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
 from megc.model.weights import RECORD_NAME, base_of, weights_hash
 from megc.problems import DataError

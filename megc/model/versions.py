@@ -1,15 +1,10 @@
-"""What the programs run on: libraries that are known to compute something wrong, or to lack what is needed, told
-before anything runs; and the git commit of the code."""
+"""Releases of libraries that compute something wrong, or lack what is needed: refused before anything runs."""
 
-import subprocess
-from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 import cv2
 from packaging.version import Version
 
-from megc.files import read_json
 from megc.problems import DataError
 
 TAKE = "5.23.0"  # the release of transformers that requirements.txt pins
@@ -27,35 +22,6 @@ BAD_TRANSFORMERS = (
         "(huggingface/transformers#45325; right from 5.5.4 on)",
     ),
 )
-DIRTY = "+"
-_CODE = ("*.py", "*.sh", "*.yaml", "*.json", "*.html", "*.toml", "requirements.txt")  # what decides a result
-
-
-def commit(repository: Path = Path(__file__).parents[2]) -> str:
-    """The git commit of the code, twelve hex digits, with DIRTY behind it where programs or settings differ from it
-    or are not in git; empty without git."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=repository, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        changes = git("status", "--porcelain", "--untracked-files=all", "--", *_CODE, ":(exclude)result")
-        return git("rev-parse", "--short=12", "HEAD") + DIRTY * bool(changes)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def commits_of(run_info: Mapping) -> set[str]:
-    """The commits of the code that made a run, by its `run.json`: `commits`, or `software.git` of older files."""
-    software = run_info.get("software")
-    older = software.get("git") if isinstance(software, dict) else None
-    return {name for name in (*run_info.get("commits", ()), older) if name}
-
-
-def answer_commits(predictions: Path) -> set[str]:
-    """The commits of the code that made a predictions file, by the `run.json` beside it; none without one."""
-    return commits_of(read_json(predictions.parent / "run.json", missing={}))
 
 
 def check_transformers(found: str | None = None) -> None:

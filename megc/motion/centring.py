@@ -1,13 +1,11 @@
 """Published flow pictures without their head motion: a folder of min-max pictures, drawn again centred."""
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from megc.files import read_picture, write_bytes
+from megc.files import png_bytes, read_picture, write_bytes
 from megc.motion.colour import centre
 from megc.problems import DataError
 
@@ -22,7 +20,5 @@ def centre_folder(source: Path, out: Path) -> int:
         raise DataError(source, None, "no .png flow pictures in the folder", "check --flow-dir")
     for file in tqdm(files, desc="centring", unit="picture", disable=None):
         picture = np.asarray(read_picture(file, file, None, "get the file again"))
-        written = io.BytesIO()
-        Image.fromarray(centre(picture)).save(written, "png")
-        write_bytes(out / file.name, written.getvalue())
+        write_bytes(out / file.name, png_bytes(centre(picture)))
     return len(files)

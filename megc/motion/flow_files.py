@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from megc.files import lock_folder, sha256_of, write_bytes, write_json
+from megc.files import lock_folder, png_bytes, sha256_of, write_bytes, write_json
 from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_text, neutral_picture
 from megc.motion.faces import FACE_WIDTH
 from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
 from megc.motion.frames import read_image
-from megc.motion.keyframes import clear_leftovers, clip_folder, png_bytes, read_align
+from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
 from megc.motion.parallel import Finished, run, summarise
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
@@ -149,7 +149,7 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
         "warnings": json.dumps(warnings, ensure_ascii=False),
     }
     write_bytes(npy, stored)
-    write_bytes(png, png_bytes(picture, metadata, drawn=True))
+    write_bytes(png, png_bytes(picture, metadata, encoder="opencv-rle"))
     return Finished("done", warnings)
 
 

@@ -1,18 +1,15 @@
 """From a clip to its aligned key frames: onset, apex and offset as 280×336 crops, and `align.json` that tells how."""
 
-import io
 import json
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL.PngImagePlugin import PngInfo, putchunk
 
 from megc.clips import Clip, clip_to_row, frames_folder
-from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
+from megc.files import png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.apex import FEWEST, apex_of, measure, sampled
 from megc.motion.faces import (
     CROP_HEIGHT,
@@ -34,7 +31,6 @@ from megc.problems import DataError, Problems
 MOMENTS = ("onset", "apex", "offset")
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
 _NEEDED = {"key", "landmarks", "frames", "warnings"}  # in an `align.json` of this version
-PNG_HEADER = 33  # bytes: the signature and the chunk IHDR; text may stand behind them
 VERSION = 5  # of what is written; a change makes every clip be done again
 
 
@@ -91,24 +87,6 @@ def clip_folder(root: Path, clip_id: str) -> Path:
         return resolve_inside(root, clip_id)
     except ValueError as error:
         raise DataError(root, clip_id, str(error), "rename the clip in clips.jsonl") from error
-
-
-def png_bytes(image: np.ndarray, metadata: dict[str, str] | None = None, drawn: bool = False) -> bytes:
-    """PNG of a uint8 array (grey or RGB), with text metadata; the same bytes for the same input.
-
-    Of a `drawn` picture, which has plain areas, run lengths make a smaller file in two thirds of the time.
-    """
-    strategy = cv2.IMWRITE_PNG_STRATEGY_RLE if drawn else cv2.IMWRITE_PNG_STRATEGY_DEFAULT
-    options = {cv2.IMWRITE_PNG_COMPRESSION: 4, cv2.IMWRITE_PNG_STRATEGY: strategy}
-    options[cv2.IMWRITE_PNG_FILTER] = cv2.IMWRITE_PNG_ALL_FILTERS
-    stored = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    plain = cv2.imencode(".png", stored, [value for option in options.items() for value in option])[1].tobytes()
-    info, texts = PngInfo(), io.BytesIO()
-    for name, text in (metadata or {}).items():
-        info.add_itxt(name, text)
-    for kind, data, *_ in info.chunks:
-        putchunk(texts, kind, data)
-    return plain[:PNG_HEADER] + texts.getvalue() + plain[PNG_HEADER:]
 
 
 def clear_leftovers(folder: Path, name: str = "") -> None:
@@ -245,7 +223,7 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
     if not settings.magnify:
         (folder / "magnified.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
-        write_bytes(folder / f"{name}.png", png_bytes(picture))
+        write_bytes(folder / f"{name}.png", png_bytes(picture, encoder="opencv"))
     sources = {
         moment: {"wanted": getattr(clip, moment), "used": used[moment], "file": frames.name(used[moment])}
         for moment in MOMENTS

@@ -1,6 +1,5 @@
 """A contact sheet of one clip: key frames, landmarks, flow with its legend, and the motion of regions over time."""
 
-import io
 import textwrap
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from megc.clips import Clip, frames_folder
+from megc.files import figure_png
 from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
 from megc.motion.colour import legend_image
 from megc.motion.faces import crop
@@ -88,6 +88,4 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
     notes = "; ".join([*clip.notes, *align["notes"], *warnings])
     if notes:
         bottom.suptitle(notes, fontsize=8)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
+    return figure_png(figure)

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from megc.commits import answer_commits, commit
 from megc.facs import FINE_TO_COARSE
 from megc.files import lock_folder, sha256_of, write_json, write_jsonl
-from megc.model.versions import answer_commits, commit
 from megc.problems import DataError
-from megc.reasoning.nearest import is_list, nearest, nearest_units
+from megc.reasoning.nearest import nearest, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
 from megc.reasoning.unit_lists import PRETENDED, Evidence, agree, fit_number, odds_of
 from megc.vqa.instructions import row_clip, row_id
 from megc.vqa.labels import read_answers
-from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_long
+from megc.vqa.questions import Question, allowed_answers, compose_long, is_unit_list, join_units, parse, split_long
 
 OPTIONS = {
     "snap": "an answer outside the allowed ones becomes the nearest of them",
@@ -215,7 +215,7 @@ def _snap(clip: _Clip) -> None:
     for row, asked in clip.of("coarse", "fine", "shown", "side", "event_type"):
         row["answer"] = nearest(row["answer"], clip.allowed(row, asked), asked.kind)
     for row, _ in clip.of("units", "distinct_units"):
-        if not is_list(row["answer"]):
+        if not is_unit_list(row["answer"]):
             row["answer"] = join_units(nearest_units(row["answer"]))
     for row, _ in clip.of("long"):
         parts = split_long(row["answer"])

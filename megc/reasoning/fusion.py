@@ -19,9 +19,9 @@ from megc.baselines.evidence import Shares, labels_of
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
+from megc.commits import answer_commits, commit
 from megc.facs import FINE_TO_COARSE, unit_name, unit_number
 from megc.files import lock_folder, write_json, write_jsonl
-from megc.model.versions import answer_commits, commit
 from megc.problems import DataError
 from megc.splits import subject_key, subjects_in
 from megc.vqa.evidence_prompt import read_evidence

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from megc.facs import ACTION_UNITS, ME_VQA_UNITS, normalise_emotion, unit_name, unit_number
-from megc.vqa.questions import split_long, split_units
+from megc.vqa.questions import split_long
 
 _NEAR = 0.6  # difflib's ratio from which a misspelt name still counts as the name
 _LONG_PARTS = {"fine": 1, "coarse": 2}
@@ -47,12 +47,6 @@ def nearest_units(text: str) -> list[int]:
     if not found:
         found = [unit_number(get_close_matches(text.lower(), _NAMES, n=1, cutoff=0.0)[0])]
     return list(dict.fromkeys(found))
-
-
-def is_list(text: str) -> bool:
-    """Whether every name of a list is an action unit's."""
-    numbers = split_units(text)
-    return bool(numbers) and None not in numbers
 
 
 def _mentioned(text: str) -> list[int]:

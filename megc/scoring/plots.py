@@ -1,6 +1,5 @@
 """Pictures of scores: the runs' means of six side by side, and confusion matrices of the coarse and the fine class."""
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
-from megc.files import sha256_of, write_bytes
+from megc.files import figure_png, sha256_of, write_bytes
 from megc.scoring.runs import Reference, Run
 from megc.scoring.vqa_metrics import class_labels
 
@@ -58,12 +57,12 @@ def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], titl
     axes.set(xlabel="answered", ylabel="true")
     for label in axes.get_xticklabels():
         label.set_ha("right")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def draw_intervals(rows: Sequence[Mapping]) -> bytes:
     """PNG of the mean of six of each run (rows of `metrics.csv`, top to bottom) with its 95 % intervals."""
-    return _png(interval_figure(rows))
+    return figure_png(interval_figure(rows))
 
 
 def interval_figure(rows: Sequence[Mapping]) -> Figure:
@@ -83,12 +82,6 @@ def interval_figure(rows: Sequence[Mapping]) -> Figure:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     return figure
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    return out.getvalue()
 
 
 def slug(name: str) -> str:

@@ -17,8 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from scipy.special import softmax
 from tqdm import tqdm
 
-from megc.files import read_json, write_text
-from megc.model.versions import commits_of
+from megc.commits import commits_of
+from megc.files import png_bytes, read_json, write_text
 from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
 from megc.scoring.bootstrap import RESAMPLES
@@ -125,9 +125,7 @@ def legend(references: Sequence[Reference]) -> dict | None:
     found = _encoding(path) if path else None
     if found is None:
         return None
-    out = io.BytesIO()
-    Image.fromarray(legend_image(*found)).save(out, "PNG")
-    return {"text": legend_text(*found), "uri": _data_uri(out.getvalue(), "png")}
+    return {"text": legend_text(*found), "uri": _data_uri(png_bytes(legend_image(*found)), "png")}
 
 
 def _details(found: Mapping[str, object]) -> list[str]:

@@ -9,7 +9,7 @@ from megc.files import read_json, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
 from megc.records import QUESTION_ROW, check_instruction, check_row
 from megc.scoring.swift import as_row, is_swift_row
-from megc.vqa.instructions import answer_of, check_question, may_answer, row_clip, row_id, row_key
+from megc.vqa.instructions import answer_of, check_question, is_motion_picture, may_answer, row_clip, row_id, row_key
 from megc.vqa.questions import parse
 
 MOTION = "motion"  # caption of a flow picture
@@ -80,11 +80,6 @@ class ReferenceIndex:
             raise DataError(file, line, what, "write the whole row back, with its question")
         same_question = [reference for reference in same_id if reference.question == row.get("question")]
         return next(iter(same_question or same_id), None)
-
-
-def is_motion_picture(image: str) -> bool:
-    """True for the flow picture among a record's pictures: it lies in a folder `flow`, or `flow_centred`."""
-    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
 
 
 def read_references(path: Path | str, problems: Problems) -> list[Reference]:

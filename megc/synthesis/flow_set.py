@@ -4,16 +4,14 @@ The action units are drawn without regard to any dataset's statistics, and no qu
 learnt is where each action unit moves the skin, and nothing about the people or labels that a model is tested on.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from megc.clips import Clip
-from megc.files import write_bytes, write_json, write_jsonl
+from megc.files import png_bytes, write_bytes, write_json, write_jsonl
 from megc.motion.colour import draw
 from megc.problems import Problems
 from megc.synthesis.flows import draw_units, sample_field
@@ -54,9 +52,8 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
         name = f"S{number:06d}"
         clip = Clip(f"synthetic/flow/{name}", "synthetic", "flow", name, 0.0, "", 0, 0, 0, action_units=units)
         own = question_rows(clip, settings.seed, KINDS, settings.pairs)
-        written = io.BytesIO()
-        Image.fromarray(draw(sample_field(units, settings.size, rng), settings.encoding)).save(written, "png")
-        write_bytes(find(own[0], "flow"), written.getvalue())
+        picture = draw(sample_field(units, settings.size, rng), settings.encoding)
+        write_bytes(find(own[0], "flow"), png_bytes(picture))
         rows += own
     records = build_records([(row_id(row), row) for row in rows], out, find, out, prompt, Problems())
     write_records(out / "instructions.jsonl", records)

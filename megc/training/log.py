@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from transformers import TrainerCallback
 
-from megc.files import write_bytes, write_text
+from megc.files import figure_png, write_bytes, write_text
 
 COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_answers_right", "seconds")
 KIND_PREFIX = "eval_right_"  # share of right answers to one kind of question
@@ -41,9 +41,7 @@ def loss_png(history: list[dict]) -> bytes:
         other.set(ylabel="share of validation answers right", ylim=(0, 1))
         other.legend(loc="lower left")
     axes.legend(loc="upper right")
-    written = io.BytesIO()
-    figure.savefig(written, format="png")
-    return written.getvalue()
+    return figure_png(figure)
 
 
 class Curve(TrainerCallback):

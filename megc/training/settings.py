@@ -1,6 +1,5 @@
 """Settings of a training run: what can be set, where it is read from, what does not go together."""
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from megc.files import read_yaml
 from megc.model.attention import CHOICES
 from megc.model.lora import TARGETS, part_of_target
 from megc.model.parts import PARTS
-from megc.problems import DataError
+from megc.problems import DataError, did_you_mean
 
 
 def _setting(default: object, text: str) -> object:
@@ -86,9 +85,9 @@ def read_config(path: Path | str, known: set[str]) -> dict:
         raise DataError(path, "overwrite", what, "give --overwrite on the command line, for one run")
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            fix = f"did you mean {near[0]}?" if near else "--help lists the settings"
-            raise DataError(path, key, "no such setting", fix)
+            raise DataError(
+                path, key, "no such setting", did_you_mean(key, sorted(known), "--help lists the settings")
+            )
     return values
 
 

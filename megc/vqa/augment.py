@@ -1,16 +1,14 @@
 """More training clips from the ones there are: changed and mixed flow pictures, and questions they still answer."""
 
-import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from megc.files import read_json, resolve_inside, sha256_of, write_bytes, write_json
+from megc.files import png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.flow_pictures import SIGNED, mirrored, mixture, roughened
 from megc.problems import DataError
 from megc.splits import subject_key
@@ -122,7 +120,5 @@ def _mixed(
 
 
 def _write(root: Path, place: str, picture: np.ndarray) -> str:
-    written = io.BytesIO()
-    Image.fromarray(picture).save(written, "png")
-    write_bytes(resolve_inside(root, place), written.getvalue())
+    write_bytes(resolve_inside(root, place), png_bytes(picture))
     return place

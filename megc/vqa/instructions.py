@@ -6,7 +6,7 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -33,6 +33,11 @@ def check_question(file: Path | str, answered: dict, question: str) -> None:
     if answered.get("question", question) != question:
         what = f"answers another question, {answered['question']!r}"
         raise DataError(file, row_id(answered), what, "answer this version of the question file")
+
+
+def is_motion_picture(image: str) -> bool:
+    """True for the flow picture among a record's pictures: it lies in a folder `flow`, or `flow_centred`."""
+    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
 
 
 def row_key(row: dict) -> tuple[str, ...]:

@@ -135,6 +135,12 @@ def split_units(answer: str) -> list[int | None]:
     return list(dict.fromkeys(unit_number(name) for name in names))
 
 
+def is_unit_list(text: str) -> bool:
+    """Whether every name of a list is an action unit's."""
+    numbers = split_units(text)
+    return bool(numbers) and None not in numbers
+
+
 def compose_long(units: str, fine: str, coarse: str) -> str:
     """The composed sentence of the `long` question from the clip's other answers (`units` joined by commas)."""
     many = "," in units

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from megc.files import lock_folder, read_rows, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
-from megc.reasoning.nearest import is_list
 from megc.vqa.instructions import check_question, may_answer, row_clip, row_id, row_key
-from megc.vqa.questions import Question, allowed_answers, parse, split_long
+from megc.vqa.questions import Question, allowed_answers, is_unit_list, parse, split_long
 
 ASKED, ANSWERED = "_to_answer", "_pred"
 
@@ -36,7 +35,7 @@ def fault(answer: object, row: dict) -> tuple[str, str] | None:
     allowed = allowed_answers(question, dataset)
     if allowed and answer not in allowed:
         return f"{answer!r} is not one of {', '.join(allowed)}", fix
-    if question.kind in ("units", "distinct_units") and not is_list(answer):
+    if question.kind in ("units", "distinct_units") and not is_unit_list(answer):
         return f"{answer!r} names something that is no action unit", fix
     if question.kind == "long":
         parts = split_long(answer)
@@ -48,7 +47,7 @@ def fault(answer: object, row: dict) -> tuple[str, str] | None:
             for name, kind in zip(classes, ("fine", "coarse"), strict=True)
             if name not in allowed_answers(Question(kind), dataset)
         ]
-        if wrong or not is_list(units):
+        if wrong or not is_unit_list(units):
             return f"{answer!r} names {', '.join(wrong) or 'something that is no action unit'}", fix
     if question.kind.startswith("count_") and not answer.strip().isdigit():
         return f"{answer!r} is not a number", "answer with a number"

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from megc import csv_tables
+from megc.commits import commit, commits_of
 from megc.csv_tables import read_table, write_table
-from megc.model.versions import commit, commits_of
 from megc.scoring.evaluation import COLUMNS
 from megc.scoring.tables import write_metrics
 from megc.scoring.vqa_metrics import mean_of_six

@@ -1,13 +1,17 @@
 """Files that rooms hand on: modes by umask, locks that die with their holder, errors that name the file."""
 
+import io
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
-from megc.files import lock_folder, write_bytes, write_json, write_jsonl
+from megc.files import figure_png, lock_folder, png_bytes, write_bytes, write_json, write_jsonl
 from megc.problems import DataError
 
 HOLD = """
@@ -122,3 +126,20 @@ def test_numbers_that_no_reader_takes_are_not_written(tmp_path, number):
         write_json(tmp_path / "a.json", {"a": [number]})
     assert path.read_text() == '{"a": 1}\n'
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("encoder", ["pillow", "opencv", "opencv-rle"])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_every_png_encoder_keeps_pixels_and_texts_and_gives_the_same_bytes_twice(encoder, shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    data = png_bytes(picture, {"légende": "rouge → à droite", "clip": "a/b/c"}, encoder)
+    with Image.open(io.BytesIO(data)) as image:
+        assert np.array_equal(np.asarray(image), picture)
+        assert image.text == {"légende": "rouge → à droite", "clip": "a/b/c"}
+    assert data == png_bytes(picture.copy(), {"légende": "rouge → à droite", "clip": "a/b/c"}, encoder)
+
+
+def test_a_figure_as_png_names_no_version_of_its_program():
+    figure = Figure(figsize=(1, 1))
+    with Image.open(io.BytesIO(figure_png(figure))) as image:
+        assert image.size == (100, 100) and "Software" not in image.text
