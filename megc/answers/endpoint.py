@@ -84,8 +84,8 @@ def _pattern(allowed: Sequence[str]) -> str:
     return f"({'|'.join(escaped)})"
 
 
-# How the allowed answers are given to a server. A JSON schema of an enumeration, which most servers take too, is not among
-# them: the answer would stand in quotation marks, behind which the model was not trained to answer.
+# How the allowed answers are given to a server. A JSON schema of an enumeration, which most servers take too, is not
+# among them: the answer would stand in quotation marks, behind which the model was not trained to answer.
 CONSTRAINTS: dict[str, Constraint] = {
     # https://docs.vllm.ai/en/latest/features/structured_outputs/, since vLLM 0.12
     "structured_outputs": lambda allowed: {"structured_outputs": {"choice": list(allowed)}},

@@ -128,9 +128,7 @@ class ModelAnswerer:
         down, right = np.random.default_rng(list(digest)).integers(-most, most + 1, 2).tolist()
         return down, right
 
-    def _add_prompts(
-        self, questions: Sequence[PendingQuestion], views: dict[PictureView, list[np.ndarray]]
-    ) -> None:
+    def _add_prompts(self, questions: Sequence[PendingQuestion], views: dict[PictureView, list[np.ndarray]]) -> None:
         """Give each question its prompt in tokens, with position ids."""
         if not questions:
             return
@@ -185,9 +183,9 @@ class ModelAnswerer:
     ) -> None:
         """Answer groups of questions, each on one view of a clip's pictures.
 
-            group 1   [ prefix 0 | question a          A group without a common prefix (a question that puts words
-                                 | question b          in front of its first picture) has one for each question,
-            group 2   [ prefix 1 | question c          all of its prompt but the last token.
+        group 1   [ prefix 0 | question a          A group without a common prefix (a question that puts words
+                             | question b          in front of its first picture) has one for each question,
+        group 2   [ prefix 1 | question c          all of its prompt but the last token.
         """
         # 1. what each group's prompts begin with, once
         prefixes: list[PromptPrefix] = []
@@ -216,9 +214,7 @@ class ModelAnswerer:
         compared = questions[len(written) :]
         # 2. what each prompt has behind its prefix, and behind that, where answers are compared, the tree of them
         suffixes = [suffix_of(row, branch.pending.prompt, branch.length) for row, branch in enumerate(branches)]
-        allowed = [
-            self.decoding.allowed(pending.question, pending.sample.record["dataset"]) for pending in compared
-        ]
+        allowed = [self.decoding.allowed(pending.question, pending.sample.record["dataset"]) for pending in compared]
         trees = build_trees(self.loaded.processor.tokenizer, allowed)
         suffixes[len(written) :] = map(append_tree, suffixes[len(written) :], trees)
         # 3. one pass over all of it

@@ -87,7 +87,9 @@ class PredictionFile:
     def append(self, rows: Iterable[dict]) -> None:
         """Add answered rows (each with `input`), on disk when this returns."""
         rows = [{**row, "run": self.hash} for row in rows]
-        self._answers |= _by_key(rows)  # before: Ctrl-C while they are written must not make `write_in_order` drop them
+        self._answers |= _by_key(
+            rows
+        )  # before: Ctrl-C while they are written must not make `write_in_order` drop them
         _append(self._file, rows)
 
     def write_in_order(self) -> int:
@@ -98,7 +100,9 @@ class PredictionFile:
         self._merge_shards()
         empty = {"answer": "", "votes": [], "agreement": None, "margin": None, "choices": None}
         empty |= {"input": None, "run": self.hash}
-        ordered = [self._answers.get((row_key(row), input_hash), {**row, **empty}) for row, input_hash in self._questions]
+        ordered = [
+            self._answers.get((row_key(row), input_hash), {**row, **empty}) for row, input_hash in self._questions
+        ]
         self._file.close()
         write_jsonl(self.path, ordered)
         self._answers = _by_key(ordered)
@@ -181,7 +185,7 @@ class PredictionFile:
 
 
 class PredictionShard:
-    """Predictions of one process among several, for the `PredictionFile` in `folder` with the same `settings` to merge."""
+    """Predictions of one process among several, which the `PredictionFile` of the same `folder` and `settings` merges."""
 
     def __init__(self, folder: Path | str, settings: dict, rank: int) -> None:
         self.hash = run_hash(settings)

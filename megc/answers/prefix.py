@@ -100,8 +100,8 @@ def encode_prefixes(
 ) -> EncodedPrefix:
     """Run prefixes of any lengths through the model in one batch, padded on the right, behind their `leading` text.
 
-        clip 1   [leading text | pictures, legend           ]      leading text: keys copied, not computed
-        clip 2   [leading text | pictures, legend | padding ]      padding: behind all that counts, never seen
+    clip 1   [leading text | pictures, legend           ]      leading text: keys copied, not computed
+    clip 2   [leading text | pictures, legend | padding ]      padding: behind all that counts, never seen
     """
     # 1. one batch, padded behind what counts: under a causal mask no token that counts sees it
     ids = pad_sequence([prefix.ids for prefix in prefixes], batch_first=True, padding_value=0)  # (clips, P)
@@ -244,7 +244,9 @@ class Branches:
             return run_model(self.model, ids, grid, mask, self.cache)[clips, slots]
         clips, slots = clips[read], slots[read]
         columns = _count_earlier(clips, clip_count)
-        chosen = torch.zeros(clip_count, int(columns.max()) + 1, dtype=torch.long)  # a clip with fewer reads slot 0 too
+        chosen = torch.zeros(
+            clip_count, int(columns.max()) + 1, dtype=torch.long
+        )  # a clip with fewer reads slot 0 too
         chosen[clips, columns] = slots
         return run_model(self.model, ids, grid, mask, self.cache, chosen)[clips, columns]
 

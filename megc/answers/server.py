@@ -25,7 +25,7 @@ from megc.answers.answerer import Answer, parse_question
 from megc.answers.endpoint import CONSTRAINTS, DIALECTS, build_messages_with_pictures, draw_seed, open_client
 from megc.answers.likelihoods import SCORERS, UnscoredError, make_candidate
 from megc.answers.settings import Decoding, Endpoint
-from megc.model.distributed import print_main
+from megc.model.distributed import say
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.nearest import nearest
@@ -44,7 +44,7 @@ class UnusableReplyError(Exception):
 
 @dataclass(frozen=True)
 class _Request:
-    """A question as it is sent: its record and kind, and of a closed one that is to be compared, the allowed answers."""
+    """A question as it is sent: record, kind, and, of a closed one that is to be compared, the allowed answers."""
 
     record: dict
     messages: list[dict]
@@ -155,9 +155,7 @@ class ServedAnswerer:
 
     def _write(self, request: _Request, constraint: dict) -> list[Answer]:
         votes = range(self.decoding.votes if request.sampled else 1)
-        return [
-            self._retry(lambda vote=vote: self._send(request, vote, self.dialect, constraint)) for vote in votes
-        ]
+        return [self._retry(lambda vote=vote: self._send(request, vote, self.dialect, constraint)) for vote in votes]
 
     def _retry(self, send: Callable[[], Result]) -> Result:
         """What the request returns, tried until it is usable. Raises what the last try raised."""
@@ -246,7 +244,7 @@ class ServedAnswerer:
         scorer = next((way for way in SCORERS if self._processor and self._serves_way(way, request)), None)
         constraint = next((way for way in CONSTRAINTS if self._serves_way(way, request)), None)
         self.ways = (*filter(None, (scorer, constraint)), NEAREST)
-        print_main(f"Closed questions are answered by: {self.ways[0]}")
+        say(f"Closed questions are answered by: {self.ways[0]}")
 
     def _serves_way(self, way: str, request: _Request) -> bool:
         """Whether the server answers by `way`: servers that do not know a field may refuse it, or pass over it."""

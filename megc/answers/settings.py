@@ -127,7 +127,7 @@ class Endpoint:
     """
 
     url: str | None = field(default=None, repr=False)
-    """query an OpenAI-compatible server at this address, which ends with /v1; prompt and pixels are those of --model"""
+    """query an OpenAI-compatible server at this address ending with /v1; prompt and pixels are those of --model"""
     name: str | None = None
     """the model's name there (default: the only one listed, else --model)"""
     concurrency: int = 8

@@ -214,9 +214,9 @@ def _add_tokens(
 def _read_tokens(branches: Branches, prompts: Sequence[Prompt], answers: Sequence[PartialAnswer]) -> torch.Tensor:
     """Run the last token of each answer through the model; returns states (R, width) of the new rows.
 
-        row 0  "lip"  → "corner"  ┐ the same row and token: one new row for both
-        row 0  "lip"  → "corner"  ┘
-        row 0  "lip"  → "tight"   ─ another token: the row splits, and both go on from its keys
+    row 0  "lip"  → "corner"  ┐ the same row and token: one new row for both
+    row 0  "lip"  → "corner"  ┘
+    row 0  "lip"  → "tight"   ─ another token: the row splits, and both go on from its keys
     """
     firsts: dict[tuple[int, int], PartialAnswer] = {}  # (row, token) → the first answer that wrote it
     for answer in answers:

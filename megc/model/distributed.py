@@ -1,11 +1,13 @@
-"""What several processes need on any machine: DeepSpeed over gloo without a GPU, printing once, a clean end."""
+"""Several processes that train or answer together: ranks, shared values, DeepSpeed without a GPU, a clean end."""
 
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from transformers import TrainingArguments
@@ -13,6 +15,10 @@ from transformers.integrations import deepspeed as integration
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from megc.files import lock_folder
+from megc.problems import Problems
+
+Item = TypeVar("Item")
+_PATIENCE = timedelta(days=7)  # the fastest process waits for the slowest, not for gloo's half an hour
 
 
 def world_size() -> int:
@@ -20,9 +26,57 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def process_rank() -> int:
+    """Number of this process, 0 for the main or only one."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Whether this process prints and writes: rank 0, or the only one."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return process_rank() == 0
+
+
+def process_device() -> str | None:
+    """The GPU of this process where several share a machine; None: whatever there is."""
+    if world_size() > 1 and torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return None
+
+
+def join_processes() -> None:
+    """Join the other processes of `torchrun` or `accelerate launch`; nothing without such a launcher."""
+    if world_size() > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
+
+
+def broadcast_from_main(value: Item) -> Item:
+    """The main process's value, for all. No process gets it before the main one has come here."""
+    if world_size() == 1:
+        return value
+    box = [value if is_main() else None]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def share_of_process(items: Sequence[Item]) -> list[Item]:
+    """This process's part of the items, which are the same in all processes."""
+    return list(items[process_rank() :: world_size()])
+
+
+def gather_counts(count: int, problems: Problems, before: int) -> int:
+    """Sum of all processes' counts; the main one's `problems` get what others added after their first `before`.
+
+    No process leaves before all have come here.
+    """
+    if world_size() == 1:
+        return count
+    boxes: list = [None] * world_size()
+    torch.distributed.all_gather_object(boxes, (count, list(problems)[before:]))
+    if is_main():
+        for _, added in boxes[1:]:
+            for problem in added:
+                problems.add(problem)
+    return sum(process_count for process_count, _ in boxes)
 
 
 def lock_output(folder: Path | str) -> AbstractContextManager:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from megc.answers.vote import same
 from megc.baselines.evidence import Shares, labels_of
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.prior import Prior
@@ -27,7 +26,15 @@ from megc.splits import subject_key, subjects_in
 from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
 from megc.vqa.labels import read_answers
-from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
+from megc.vqa.questions import (
+    Question,
+    allowed_answers,
+    compose_long,
+    join_units,
+    normalise_answer,
+    parse,
+    split_units,
+)
 
 CLOSED = ("coarse", "fine", "side", "shown")
 OPINIONS = ("model", "probe", "training frequencies")
@@ -38,12 +45,12 @@ _ANSWER = "answer questions with test/generate_answers.py"
 def model_chances(row: Mapping, labels: Sequence[str]) -> np.ndarray:
     """The model's log-probabilities of `labels`: of its `choices`, else of how its votes (else its answer) fell."""
     if choices := row.get("choices"):
-        found = {same(text): value for text, value in choices.items()}
-        likelihoods = np.array([found.get(same(label), -math.inf) for label in labels])
+        found = {normalise_answer(text): value for text, value in choices.items()}
+        likelihoods = np.array([found.get(normalise_answer(label), -math.inf) for label in labels])
         if np.isfinite(likelihoods).any():
             return logs(np.exp(likelihoods - logsumexp(likelihoods)))
-    votes = Counter(same(text) for text in row.get("votes") or [row.get("answer") or ""])
-    return logs([votes[same(label)] + 1 / len(labels) for label in labels])
+    votes = Counter(normalise_answer(text) for text in row.get("votes") or [row.get("answer") or ""])
+    return logs([votes[normalise_answer(label)] + 1 / len(labels) for label in labels])
 
 
 def unit_support(row: Mapping | None) -> dict[int, float]:

@@ -8,8 +8,8 @@ from clip_folder import make_clips
 from PIL import Image
 
 from megc.answers.answerer import Answer
-from megc.answers.pictures import find_prompt
-from megc.answers.two_stage import TwoStage, is_hierarchical, untold
+from megc.answers.setup import find_prompt
+from megc.answers.two_stage import TwoStage, is_hierarchical, without_coarse
 from megc.clips import write_clips
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
@@ -143,7 +143,7 @@ def test_testing_tells_the_models_own_answer_and_never_the_true_one(built, tmp_p
     clips = len({record["clip"] for record in records})
     assert len(model.records) == len(records)  # a coarse question a clip stands for the clip's own
     assert len({record["id"] for record in model.records if record["id"].endswith("/coarse")}) == clips
-    assert not any(TOLD in said(sample.record) for sample in untold(samples, prompt))
+    assert not any(TOLD in said(sample.record) for sample in without_coarse(samples, prompt))
 
 
 def test_answers_do_not_depend_on_which_questions_are_asked_together(built, tmp_path):
@@ -165,4 +165,4 @@ def test_a_clip_whose_coarse_question_fails_is_told_and_the_others_go_on(built, 
 
 def test_other_prompts_are_no_hierarchy():
     with pytest.raises(DataError, match="the prompt is of none"):
-        untold([], PromptSettings())
+        without_coarse([], PromptSettings())
