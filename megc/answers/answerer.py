@@ -179,7 +179,7 @@ def reword(sample: Sample, settings: PromptSettings) -> Sample:
     """The sample with the prompt of `settings`. Raises DataError for a question that is not the challenge's."""
     record = sample.record
     try:
-        messages = build_messages(parse(record["row"]["question"]), record["dataset"], settings)
+        messages = build_messages(parse(question_of(record)), record["dataset"], settings)
     except ValueError as error:
         fix = "correct the question, or leave out --vote-prompts"
         raise DataError("--vote-prompts", record["id"], f"cannot be worded otherwise ({error})", fix) from error

@@ -12,9 +12,9 @@ from megc.facs import COARSE_EMOTIONS
 from megc.model.samples import Sample
 from megc.problems import DataError, Problems
 from megc.reasoning.nearest import nearest
-from megc.vqa.instructions import question_of, with_coarse
+from megc.vqa.instructions import question_kind, with_coarse
 from megc.vqa.prompts import PromptSettings
-from megc.vqa.questions import Question, parse, question_text
+from megc.vqa.questions import Question, question_text
 
 
 def is_hierarchical(record: dict) -> bool:
@@ -75,4 +75,4 @@ class TwoStage:
 
 
 def _is_coarse(sample: Sample) -> bool:
-    return parse(question_of(sample.record)).kind == "coarse"
+    return question_kind(sample.record) == "coarse"

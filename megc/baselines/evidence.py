@@ -21,8 +21,8 @@ from megc.baselines.probe import Probe
 from megc.facs import unit_name
 from megc.files import write_json, write_jsonl
 from megc.splits import make_folds, select, subject_key
-from megc.vqa.instructions import answer_of
-from megc.vqa.questions import Question, allowed_answers, parse, split_units
+from megc.vqa.instructions import answer_of, question_kind
+from megc.vqa.questions import Question, allowed_answers, split_units
 
 KINDS = ("coarse", "fine", "side")
 FOLDS = 5
@@ -36,7 +36,7 @@ def labels_of(records: Sequence[dict]) -> dict[str, dict]:
     """True answers of each clip by kind; `units` as a list of FACS numbers."""
     found: dict[str, dict] = defaultdict(dict)
     for record in records:
-        kind, answer = parse(record["row"]["question"]).kind, answer_of(record)
+        kind, answer = question_kind(record), answer_of(record)
         if kind in (*KINDS, "units") and answer:
             found[record["clip"]][kind] = split_units(answer) if kind == "units" else answer
     return found

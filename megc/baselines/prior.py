@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from megc.facs import FINE_EMOTIONS, FINE_OF_DATASET
-from megc.vqa.instructions import answer_of
+from megc.vqa.instructions import answer_of, question_kind, question_of
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
 
 DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
@@ -22,7 +22,7 @@ class Prior:
     def __init__(self, records: Sequence[dict]) -> None:
         self.answers: dict[tuple, Counter] = defaultdict(Counter)
         for record in records:
-            question = parse(record["row"]["question"])
+            question = parse(question_of(record))
             key = (question.kind, question.unit if question.kind == "shown" else None, question.many)
             self.answers[key][answer_of(record)] += 1
 
@@ -63,7 +63,7 @@ class Prior:
 def prior_only(train: Sequence[dict], test: Sequence[dict]) -> list[str]:
     """Answers to the test records by the priors of the training records (instruction records, as `Prior` says)."""
     prior = Prior(train)
-    return [prior.answer(parse(record["row"]["question"]), record["dataset"]) for record in test]
+    return [prior.answer(parse(question_of(record)), record["dataset"]) for record in test]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def profiles(records: Sequence[dict]) -> list[Profile]:
     """The profile of each clip whose coarse class, fine class and action units are all answered, in order of clip."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
-        found[record["clip"]].setdefault(parse(record["row"]["question"]).kind, answer_of(record))
+        found[record["clip"]].setdefault(question_kind(record), answer_of(record))
     kept = []
     for _, answers in sorted(found.items()):
         if all(answers.get(kind) for kind in ("coarse", "fine", "units")):
@@ -112,7 +112,7 @@ def prior_sampled(
     if draws < 1:
         raise ValueError(f"{draws} draws: give one at least")
     prior, known = Prior(train), profiles(train)
-    asked = [parse(record["row"]["question"]) for record in test]
+    asked = [parse(question_of(record)) for record in test]
     many = {
         record["clip"]: question.many
         for record, question in zip(test, asked, strict=True)

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from megc.baselines.prior import Prior
 from megc.facs import FINE_TO_COARSE
 from megc.splits import subject_key
-from megc.vqa.instructions import answer_of
+from megc.vqa.instructions import answer_of, question_kind, question_of
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # C of the logistic regressions
@@ -74,7 +74,7 @@ class Probe:
         self.prior = Prior(records)
         asked: dict[str, list[dict]] = defaultdict(list)
         for record in records:
-            asked[parse(record["row"]["question"]).kind].append(record)
+            asked[question_kind(record)].append(record)
         self.classes = {kind: self._classifier(asked[kind], features) for kind in ("coarse", "fine", "side")}
         self._learn_units(asked["units"], features)
 
@@ -155,4 +155,4 @@ def flow_probe(train: Sequence[dict], test: Sequence[dict], features: Mapping[st
         probe = Probe(train, features)
         clips = {record["clip"]: record["dataset"] for record in test}
         seen = {clip: probe.read(features[clip], dataset) for clip, dataset in clips.items()}
-    return [probe.answer(parse(record["row"]["question"]), record["dataset"], seen[record["clip"]]) for record in test]
+    return [probe.answer(parse(question_of(record)), record["dataset"], seen[record["clip"]]) for record in test]

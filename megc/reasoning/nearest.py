@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from megc.facs import ACTION_UNITS, ME_VQA_UNITS, normalise_emotion, unit_name, unit_number
-from megc.vqa.questions import split_long
+from megc.vqa.questions import normalise_answer, split_long
 
 _NEAR = 0.6  # difflib's ratio from which a misspelt name still counts as the name
 _LONG_PARTS = {"fine": 1, "coarse": 2}
@@ -19,7 +19,7 @@ def nearest(text: str, allowed: Sequence[str], kind: str = "") -> str:
     """
     if not allowed:
         raise ValueError("no allowed answers")
-    plain = " ".join(text.lower().split()).rstrip(".").rstrip()
+    plain = normalise_answer(text)
     sentence = split_long(text) if kind in _LONG_PARTS else None
     for word in (plain, normalise_emotion(plain), sentence[_LONG_PARTS[kind]] if sentence else ""):
         if word in allowed:

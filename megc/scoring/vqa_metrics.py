@@ -24,7 +24,7 @@ from rouge_score import rouge_scorer
 from sklearn.metrics import f1_score, recall_score
 
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
-from megc.vqa.questions import Question, allowed_answers, split_long, split_units
+from megc.vqa.questions import Question, allowed_answers, answer_fault, normalise_answer, split_long, split_units
 
 METRICS = ("uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine", "bleu", "rouge1", "avg")
 Score = TypeVar("Score", float, np.ndarray)
@@ -34,7 +34,7 @@ ORDERS = (1, 2, 3, 4)  # BLEU-4
 
 def _plain(answer: str, kind: str) -> str:
     """Case, spacing and the final full stop do not matter."""
-    return " ".join(answer.lower().split()).rstrip(".").rstrip()
+    return normalise_answer(answer)
 
 
 def _verbatim(answer: str, kind: str) -> str:
@@ -153,22 +153,13 @@ def faults(
 
 
 def is_invalid(answer: str | None, kind: str, profile: str | Profile = "megc2025", dataset: str = "") -> bool:
-    """True when an answer is outside the allowed ones: an unknown class, a name that is no action unit, no composed
-    sentence. A missing answer is missing, not invalid."""
+    """True when `questions.answer_fault` finds one: an unknown class, a name that is no action unit, no composed
+    sentence. Closed answers are read as the profile does. A missing answer is missing, not invalid."""
     if not (answer or "").strip():
         return False
-    read = profile_of(profile).read
-    if kind == "units":
-        return None in split_units(answer)
-    if kind == "long":
-        parts = split_long(answer)
-        if parts is None:
-            return True
-        units, fine, coarse = parts
-        classes = is_invalid(fine, "fine", profile, dataset) or is_invalid(coarse, "coarse", profile, dataset)
-        return classes or not units.strip() or None in split_units(units)
-    allowed = allowed_answers(Question(kind), dataset)
-    return allowed is not None and read(answer, kind) not in allowed
+    question = Question(kind)
+    closed = allowed_answers(question, dataset) is not None
+    return answer_fault(question, profile_of(profile).read(answer, kind) if closed else answer, dataset) is not None
 
 
 def is_right(reference: str, answer: str | None, kind: str, profile: str | Profile = "megc2025") -> bool:

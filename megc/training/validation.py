@@ -9,7 +9,7 @@ from megc.model.samples import Sample, read_samples
 from megc.problems import DataError, Problems
 from megc.splits import make_folds, record_subjects, subjects_in
 from megc.training.settings import SftSettings
-from megc.vqa import questions
+from megc.vqa.instructions import question_kind
 
 
 def subjects_of(samples: Iterable[Sample]) -> list[str]:
@@ -40,14 +40,7 @@ def read_sides(settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sam
 
 def question_kinds(samples: Iterable[Sample]) -> dict[str, str]:
     """Kind of question by row id; "other" for wordings that are none of the challenge's."""
-    kinds = {}
-    for sample in samples:
-        try:
-            kind = questions.parse(sample.record["row"]["question"]).kind
-        except (KeyError, ValueError):
-            kind = "other"
-        kinds[sample.record["id"]] = kind
-    return kinds
+    return {sample.record["id"]: question_kind(sample.record, unknown="other") for sample in samples}
 
 
 def split_beside(train_file: Path | str) -> dict:

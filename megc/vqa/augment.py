@@ -12,8 +12,7 @@ from megc.files import png_bytes, read_json, resolve_inside, sha256_of, write_by
 from megc.motion.flow_pictures import SIGNED, mirrored, mixture, roughened
 from megc.problems import DataError
 from megc.splits import subject_key
-from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, write_records
-from megc.vqa.questions import parse
+from megc.vqa.instructions import answer_of, question_kind, read_record_picture, read_records, write_records
 
 _OTHER = {"left": "right", "right": "left"}
 
@@ -79,7 +78,7 @@ def _copy(group: list[dict], picture: np.ndarray, number: int, settings: Augment
     copies = []
     for record in group:
         answer = answer_of(record)
-        if mirror and parse(question_of(record)).kind == "side":
+        if mirror and question_kind(record) == "side":
             answer = _OTHER[answer]
         messages = [*record["messages"][:-1], {"role": "assistant", "content": answer}]
         identity = {"id": f"{record['id']}~{number}", "clip": f"{clip}~{number}", "images": [place]}
@@ -98,7 +97,7 @@ def _mixed(
     Pictures lie in a folder named after `out`, since the clips of another fold would be mixed otherwise.
     """
     members: dict[str, list[int]] = {}
-    asked = [{parse(question_of(record)).kind: record for record in group} for group in groups]
+    asked = [{question_kind(record): record for record in group} for group in groups]
     for place, kinds in enumerate(asked):
         if "fine" in kinds and subject_key(kinds["fine"]) not in kept:
             members.setdefault(answer_of(kinds["fine"]), []).append(place)

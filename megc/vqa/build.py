@@ -19,7 +19,7 @@ from megc.vqa.instructions import (
     flat_picture,
     group_by_clip,
     link_into,
-    question_of,
+    question_kind,
     row_id,
     row_key,
     with_coarse,
@@ -27,7 +27,6 @@ from megc.vqa.instructions import (
 )
 from megc.vqa.labels import ClipLabels, coarse_statistics, read_labels
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
-from megc.vqa.questions import parse
 
 LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
 HIERARCHIES = ("coarse", "statistics")
@@ -190,7 +189,7 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     write_records(settings.out, records)
     write_jsonl(root / "rows.jsonl", (record["row"] for record in records))
     write_json(root / "prompt.json", prompt_record(prompt))
-    kinds = Counter(parse(question_of(record)).kind for record in records)
+    kinds = Counter(question_kind(record) for record in records)
     clips = len({record["clip"] for record in records})
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     prompt_words = f"prompt {prompt_hash(prompt)}"

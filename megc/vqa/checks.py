@@ -8,8 +8,8 @@ from megc.clips import Clip, frames_folder, list_frames
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
 from megc.problems import DataError, Problem, Problems
 from megc.splits import subjects_in
-from megc.vqa.instructions import answer_of, question_of, read_record_picture, read_records, record_key
-from megc.vqa.questions import allowed_answers, compose_long, parse, split_units
+from megc.vqa.instructions import answer_of, question_kind, question_of, read_record_picture, read_records, record_key
+from megc.vqa.questions import answer_fault, compose_long, parse, split_units
 
 
 def check_clips(clips: Iterable[Clip], clips_file: Path | str, problems: Problems) -> None:
@@ -71,15 +71,12 @@ def _record_faults(record: dict) -> list[tuple[str, str]]:
     except ValueError as error:
         return [(str(error), "correct the question or drop the row")]
     answer = answer_of(record)
-    allowed = allowed_answers(question, record["dataset"])
-    if answer and allowed and answer not in allowed:
-        faults.append((f"answer {answer!r} is not allowed", f"use one of {', '.join(allowed)}"))
+    if answer and (fault := answer_fault(question, answer, record["dataset"])):
+        faults.append((f"answer {fault}", "write it as the challenge does, or drop the row"))
     if answer and question.kind == "units":
-        units = split_units(answer)
-        if None in units:
-            faults.append((f"answer {answer!r} names something that is no action unit", "use ME-VQA's names"))
-        if question.many != (len(units) > 1):
-            faults.append((f"{len(units)} action unit(s) in answer to {question_of(record)!r}", "match the wording"))
+        count = len(split_units(answer))
+        if question.many != (count > 1):
+            faults.append((f"{count} action unit(s) in answer to {question_of(record)!r}", "match the wording"))
     return faults
 
 
@@ -108,7 +105,7 @@ def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
     clips: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
         try:
-            clips[record["clip"]].setdefault(parse(question_of(record)).kind, answer_of(record))
+            clips[record["clip"]].setdefault(question_kind(record), answer_of(record))
         except ValueError:
             continue  # reported as a row's fault
     faults = []

@@ -120,6 +120,19 @@ def question_of(record: dict) -> str:
     return record["row"]["question"]
 
 
+def question_kind(record: dict, unknown: str | None = None) -> str:
+    """Kind of an instruction record's question (see `questions.TEMPLATES`).
+
+    A question that is none of the challenge's is of the kind `unknown`; where that is None, ValueError is raised.
+    """
+    try:
+        return parse(question_of(record)).kind
+    except ValueError:
+        if unknown is None:
+            raise
+        return unknown
+
+
 def answer_of(record: dict) -> str:
     """The true answer of an instruction record; empty where it has none."""
     last = record["messages"][-1]

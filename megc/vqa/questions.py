@@ -124,6 +124,11 @@ def allowed_answers(question: Question, dataset: str) -> tuple[str, ...] | None:
     return closed.get(question.kind)
 
 
+def normalise_answer(text: str) -> str:
+    """The text without what does not matter to an answer: case, spacing and a final full stop."""
+    return " ".join(text.lower().split()).rstrip(".").rstrip()
+
+
 def join_units(numbers: list[int]) -> str:
     """Names of action units as an answer lists them: `brow lowerer, lid tightener`."""
     return ", ".join(unit_name(number) for number in numbers)
@@ -135,9 +140,9 @@ def split_units(answer: str) -> list[int | None]:
     return list(dict.fromkeys(unit_number(name) for name in names))
 
 
-def is_unit_list(text: str) -> bool:
-    """Whether every name of a list is an action unit's."""
-    numbers = split_units(text)
+def is_unit_list(answer: str) -> bool:
+    """Whether an answer lists action units and nothing else."""
+    numbers = split_units(answer)
     return bool(numbers) and None not in numbers
 
 
@@ -153,6 +158,38 @@ def split_long(answer: str) -> tuple[str, str, str] | None:
     """(units, fine, coarse) of a composed sentence, or None when it is not one."""
     match = _LONG_PATTERN.search(" ".join(answer.split()))
     return (match["units"], match["fine"].lower(), match["coarse"].lower()) if match else None
+
+
+def answer_fault(question: Question, answer: str, dataset: str) -> str | None:
+    """Why the challenge does not allow an answer that is not empty; None for one that it allows.
+
+    Closed answers and classes must be the challenge's words as they are (see `normalise_answer`), those of the
+    dataset (`allowed_answers`). Lists must name action units only, sentences be composed as `compose_long` does,
+    counts be numbers. A free-text analysis may be anything. Whether a list is as long as the question's wording
+    says is not looked at.
+    """
+    allowed = allowed_answers(question, dataset)
+    if allowed is not None and answer not in allowed:
+        return f"{answer!r} is not one of {', '.join(allowed)}"
+    if question.kind in ("units", "distinct_units") and not is_unit_list(answer):
+        return f"{answer!r} names something that is no action unit"
+    if question.kind == "long":
+        return _sentence_fault(answer, dataset)
+    if question.kind.startswith("count_") and not answer.strip().isdigit():
+        return f"{answer!r} is not a number"
+    return None
+
+
+def _sentence_fault(answer: str, dataset: str) -> str | None:
+    parts = split_long(answer)
+    if parts is None:
+        return f"{answer!r} is not the composed sentence"
+    units, fine, coarse = parts
+    classes = {"fine": fine, "coarse": coarse}
+    unknown = [name for kind, name in classes.items() if name not in allowed_answers(Question(kind), dataset)]
+    if unknown or not is_unit_list(units):
+        return f"{answer!r} names {', '.join(unknown) or 'something that is no action unit'}"
+    return None
 
 
 def row_identity(clip: Clip) -> dict[str, str]:
@@ -204,8 +241,3 @@ def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS
         }
         for number, (question, answer) in enumerate((pair for pair in asked if pair[0].kind in kinds), start=1)
     ]
-
-
-def normalise_answer(text: str) -> str:
-    """The form in which two texts count as one answer: case, spaces and a final full stop make no difference."""
-    return " ".join(text.casefold().split()).rstrip(".").rstrip()

@@ -149,24 +149,20 @@ def test_each_clip_and_its_questions_take_two_passes_before_anything_is_written(
     from megc.answers import prefix
 
     counts, run = [], prefix.run_model
-    monkeypatch.setattr(
-        prefix,
-        "run_model",
-        lambda model, ids, *rest, **vision: counts.append(ids.shape) or run(model, ids, *rest, **vision),
-    )
+
+    def counted(model, ids, *rest, **vision):
+        counts.append(ids.shape)
+        return run(model, ids, *rest, **vision)
+
+    monkeypatch.setattr(prefix, "run_model", counted)
     answer(checkpoint, questions, tmp_path, Decoding(max_new_tokens=1, constrain_units=False), batch_size=9)
     begun, *rest = counts
     assert len(rest) == 2 * 2  # four questions on each of three clips: two batches
-    usual = []
-    monkeypatch.setattr(
-        prefix,
-        "run_model",
-        lambda model, ids, *rest, **vision: usual.append(ids.shape) or run(model, ids, *rest, **vision),
-    )
+    counts.clear()
     monkeypatch.setattr(engine, "encode_leading_text", lambda loaded, prefixes, previous: None)
     answer(checkpoint, questions, tmp_path / "alone", Decoding(max_new_tokens=1, constrain_units=False), batch_size=9)
     assert begun[0] == 1
-    assert [shape[1] + begun[1] * (place % 2 == 0) for place, shape in enumerate(rest)] == [n for _, n in usual]
+    assert [shape[1] + begun[1] * (place % 2 == 0) for place, shape in enumerate(rest)] == [n for _, n in counts]
 
 
 def test_states_that_are_read_are_those_of_a_pass_that_reads_all(checkpoint):

@@ -12,7 +12,7 @@ from megc.problems import DataError, Problems
 from megc.splits import make_folds, select, subject_key, write_sides
 from megc.vqa.build import BuildSettings, build_files
 from megc.vqa.checks import check_records, check_splits
-from megc.vqa.instructions import answer_of, make_record, read_records, row_clip, write_records
+from megc.vqa.instructions import answer_of, make_record, question_kind, read_records, row_clip, write_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import CLIP_KINDS, Question, question_rows
 
@@ -138,7 +138,7 @@ def test_doctor_names_each_fault(data: Path) -> None:
     problems = Problems()
     check_records(data / "spoilt.jsonl", problems)
     said = " ".join(str(problem) for problem in problems)
-    for words in ("is no image", "is gone", "answer 'sad' is not allowed", "duplicate row", "disagrees"):
+    for words in ("is no image", "is gone", "answer 'sad' is not one of", "duplicate row", "disagrees"):
         assert words in said
     assert all(problem.fix for problem in problems)
 
@@ -167,3 +167,11 @@ def test_magnified_apex_is_a_picture_to_ask_with(data: Path) -> None:
     records, problems = build(data, images=("magnified", "flow"))
     assert not problems and records[0]["images"][0].endswith("magnified.png")
     assert "movement magnified" in records[0]["messages"][1]["content"]
+
+
+def test_kind_of_a_question_in_other_words_is_the_callers_to_name() -> None:
+    assert question_kind({"row": {"question": "What is the action unit?"}}) == "units"
+    weather = {"row": {"question": "What is the weather?"}}
+    assert question_kind(weather, unknown="other") == "other"
+    with pytest.raises(ValueError, match="not a question of the challenge"):
+        question_kind(weather)

@@ -12,7 +12,9 @@ from megc.vqa.questions import (
     TEMPLATES,
     Question,
     allowed_answers,
+    answer_fault,
     compose_long,
+    normalise_answer,
     parse,
     question_rows,
     question_text,
@@ -160,3 +162,34 @@ def test_reading_rows_that_are_not_json_names_the_line(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"id": "a"}\n\n{"id": \n')
     with pytest.raises(DataError, match=r"rows\.jsonl, row 3: not JSON"):
         list(read_jsonl(tmp_path / "rows.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "fault"),
+    [
+        (Question("coarse"), "negative", None),
+        (Question("coarse"), "Negative", "'Negative' is not one of"),
+        (Question("fine"), "contempt", "'contempt' is not one of"),  # a class of SAMM, not of CASME II
+        (Question("side", 4), "left", None),
+        (Question("units", many=True), "brow lowerer, lid tightener", None),
+        (Question("units", many=False), "brow lowerer, lid tightener", None),  # how many is not looked at
+        (Question("units", many=True), "brow lowerer, grin", "names something that is no action unit"),
+        (Question("units", many=False), ",", "names something that is no action unit"),
+        (Question("distinct_units"), "grin", "names something that is no action unit"),
+        (Question("long", many=False), compose_long("brow lowerer", "disgust", "negative"), None),
+        (Question("long", many=False), compose_long("brow lowerer", "contempt", "sad"), "names contempt, sad"),
+        (Question("long", many=False), compose_long("grin", "disgust", "negative"), "is no action unit"),
+        (Question("long", many=False), "brow lowerer", "is not the composed sentence"),
+        (Question("count_all"), " 3", None),
+        (Question("count_all"), "three", "'three' is not a number"),
+        (Question("analysis"), "The brow is lowered.", None),
+    ],
+)
+def test_an_answer_is_allowed_or_the_fault_says_why_not(question: Question, answer: str, fault: str | None) -> None:
+    reason = answer_fault(question, answer, "casme2")
+    assert (reason is None) if fault is None else (fault in reason)
+
+
+def test_case_spacing_and_a_full_stop_do_not_make_another_answer() -> None:
+    assert normalise_answer("  Lip  Corner\nPuller . ") == normalise_answer("lip corner puller") == "lip corner puller"
+    assert normalise_answer("left") != normalise_answer("right")
