@@ -185,7 +185,7 @@ class PredictionFile:
 
 
 class PredictionShard:
-    """Predictions of one process among several, which the `PredictionFile` of the same `folder` and `settings` merges."""
+    """Predictions of one process among several; `PredictionFile` merges those of its folder and settings."""
 
     def __init__(self, folder: Path | str, settings: dict, rank: int) -> None:
         self.hash = run_hash(settings)
