@@ -56,7 +56,7 @@ from megc.answers.writing import (
 from megc.command import run_command
 from megc.files import write_jsonl
 from megc.model import tiny
-from megc.model.checkpoint import Loaded, load_processor
+from megc.model.checkpoint import LoadedCheckpoint, load_processor
 from megc.model.samples import Sample, read_samples, training_texts
 from megc.planning.example_clip import typical_records
 from megc.problems import Problems
@@ -77,7 +77,7 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> list[Sample]:
     return read_samples(root / "clips.jsonl")
 
 
-def build(root: Path, samples: Sequence[Sample], args: argparse.Namespace) -> Loaded:
+def build(root: Path, samples: Sequence[Sample], args: argparse.Namespace) -> LoadedCheckpoint:
     """A random model with a vocabulary of the samples' texts, larger than the tiny one."""
     folder = tiny.build(root / "tiny", training_texts(sample.record for sample in samples))
     processor = load_processor(folder)
@@ -95,7 +95,7 @@ def build(root: Path, samples: Sequence[Sample], args: argparse.Namespace) -> Lo
     model = Qwen2_5_VLForConditionalGeneration(config).eval()
     tiny.soften_attention(model)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
-    return Loaded(model, processor, {})
+    return LoadedCheckpoint(model, processor, {})
 
 
 # ---- the plain reference, with which the tests compare
@@ -110,14 +110,14 @@ class Seen:
 
 
 @torch.inference_mode()
-def see(loaded: Loaded, pictures: Sequence[np.ndarray]) -> Seen:
+def see(loaded: LoadedCheckpoint, pictures: Sequence[np.ndarray]) -> Seen:
     """Pictures (uint8, already resized to the pixel budget) through the vision tower of transformers."""
     inputs = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
     grids = inputs["image_grid_thw"]
     return Seen(grids, tuple(loaded.model.get_image_features(**inputs, return_dict=True).pooler_output))
 
 
-def build_inputs(loaded: Loaded, samples: Sequence[Sample], seen: Sequence[Seen]) -> dict[str, torch.Tensor]:
+def build_inputs(loaded: LoadedCheckpoint, samples: Sequence[Sample], seen: Sequence[Seen]) -> dict[str, torch.Tensor]:
     """Prompts of samples, padded on the left, as the processor makes them.
 
     Without `mm_token_type_ids` the model's positions are silently wrong.
@@ -131,7 +131,7 @@ def build_inputs(loaded: Loaded, samples: Sequence[Sample], seen: Sequence[Seen]
 
 @torch.inference_mode()
 def write_plainly(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     decoding: Decoding,
     samples: Sequence[Sample],
     seen: Sequence[Seen],
@@ -201,7 +201,7 @@ def write_plainly(
 # ---- arms
 
 
-def one_at_a_time(loaded: Loaded, decoding: Decoding) -> Arm:
+def one_at_a_time(loaded: LoadedCheckpoint, decoding: Decoding) -> Arm:
     """One request a vote, with everything computed anew."""
     pictures = Pictures(loaded.processor)
 
@@ -218,7 +218,7 @@ def one_at_a_time(loaded: Loaded, decoding: Decoding) -> Arm:
     return answer
 
 
-def plain_batches(loaded: Loaded, decoding: Decoding, size: int, repeat_keys: bool) -> Arm:
+def plain_batches(loaded: LoadedCheckpoint, decoding: Decoding, size: int, repeat_keys: bool) -> Arm:
     """Left-padded batches sorted by length, so that they need little padding; each clip's pictures encoded once.
 
     `repeat_keys`: each question is prefilled once and its keys and values copied to its votes.
@@ -244,7 +244,7 @@ def plain_batches(loaded: Loaded, decoding: Decoding, size: int, repeat_keys: bo
     return answer
 
 
-def shared_batches(loaded: Loaded, decoding: Decoding, size: int) -> Arm:
+def shared_batches(loaded: LoadedCheckpoint, decoding: Decoding, size: int) -> Arm:
     """Batches of whole clips by the answerer."""
     answerer = ModelAnswerer(loaded, Pictures(loaded.processor), decoding, size)
 
@@ -258,7 +258,7 @@ def shared_batches(loaded: Loaded, decoding: Decoding, size: int) -> Arm:
     return answer
 
 
-def arms_of(loaded: Loaded, args: argparse.Namespace) -> dict[str, Arm]:
+def arms_of(loaded: LoadedCheckpoint, args: argparse.Namespace) -> dict[str, Arm]:
     """What is compared, by name."""
     common = {"max_new_tokens": args.max_new_tokens, "constrain_units": False, "temperature": 1.0, "top_p": 1.0}
     sampled = Decoding(votes=args.votes, decode=("sample",), **common)
@@ -280,7 +280,7 @@ def different(arms: dict[str, Arm], samples: Sequence[Sample], kind: str) -> dic
     return {way: sum(map(ne, alone, other)) for way, other in others.items()}
 
 
-def count_work(loaded: Loaded, arm: Arm, samples: Sequence[Sample]) -> tuple[int, float]:
+def count_work(loaded: LoadedCheckpoint, arm: Arm, samples: Sequence[Sample]) -> tuple[int, float]:
     """What an arm puts through the language model: tokens, padding included; and multiplications with the tower's."""
     model = loaded.model.model
     counted = {"tokens": 0, "patches": 0}

@@ -39,12 +39,13 @@ from tqdm import tqdm
 from megc.command import run_command
 from megc.files import png_bytes
 from megc.motion.apex import apex_of, measure, sampled
-from megc.motion.colour import DEFAULT_ENCODING, ENCODINGS
+from megc.motion.colour import ENCODINGS
 from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
 from megc.motion.flow import compensate, optical_flow
-from megc.motion.flow_files import FlowSettings, draw_face
+from megc.motion.flow_files import draw_face
 from megc.motion.original import original_apex, original_motion, original_picture
 from megc.motion.regions import face_mask
+from megc.motion.settings import DEFAULT_ENCODING, FlowSettings
 from megc.synthesis.render import ClipSpec, Rendering
 from megc.synthesis.scenes import Difficulty, plan_clips
 from megc.synthesis.subjects import View

@@ -31,9 +31,9 @@ from megc.model import tiny
 from megc.model.checkpoint import load_model, load_processor
 from megc.model.packing import IGNORED, Packed, pack_samples
 from megc.model.parts import is_matrix, part_of
-from megc.model.samples import Pixels, Sample, read_samples, training_texts
+from megc.model.samples import PictureStore, Sample, read_samples, training_texts
 from megc.planning.dry_run import outline
-from megc.planning.example_clip import typical_records
+from megc.planning.example_clip import example_records
 from megc.planning.plan import count_parameters, epoch_flops
 from megc.training.collate import Collator, answer_loss
 from megc.training.settings import SftSettings
@@ -99,7 +99,7 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> Path:
     records = []
     for number in range(clips):
         generator = np.random.default_rng(number)
-        own = typical_records(number, f"{number}_")
+        own = example_records(number, f"{number}_")
         for image in own[0]["images"]:
             Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
         records += own
@@ -108,11 +108,11 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> Path:
     return path
 
 
-def set_up(root: Path, samples: list[Sample]) -> tuple[Bench, Pixels]:
+def set_up(root: Path, samples: list[Sample]) -> tuple[Bench, PictureStore]:
     """The tiny model for the samples' texts; the pictures keep their size."""
     folder = tiny.build(root / "tiny", training_texts(sample.record for sample in samples))
     processor, model = load_processor(folder), load_model(folder, torch.float32, "sdpa").train()
-    pixels = Pixels(processor)
+    pixels = PictureStore(processor)
     ids = processor.tokenizer.pad_token_id, model.config.image_token_id
     collators = {packing: Collator(pixels, *ids, packing == "clip") for packing in ("clip", "none")}
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")

@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from megc.facs import ActionUnit
+from pydantic import Field, model_validator
+
+from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, ActionUnit
 from megc.files import read_jsonl, resolve_inside, write_jsonl
 from megc.problems import DataError
-from megc.records import ACTION_UNIT, CLIP, check_fields, field_fault, type_fault
+from megc.records import ClosedContract, FrameNumber, check_record
 
 LEFT_OUT = "not in ME-VQA: "  # starts the note that tells why a clip has no coarse class
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
@@ -45,6 +48,40 @@ class Clip:
             return ""
         noted = next((note.removeprefix(LEFT_OUT) for note in self.notes if note.startswith(LEFT_OUT)), "")
         return noted or (f"no coarse class for emotion {self.fine!r}" if self.fine else "no labels")
+
+
+class UnitRow(ClosedContract):
+    """An action unit of a clip."""
+
+    number: Annotated[int, Field(ge=1, le=99)]
+    side: Literal["left", "right"] | None = None
+
+
+class ClipRow(ClosedContract):
+    """A row of `clips.jsonl`: the fields of `Clip`."""
+
+    id: str
+    dataset: str
+    subject: str
+    name: str
+    fps: Annotated[float, Field(ge=0, le=1e5)]
+    frames: str
+    onset: FrameNumber
+    apex: FrameNumber
+    offset: FrameNumber
+    apex_estimated: bool = False
+    action_units: list[UnitRow] = Field(default_factory=list)
+    fine: Literal["", *FINE_TO_COARSE, "others"] = ""
+    coarse: Literal["", *COARSE_EMOTIONS] = ""
+    notes: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if self.id != f"{self.dataset}/{self.subject}/{self.name}":
+            raise ValueError(f"the id {self.id!r} is not dataset/subject/name of its own row")
+        if not self.onset <= self.apex <= self.offset:
+            raise ValueError(f"onset {self.onset}, apex {self.apex} and offset {self.offset} are not in rising order")
+        return self
 
 
 def frame_number(path: Path | str) -> int:
@@ -93,20 +130,9 @@ def clip_to_row(clip: Clip) -> dict:
 def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
     """The clip of a `clips.jsonl` row. Raises DataError that names the file and the line."""
     fix = "write it with data_process/index_clips.py"
-    check_fields(file, line, row, CLIP, fix)
-    units = row.get("action_units", ())
-    faults = [
-        *(field_fault(unit, ACTION_UNIT, f"action_units[{place}]") for place, unit in enumerate(units)),
-        *(type_fault(note, str, f"notes[{place}]") for place, note in enumerate(row.get("notes", ()))),
-    ]
-    if fault := next(filter(None, faults), ""):
-        raise DataError(file, line, fault, fix)
-    try:
-        units = tuple(ActionUnit(**unit) for unit in units)
-        known = {**row, "action_units": units, "notes": tuple(row.get("notes", ()))}
-        return Clip(**known)
-    except TypeError as error:
-        raise DataError(file, line, f"not a clip ({error})", fix) from error
+    check_record(ClipRow, row, file, line, fix)
+    units = tuple(ActionUnit(**unit) for unit in row.get("action_units", ()))
+    return Clip(**{**row, "action_units": units, "notes": tuple(row.get("notes", ()))})
 
 
 def read_clips(path: Path | str) -> list[Clip]:

@@ -1,18 +1,25 @@
-"""The frame of every command: what goes wrong is said in one line, and the exit code tells what it was."""
+"""The frame of every command: settings from the command line, the work, its problems, and the exit code.
 
+A command is a settings dataclass (each field an `option`), a function `work(settings, problems)` that returns the
+summary to print, and a script that joins them. `tyro` turns the fields into flags.
+"""
+
+import megc.interrupts as interrupts  # first: Ctrl-C while the rest is imported
+
+import dataclasses
 import os
 import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Annotated, Any, Literal, NoReturn, TextIO, TypeVar, get_args, get_origin, get_type_hints
 
-from tqdm import tqdm
+from megc.problems import DataError, Problems
 
-from megc import interrupts
-from megc.files import is_full_disk
-from megc.problems import DataError
+Settings = TypeVar("Settings")
+Work = Callable[[Settings, Problems], str | None]
 
 STOPPED = "Stopped. What is finished is kept; the same command goes on."
 _BROKEN_PIPE = 141  # 128 and the number of the signal, as shells count; here of SIGPIPE
@@ -22,18 +29,108 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, which batch systems and containers send to end a program: it is cleaned up as after Ctrl-C."""
 
 
-def run_command(main: Callable[[], int], stopped: str = STOPPED) -> int:
+class _WrongSettings(Exception):
+    """Settings that do not go together; no ValueError, which tyro would wrap into lines of a box."""
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    flag: str = "",
+    aliases: tuple[str, ...] = (),
+    metavar: str = "",
+    repeat: bool = False,
+    positional: bool = False,
+) -> Any:
+    """A field of a settings dataclass that is a flag of a command, with its default and its line in --help.
+
+    `default` may be `dataclasses.MISSING`: the flag must be given. `flag` names it where the field has another name,
+    `aliases` are more names, all without dashes. `repeat`: the flag is given once for each value of a tuple.
+    `positional`: a word without a flag. The type of the field says the rest: `Literal` are choices, a tuple takes
+    one word or more, a bool that is off takes `--name`, one that is on also `--no-name`.
+    """
+    # only what is set: Hugging Face's parser, which reads the same metadata, passes all of it to argparse
+    extra = {"flag": flag, "flags": aliases, "metavar": metavar, "repeat": repeat, "positional": positional}
+    return dataclasses.field(
+        default=default, metadata={"help": text} | {key: value for key, value in extra.items() if value}
+    )
+
+
+def flags_of(kind: type) -> dict[str, dataclasses.Field]:
+    """Names of the flags of settings, without dashes and spelled with `-`, with their fields; nested ones included."""
+    flags = {}
+    for field, hint in _fields(kind):
+        if dataclasses.is_dataclass(hint):
+            flags |= flags_of(hint)
+        else:
+            names = (field.metadata.get("flag", field.name), *field.metadata.get("flags", ()))
+            flags |= {name.replace("_", "-"): field for name in names}
+    return flags
+
+
+def parse(description: str, kind: type[Settings], arguments: list[str] | None = None) -> Settings:
+    """Settings of a command line (default: this program's); `-` and `_` in the names of flags are alike.
+
+    Prints --help, or what is wrong, and ends the program with 0 or 2.
+    """
+    import tyro
+
+    program = Path(sys.argv[0]).name
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.struct_rule(_as_struct)
+    # flags of nested settings have no prefix; the word None is no value
+    config = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
+    try:
+        return tyro.cli(kind, args=arguments, prog=program, description=description, registry=registry, config=config)
+    except _WrongSettings as error:
+        print(f"{error}\nFor all options, run {program} --help", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def run(description: str | None, kind: type[Settings], load: Callable[[], Work], stopped: str = STOPPED) -> NoReturn:
+    """Parse the command line, load the work, do it, print its summary and its problems, and end the program.
+
+    `load` imports the work and returns it, so that --help is there before torch is. The exit code is 1 when there
+    are problems, unless the settings have `skip_bad`; see `run_command` for the others. Of several processes of a
+    launcher only the main one prints.
+    """
+
+    def main() -> int:
+        settings = parse((description or "").split("\n\n")[0], kind)
+        work = load()
+        interrupts.imports_done()
+        problems = Problems()
+        try:
+            summary = work(settings, problems)
+        except (DataError, ValueError):
+            if is_main():
+                problems.report()
+            raise
+        if not is_main():
+            return 0
+        if summary:
+            print(summary)
+        problems.report(getattr(settings, "report_limit", 20))
+        return problems.exit_code(getattr(settings, "skip_bad", False))
+
+    leave(run_command(main, stopped, importing=True))
+
+
+def run_command(main: Callable[[], int], stopped: str = STOPPED, importing: bool = False) -> int:
     """Call `main` and return the exit code of the program; `stopped` is the line after Ctrl-C.
 
     `main` returns 0, or 1 when it has reported problems. Bad input (DataError, ValueError), a full disk and a path
     that cannot be used (OSError) are 1 and a line on standard error, Ctrl-C is 130 and a line, SIGTERM 143 and the
     same line. A reader that has gone away, as in `command | head`, is 141 without a word. Anything else is a fault
-    of the program and passes with its traceback.
+    of the program and passes with its traceback. `importing`: `main` still imports, and says when it has done so
+    (`interrupts.imports_done`).
     """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        interrupts.imports_done()
+        if not importing:
+            interrupts.imports_done()
         code = main()
         sys.stdout.flush()
         return code
@@ -42,6 +139,8 @@ def run_command(main: Callable[[], int], stopped: str = STOPPED) -> int:
     except KeyboardInterrupt as stop:
         return _end(stopped, 143 if isinstance(stop, Terminated) else 130)
     except OSError as error:
+        from megc.files import is_full_disk  # not at the top: it brings pictures and yaml, and --help is quick
+
         if is_full_disk(error):
             return _end(_full_disk(error), 1)
         if isinstance(error, BrokenPipeError) and (closed := _without_reader()):
@@ -53,7 +152,117 @@ def run_command(main: Callable[[], int], stopped: str = STOPPED) -> int:
         return _end(f"{error.filename}: {error.strerror}; check the path, and whether you may use it.", 1)
 
 
+def is_main() -> bool:
+    """Whether this process prints and writes: rank 0 of a launcher's processes, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the program, which several processes of a launcher may run together.
+
+    gloo's threads sometimes abort the interpreter's shutdown, after everything is saved, and the launcher then
+    reports a failure; leaving without the shutdown avoids it. A process that failed waits for nobody: the others may
+    be in another operation, and the launcher ends them.
+    """
+    if "torch" in sys.modules:
+        from torch import distributed
+
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+            if not code:
+                distributed.barrier()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
+
+
+def _fields(kind: type) -> Iterator[tuple[dataclasses.Field, Any]]:
+    """The fields that are flags, or hold flags, with their resolved types."""
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.init and ("help" in field.metadata or dataclasses.is_dataclass(hints[field.name])):
+            yield field, hints[field.name]
+
+
+def _as_struct(info: Any) -> Any:
+    """tyro's rule for a settings dataclass: what its flags are, and how they become settings."""
+    from tyro.constructors import StructConstructorSpec, StructFieldSpec
+
+    if not dataclasses.is_dataclass(info.type):
+        return None
+
+    def settings(**values: Any) -> Any:
+        try:
+            return info.type(**values)
+        except (DataError, ValueError) as error:
+            raise _WrongSettings(str(error)) from error
+
+    flags = []
+    for field, hint in _fields(info.type):
+        annotation, default = _as_flag(field, hint)
+        flags.append(StructFieldSpec(field.name, annotation, default, field.metadata.get("help", "")))
+    return StructConstructorSpec(settings, tuple(flags))
+
+
+def _as_flag(field: dataclasses.Field, hint: Any) -> tuple[Any, Any]:
+    """Type with tyro's notes, and default, of a field."""
+    import tyro
+
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    if dataclasses.is_dataclass(hint):
+        return hint, default
+    notes = field.metadata
+    # a default that the help explains, or that only says "nothing", is not shown
+    silent = default is None or default is False or default == () or "default:" in notes["help"]
+    about = tyro.conf.arg(
+        name=notes.get("flag") or None,
+        aliases=tuple(f"--{name}" for name in notes.get("flags", ())) or None,
+        metavar=notes.get("metavar") or None,
+        help_behavior_hint="" if silent else lambda text: f"(default: {text})",
+    )
+    markers = [about]
+    if default is False:
+        markers.append(tyro.conf.FlagCreatePairsOff)
+    if notes.get("repeat"):
+        markers.append(tyro.conf.UseAppendAction)
+    elif words := _as_words(hint):
+        markers.append(words)
+    if notes.get("positional"):
+        markers.append(tyro.conf.Positional)
+    return Annotated[(hint, *markers)], tyro.MISSING if default is dataclasses.MISSING else default
+
+
+def _as_words(hint: Any) -> Any:
+    """How a tuple of any length is read: one word or more, where tyro would take none too. None for other types."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    tuples = [part for part in (hint, *get_args(hint)) if get_origin(part) is tuple]
+    if not tuples:
+        return None
+    element = get_args(tuples[0])[0]
+    choices = get_args(element) if get_origin(element) is Literal else None
+
+    def read(words: list[str]) -> tuple:
+        if not words:
+            raise ValueError("give one value or more")
+        return tuple(words) if choices else tuple(element(word) for word in words)
+
+    name = f"{{{','.join(choices)}}}" if choices else element.__name__.upper()
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar=f"{name} [{name} ...]" if not choices else f"{name} [...]",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [str(item) for item in value],
+        choices=choices,
+    )
+
+
 def _end(message: str, code: int) -> int:
+    from tqdm import tqdm
+
     tqdm.write(message, file=sys.stderr)  # on a line of its own where a progress bar stands
     sys.stderr.flush()
     return code

@@ -1,17 +1,19 @@
-"""The git commit of the code that made a result.
+"""What made a result: the git commit of the code, and the versions of the libraries that it ran on.
 
-A file of its own, though short: tables, checkpoints, answers and fused answers all name a commit, from rooms that may
-not import one another, and none of them needs more of what the others have.
+Tables, checkpoints, answers and fused answers all name a commit, from rooms that may not import one another.
 """
 
+import platform
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from megc.files import read_json
 
 DIRTY = "+"
 _CODE = ("*.py", "*.sh", "*.yaml", "*.json", "*.html", "*.toml", "requirements.txt")  # what decides a result
+_LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "peft", "deepspeed", "pillow")
 
 
 def commit(repository: Path = Path(__file__).parents[1]) -> str:
@@ -39,3 +41,14 @@ def commits_of(run_info: Mapping) -> set[str]:
 def answer_commits(predictions: Path) -> set[str]:
     """The commits of the code that made a predictions file, by the `run.json` beside it; none without one."""
     return commits_of(read_json(predictions.parent / "run.json", missing={}))
+
+
+def software() -> dict:
+    """`versions` of Python and of the libraries that a number may depend on, and the `git` commit; null for none."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return {"versions": versions, "git": commit() or None}

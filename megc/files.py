@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo, putchunk
 
 from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
-from megc.records import QUESTION_ROW, Types, check_row, json_text
+from megc.records import Contract, QuestionRow, check_row, json_text
 
 try:
     import fcntl
@@ -100,14 +100,14 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
             yield number, row
 
 
-def read_rows(path: Path | str, fix: str, fields: Mapping[str, Types] = QUESTION_ROW) -> list[tuple[int, dict]]:
-    """All ME-VQA rows of a JSONL, with their line numbers; `fields`: names and types that are checked.
+def read_rows(path: Path | str, fix: str, contract: type[Contract] = QuestionRow) -> list[tuple[int, dict]]:
+    """All ME-VQA rows of a JSONL, with their line numbers, each of which keeps the `contract`.
 
     Raises DataError for what `read_jsonl` refuses, a field of another type, and, with the remedy `fix`, for no row.
     """
     rows = list(read_jsonl(path))
     for line, row in rows:
-        check_row(path, line, row, fields)
+        check_row(path, line, row, contract)
     if not rows:
         raise DataError(path, None, "no row in the file", fix)
     return rows
@@ -277,30 +277,42 @@ def read_picture(path: Path | str, file: Path | str, row: str | int | None, fix:
     """RGB picture that a data row names, decoded to its last line; alpha is dropped.
 
     Raises DataError, with `file`, `row`, `fix` and the picture's `name` (that of the file at `path` by default), for
-    a picture that is missing, empty, truncated, damaged, foreign, without a pixel, so large that Pillow warns of a
-    decompression bomb, or of more than eight bits, which would be cut off at white.
+    what `open_picture` refuses, for a picture without a pixel, and for one of more than eight bits, which would be
+    cut off at white.
     """
-    path = Path(path)
-    name = name or path.name
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if opened.mode.startswith(("I", "F")):
-                    raise ValueError(f"{opened.mode} rather than eight bits a value")
-                picture = opened.convert("RGB")
+    with open_picture(path, file, row, fix, f"picture {name or Path(path).name}") as stored:
+        if stored.mode.startswith(("I", "F")):
+            raise ValueError(f"{stored.mode} rather than eight bits a value")
+        picture = stored.convert("RGB")
         if not picture.width or not picture.height:
             raise ValueError(f"{picture.width} × {picture.height} pixels")
+        return picture
+
+
+@contextmanager
+def open_picture(
+    path: Path | str, file: Path | str, row: str | int | None, fix: str, subject: str
+) -> Iterator[Image.Image]:
+    """The image file at `path`, open for the block, which decodes it; `subject` is what messages call it.
+
+    Raises DataError, with `file`, `row` and `fix`, for a file that is missing, empty, truncated, damaged, foreign, or
+    so large that Pillow warns of a decompression bomb, and for a ValueError of the block.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # raised before a pixel is decoded
+            with Image.open(path) as stored:
+                yield stored
     except FileNotFoundError as error:
-        raise DataError(file, row, f"picture {name} is gone", fix) from error
+        raise DataError(file, row, f"{subject} is gone", fix) from error
     except UnidentifiedImageError as error:
         what = "is empty" if not path.stat().st_size else "is no image"
-        raise DataError(file, row, f"picture {name} {what}", fix) from error
+        raise DataError(file, row, f"{subject} {what}", fix) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(file, row, f"picture {name} is too large ({str(error).split(',')[0]})", fix) from error
+        raise DataError(file, row, f"{subject} is too large ({str(error).split(',')[0]})", fix) from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:  # all of which Pillow's readers raise
-        raise DataError(file, row, f"picture {name} cannot be read ({error})", fix) from error
-    return picture
+        raise DataError(file, row, f"{subject} cannot be read ({error})", fix) from error
 
 
 def png_bytes(picture: np.ndarray, metadata: Mapping[str, str] | None = None, encoder: PngEncoder = "pillow") -> bytes:

@@ -4,9 +4,9 @@ Every program imports this first, since torch and transformers take seconds. Not
 so that the process simply ends; `command.run_command` takes over from here.
 """
 
-import multiprocessing
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -21,7 +21,8 @@ def _end_at_once(_number: int, _frame: FrameType | None) -> None:
 
 def watch_imports() -> None:
     """Let Ctrl-C end this process at once, unless it is ignored, or the process is one of a pool."""
-    alone = threading.current_thread() is threading.main_thread() and multiprocessing.parent_process() is None
+    pool = sys.modules.get("multiprocessing.process")  # loaded in a pool's process before its program is
+    alone = threading.current_thread() is threading.main_thread() and not (pool and pool.parent_process())
     if alone and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end_at_once)
 

@@ -25,7 +25,7 @@ from megc.answers.run import answer_questions
 from megc.answers.settings import BLANKS, WORDINGS, Decoding, Endpoint, RunSettings
 from megc.command import run_command
 from megc.model.attention import ANSWERING
-from megc.model.distributed import finish, is_main, say
+from megc.model.distributed import end_process, is_main, print_main
 from megc.problems import DataError, Problems
 
 MACHINE = (
@@ -86,14 +86,14 @@ def main() -> int:
         server = {field.name: args.pop(field.name) for field in fields(Endpoint)}
         args["endpoint"] = Endpoint(**server)
         decoding = Decoding(**{field.name: args.pop(field.name) for field in fields(Decoding)})
-        say(answer_questions(RunSettings(**args, decoding=decoding), problems))
+        print_main(answer_questions(RunSettings(**args, decoding=decoding), problems))
     except (DataError, ValueError):
         problems.report()
         raise
     if is_main():
         problems.report()
     code = problems.exit_code(skip_bad) if is_main() else 0
-    finish(code)
+    end_process(code)
     return code
 
 

@@ -45,7 +45,7 @@ def main() -> int:
     if values["plan"] or values["show_sample"]:
         values["deepspeed"] = None  # it would ask for processes
         settings, args = parser.parse_dict(values)
-        distributed.say(plan(settings, args, zero) if settings.plan else show_samples(settings, args.seed))
+        distributed.print_main(plan(settings, args, zero) if settings.plan else show_samples(settings, args.seed))
         return 0
     if zero or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         distributed.before_deepspeed()
@@ -56,5 +56,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     code = run_command(main, stopped="Stopped. --resume goes on from the last checkpoint with states, or begins anew.")
-    distributed.finish(code)
+    distributed.end_process(code)
     sys.exit(code)

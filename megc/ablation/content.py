@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from megc.files import read_jsonl, resolve_inside, sha256_of
-from megc.model.weights import file_hash, folder_hash, is_checkpoint
+from megc.model.weights import content_hash as checkpoint_hash
+from megc.model.weights import file_hash, is_checkpoint
 from megc.problems import DataError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ def content_hash(path: Path) -> str:
     if not path.is_dir():
         raise DataError(path, None, "the grid needs it and it does not exist", "make it first, or correct the path")
     if is_checkpoint(path):
-        return folder_hash(path)
+        return checkpoint_hash(path)
     files = [file for file in path.glob("**/*") if file.is_file()]
     named = sorted((file.relative_to(path).as_posix(), file) for file in files if not file.name.startswith("."))
     return sha256_of(*(part for name, file in named for part in (name, file_hash(file))))

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from megc.answers.answerer import Answer
 from megc.answers.passes import float32_scores
 from megc.answers.prefix import TokenSpan
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,10 @@ def append_tree(suffix: TokenSpan, tree: AnswerTree) -> TokenSpan:
 
 @torch.inference_mode()
 def score_choices(
-    loaded: Loaded, hidden: Sequence[torch.Tensor], trees: Sequence[AnswerTree], allowed: Sequence[Sequence[str]]
+    loaded: LoadedCheckpoint,
+    hidden: Sequence[torch.Tensor],
+    trees: Sequence[AnswerTree],
+    allowed: Sequence[Sequence[str]],
 ) -> list[Answer]:
     """The most likely of the `allowed` answers of each prompt, with the log-likelihoods of all of them.
 

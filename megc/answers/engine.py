@@ -26,7 +26,7 @@ from megc.answers.prefix import (
 from megc.answers.settings import Decoding
 from megc.answers.writing import UnitList, make_unit_list, start_answers, write_answers
 from megc.model.attention import check_answering_attention
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.packing import PositionIds
 from megc.model.samples import Sample, chat_messages, shifted
 from megc.problems import Problems
@@ -67,7 +67,7 @@ class ModelAnswerer:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedCheckpoint,
         pictures: Pictures,
         decoding: Decoding,
         batch_size: int = 16,
@@ -285,7 +285,7 @@ def tokenize_prompts(
     return prompts
 
 
-def end_tokens(loaded: Loaded) -> list[int]:
+def end_tokens(loaded: LoadedCheckpoint) -> list[int]:
     """Tokens that end an answer: those of the checkpoint, else the tokenizer's."""
     ends = loaded.model.generation_config.eos_token_id
     ends = loaded.processor.tokenizer.eos_token_id if ends is None else ends

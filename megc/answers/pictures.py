@@ -6,7 +6,7 @@ import numpy as np
 from transformers import ProcessorMixin
 
 from megc.answers.settings import BLANKS
-from megc.model.samples import Pixels, Sample
+from megc.model.samples import PictureStore, Sample
 from megc.motion.colour import neutral_picture
 from megc.vqa.prompts import PromptSettings
 
@@ -23,7 +23,7 @@ class Pictures:
             raise ValueError(f"unknown blank {blank!r}; known: {', '.join(BLANKS)}")
         if blank != "none" and prompt is None:
             raise ValueError("blank pictures need the prompt's settings")
-        self.pixels = Pixels(processor, cache=False)  # each clip is read once
+        self.pixels = PictureStore(processor, cache=False)  # each clip is read once
         self.blank = blank
         self.prompt = prompt
         self._grey = np.rint(255 * np.asarray(processor.image_processor.image_mean)).astype(np.uint8)

@@ -19,7 +19,7 @@ from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.passes import RoomyLayer, run_model
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.vision_tower import picture_features
 
 
@@ -74,7 +74,7 @@ def _common_start(rows: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def encode_leading_text(
-    loaded: Loaded, prefixes: Sequence[PromptPrefix], previous: LeadingText | None
+    loaded: LoadedCheckpoint, prefixes: Sequence[PromptPrefix], previous: LeadingText | None
 ) -> LeadingText | None:
     """The text that all prefixes begin with before their first picture; None if there is none.
 
@@ -96,7 +96,7 @@ def encode_leading_text(
 
 
 def encode_prefixes(
-    loaded: Loaded, prefixes: Sequence[PromptPrefix], leading: LeadingText | None = None
+    loaded: LoadedCheckpoint, prefixes: Sequence[PromptPrefix], leading: LeadingText | None = None
 ) -> EncodedPrefix:
     """Run prefixes of any lengths through the model in one batch, padded on the right, behind their `leading` text.
 
@@ -126,7 +126,7 @@ def encode_prefixes(
     return EncodedPrefix(cache, seen)
 
 
-def _make_cache(loaded: Loaded, room: int) -> Cache:
+def _make_cache(loaded: LoadedCheckpoint, room: int) -> Cache:
     return Cache(layers=[RoomyLayer(room) for _ in loaded.model.model.language_model.layers])
 
 
@@ -169,7 +169,7 @@ class Branches:
         row 2       see       -        see      - see   - see
     """
 
-    def __init__(self, loaded: Loaded, prefix: EncodedPrefix, rows: Sequence[int]) -> None:
+    def __init__(self, loaded: LoadedCheckpoint, prefix: EncodedPrefix, rows: Sequence[int]) -> None:
         self.model = loaded.model
         self.cache = prefix.cache
         self.clips = list(rows)

@@ -25,7 +25,7 @@ from megc.answers.answerer import Answer, parse_question
 from megc.answers.endpoint import CONSTRAINTS, DIALECTS, build_messages_with_pictures, draw_seed, open_client
 from megc.answers.likelihoods import SCORERS, UnscoredError, make_candidate
 from megc.answers.settings import Decoding, Endpoint
-from megc.model.distributed import say
+from megc.model.distributed import print_main
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.nearest import nearest
@@ -244,7 +244,7 @@ class ServedAnswerer:
         scorer = next((way for way in SCORERS if self._processor and self._serves_way(way, request)), None)
         constraint = next((way for way in CONSTRAINTS if self._serves_way(way, request)), None)
         self.ways = (*filter(None, (scorer, constraint)), NEAREST)
-        say(f"Closed questions are answered by: {self.ways[0]}")
+        print_main(f"Closed questions are answered by: {self.ways[0]}")
 
     def _serves_way(self, way: str, request: _Request) -> bool:
         """Whether the server answers by `way`: servers that do not know a field may refuse it, or pass over it."""

@@ -12,20 +12,20 @@ from megc.answers.pictures import Pictures
 from megc.answers.server import ServedAnswerer
 from megc.answers.settings import RunSettings
 from megc.answers.two_stage import TwoStage, is_hierarchical, without_coarse
+from megc.commits import software
 from megc.files import sha256_of
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import (
-    Loaded,
+    LoadedCheckpoint,
     check_mismatch,
     load,
     load_processor,
     pixel_budget,
-    read_record,
-    software,
+    read_training_info,
 )
-from megc.model.distributed import process_device, say
+from megc.model.distributed import print_main, process_device
 from megc.model.samples import Sample, make_samples
-from megc.model.weights import folder_hash
+from megc.model.weights import content_hash
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import read_records, row_key
 from megc.vqa.mismatch import prompt_records
@@ -78,7 +78,7 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
     hierarchical = is_hierarchical(samples[0].record)
     prompt_settings = None
     if settings.blank != "none" or settings.vote_prompts or hierarchical:
-        trained = read_record(settings.voters[0]).get("prompt")
+        trained = read_training_info(settings.voters[0]).get("prompt")
         prompt_settings = find_prompt(prompt, [trained, *prompts], settings.questions[0])
         _check_blank(settings, prompt_settings)
     if hierarchical:
@@ -193,7 +193,7 @@ def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup
     ]
     hashed = _hashed_settings(settings, loaded, questions.prompt_hash)
     answerer = _combine_answerers(settings, loaded, questions.prompt_settings)
-    trained = [checkpoint.record for checkpoint in loaded]
+    trained = [checkpoint.training_info for checkpoint in loaded]
     about = {
         "model": [str(path) for path in settings.voters] if settings.models else str(settings.model),
         "trained": trained if settings.models else trained[0],
@@ -205,7 +205,9 @@ def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup
     return AnswerSetup(answerer, hashed, about)
 
 
-def _combine_answerers(settings: RunSettings, loaded: Sequence[Loaded], prompt: PromptSettings | None) -> Answerer:
+def _combine_answerers(
+    settings: RunSettings, loaded: Sequence[LoadedCheckpoint], prompt: PromptSettings | None
+) -> Answerer:
     """What answers: a model, or several models, each in each of the wordings; each with votes of its own.
 
     In a hierarchy each of them goes by its own coarse answer.
@@ -226,7 +228,7 @@ def _combine_answerers(settings: RunSettings, loaded: Sequence[Loaded], prompt: 
     return answerers[0] if len(answerers) == 1 else Ensemble(answerers)
 
 
-def _hashed_settings(settings: RunSettings, loaded: Sequence[Loaded], prompt: str) -> dict:
+def _hashed_settings(settings: RunSettings, loaded: Sequence[LoadedCheckpoint], prompt: str) -> dict:
     """Everything that decides an answer, for the run's hash.
 
     Batch size and number of processes do not: a rerun may change them.
@@ -247,11 +249,11 @@ def _hashed_settings(settings: RunSettings, loaded: Sequence[Loaded], prompt: st
     }
 
 
-def _hash_checkpoint(model: Path | str, loaded: Loaded) -> str:
+def _hash_checkpoint(model: Path | str, loaded: LoadedCheckpoint) -> str:
     """Hash of a checkpoint: of the content of its folder's files, or the hub's commit of a model by name."""
     if not Path(model).is_dir():
         return sha256_of(str(model), loaded.model.config._commit_hash or "")
-    return folder_hash(model)
+    return content_hash(model)
 
 
 def connect_endpoint(settings: RunSettings, questions: Questions) -> AnswerSetup:
@@ -269,13 +271,13 @@ def connect_endpoint(settings: RunSettings, questions: Questions) -> AnswerSetup
     if flags := [flag for flag, value in local.items() if value]:
         fix = "leave it out, or run without --endpoint"
         raise DataError("--endpoint", None, f"{', '.join(flags)} needs the model in memory", fix)
-    trained = read_record(settings.model)
+    trained = read_training_info(settings.model)
     given = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     prompt = {"prompt_hash": questions.prompt_hash, "prompts": questions.prompts}
     lines = check_mismatch(settings.model, trained, **given, **prompt, allow_mismatch=settings.allow_mismatch)
     budget = {name: trained.get(name) if value is None else value for name, value in given.items()}
     processor = load_processor(settings.model, **budget)
-    say(f"Asking {settings.endpoint.address}", *(f"  {line}" for line in lines))
+    print_main(f"Asking {settings.endpoint.address}", *(f"  {line}" for line in lines))
     pictures = Pictures(processor, settings.blank, questions.prompt_settings)
     answerer = ServedAnswerer(settings.endpoint, pictures.read, settings.decoding, str(settings.model), processor)
     if questions.prompt_settings and questions.prompt_settings.hierarchy:
@@ -283,7 +285,7 @@ def connect_endpoint(settings: RunSettings, questions: Questions) -> AnswerSetup
     low, high = pixel_budget(processor)
     hashed = {
         "served": settings.endpoint.name or str(settings.model),
-        "checkpoint": folder_hash(settings.model) if Path(settings.model).is_dir() else str(settings.model),
+        "checkpoint": content_hash(settings.model) if Path(settings.model).is_dir() else str(settings.model),
         "prompt": questions.prompt_hash,
         "min_pixels": low,
         "max_pixels": high,

@@ -22,7 +22,7 @@ from megc.answers.answerer import Answer
 from megc.answers.prefix import Branches, Prompt
 from megc.answers.settings import Decoding
 from megc.facs import ME_VQA_UNITS, unit_name
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 from megc.vqa.questions import Question, join_units
 
 # ---- lists of action units
@@ -160,7 +160,7 @@ def start_answers(
 
 @torch.inference_mode()
 def write_answers(
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     branches: Branches,
     hidden: torch.Tensor,
     prompts: Sequence[Prompt],

@@ -12,10 +12,8 @@
     weights_hash of the safetensors files beside it (see `weights`); a checkpoint with other weights is refused
 """
 
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -30,13 +28,12 @@ from transformers import (
     ProcessorMixin,
 )
 
-from megc.commits import commit
 from megc.files import read_json, write_json
 from megc.model import lora
-from megc.model.distributed import say
+from megc.model.distributed import print_main
 from megc.model.versions import check_versions
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
-from megc.model.weights import RECORD_NAME, base_of, weights_hash
+from megc.model.weights import INFO_NAME, base_of, weights_hash
 from megc.problems import DataError
 from megc.vqa.mismatch import check_prompt
 
@@ -52,17 +49,20 @@ _RECORD_TYPES = {
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A checkpoint in memory. `record` is its `megc.json`; empty for a checkpoint that is not of this repository."""
+class LoadedCheckpoint:
+    """A checkpoint in memory.
+
+    `training_info` is its `megc.json`; empty for a checkpoint that is not of this repository.
+    """
 
     model: PreTrainedModel
     processor: ProcessorMixin
-    record: dict
+    training_info: dict
 
 
-def read_record(path: Path | str) -> dict:
+def read_training_info(path: Path | str) -> dict:
     """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
-    file, fix = Path(path) / RECORD_NAME, "train the checkpoint again"
+    file, fix = Path(path) / INFO_NAME, "train the checkpoint again"
     record = read_json(file, missing={}, fix=fix)
     for name, kind in _RECORD_TYPES.items():
         if not isinstance(record.get(name), kind | None):
@@ -118,7 +118,7 @@ def load_model(
     A checkpoint of adapters alone (`checkpoint-*` of a run with LoRA) is merged into the model that it began with.
     Raises DataError for what `check_weights` refuses and for a folder that is no Qwen2.5-VL checkpoint.
     """
-    check_weights(path, read_record(path).get("weights_hash"))
+    check_weights(path, read_training_info(path).get("weights_hash"))
     base = base_of(path)
     if base:
         return lora.merge(load_model(base, dtype, attn_implementation), path)
@@ -177,7 +177,7 @@ def load(
     prompts: Iterable[Mapping] = (),
     allow_mismatch: bool = False,
     attn_implementation: str | None = None,
-) -> Loaded:
+) -> LoadedCheckpoint:
     """Model (in eval mode, on `device`: a GPU if there is one), processor and record of a checkpoint.
 
     `path` is a folder, or a name on the hub. Pixel budget and prompt come with the checkpoint; what is inherited
@@ -186,7 +186,7 @@ def load(
     transformers that is known to answer wrongly.
     """
     check_versions()
-    record = read_record(path)
+    record = read_training_info(path)
     asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
     lines = check_mismatch(path, record, **asked, prompts=prompts, allow_mismatch=allow_mismatch)
     budget = [record.get(name) if asked[name] is None else asked[name] for name in ("min_pixels", "max_pixels")]
@@ -195,8 +195,8 @@ def load(
     model = load_model(path, dtype, attn_implementation)
     check_tokens(path, model, processor)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    say(f"Loaded {path} ({model.dtype}, {device})", *(f"  {line}" for line in lines))
-    return Loaded(model.to(device).eval(), processor, record)
+    print_main(f"Loaded {path} ({model.dtype}, {device})", *(f"  {line}" for line in lines))
+    return LoadedCheckpoint(model.to(device).eval(), processor, record)
 
 
 def check_tokens(path: Path | str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
@@ -228,18 +228,7 @@ def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> No
         "processor_class": "Qwen2_5_VLProcessor",
     }
     write_json(path / "preprocessor_config.json", pictures)
-    write_json(path / RECORD_NAME, {**record, "weights_hash": weights_hash(path)})
-
-
-def software() -> dict:
-    """Versions and git commit for the record; null where there is none."""
-    versions = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "tokenizers", "accelerate", "peft", "deepspeed", "pillow"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return {"versions": versions, "git": commit() or None}
+    write_json(path / INFO_NAME, {**record, "weights_hash": weights_hash(path)})
 
 
 def _check_folder(path: Path | str) -> None:

@@ -87,7 +87,7 @@ def lock_output(folder: Path | str) -> AbstractContextManager:
     return lock_folder(folder, "training") if is_main() else nullcontext()
 
 
-def say(*lines: str) -> None:
+def print_main(*lines: str) -> None:
     """Print on the main process only."""
     if is_main():
         print(*lines, sep="\n", flush=True)
@@ -145,7 +145,7 @@ def take_one_gpu(args: TrainingArguments) -> None:
     """Without a launcher, train on one of several GPUs: Trainer would wrap the model in DataParallel, which cuts
     `pixel_values` (patches of all pictures) as if each row were a sample."""
     if args.n_gpu > 1:
-        say(
+        print_main(
             f"{args.n_gpu} GPUs, but no launcher: training on one of them, as with CUDA_VISIBLE_DEVICES=0."
             f" On all: torchrun --nproc_per_node {args.n_gpu} train.py …, or deepspeed train.py …"
         )
@@ -158,7 +158,7 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def finish(exit_code: int = 0) -> None:
+def end_process(exit_code: int = 0) -> None:
     """End of a program that several processes ran; returns in a single process.
 
     gloo's threads sometimes abort the interpreter's shutdown, after everything is saved, and the launcher then

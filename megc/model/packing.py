@@ -15,7 +15,7 @@ import torch
 from transformers import PretrainedConfig, ProcessorMixin
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
-from megc.model.samples import Pixels, Sample, chat_messages, raise_first
+from megc.model.samples import PictureStore, Sample, chat_messages, raise_first
 from megc.problems import DataError, Problems
 
 IGNORED = -100  # a target that counts for nothing, as in torch's cross entropy
@@ -66,7 +66,7 @@ class PositionIds:
         return positions[:, 0]
 
 
-def encode(sample: Sample, pixels: Pixels, positions: PositionIds) -> Encoded:
+def encode(sample: Sample, pixels: PictureStore, positions: PositionIds) -> Encoded:
     """Tokens of one answered sample.
 
     Raises ValueError when the texts hold special tokens of the model, which would break the count of pictures or
@@ -127,7 +127,7 @@ def pack(samples: list[Encoded], pictures: tuple[Path, ...], prefix: int) -> Pac
 
 def pack_samples(
     samples: list[Sample],
-    pixels: Pixels,
+    pixels: PictureStore,
     config: PretrainedConfig,
     *,
     packing: str = "clip",
@@ -166,7 +166,7 @@ def pack_samples(
 
 
 def _encode_checked(
-    sample: Sample, pixels: Pixels, positions: PositionIds, max_length: int, file: Path | str
+    sample: Sample, pixels: PictureStore, positions: PositionIds, max_length: int, file: Path | str
 ) -> Encoded:
     name = sample.record["id"]
     for picture, size in zip(sample.pictures, sample.sizes, strict=True):

@@ -116,7 +116,7 @@ def vocabulary_beside(train_file: Path | str) -> list[str]:
 
 
 @dataclass
-class Pixels:
+class PictureStore:
     """Pictures as the vision tower takes them: resized by Pillow to the pixel budget, normalised, cut into patches.
 
     With `cache`, each resized picture stays in memory (one byte a value), so that an epoch reads no file.

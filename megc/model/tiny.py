@@ -24,7 +24,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from megc.files import lock_folder, read_json, sha256_of, write_json
 from megc.model.distributed import unpartitioned_models
 from megc.model.weight_checks import check_weights
-from megc.model.weights import RECORD_NAME, weights_hash
+from megc.model.weights import INFO_NAME, weights_hash
 from megc.problems import DataError
 
 VERSION = 2  # raise it when a change here changes the weights or the vocabulary
@@ -204,7 +204,7 @@ def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
         tokenizer.save_pretrained(folder)
         write_json(folder / "preprocessor_config.json", PREPROCESSOR)
         record = {"kind": UNTRAINED, "recipe": recipe_hash(texts, seed), "seed": seed}
-        write_json(folder / RECORD_NAME, {**record, "weights_hash": weights_hash(folder)})
+        write_json(folder / INFO_NAME, {**record, "weights_hash": weights_hash(folder)})
     return path
 
 
@@ -234,7 +234,7 @@ def _replace_folder(path: Path, folder: Path, old: Path) -> None:
             if not path.is_dir():
                 raise
         same = weights_hash(path) == weights_hash(folder)
-        if same and read_json(path / RECORD_NAME, missing={}) == read_json(folder / RECORD_NAME):
+        if same and read_json(path / INFO_NAME, missing={}) == read_json(folder / INFO_NAME):
             return  # another process has built it, and may read it already
         with suppress(FileNotFoundError):  # another process may have been quicker
             path.rename(old)
@@ -261,7 +261,7 @@ def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:
     if not path.exists() or not any(path.iterdir()):
         build(path, texts, seed)
         return True
-    record = read_json(path / RECORD_NAME, missing={})
+    record = read_json(path / INFO_NAME, missing={})
     if record.get("kind") != UNTRAINED:
         fix = (
             "name another folder with --model, set --build_tiny false to start from this checkpoint, or delete the "

@@ -16,7 +16,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.vision_utils import get_vision_window_index
 
-from megc.model.checkpoint import Loaded
+from megc.model.checkpoint import LoadedCheckpoint
 
 # among the attentions of transformers; "flash" in the name is what has the tower hand over all windows at once
 _WINDOWS = "sdpa_flash_windows"
@@ -97,7 +97,7 @@ def _fast(tower: torch.nn.Module) -> Iterator[None]:
         tower.patch_embed, tower.config._attn_implementation = patches, attention
 
 
-def picture_features(loaded: Loaded, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
+def picture_features(loaded: LoadedCheckpoint, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Pictures (uint8, already resized to the pixel budget) through the vision tower; of each (tokens, width)."""
     inputs = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
     inputs = inputs.to(loaded.model.device)

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
 from megc.model.distributed import unpartitioned_models
-from megc.model.weights import RECORD_NAME, base_of, check_files, check_names, shorten, weight_files, weights_hash
+from megc.model.weights import INFO_NAME, base_of, check_files, check_names, shorten, weight_files, weights_hash
 from megc.problems import DataError
 
 
@@ -71,8 +71,8 @@ def _check_values(folder: Path, recorded: str | None) -> None:
             what = f"{len(names)} tensor(s) with NaN or infinity ({shorten(names)})"
             raise DataError(file, None, what, "take an earlier checkpoint, or train again with a lower learning rate")
     if recorded and recorded != weights_hash(folder):
-        what = f"the weights have the hash {weights_hash(folder)}, and {RECORD_NAME} says {recorded}"
-        fix = f"copy the checkpoint again; delete weights_hash in {RECORD_NAME} if the weights were changed on purpose"
+        what = f"the weights have the hash {weights_hash(folder)}, and {INFO_NAME} says {recorded}"
+        fix = f"copy the checkpoint again; delete weights_hash in {INFO_NAME} if the weights were changed on purpose"
         raise DataError(folder, None, what, fix)
 
 

@@ -12,7 +12,7 @@ from megc.files import read_json, sha256_of
 from megc.problems import DataError
 
 WHOLE, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
-RECORD_NAME = "megc.json"  # what a checkpoint was trained on (see `checkpoint`)
+INFO_NAME = "megc.json"  # what a checkpoint was trained on (see `checkpoint`)
 ADAPTER_CONFIG = "adapter_config.json"
 # Files of a checkpoint's folder that decide its answers; its records of when and where do not.
 _DECIDING = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
@@ -123,7 +123,7 @@ def weights_hash(folder: Path | str) -> str | None:
     return sha256_of(*(part for file in files for part in (file.name, file_hash(file)))) if files else None
 
 
-def folder_hash(folder: Path | str) -> str:
+def content_hash(folder: Path | str) -> str:
     """Sixteen hex digits of what decides a checkpoint's answers: weights, configuration and tokenizer.
 
     Of adapters, the checkpoint that they belong to counts too, where it is a folder.
@@ -132,7 +132,7 @@ def folder_hash(folder: Path | str) -> str:
     files = sorted({file for pattern in _DECIDING for file in folder.glob(pattern) if not file.name.startswith(".")})
     parts = [part for file in files for part in (file.name, file_hash(file))]
     base = base_of(folder)
-    return sha256_of(*parts, *([folder_hash(base)] if base and Path(base).is_dir() else []))
+    return sha256_of(*parts, *([content_hash(base)] if base and Path(base).is_dir() else []))
 
 
 def base_of(folder: Path | str) -> str | None:

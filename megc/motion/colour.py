@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-DEFAULT_ENCODING = "uv-strain"  # keeps most of the field; a small model learns from it soonest
-SCALE = 3.0  # pixels of motion at full colour, for a face 236 pixels wide (1.27 % of the face)
+from megc.motion.settings import DEFAULT_ENCODING, SCALE
+
 STRAIN_PER_PIXEL = 0.04  # strain at full colour = this x scale: 0.12 at 3 px
 STRAIN_BLUR = 1.5  # sigma in pixels; the strain of a raw field is mostly its noise
 CENTRED_SPREADS = 3.0  # root mean squares away from the median motion at full colour

@@ -8,11 +8,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from megc.model.versions import check_optflow
 from megc.motion.regions import face_width, nose_box, stable_mask
-
-DEFAULT_METHOD = "dis"
-DEFAULT_COMPENSATION = "stable"
+from megc.motion.settings import DEFAULT_COMPENSATION, DEFAULT_METHOD
+from megc.problems import DataError
 
 
 @contextmanager
@@ -48,24 +46,34 @@ def _dis_fast() -> cv2.DISOpticalFlow:
     return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
+def _check_optflow() -> None:
+    """Raise DataError when OpenCV comes without its contributed modules, which TV-L1 and DeepFlow are part of."""
+    if not hasattr(cv2, "optflow"):
+        fix = (
+            "pip uninstall opencv-python opencv-python-headless, then pip install opencv-contrib-python-headless; "
+            "or take --method dis, which needs none"
+        )
+        raise DataError(f"cv2 {cv2.__version__}", None, "has no cv2.optflow (TV-L1, DeepFlow)", fix)
+
+
 @lru_cache(maxsize=1)
 def _tvl1() -> cv2.DenseOpticalFlow:
     """Zach, Pock and Bischof 2007 with OpenCV's parameters (5 scales)."""
-    check_optflow()
+    _check_optflow()
     return cv2.optflow.DualTVL1OpticalFlow_create()
 
 
 @lru_cache(maxsize=1)
 def _tvl1_original() -> cv2.DenseOpticalFlow:
     """The parameters of the original MEGC project: one scale, so motion beyond about 4 px is underestimated."""
-    check_optflow()
+    _check_optflow()
     return cv2.optflow.DualTVL1OpticalFlow_create(tau=0.25, lambda_=0.15, theta=0.3, nscales=1, warps=5)
 
 
 @lru_cache(maxsize=1)
 def _deepflow() -> cv2.DenseOpticalFlow:
     """Weinzaepfel et al. 2013 without its matching step."""
-    check_optflow()
+    _check_optflow()
     return cv2.optflow.createOptFlow_DeepFlow()
 
 

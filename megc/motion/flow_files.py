@@ -3,7 +3,7 @@
 import glob
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -12,33 +12,19 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from megc.files import lock_folder, png_bytes, sha256_of, write_bytes, write_json
-from megc.motion.colour import ABSOLUTE, DEFAULT_ENCODING, SCALE, draw, legend_text, neutral_picture
+from megc.motion.colour import ABSOLUTE, draw, legend_text, neutral_picture
 from megc.motion.faces import FACE_WIDTH
-from megc.motion.flow import DEFAULT_COMPENSATION, DEFAULT_METHOD, compensate, optical_flow
+from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import read_image
 from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
-from megc.motion.parallel import Finished, run, summarise
+from megc.motion.parallel import Finished, format_counts, run, summarise
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
+from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings
 from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
 VERSION = 5  # of what is written; a change makes every clip be done again
-MASKS = ("face", "none")
-
-
-@dataclass(frozen=True)
-class FlowSettings:
-    """What changes the fields and their pictures; `scale` in pixels at full colour for a face 236 px wide.
-
-    `mask`: `face` draws no motion outside the face, where hair, background and borders only distract.
-    """
-
-    method: str = DEFAULT_METHOD
-    compensate: str = DEFAULT_COMPENSATION
-    encoding: str = DEFAULT_ENCODING
-    scale: float = SCALE
-    mask: str = "face"
 
 
 def finished_clips(frames: Path) -> list[str]:
@@ -183,3 +169,10 @@ def compute_all(
         clear_leftovers(out, "flow.json")
         write_json(out / "flow.json", record)
     return summarise(results, ids, str(out), problems)
+
+
+def compute_flow(settings: ComputeFlowSettings, problems: Problems) -> str:
+    """Fields and pictures of every finished clip below `settings.frames`; returns a summary."""
+    counts = compute_all(settings.frames, settings.out, settings.flow, problems, settings.workers, settings.overwrite)
+    counts["with warnings"] = len(problems.warnings)
+    return f"{format_counts(counts)} in {settings.out}"

@@ -1,15 +1,15 @@
 """One door to frames: a folder of images or a video file, any size and depth, colour or grey."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageOps
 
 from megc.clips import list_frames, nearest_frame
+from megc.files import open_picture
 from megc.problems import DataError
 
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
@@ -36,21 +36,9 @@ def to_rgb(image: np.ndarray, white: int = 255) -> np.ndarray:
 def _decode(path: Path, row: str | int | None) -> np.ndarray:
     """Pixels of an image file, upright, 8 bit RGB or 16 bit grey. Raises DataError for what cannot be read."""
     fix = "copy the frame again from the dataset, or leave the clip out with --skip-bad"
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # raised before a pixel is decoded
-            with Image.open(path) as image:
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-    except FileNotFoundError as error:
-        raise DataError(path, row, "the frame does not exist", fix) from error
-    except UnidentifiedImageError as error:
-        what = "the file is empty" if not path.stat().st_size else "not an image"
-        raise DataError(path, row, what, fix) from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(path, row, f"too many pixels for a frame ({error})", "make the frame smaller") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(path, row, f"the image cannot be read ({error})", fix) from error
+    with open_picture(path, path, row, fix, "the frame") as stored:
+        stored.load()
+        upright = ImageOps.exif_transpose(stored)
     if upright.mode.startswith("I") or upright.mode == "F":
         return np.clip(np.asarray(upright, dtype=np.float64), 0, 65535).astype(np.uint16)
     return np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))

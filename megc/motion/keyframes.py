@@ -2,14 +2,13 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from megc.clips import Clip, clip_to_row, frames_folder
-from megc.files import png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
+from megc.clips import Clip, clip_to_row, frames_folder, read_clips
+from megc.files import lock_folder, png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.apex import FEWEST, apex_of, measure, sampled
 from megc.motion.faces import (
     CROP_HEIGHT,
@@ -24,40 +23,14 @@ from megc.motion.faces import (
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import LARGEST, SMALLEST, Frames, open_frames
 from megc.motion.magnify import magnify
-from megc.motion.parallel import Finished, run, summarise
+from megc.motion.parallel import Finished, format_counts, run, summarise
 from megc.motion.plausibility import check_faces
+from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings
 from megc.problems import DataError, Problems
 
-MOMENTS = ("onset", "apex", "offset")
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
 _NEEDED = {"key", "landmarks", "frames", "warnings"}  # in an `align.json` of this version
 VERSION = 5  # of what is written; a change makes every clip be done again
-
-
-@dataclass(frozen=True)
-class KeyframeSettings:
-    """What changes the key frames. `apex`: `annotated` (spot only where it is not) or `spotted` (spot always).
-
-    `roi`: `aligned` (eyes level) or `box` (upright, as the cropped releases). `no_face`: `error`, or `centre`, which
-    takes the middle of a frame in which no face is found. `magnify`: factor of the motion in a fourth picture,
-    `magnified.png`; 0 writes none. `samples`: number of equally spaced frames from onset to offset, `sample1.png` and
-    so on; 0 writes none.
-    """
-
-    apex: str = "annotated"
-    roi: str = "aligned"
-    no_face: str = "error"
-    magnify: float = 0.0
-    samples: int = 0
-
-    def record(self) -> dict:
-        """The settings as `align.json` has them; without samples, as they were before there were any."""
-        return {name: value for name, value in asdict(self).items() if name != "samples" or value}
-
-    def names(self) -> tuple[str, ...]:
-        """Names of the pictures that these settings write."""
-        samples = (f"sample{number}" for number in range(1, self.samples + 1))
-        return (*MOMENTS, *["magnified"] * bool(self.magnify), *samples)
 
 
 def clips_of_sources(sources: list[Path], fps: float, problems: Problems) -> tuple[list[Clip], Path]:
@@ -274,3 +247,21 @@ def extract_all(
     work = partial(extract, clips_file=clips_file, out=out, settings=settings, overwrite=overwrite)
     names = [clip.id for clip in clips]
     return summarise(run(work, clips, names, problems, workers, "key frames"), names, str(out), problems)
+
+
+def extract_frames(settings: ExtractFramesSettings, problems: Problems) -> str:
+    """Key frames of every clip of a file, or of sources without annotation; returns a summary.
+
+    Raises DataError where the file of the clips is missing.
+    """
+    clips_file = settings.clips
+    if settings.source:
+        clips, clips_file = clips_of_sources(list(settings.source), settings.fps, problems)
+    else:
+        clips = read_clips(clips_file)
+    with lock_folder(settings.out, "frames"):
+        counts = extract_all(
+            clips, clips_file, settings.out, settings.keyframes, problems, settings.workers, settings.overwrite
+        )
+    counts["with warnings"] = len(problems.warnings)
+    return f"{format_counts(counts)} of {len(clips)} clips; in {settings.out}"

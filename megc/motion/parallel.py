@@ -170,3 +170,8 @@ def summarise(
             problems.warnings.append(Problem(place, name, ", ".join(result.warnings), ADVICE))
     states = [result.state if result else "failed" for result in results]
     return {state: states.count(state) for state in ("done", "kept", "failed")}
+
+
+def format_counts(counts: dict[str, int]) -> str:
+    """`3 done, 1 kept`, in the order of the counts."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())

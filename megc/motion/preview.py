@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from megc.clips import Clip, frames_folder
-from megc.files import figure_png
+from megc.clips import Clip, frames_folder, read_clips
+from megc.files import figure_png, resolve_inside, write_bytes
 from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
 from megc.motion.colour import legend_image
 from megc.motion.faces import crop
 from megc.motion.flow_files import drawn_with, picture_metadata, read_warnings
 from megc.motion.frames import open_frames, read_image
-from megc.motion.keyframes import MOMENTS, clip_folder, read_align
+from megc.motion.keyframes import clip_folder, read_align
 from megc.motion.regions import CENTRES
-from megc.problems import DataError
+from megc.motion.settings import MOMENTS, PreviewSettings
+from megc.problems import DataError, Problems
 
 SHOWN = 5  # regions with a curve of their own
 
@@ -89,3 +90,15 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
     if notes:
         bottom.suptitle(notes, fontsize=8)
     return figure_png(figure)
+
+
+def write_preview(settings: PreviewSettings, _problems: Problems) -> str:
+    """Write the contact sheet of one clip; returns a summary. Raises DataError for a clip that is not in the file."""
+    clips = {clip.id: clip for clip in read_clips(settings.clips)}
+    name = settings.clip or next(iter(clips), "")
+    if name not in clips:
+        examples = ", ".join(list(clips)[:3])
+        raise DataError(settings.clips, None, f"no clip {name!r}", f"give one of its ids, such as {examples}")
+    out = settings.out or resolve_inside("result/preview", f"{name.replace('/', '_')}.png")
+    write_bytes(out, contact_sheet(clips[name], settings.clips, settings.frames, settings.flow))
+    return f"written to {out}"

@@ -23,15 +23,15 @@ from transformers import (
 
 from megc.files import write_json
 from megc.model import tiny
-from megc.model.checkpoint import load_config, load_processor, read_record
+from megc.model.checkpoint import load_config, load_processor, read_training_info
 from megc.model.packing import Packed, pack_samples
-from megc.model.samples import Pixels, Sample, training_texts
+from megc.model.samples import PictureStore, Sample, training_texts
 from megc.model.weight_checks import check_weights
 from megc.model.weights import holds_weights
-from megc.planning.example_clip import typical_samples
+from megc.planning.example_clip import example_samples
 from megc.problems import DataError, Problems
 from megc.training.settings import SftSettings
-from megc.training.validation import read_sides
+from megc.training.validation import read_training_samples
 
 STAND_IN_VOCABULARY = 50_000  # enough for every word of the texts to be one token
 
@@ -48,9 +48,9 @@ class Outline:
     made_up: bool = False
 
     @cached_property
-    def pixels(self) -> Pixels:
+    def pixels(self) -> PictureStore:
         """Pictures at the pixel budget of the run; only their sizes are read."""
-        return Pixels(self.processor)
+        return PictureStore(self.processor)
 
     @cached_property
     def sizes(self) -> dict[Path, tuple[int, int]]:
@@ -113,7 +113,7 @@ def read_config(settings: SftSettings, texts: list[str]) -> tuple[PretrainedConf
 
 def read_processor(settings: SftSettings, texts: list[str]) -> tuple[ProcessorMixin, str]:
     """Processor of the run with its pixel budget, and where its tokenizer comes from."""
-    record = read_record(settings.model)
+    record = read_training_info(settings.model)
     budget = [
         record.get(name) if getattr(settings, name) is None else getattr(settings, name)
         for name in ("min_pixels", "max_pixels")
@@ -138,7 +138,7 @@ def outline(settings: SftSettings, seed: int = 0, *, made_up: bool = False) -> O
     (unless `skip_bad`), for a missing file otherwise, and for a model that is not known.
     """
     is_here = not made_up or Path(settings.train_file).is_file()
-    samples = read_sides(settings, seed)[0] if is_here else typical_samples()
+    samples = read_training_samples(settings, seed)[0] if is_here else example_samples()
     texts = training_texts(sample.record for sample in samples)
     config, where = read_config(settings, texts)
     processor, tokenizer = read_processor(settings, texts)

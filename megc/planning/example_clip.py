@@ -11,7 +11,7 @@ from megc.vqa.questions import question_rows
 _LABELS = (("disgust", "negative", (4, 7)), ("happiness", "positive", (6, 12)), ("surprise", "surprise", (1,)))
 
 
-def typical_records(number: int = 0, folder: str = "") -> list[dict]:
+def example_records(number: int = 0, folder: str = "") -> list[dict]:
     """Instruction records of made-up clip `number`: six questions with default prompts, all about four pictures.
 
     The pictures are `folder` and their names (`onset.png` and so on); whoever wants to read them makes them.
@@ -36,12 +36,12 @@ def typical_records(number: int = 0, folder: str = "") -> list[dict]:
     return [make_record(row, images, settings) for row in question_rows(clip)]
 
 
-def typical_samples() -> list[Sample]:
+def example_samples() -> list[Sample]:
     """Samples of one made-up clip with pictures of the size of aligned crops, which are on no disk."""
     from megc.motion.faces import CROP_HEIGHT, CROP_WIDTH  # here: it brings the face detector, which few need
 
     samples = []
-    for record in typical_records():
+    for record in example_records():
         pictures = tuple(Path(image) for image in record["images"])
         samples.append(Sample(record, pictures, ((CROP_HEIGHT, CROP_WIDTH),) * len(pictures)))
     return samples

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image, UnidentifiedImageError
 from scipy.special import softmax
 from tqdm import tqdm
 
 from megc.commits import commits_of
-from megc.files import png_bytes, read_json, write_text
-from megc.motion.colour import ENCODINGS, SCALE, legend_image, legend_text
+from megc.files import png_bytes, read_json, read_picture, write_text
+from megc.motion.colour import ENCODINGS, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
+from megc.motion.settings import SCALE
+from megc.problems import DataError
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, consistency
 from megc.scoring.evaluation import PairedDifference, compare, evaluate
@@ -82,9 +83,8 @@ def _data_uri(data: bytes, kind: str) -> str:
 def thumbnail(path: Path) -> str | None:
     """JPEG of a picture, at most THUMBNAIL wide, as a data URI; None where the file is gone or is no picture."""
     try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-    except (FileNotFoundError, UnidentifiedImageError, OSError):
+        small = read_picture(path, path, None, "make the picture again")
+    except DataError:
         return None
     small.thumbnail((THUMBNAIL, 2 * THUMBNAIL))
     out = io.BytesIO()

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from megc.files import read_json, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
-from megc.records import QUESTION_ROW, check_instruction, check_row
+from megc.records import QuestionRow, check_instruction, check_row
 from megc.scoring.swift import as_row, is_swift_row
 from megc.vqa.instructions import answer_of, check_question, is_motion_picture, may_answer, row_clip, row_id, row_key
 from megc.vqa.questions import parse
@@ -121,7 +121,7 @@ def _reference(path: Path, line: int, record: dict) -> Reference:
     if "messages" in record:
         check_instruction(path, line, record)
     row = record.get("row", record)
-    check_row(path, line, row, QUESTION_ROW)
+    check_row(path, line, row, QuestionRow)
     try:
         answer = answer_of(record) if "messages" in record else row.get("answer", "")
         origin = row_clip(row)
@@ -172,7 +172,7 @@ def _predictions(path: Path | str, problems: Problems) -> Iterator[tuple[int, st
             row = _swift_row(path, line, row) if is_swift_row(row) else row
             if "id" not in row and "video_id" not in row:
                 raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
-            check_row(path, line, row, QUESTION_ROW)
+            check_row(path, line, row, QuestionRow)
             yield line, row_id(row), row
     if not line:
         raise DataError(path, None, "no answers in the file", "run test/generate_answers.py first")

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from megc.model.attention import additive_mask, packed_mask
 from megc.model.packing import IGNORED, Packed
-from megc.model.samples import Pixels
+from megc.model.samples import PictureStore
 
 
 class Clips(Dataset):
@@ -46,7 +46,7 @@ class Collator:
     `labels` and `shift_labels` are the targets at those places (`logits_to_keep`).
     """
 
-    pixels: Pixels
+    pixels: PictureStore
     pad_token_id: int
     image_token_id: int
     packed_attention: bool = True

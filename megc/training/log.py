@@ -44,7 +44,7 @@ def loss_png(history: list[dict]) -> bytes:
     return figure_png(figure)
 
 
-class Curve(TrainerCallback):
+class LossLog(TrainerCallback):
     """Keeps both files up to date: the CSV with every log line, the picture with every evaluation and save.
 
     A resumed run goes on in them, in seconds too.

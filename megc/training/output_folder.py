@@ -16,9 +16,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from megc.files import is_full_disk
-from megc.model.checkpoint import read_record
+from megc.model.checkpoint import read_training_info
 from megc.model.lora import FOLDER as ADAPTERS
-from megc.model.tiny import RECORD_NAME
+from megc.model.tiny import INFO_NAME
 from megc.problems import DataError
 
 PART = ".final-checkpoint.part"
@@ -37,7 +37,7 @@ def checkpoints(folder: Path | str) -> list[Path]:
 
 def finished_record(folder: Path | str) -> dict:
     """`megc.json` of the finished run in the folder; empty where there is none."""
-    record = read_record(folder)
+    record = read_training_info(folder)
     return record if record.get("kind") == "trained" else {}
 
 
@@ -77,7 +77,7 @@ def complete_final_save(folder: Path | str) -> None:
     whole = folder / WHOLE
     if not whole.is_dir():
         return
-    for path in sorted(whole.iterdir(), key=lambda path: (path.name == RECORD_NAME, path.name)):
+    for path in sorted(whole.iterdir(), key=lambda path: (path.name == INFO_NAME, path.name)):
         os.replace(path, folder / path.name)
     whole.rmdir()
 
@@ -96,7 +96,7 @@ def remove_run(folder: Path | str) -> None:
     folder = Path(folder)
     removed = folder / REMOVED
     shutil.rmtree(removed, ignore_errors=True)
-    left = [folder / RECORD_NAME, *reversed(checkpoints(folder)), folder / WHOLE, folder / PART, *_weights_in(folder)]
+    left = [folder / INFO_NAME, *reversed(checkpoints(folder)), folder / WHOLE, folder / PART, *_weights_in(folder)]
     left = [path for path in [*left, folder / "train_log.csv", folder / "loss.png"] if path.exists()]
     for path in left:
         removed.mkdir(exist_ok=True)
@@ -106,7 +106,7 @@ def remove_run(folder: Path | str) -> None:
 
 def _remove_finished(folder: Path) -> None:
     """Take the finished checkpoint away; its record first, for it says that the rest is whole."""
-    for path in (folder / RECORD_NAME, *_weights_in(folder)):
+    for path in (folder / INFO_NAME, *_weights_in(folder)):
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from megc.model import distributed
-from megc.model.checkpoint import read_record
+from megc.model.checkpoint import read_training_info
 from megc.problems import DataError
 from megc.training.output_folder import (
     check_foreign_weights,
@@ -147,7 +147,7 @@ def compare(folder: str, record: dict) -> list[str]:
     Raises DataError when `record` (`megc.json` of the run to be) has another model, other rows or another prompt or
     pixel budget, or adapters of another shape: what goes on would not be what began.
     """
-    saved = read_record(folder)
+    saved = read_training_info(folder)
     pairs = {name: (saved, record) for name in ("base", "prompt_hash", "min_pixels", "max_pixels")}
     data = saved.get("data", {})
     names = ("rows_hash", "validation_subjects", *(["content_hash"] if "content_hash" in data else []))

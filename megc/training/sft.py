@@ -22,13 +22,13 @@ from megc.model.checkpoint import (
     load_model,
     load_processor,
     pixel_budget,
-    read_record,
+    read_training_info,
     save_beside,
 )
-from megc.model.distributed import say
+from megc.model.distributed import print_main
 from megc.model.packing import Packed, pack_samples
 from megc.model.parts import PARTS, count, part_of
-from megc.model.samples import Pixels, Sample, training_texts, vocabulary_beside
+from megc.model.samples import PictureStore, Sample, training_texts, vocabulary_beside
 from megc.model.weight_checks import check_weights
 from megc.problems import DataError, Problems
 from megc.training.collate import Clips, Collator
@@ -38,7 +38,7 @@ from megc.training.schedule import schedule
 from megc.training.settings import SftSettings, check_settings, lora_targets
 from megc.training.trainer import SftTrainer
 from megc.training.training_info import training_record
-from megc.training.validation import question_kinds, read_sides, subjects_of
+from megc.training.validation import question_kinds, read_training_samples, subjects_of
 from megc.vqa.mismatch import prompt_records
 
 
@@ -88,7 +88,7 @@ class Data:
     evaluated: list[Sample]
     packed: list[Packed]
     packed_eval: list[Packed]
-    store: Pixels
+    store: PictureStore
     config: PretrainedConfig
     lines: list[str]
 
@@ -120,20 +120,20 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
 
     Raises DataError for bad rows and for a checkpoint of another prompt or pixel budget.
     """
-    samples, evaluated = read_sides(settings, args.seed)
+    samples, evaluated = read_training_samples(settings, args.seed)
     if settings.build_tiny:
         with args.main_process_first(desc="building the tiny checkpoint"):
             texts = training_texts(sample.record for sample in samples) + vocabulary_beside(settings.train_file)
             if args.local_process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
-                say(f"Built the tiny checkpoint {settings.model}")
-    base = read_record(settings.model)
+                print_main(f"Built the tiny checkpoint {settings.model}")
+    base = read_training_info(settings.model)
     pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     asked = {**pixels, "prompt_hash": samples[0].record["prompt"]}
     prompts = prompt_records(Path(settings.train_file), samples[0].pictures)
     lines = check_mismatch(settings.model, base, **asked, prompts=prompts, allow_mismatch=settings.allow_mismatch)
     wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
     config = load_config(settings.model)
-    store = Pixels(load_processor(settings.model, *wanted), settings.cache_pictures)
+    store = PictureStore(load_processor(settings.model, *wanted), settings.cache_pictures)
     problems = Problems() if settings.skip_bad else None
     options = {"packing": settings.packing, "max_length": settings.max_length, "problems": problems}
     packed = pack_samples(samples, store, config, **options, file=settings.train_file)
@@ -179,7 +179,7 @@ def load(run: Examined) -> Prepared:
     model = what_is_trained(model, settings, args.seed)
     trainer = _trainer(model, settings, args, data, run.record)
     run_steps = schedule(len(data.packed), args.world_size, args)
-    say(
+    print_main(
         f"Training {settings.model} on {settings.train_file}",
         *(f"  {line}" for line in [*data.lines, *run.beginning.lines]),
         f"  {len(data.samples)} questions in {len(data.packed)} sequences of up to {max(map(len, data.packed))} tokens"
@@ -264,18 +264,22 @@ def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
     started = time.monotonic()
     run = examine(settings, args)
     if run.beginning.finished:
-        say(f"Checkpoint {args.output_dir} is already finished: {run.beginning.finished} with these settings and data")
+        print_main(
+            f"Checkpoint {args.output_dir} is already finished: {run.beginning.finished} with these settings and data"
+        )
         return {}
     prepared = load(run)
     if prepared.resume and not distributed.uses_deepspeed(args):  # whose states lie in files of its own
-        check_weights(prepared.resume, read_record(prepared.resume).get("weights_hash"))
+        check_weights(prepared.resume, read_training_info(prepared.resume).get("weights_hash"))
     result = prepared.trainer.train(resume_from_checkpoint=prepared.resume)
     if prepared.trainer.took_no_step and finished_record(args.output_dir):
-        say(f"Checkpoint {args.output_dir} is already finished: {result.global_step} steps, and none is left to take")
+        print_main(
+            f"Checkpoint {args.output_dir} is already finished: {result.global_step} steps, and none is left to take"
+        )
         return result.metrics
     save(prepared, args.output_dir)
     seconds = time.monotonic() - started
-    say(
+    print_main(
         f"Checkpoint {args.output_dir}: {result.global_step} steps, {seconds:.0f} s, log in train_log.csv and loss.png"
     )
     return result.metrics

@@ -18,7 +18,7 @@ from megc.model.checkpoint import save_beside
 from megc.model.parts import is_matrix, part_of
 from megc.problems import DataError
 from megc.training.collate import Clips, answer_loss, answer_weights, answers_marked, token_losses
-from megc.training.log import KIND_PREFIX, Curve
+from megc.training.log import KIND_PREFIX, LossLog
 from megc.training.output_folder import full_disk_named, remove_checkpoint
 
 
@@ -52,7 +52,7 @@ class SftTrainer(Trainer):
             **kwargs,
         )
         self.add_callback(_Epoch(self.train_dataset))
-        self.add_callback(Curve())
+        self.add_callback(LossLog())
 
     def metrics_of(self, prediction: EvalPrediction) -> dict[str, float]:
         """Loss and share of right answers over the whole evaluation data, however it is cut into batches.

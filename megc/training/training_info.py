@@ -8,8 +8,9 @@ from pathlib import Path
 
 from transformers import TrainingArguments
 
+from megc.commits import software
 from megc.files import read_json, sha256_of
-from megc.model.checkpoint import read_record, software
+from megc.model.checkpoint import read_training_info
 from megc.model.samples import Sample
 from megc.problems import DataError
 from megc.training.settings import SftSettings
@@ -62,7 +63,7 @@ def training_record(
             "file": str(file),
             "rows": len(samples),
             "rows_hash": sha256_of(*sorted(sample.record["id"] for sample in samples)),
-            "content_hash": content_hash([*samples, *evaluated]),
+            "content_hash": samples_hash([*samples, *evaluated]),
             "clips": len({sample.clip for sample in samples}),
             "subjects": subjects_of(samples),
             "validation_subjects": subjects_of(evaluated),
@@ -73,7 +74,7 @@ def training_record(
     }
 
 
-def content_hash(samples: Iterable[Sample]) -> str:
+def samples_hash(samples: Iterable[Sample]) -> str:
     """Hash of the records and of the bytes of their pictures: the same ids may stand for other answers."""
     samples = list(samples)
     records = [json.dumps(sample.record, sort_keys=True) for sample in samples]
@@ -109,5 +110,5 @@ def _file_hash(path: Path) -> str:
 
 def _base_hash(model: str) -> str | None:
     """Hash of the record of the checkpoint to start from, which knows its weights; None where it has none."""
-    base = {key: value for key, value in read_record(model).items() if key not in ("versions", "git")}
+    base = {key: value for key, value in read_training_info(model).items() if key not in ("versions", "git")}
     return sha256_of(json.dumps(base, sort_keys=True)) if base else None

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from megc.files import read_json
-from megc.model.distributed import say
+from megc.model.distributed import print_main
 from megc.model.samples import Sample, read_samples
 from megc.problems import DataError, Problems
 from megc.splits import make_folds, record_subjects, subjects_in
@@ -17,7 +17,7 @@ def subjects_of(samples: Iterable[Sample]) -> list[str]:
     return sorted(subjects_in(sample.record for sample in samples))
 
 
-def read_sides(settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
+def read_training_samples(settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Samples to train on and to evaluate on; the latter may be empty.
 
     `validation_share` takes whole subjects out of the training file, of each dataset its share, drawn by `seed`. A
@@ -83,7 +83,7 @@ def _hold_out(samples: list[Sample], settings: SftSettings, seed: int) -> tuple[
         else:
             mixed += 1
     if mixed:
-        say(f"{mixed} questions on mixed pictures left out: they show subjects that are kept for validation")
+        print_main(f"{mixed} questions on mixed pictures left out: they show subjects that are kept for validation")
     return trained, evaluated
 
 

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field
+
+from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, unit_number
 from megc.files import read_jsonl, sha256_of, write_bytes
-from megc.problems import DataError
-from megc.records import EVIDENCE, check_fields, field_fault
+from megc.problems import DataError, excerpt
+from megc.records import Contract, Share, check_record
 from megc.vqa.instructions import read_records, write_records
 from megc.vqa.prompts import QUESTION_MARK
 
@@ -14,6 +18,24 @@ CLASSES = 3  # labels of a kind that are told at most
 UNITS = 5
 LEAST = 0.1  # a label less likely than this is not told, unless it is the likeliest
 _NAMES = {"coarse": "coarse", "fine": "fine", "side": "side"}
+
+
+def _known_units(chances: dict[str, float]) -> dict[str, float]:
+    if unknown := [name for name in chances if unit_number(name) is None]:
+        raise ValueError(f"{excerpt(unknown[0])} is no action unit")
+    return chances
+
+
+class EvidenceRow(Contract):
+    """A row of evidence: probabilities of a clip's classes, side and action units by name. `part`: `train` or `test`,
+    the side that the clip is on."""
+
+    clip: str
+    part: str
+    coarse: dict[Literal[COARSE_EMOTIONS], Share]
+    fine: dict[Literal[*FINE_TO_COARSE], Share]
+    units: Annotated[dict[str, Share], AfterValidator(_known_units)]
+    side: dict[Literal["left", "right"], Share] = Field(default_factory=dict)
 
 
 def _told(chances: Mapping[str, float], most: int) -> str:
@@ -63,14 +85,10 @@ def read_evidence(path: Path | str, part: str | None = None) -> dict[str, dict]:
     """
     found, fix = {}, "write it with test/answer_baselines.py --evidence"
     for line, row in read_jsonl(path):
-        if missing := [key for key in ("clip", "part", "coarse", "fine", "units") if key not in row]:
-            raise DataError(path, line, f"no {', '.join(missing)} in the evidence", fix)
-        check_fields(path, line, row, EVIDENCE, fix)
-        for field in ("coarse", "fine", "units", "side"):
-            types = dict.fromkeys(row.get(field, ()), (int, float))
-            if fault := field_fault(row.get(field, {}), types, field):
-                raise DataError(path, line, fault, fix)
+        check_record(EvidenceRow, row, path, line, fix)
         if part in (None, row["part"]):
+            if row["clip"] in found:
+                raise DataError(path, line, f"second evidence of {row['clip']}", "keep one of the two rows")
             found[row["clip"]] = row
     return found
 

@@ -14,12 +14,11 @@ from megc.clips import LEFT_OUT, Clip
 from megc.facs import coarse_of
 from megc.files import read_jsonl, read_picture, resolve_inside, write_jsonl
 from megc.problems import DataError, Problem, Problems
-from megc.records import check_instruction, check_row
+from megc.records import TrainingInstruction, check_instruction, check_row
 from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import parse, question_rows
 
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
-_KEYS = ("id", "clip", "dataset", "subject", "messages", "images", "prompt", "row")
 
 
 def row_id(row: dict) -> str:
@@ -294,11 +293,7 @@ def read_records(path: Path | str) -> list[dict]:
     """
     records = []
     for line, record in read_jsonl(path):
-        missing = [key for key in _KEYS if key not in record]
-        if missing:
-            fix = "write the file with data_process/build_instructions.py"
-            raise DataError(path, line, f"no {', '.join(missing)} in the record", fix)
-        check_instruction(path, line, record)
+        check_instruction(path, line, record, TrainingInstruction)
         roles = [message.get("role") for message in record["messages"]]
         if roles not in (["system", "user"], ["system", "user", "assistant"]):
             raise DataError(path, line, f"roles are {roles}", "write system, user and, if answered, assistant")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from megc.files import read_json, sha256_of
-from megc.motion.colour import DEFAULT_ENCODING, SCALE
+from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
 from megc.vqa.prompts import DEFAULT_IMAGES
 

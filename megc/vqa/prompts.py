@@ -19,7 +19,8 @@ from megc.facs import (
     unit_name,
 )
 from megc.files import sha256_of
-from megc.motion.colour import DEFAULT_ENCODING, SCALE, legend_text
+from megc.motion.colour import legend_text
+from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_long, join_units, question_text
 
 IMAGE_TAG = "<image>"

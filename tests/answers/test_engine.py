@@ -19,7 +19,7 @@ from megc.answers.writing import UnitList
 from megc.facs import ME_VQA_UNITS, unit_name
 from megc.model.checkpoint import load
 from megc.model.packing import PositionIds, encode
-from megc.model.samples import Pixels, chat_messages, read_samples
+from megc.model.samples import PictureStore, chat_messages, read_samples
 from megc.problems import DataError
 from megc.vqa.prompts import PromptSettings
 from megc.vqa.questions import TEMPLATES, allowed_answers, parse, split_units
@@ -209,7 +209,7 @@ def test_the_model_gets_the_tokens_of_training_and_of_the_processor(checkpoint, 
     """Tokens of a question are those that training packs; a padded batch is the processor's own, key by key."""
     loaded = load(checkpoint, device="cpu")
     processor, positions = loaded.processor, PositionIds(loaded.model.config)
-    pixels, samples = Pixels(processor), read_samples(questions)
+    pixels, samples = PictureStore(processor), read_samples(questions)
     grids = [torch.tensor([pixels.grid(*size) for size in sample.sizes]) for sample in samples]
     for sample, tokens in zip(samples, tokenize_prompts(processor, samples, grids), strict=True):
         encoded = encode(sample, pixels, positions)

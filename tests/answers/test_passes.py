@@ -54,7 +54,7 @@ def test_compared_answers_do_not_tie_in_bfloat16(checkpoint, questions, tmp_path
     with torch.no_grad():
         sharp.lm_head.weight.mul_(24 / scores_of(loaded).abs().max())
     sharp.save_pretrained(tmp_path / "sharp")
-    save_beside(tmp_path / "sharp", loaded.processor, loaded.record)
+    save_beside(tmp_path / "sharp", loaded.processor, loaded.training_info)
     decoding = Decoding(max_new_tokens=2)
     rows = {}
     for dtype in ("float32", "bfloat16"):

@@ -5,12 +5,14 @@ import errno
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from megc import interrupts
-from megc.command import STOPPED, run_command
+from megc.command import STOPPED, flags_of, option, parse, run_command
 from megc.problems import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +20,9 @@ PROGRAMS = sorted(
     path
     for folder in ("data_process", "train", "test", "ablation", "benchmarks")
     for path in (ROOT / folder).glob("*.py")
-    if not path.name.startswith("_") and "argparse" in path.read_text()
+    if not path.name.startswith("_") and "runpy" not in path.read_text()
 )
+HEAVY = ("torch", "transformers", "cv2", "dlib", "sklearn", "pandas", "matplotlib")
 FULL = "no space left on out/a.npy: what is finished is kept; free some and start the same command again."
 
 
@@ -94,7 +97,8 @@ def test_ctrl_c_during_the_imports_ends_a_program_with_one_line(program):
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_program_minds_ctrl_c_before_it_imports_anything_else(program):
     imports = [node for node in ast.parse(program.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert "benchmarks" in program.parts or ast.unparse(imports[0]) == "import megc.interrupts"
+    first = ast.unparse(imports[0])
+    assert "benchmarks" in program.parts or first == "import megc.interrupts" or "from megc.command import" in first
 
 
 @pytest.mark.parametrize("body", ["print('x' * 10)", "[print('x' * 99) for _ in range(9999)]"])
@@ -109,7 +113,84 @@ def test_a_reader_that_goes_away_gets_no_complaint(body):
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_program_runs_in_the_frame(program):
     calls = {node.func.id for node in ast.walk(ast.parse(program.read_text())) if _calls_name(node)}
-    assert "run_command" in calls
+    assert calls & {"run", "run_command"}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [path for path in PROGRAMS if "from megc.command import Work, run\n" in path.read_text()],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_help_imports_nothing_heavy(program):
+    """`--help` names every flag with its help, and waits for no torch."""
+    command = [sys.executable, "-X", "importtime", program, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "megc" in modules and not modules & set(HEAVY)
+    assert "(default: None)" not in done.stdout
+
+
+@dataclass(frozen=True)
+class Inner:
+    deep_flag: float = option(0.5, "a nested one")
+
+
+@dataclass(frozen=True)
+class Example:
+    files: tuple[Path, ...] = option((), "one or more")
+    kinds: tuple[Literal["a", "b"], ...] = option(("a",), "choices")
+    limit: int | None = option(None, "pixels", flag="max_pixels", aliases=("most",))
+    changes: tuple[str, ...] = option((), "KEY=VALUE", flag="set", repeat=True)
+    legend: bool = option(True, "on")
+    overwrite: bool = option(False, "off")
+    inner: Inner = field(default_factory=Inner)
+
+    def __post_init__(self):
+        if self.limit == 0:
+            raise ValueError("--max-pixels must be positive")
+
+
+@pytest.mark.parametrize(
+    ("line", "settings"),
+    [
+        ("", Example()),
+        (
+            "--files a b --kinds b a --set x=1 --set y=2",
+            Example((Path("a"), Path("b")), ("b", "a"), None, ("x=1", "y=2")),
+        ),
+        ("--max-pixels 3 --deep_flag 1", Example(limit=3, inner=Inner(1.0))),
+        ("--max_pixels=3 --no-legend --overwrite", Example(limit=3, legend=False, overwrite=True)),
+        ("--most -3", Example(limit=-3)),
+    ],
+)
+def test_a_command_line_becomes_settings(line, settings):
+    assert parse("", Example, line.split()) == settings
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--max-pixls 3", "--max-pixels"),  # did you mean
+        ("--max-pixels x", "--max-pixels"),
+        ("--max-pixels", "--max-pixels"),
+        ("--max-pixels None", "--max-pixels"),
+        ("--max-pixels 0", "--max-pixels must be positive"),
+        ("--files", "--files: give one value or more"),
+        ("--kinds c", "--kinds"),
+        ("--deep-flag 1 2", "2"),
+        ("--overwrite yes", "yes"),
+        ("word", "word"),
+    ],
+)
+def test_a_wrong_command_line_names_the_flag(line, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse("", Example, line.split())
+    assert end.value.code == 2 and words in capsys.readouterr().err
+
+
+def test_flags_of_settings_are_told_without_parsing():
+    names = ["files", "kinds", "max-pixels", "most", "set", "legend", "overwrite", "deep-flag"]
+    assert list(flags_of(Example)) == names
 
 
 def _calls_name(node: ast.AST) -> bool:

@@ -11,7 +11,7 @@ from flow_set import store as store_set
 from megc.ablation.arms import read_yaml as plan_yaml
 from megc.ablation.spec import read_grid
 from megc.files import read_json, read_jsonl, read_yaml, write_json
-from megc.model.checkpoint import read_record
+from megc.model.checkpoint import read_training_info
 from megc.model.samples import vocabulary_beside
 from megc.motion.keyframes import read_align
 from megc.planning.fit import stage_of
@@ -135,7 +135,7 @@ USERS = {
     "run.json": ("run.json", lambda root: read_runs([root / "predictions.jsonl"], None, [], Problems())),
     "split": ("train.split.json", lambda root: split_beside(root / "train.jsonl")),
     "vocabulary": ("vocabulary.json", lambda root: vocabulary_beside(root / "train.jsonl")),
-    "record of a checkpoint": ("megc.json", read_record),
+    "record of a checkpoint": ("megc.json", read_training_info),
     "DeepSpeed": ("zero.json", lambda root: stage_of(str(root / "zero.json"))),
     "rules": ("rules.json", lambda root: read_rules(root / "rules.json")),
     "grid": ("grid.yaml", lambda root: read_grid(root / "grid.yaml")),

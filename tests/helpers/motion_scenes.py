@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from megc.clips import Clip, write_clips
-from megc.motion.flow_files import FlowSettings, compute_all
-from megc.motion.keyframes import KeyframeSettings, extract_all
+from megc.motion.flow_files import compute_all
+from megc.motion.keyframes import extract_all
+from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import Problems
 
 # Landmarks of the portrait below as dlib finds them, kept here so that scenes need no detector:

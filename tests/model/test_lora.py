@@ -62,7 +62,7 @@ def test_finished_checkpoint_is_an_ordinary_one_and_computes_what_was_trained(tr
         torch.testing.assert_close(loaded.model(**inputs).logits, wanted, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(adapters.model(**inputs).logits, wanted, atol=1e-4, rtol=1e-4)
         assert not torch.allclose(plain.eval()(**inputs).logits, wanted, atol=1e-2)
-    assert loaded.record["training"]["lora_rank"] == 4 and not list(tmp_path.rglob("*.bin"))
+    assert loaded.training_info["training"]["lora_rank"] == 4 and not list(tmp_path.rglob("*.bin"))
 
 
 def test_adapters_go_where_they_are_told_and_the_table_counts_them(train_file, base, tmp_path, capsys):

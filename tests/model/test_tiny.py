@@ -104,7 +104,7 @@ def test_layout_of_the_hub_loads_with_equal_weights_and_tokens(tmp_path, built, 
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     (tmp_path / "preprocessor_config.json").write_text((built / "preprocessor_config.json").read_text())
     loaded = checkpoint.load(tmp_path, device="cpu")
-    assert loaded.record == {} and loaded.model.dtype == torch.bfloat16
+    assert loaded.training_info == {} and loaded.model.dtype == torch.bfloat16
     same = model.state_dict()
     assert all(torch.equal(value, same[name]) for name, value in loaded.model.state_dict().items())
     mine = AutoTokenizer.from_pretrained(built)

@@ -15,7 +15,7 @@ from sft_runs import arguments, settings
 from tiny_data import write_instructions
 
 from megc.model import checkpoint, lora, tiny
-from megc.model.weights import folder_hash, weights_hash
+from megc.model.weights import content_hash, weights_hash
 from megc.planning.dry_run import outline
 from megc.problems import DataError
 from megc.training import sft
@@ -173,7 +173,7 @@ def test_a_saved_checkpoint_knows_its_weights(train_file, tmp_path):
     base, out = tmp_path / "base", tmp_path / "out"
     sft.train(settings(train_file, base), arguments(out, max_steps=1, save_strategy="steps", save_steps=1))
     for folder in (base, out, out / "checkpoint-1"):
-        assert checkpoint.read_record(folder)["weights_hash"] == weights_hash(folder)
+        assert checkpoint.read_training_info(folder)["weights_hash"] == weights_hash(folder)
         checkpoint.load(folder, device="cpu")
     edit(out, lambda tensors: poison(tensors, 7.0))
     with pytest.raises(DataError, match=r"the weights have the hash .* and megc.json says"):
@@ -194,9 +194,9 @@ def test_adapters_are_checked_too_and_merge_as_before(train_file, tmp_path):
     run = settings(train_file, tmp_path / "base", lora_rank=2)
     out = tmp_path / "out"
     sft.train(run, arguments(out, max_steps=1))
-    assert checkpoint.read_record(out)["weights_hash"] == weights_hash(out)
+    assert checkpoint.read_training_info(out)["weights_hash"] == weights_hash(out)
     adapters = out / lora.FOLDER
-    assert checkpoint.read_record(adapters)["weights_hash"] == weights_hash(adapters)
+    assert checkpoint.read_training_info(adapters)["weights_hash"] == weights_hash(adapters)
     merged, loaded = (checkpoint.load_model(folder).state_dict() for folder in (adapters, out))
     assert all(torch.equal(merged[name], value) for name, value in loaded.items())
     tensors = load_file(adapters / "adapter_model.safetensors")
@@ -210,13 +210,13 @@ def test_adapters_are_checked_too_and_merge_as_before(train_file, tmp_path):
 
 
 def test_the_hash_of_a_folder_follows_its_content_and_that_of_the_base(whole, copy, tmp_path):
-    assert folder_hash(copy) == folder_hash(whole)  # megc.json, which differs, is not of it
+    assert content_hash(copy) == content_hash(whole)  # megc.json, which differs, is not of it
     adapters = tmp_path / "adapters"
     adapters.mkdir()
     (adapters / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(copy)}))
-    before = folder_hash(adapters)
+    before = content_hash(adapters)
     edit(copy, lambda tensors: poison(tensors, 7.0))
-    assert folder_hash(copy) != folder_hash(whole) and folder_hash(adapters) != before
+    assert content_hash(copy) != content_hash(whole) and content_hash(adapters) != before
 
 
 # ---- building the tiny checkpoint
@@ -238,7 +238,7 @@ def test_under_zero3_the_tiny_checkpoint_is_built_whole(tmp_path, monkeypatch):
     assert is_deepspeed_zero3_enabled() and configuration.is_zero3()
     del configuration
     tiny.build(tmp_path / "plain", TEXTS)
-    assert folder_hash(tmp_path / "zero3") == folder_hash(tmp_path / "plain")
+    assert content_hash(tmp_path / "zero3") == content_hash(tmp_path / "plain")
 
 
 def test_a_wreck_is_refused_and_a_build_that_is_stopped_leaves_nothing(tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from megc.motion import colour
-from megc.motion.colour import DIRECTIONS, ENCODINGS, SCALE, colour_name, draw, legend_image, legend_text
+from megc.motion.colour import DIRECTIONS, ENCODINGS, colour_name, draw, legend_image, legend_text
+from megc.motion.settings import SCALE
 
 
 def uniform(x: float, y: float, size: int = 40) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from motion_scenes import BROW_INNER, LIP_CORNERS, expression, portrait, pose, render, true_flow
 
-from megc.motion import apex
+from megc.motion import apex, flow
 from megc.motion.faces import FACE_WIDTH, FaceFinder, align_transform, centre_transform, crop, transform_points
 from megc.motion.flow import COMPENSATIONS, METHODS, HeadMotion, compensate, optical_flow
 from megc.motion.regions import face_mask, face_width, region_boxes, stable_mask
@@ -221,3 +221,14 @@ def test_scene_truth_closes():
     difference = np.abs(back.astype(int) - portrait())[20:-20, 20:-20]
     assert difference.mean() < 2.5
     assert np.abs(expression(AMPLITUDE)).max() == pytest.approx(AMPLITUDE, rel=0.05)
+
+
+def test_opencv_without_contributed_modules_is_named_where_they_are_needed(monkeypatch):
+    monkeypatch.delattr(cv2, "optflow")
+    for method in (flow._tvl1, flow._tvl1_original, flow._deepflow):
+        method.cache_clear()
+    picture = np.zeros((32, 32), np.uint8)
+    for method in ("tvl1", "tvl1-original", "deepflow"):
+        with pytest.raises(DataError, match="opencv-contrib-python-headless"):
+            optical_flow(picture, picture, method)
+    assert optical_flow(picture, picture, "dis").shape == (32, 32, 2)

@@ -136,7 +136,7 @@ def damage(folder: Path, how: str) -> None:
     [
         ("truncated", "cannot be read"),
         ("empty", "empty"),
-        ("text", "not an image"),
+        ("text", "is no image"),
         ("folder gone", "does not exist"),
         ("one frame", "only frame 9"),
         ("no face", "no face"),

@@ -24,9 +24,10 @@ from PIL import Image
 from megc.clips import Clip
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import open_frames, read_image
-from megc.motion.keyframes import KeyframeSettings, clips_of_sources, extract_all
+from megc.motion.keyframes import clips_of_sources, extract_all
 from megc.motion.parallel import run
 from megc.motion.preview import contact_sheet
+from megc.motion.settings import KeyframeSettings
 from megc.problems import DataError, Problems
 
 
@@ -147,7 +148,7 @@ def test_a_frame_past_the_end_of_a_whole_video_is_told(tmp_path, images):
 
 @pytest.mark.parametrize(
     ("size", "word"),
-    [((1, 1), "1×1 pixels"), ((40_000, 20), "40000×20 pixels"), ((12_000, 10_000), "too many pixels")],
+    [((1, 1), "1×1 pixels"), ((40_000, 20), "40000×20 pixels"), ((12_000, 10_000), "is too large")],
 )
 def test_frames_of_impossible_size_are_told(tmp_path, images, size, word):
     for name in ("a", "b"):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from motion_scenes import align_of, clip_of, compute_set, drifting_frames, pose, render, write_clip, write_set
 
-from megc.motion.flow_files import FlowSettings, compute_all, picture_metadata
-from megc.motion.keyframes import KeyframeSettings, extract_all
+from megc.motion.flow_files import compute_all, picture_metadata
+from megc.motion.keyframes import extract_all
 from megc.motion.plausibility import share_outside
+from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import Problems
 
 SCRIPTS = Path(__file__).parents[2] / "data_process"

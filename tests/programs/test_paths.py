@@ -17,9 +17,10 @@ from megc.baselines.features import read_features
 from megc.clips import Clip, frames_folder
 from megc.files import resolve_inside, write_json
 from megc.model.samples import read_samples
-from megc.motion.flow_files import FlowSettings, compute
-from megc.motion.keyframes import KeyframeSettings, extract
+from megc.motion.flow_files import compute
+from megc.motion.keyframes import extract
 from megc.motion.preview import contact_sheet
+from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
 from megc.scoring.plots import slug
 from megc.scoring.runs import read_references

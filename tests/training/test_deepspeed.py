@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_data import write_instructions
 
 from megc.model import checkpoint
-from megc.model.samples import Pixels, chat_messages, read_samples
+from megc.model.samples import PictureStore, chat_messages, read_samples
 
 ROOT = Path(__file__).parents[2]
 LORA = ["--lora_rank", "4", "--learning_rate", "5e-3"]
@@ -78,7 +78,7 @@ def single(data):
 def answers(model_folder, data):
     """Greedy answers of a checkpoint to the questions of the first clip."""
     loaded = checkpoint.load(model_folder, device="cpu")
-    store = Pixels(loaded.processor)
+    store = PictureStore(loaded.processor)
     found = []
     for sample in read_samples(data / "train.jsonl")[:6]:
         text = loaded.processor.apply_chat_template(

@@ -67,7 +67,7 @@ def test_resumed_behind_its_last_step_a_run_takes_no_other(world, finished, out)
     for name in ("megc.json", "model.safetensors"):
         (out / name).unlink()
     train(settings(*world, resume=True), arguments(out, **STEPS))
-    assert weights(out) == weights(finished) and checkpoint.read_record(out)["steps"] == 3
+    assert weights(out) == weights(finished) and checkpoint.read_training_info(out)["steps"] == 3
     assert log_of(out, "step") == ["1", "2", "3"]
 
 
@@ -75,9 +75,9 @@ def test_more_steps_go_on_from_the_last_checkpoint_and_other_rates_change_nothin
     before = weights(out)
     train(settings(*world, resume=True), arguments(out, **{**STEPS, "learning_rate": 1e-4}))
     assert "is already finished: 3 steps, and none is left to take" in capsys.readouterr().out
-    assert weights(out) == before and checkpoint.read_record(out)["training"]["learning_rate"] == 1.5e-3
+    assert weights(out) == before and checkpoint.read_training_info(out)["training"]["learning_rate"] == 1.5e-3
     train(settings(*world, resume=True), arguments(out, **{**STEPS, "max_steps": 5}))
-    assert checkpoint.read_record(out)["steps"] == 5 and weights(out) != before
+    assert checkpoint.read_training_info(out)["steps"] == 5 and weights(out) != before
     for path in out.glob("checkpoint-*"):
         shutil.rmtree(path)
     with pytest.raises(DataError, match=r"holds no states to go on from: max_steps is 9 now, and was 5.*--overwrite"):
@@ -110,7 +110,7 @@ def test_a_finished_checkpoint_is_replaced_only_when_told_on_the_command_line(wo
     with pytest.raises(ValueError, match="give one of them"):
         prepare(settings(*world, overwrite=True, resume=True), arguments(out, **STEPS))
     train(settings(*world, overwrite=True), arguments(out, **{**STEPS, "max_steps": 1}))
-    assert checkpoint.read_record(out)["steps"] == 1
+    assert checkpoint.read_training_info(out)["steps"] == 1
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-1"]
 
 

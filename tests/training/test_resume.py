@@ -12,7 +12,7 @@ from tiny_data import write_instructions
 
 from megc.model import checkpoint
 from megc.problems import DataError
-from megc.training.log import Curve
+from megc.training.log import LossLog
 from megc.training.sft import prepare, train
 from megc.training.trainer import SftTrainer
 
@@ -37,7 +37,7 @@ def killed(world, out, where, step):
     """Run in a process that kills itself when step `step` is logged, or while its checkpoint is written."""
 
     def run():
-        owner, name = (Curve, "on_log") if where == "logging" else (SftTrainer, "_save_optimizer_and_scheduler")
+        owner, name = (LossLog, "on_log") if where == "logging" else (SftTrainer, "_save_optimizer_and_scheduler")
         kept = getattr(owner, name)
 
         def deadly(self, *args, **kwargs):

@@ -64,7 +64,7 @@ def test_it_learns_and_the_checkpoint_says_what_it_was_trained_on(train_file, ev
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["eval_answers_right"]) > 0.6
     assert float(rows[-1]["eval_loss"]) < 0.5 < float(rows[0]["loss"])
-    record = checkpoint.read_record(out)
+    record = checkpoint.read_training_info(out)
     assert record["prompt_hash"] == "0123456789abcdef" and record["prompt"]["encoding"] == "colour"
     assert record["data"]["rows"] == 24 and record["data"]["subjects"][0] == "demo/sub00"
     assert record["max_pixels"] == json.loads((out / "preprocessor_config.json").read_text())["max_pixels"] == 12544
@@ -249,7 +249,7 @@ def test_both_doors_take_the_yaml_and_the_flags(train_file, base, tmp_path, monk
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / door), run_name="__main__")
     assert end.value.code == 0
-    training = checkpoint.read_record(tmp_path / "out")["training"]
+    training = checkpoint.read_training_info(tmp_path / "out")["training"]
     assert training["learning_rate"] == 1e-4 and training["max_steps"] == 1 and training["adam_beta2"] == 0.95
     assert "attention sdpa (packed clips need a 4-D mask)" in capsys.readouterr().out
 

@@ -68,7 +68,7 @@ def test_best_checkpoint_is_chosen_by_validation_and_logged_everywhere(world, tm
     assert losses[-1] < max(losses)
     wanted, found = (checkpoint.load_model(folder).state_dict() for folder in (best, tmp_path))
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    data = checkpoint.read_record(tmp_path)["data"]
+    data = checkpoint.read_training_info(tmp_path)["data"]
     assert len(data["validation_subjects"]) == 2 and not set(data["validation_subjects"]) & set(data["subjects"])
     events = EventAccumulator(str(next(tmp_path.rglob("events.out.*")).parent)).Reload()
     assert [round(event.value, 4) for event in events.Scalars("eval/loss")] == [round(loss, 4) for loss in losses]

@@ -1,0 +1,108 @@
+"""Settings of the commands that make key frames, flow fields and their pictures; nothing heavy is imported here."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from megc.command import option
+
+MOMENTS = ("onset", "apex", "offset")
+DEFAULT_METHOD = "dis"
+DEFAULT_COMPENSATION = "stable"
+DEFAULT_ENCODING = "uv-strain"  # keeps most of the field; a small model learns from it soonest
+SCALE = 3.0  # pixels of motion at full colour, for a face 236 pixels wide (1.27 % of the face)
+
+FlowMethod = Literal["dis", "dis-fast", "tvl1", "tvl1-original", "farneback", "deepflow"]
+Compensation = Literal["stable", "similarity", "nose", "none"]
+# `minmax-blend` draws the onset frame below the flow, so that it takes a face
+FieldEncoding = Literal["colour", "uv-strain", "middlebury", "uv-strain-minmax", "uv-strain-centred"]
+Encoding = Literal[FieldEncoding, "minmax-blend"]
+
+_DEMO = Path("dataset/demo")
+
+
+@dataclass(frozen=True)
+class KeyframeSettings:
+    """What changes the key frames.
+
+    `samples` are equally spaced frames from onset to offset, `sample1.png` and so on; `magnify` adds a fourth
+    picture, `magnified.png`. Raises ValueError for negative numbers.
+    """
+
+    apex: Literal["annotated", "spotted"] = option("annotated", "spot it only where missing, or always")
+    roi: Literal["aligned", "box"] = option("aligned", "eyes level, or upright as the cropped releases")
+    no_face: Literal["error", "centre"] = option(
+        "error", "where no face is found: leave the clip out, or take the centre of the frame"
+    )
+    magnify: float = option(0.0, "factor of motion in magnified.png; 0: none")
+    samples: int = option(0, "equally spaced frames, sample1.png and so on, beside the key frames")
+
+    def __post_init__(self) -> None:
+        if not self.magnify >= 0 or self.samples < 0:
+            raise ValueError("--magnify and --samples must not be negative")
+
+    def record(self) -> dict:
+        """The settings as `align.json` has them; without samples, as they were before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "samples" or value}
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the pictures that these settings write."""
+        samples = (f"sample{number}" for number in range(1, self.samples + 1))
+        return (*MOMENTS, *(["magnified"] if self.magnify else []), *samples)
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """What changes the fields and their pictures. Raises ValueError for a scale that is not positive."""
+
+    method: FlowMethod = option(DEFAULT_METHOD, "optical flow")
+    compensate: Compensation = option(DEFAULT_COMPENSATION, "removal of head motion")
+    encoding: Encoding = option(DEFAULT_ENCODING, "picture of the field")
+    scale: float = option(SCALE, "pixels of motion at full colour, for a face 236 pixels wide")
+    # outside the face hair, background and borders only distract
+    mask: Literal["face", "none"] = option("face", "draw the motion of the face only, or all")
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError("--scale must be positive")
+
+
+@dataclass(frozen=True)
+class ExtractFramesSettings:
+    """data_process/extract_frames.py: where clips come from, where key frames go, and how they are cut."""
+
+    clips: Path = option(_DEMO / "clips.jsonl", "clips to read")
+    source: tuple[Path, ...] = option((), "videos or frame folders without annotation, instead")
+    fps: float = option(200.0, "frame rate of --source folders")
+    out: Path = option(_DEMO / "frames", "folder to write")
+    keyframes: KeyframeSettings = field(default_factory=KeyframeSettings)
+    workers: int = option(1, "processes")
+    overwrite: bool = option(False, "do finished clips again")
+    skip_bad: bool = option(False, "exit with 0 even if some clips failed")
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0:
+            raise ValueError("--fps must be positive")
+
+
+@dataclass(frozen=True)
+class ComputeFlowSettings:
+    """data_process/compute_flow.py: where key frames lie, where fields go, and how they are computed."""
+
+    frames: Path = option(_DEMO / "frames", "key frames to read")
+    out: Path = option(_DEMO / "flow", "folder to write")
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    workers: int = option(1, "processes")
+    overwrite: bool = option(False, "do finished clips again")
+    skip_bad: bool = option(False, "exit with 0 even if some clips failed")
+
+
+@dataclass(frozen=True)
+class PreviewSettings:
+    """data_process/preview.py: the clip to draw, and where its pictures lie."""
+
+    clip: str | None = option(None, "id of the clip (default: the first one)", positional=True)
+    clips: Path = option(_DEMO / "clips.jsonl", "clips to read")
+    frames: Path = option(_DEMO / "frames", "key frames")
+    flow: Path = option(_DEMO / "flow", "flow pictures")
+    out: Path | None = option(None, "PNG to write (default: result/preview/<clip id>.png)")
