@@ -58,7 +58,7 @@ from megc.files import write_jsonl
 from megc.model import tiny
 from megc.model.checkpoint import LoadedCheckpoint, load_processor
 from megc.model.samples import Sample, read_samples, training_texts
-from megc.planning.example_clip import typical_records
+from megc.planning.example_clip import example_records
 from megc.problems import Problems
 
 Arm = Callable[[Sequence[Sample]], list[list[str]]]
@@ -68,7 +68,7 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> list[Sample]:
     """Samples of clips with six questions and four pictures of noise, of (height, width) pixels."""
     records = []
     for number in range(clips):
-        asked = typical_records(number, f"{number}_")
+        asked = example_records(number, f"{number}_")
         generator = np.random.default_rng(number)
         for image in asked[0]["images"]:
             Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
