@@ -13,12 +13,13 @@ from megc.answers.two_stage import TwoStage, is_hierarchical, without_coarse
 from megc.clips import write_clips
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.build import BuildSettings, build_files
+from megc.vqa.build import build_files
 from megc.vqa.instructions import answer_of, question_of, read_records, write_records
 from megc.vqa.labels import ClipLabels, coarse_statistics
 from megc.vqa.mismatch import prompt_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import Question, parse
+from megc.vqa.settings import BuildSettings
 
 TOLD = "The coarse expression class is "
 

@@ -40,8 +40,6 @@ SHORT_FILES = {
     "motion/original.py": "the original project's rules, kept apart from ours",
     "model/parts.py": "grows by the adapters",
     "planning/example_clip.py": "the stand-in clip of plan and tests",
-    "scoring/swift.py": "goes into runs.py",
-    "scoring/units.py": "goes into vqa_metrics.py",
     "reasoning/nearest.py": "answers from servers and stored answers both need it",
     "training/schedule.py": "steps and warm-up, shared by plan and trainer",
 }

@@ -12,13 +12,15 @@ from megc.files import write_json, write_jsonl
 from megc.motion.colour import draw
 from megc.motion.flow_pictures import mirrored, mixture, roughened
 from megc.problems import DataError, Problems
-from megc.splits import Fold, subject_key, subjects_in, write_folds, write_sides
+from megc.splits import Fold, subject_key, subjects_in, write_folds
 from megc.training.settings import SftSettings
 from megc.training.validation import read_training_samples
-from megc.vqa.augment import AugmentSettings, augment_file
+from megc.vqa.augment import augment_file
+from megc.vqa.build import write_sides
 from megc.vqa.checks import check_splits
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import parse
+from megc.vqa.settings import AugmentSettings
 
 DRAWS = (  # of seed 0, of which published figures are made
     ("sub03/EP00", "sub01/EP00", "sub02/EP00"),
