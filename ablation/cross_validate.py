@@ -20,7 +20,7 @@ from megc.ablation.grid import Places, data_changes, run_grid, show_grid
 from megc.ablation.spec import read_grid
 from megc.ablation.workflow import LOCAL, Execution
 from megc.command import run_command
-from megc.datasets import READERS
+from megc.datasets.readers import READERS
 from megc.problems import Problems
 from megc.splits import PROTOCOLS
 

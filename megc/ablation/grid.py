@@ -20,7 +20,7 @@ from megc.ablation.spec import Grid
 from megc.ablation.steps import KINDS, Step, command_line, step_folder, steps_in_order
 from megc.ablation.workflow import HERE, Execution, Outcome, find_finished, run_steps
 from megc.csv_tables import write_table
-from megc.datasets.index import Source, index_clips
+from megc.datasets.index import DatasetSource, index_clips
 from megc.files import write_bytes, write_text
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
@@ -163,7 +163,7 @@ def data_changes(
     elif annotations:
         clips = work / "clips.jsonl"
         work.mkdir(parents=True, exist_ok=True)
-        index_clips([Source(dataset, annotations, None)], clips, problems)
+        index_clips([DatasetSource(dataset, annotations, None)], clips, problems)
         found |= {"clips": clips, "flow-dir": flow_dir}
     elif clips:  # compute_flow.py recorded how its pictures are drawn, and the field lies beside them
         found |= {"clips": clips, "frames": clips.parent / "frames", "flow": clips.parent / "flow"}

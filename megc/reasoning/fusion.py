@@ -128,7 +128,7 @@ class Fusion:
             chance = clip.evidence["units"].get(unit_name(question.unit), base)
             # being asked about is news that the probe has not; only how far it moves from the base rate counts
             probe = logs([chance / base if label == "yes" else (1 - chance) / (1 - base) for label in labels])
-            yes = self.prior.shown(question.unit)
+            yes = self.prior.share_of_yes(question.unit)
             prior = logs([yes if label == "yes" else 1 - yes for label in labels])
         else:
             found = clip.evidence.get(question.kind, {})
