@@ -31,6 +31,7 @@ README_BYTES, README_LINES = 8000, 130
 SHORT_FILES = {
     "ablation/content.py": "goes with the scheduler",
     "ablation/sources.py": "goes into grid.py",
+    "answers/pictures.py": "blanking is a control, no part of answering",
     "baselines/features.py": "pools flow for probe and evidence; neither should need the other",
     "baselines/loglinear.py": "the optimiser that fusion and evidence share",
     "commits.py": "five rooms name a commit and may not import one another",
@@ -50,7 +51,7 @@ SHORT_FILES = {
 # Names that do not say what they hold (as modules, functions, parameters and local variables).
 VAGUE = {"found", "made", "one", "some", "own", "said", "told", "asked", "shown", "wanted", "known"}
 VAGUE |= {"place", "ways", "sides"}
-VAGUE_FUNCTIONS = 201  # functions of the package that bind such a name: may only fall
+VAGUE_FUNCTIONS = 150  # functions of the package that bind such a name: may only fall
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_short_files_have_a_reason() -> None:
 def test_module_names_occur_once() -> None:
     names = Counter(path.stem for path in PACKAGE if path.name not in ("__init__.py", "settings.py"))
     assert {name for name, count in names.items() if count > 1} == set()
-    assert names.keys() & VAGUE <= {"asked"}
+    assert names.keys() & VAGUE == set()
 
 
 def _bound_names(function: ast.FunctionDef) -> set[str]:
