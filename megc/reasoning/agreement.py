@@ -190,7 +190,7 @@ def _asks_for_several(clip: _Clip) -> bool | None:
 
 
 def _collect_evidence(clip: _Clip, knowledge: Knowledge | None) -> Evidence:
-    """Evidence for the clip's action units, from the answers as they came: options must not count their own changes."""
+    """Evidence for the clip's action units, from the answers before any option changed them."""
     lists = [
         nearest_units(text)
         for row, question in clip.answered("units", "long")
