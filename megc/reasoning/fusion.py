@@ -129,7 +129,7 @@ class Fusion:
             # units that a question names are present more often than others, which the probe does not know: only
             # how far it moves from the base rate counts
             probe = logs([chance / base if label == "yes" else (1 - chance) / (1 - base) for label in labels])
-            yes = self.prior.shown(question.unit)
+            yes = self.prior.share_of_yes(question.unit)
             prior = logs([yes if label == "yes" else 1 - yes for label in labels])
         else:
             shares = clip.evidence.get(question.kind)
