@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from megc.files import read_checked, sha256_of, write_json
+from megc.files import sha256_of, write_json
 from megc.records import Contract
 
 PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
@@ -61,16 +61,6 @@ class SplitRecord(Contract):
         if self.settings.fold >= len(self.folds):
             raise ValueError(f"the split has no fold of its own: {self.settings.fold} of {len(self.folds)}, from 0")
         return self
-
-
-def read_split(path: Path | str) -> dict:
-    """The fold that a frozen split beside an instruction file says is that file's own; empty where there is none.
-
-    Raises DataError for a damaged file.
-    """
-    fix = "write the split again with train/set_train_dataset.py, or delete it"
-    split = read_checked(SplitRecord, path, missing={}, fix=fix)
-    return split["folds"][split["settings"]["fold"]] if split else {}
 
 
 def subject_key(record: dict) -> str:

@@ -27,14 +27,13 @@ from megc.problems import DataError, Problems
 from megc.reasoning.agreement import reason_file
 from megc.reasoning.rules import RULES, read_rules
 from megc.scoring.runs import read_references, read_run, read_runs
-from megc.splits import make_folds, read_split, write_folds
+from megc.splits import make_folds, write_folds
 from megc.training.resume import TrainerState, has_state
 from megc.training.settings import SftSettings, read_config
 from megc.vqa.build import BuildSettings, prompt_settings
 from megc.vqa.evidence_prompt import read_evidence
-from megc.vqa.instructions import build_records, read_records
+from megc.vqa.instructions import build_records, read_prompt, read_records, read_split
 from megc.vqa.labels import read_answers, read_labels
-from megc.vqa.mismatch import prompt_records
 from megc.vqa.prompts import PromptSettings, prompt_record
 from megc.vqa.submission import make_submission
 
@@ -559,8 +558,8 @@ TEXT_TARGETS = [
            lambda root, problems: list(read_evidence(root / "evidence.jsonl", None).values()),
            _equals(_rows(contracts.EVIDENCE)), rows=True, weight=2),
     Target("prompt.json", "prompt.json", _write_prompt, damage_json,
-           _optional(lambda root: next(iter(prompt_records(root / "a.jsonl", [])), None), None), _equals(_value(contracts.PROMPT))),
-    Target("split", "a.split.json", _write_split, damage_json, _optional(lambda root: read_split(root / "a.split.json"), {}),
+           _optional(lambda root: read_prompt(root / "a.jsonl"), {}), _equals(_value(contracts.PROMPT))),
+    Target("split", "a.split.json", _write_split, damage_json, _optional(lambda root: read_split(root / "a.jsonl"), {}),
            _equals(_value(contracts.SPLIT, lambda value: value["folds"][value["settings"]["fold"]]))),
     Target("megc.json", "megc.json", _write_megc, damage_json, _optional(read_training_info, {}), _equals(_value(contracts.MEGC)), weight=2),
     Target("run.json of a score", "run/run.json", _write_run, damage_json,
