@@ -317,6 +317,8 @@ def open_picture(
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # raised before a pixel is decoded
             with Image.open(path) as stored:
+                if stored.format == "PNG":
+                    _check_sums(path)
                 yield stored
     except FileNotFoundError as error:
         raise DataError(file, row, f"{subject} is gone", fix) from error
@@ -327,6 +329,12 @@ def open_picture(
         raise DataError(file, row, f"{subject} is too large ({str(error).split(',')[0]})", fix) from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:  # all of which Pillow's readers raise
         raise DataError(file, row, f"{subject} cannot be read ({error})", fix) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Raise SyntaxError or OSError for a PNG with a wrong checksum: decoding alone takes other pixels as they are."""
+    with Image.open(path) as stored:
+        stored.verify()
 
 
 def png_bytes(picture: np.ndarray, metadata: Mapping[str, str] | None = None, encoder: PngEncoder = "pillow") -> bytes:

@@ -73,8 +73,8 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
     model_answers = outcome.results.get(chain.model_answers) if chain.model_answers else None
     values = score_run(references, scored.run, PROFILE)
-    splits = (data.folder / f"{name}.split.json" for name in ("test", "plain_test"))
-    split = next((read_split(file) for file in splits if file.is_file()), {})
+    sides = (read_split(data.folder / f"{name}.jsonl") for name in ("test", "plain_test"))
+    split = next(filter(None, sides), {})
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
         "arm": chain.arm,

@@ -19,6 +19,8 @@ INFO_NAME = "megc.json"  # what a checkpoint was trained on (see `checkpoint`)
 ADAPTER_CONFIG = "adapter_config.json"
 # Files of a checkpoint's folder that decide its answers; its records of when and where do not.
 _DECIDING = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
+_SETTINGS = ("config.json", "preprocessor_config.json", "tokenizer*.json", "vocab.json", "merges.txt")
+_SETTINGS += ("chat_template.*",)
 _PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "*.pth", "*.pt")
 _FLOATS = ("F64", "F32", "F16", "BF16")  # types of weights, as safetensors names them
 _POINTER = b"version https://git-lfs"
@@ -137,6 +139,13 @@ def weights_hash(folder: Path | str) -> str | None:
     """
     files = sorted(Path(folder).glob("*.safetensors"))
     return sha256_of(*(part for file in files for part in (file.name, file_hash(file)))) if files else None
+
+
+def settings_hashes(folder: Path | str) -> dict[str, str]:
+    """Hash of each file of configuration, tokenizer and chat template, by its name: a changed one answers otherwise,
+    though the weights are the same. How to generate (`generation_config.json`) may be changed."""
+    files = sorted({file for pattern in _SETTINGS for file in Path(folder).glob(pattern) if file.is_file()})
+    return {file.name: sha256_of(file_hash(file)) for file in files}
 
 
 def content_hash(folder: Path | str) -> str:

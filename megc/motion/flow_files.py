@@ -3,9 +3,11 @@
 import glob
 import io
 import json
+import struct
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
 from typing import Annotated
 
 import cv2
@@ -49,13 +51,18 @@ def read_flow(path: Path | str, row: str | int | None = None) -> np.ndarray:
     """float32 (H, W, 2) of a stored field. Raises DataError for a missing or damaged file and for another shape."""
     fix = "run data_process/compute_flow.py --overwrite"
     try:
-        field = np.load(path, allow_pickle=False)
+        with Path(path).open("rb") as content:
+            field = np.load(content, allow_pickle=False)
+            if content.read(1):
+                raise ValueError("bytes behind its end")
     except FileNotFoundError as error:
         raise DataError(path, row, "the motion field does not exist", fix) from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, struct.error) as error:
         raise DataError(path, row, f"the motion field cannot be read ({error})", fix) from error
     if not isinstance(field, np.ndarray) or field.ndim != 3 or field.shape[2] != 2:
         raise DataError(path, row, "not a motion field of the shape (H, W, 2)", fix)
+    if field.dtype.kind != "f" or not np.isfinite(field).all():
+        raise DataError(path, row, "the motion field holds something that is no finite number", fix)
     return field.astype(np.float32)
 
 

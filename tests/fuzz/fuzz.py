@@ -181,7 +181,7 @@ def _unplaced(told: Sequence[Problem], case: Case) -> str:
         identities = [part for part in line.split('"') if len(part) > 12]
         if not named and not any(part in text for part in identities for text in texts):
             return "no row"
-    if not _is_readable(case):  # no tree, no fields
+    if not case.target.fields or not _is_readable(case):  # no tree, no fields
         return ""
     if case.damaged.keys and not any(str(key) in text for key in case.damaged.keys for text in texts):
         return "no field"

@@ -181,7 +181,7 @@ def _sheet_oracle(case: Case, header: int) -> str:
     for number, cells in enumerate(rows[header + 1 :], header + 2):
         if not any(str(cell or "").strip() for cell in cells) or number in told:
             continue
-        values = dict(zip(names, cells, strict=True))
+        values = dict(reversed(list(zip(names, cells, strict=True))))  # of two columns of one name the first
         place = next((n for n, clip in enumerate(clips) if not _cell_fault(values, clip)), None)
         if place is None:
             faults = [_cell_fault(values, clip) for clip in clips]
@@ -203,7 +203,8 @@ def _cell_fault(values: dict[str, object], clip: dict) -> str:
     if str(values["Filename"]).strip().strip("'’`") != clip["name"]:
         return "filename"
     for moment in ("onset", "apex", "offset"):
-        cell = values.get(f"{moment.title()}Frame", values.get(f"{moment.title()} Frame"))
+        heads = (f"{moment.title()}Frame", f"{moment.title()} Frame", moment.title())
+        cell = next((values[head] for head in heads if head in values), None)
         if _number(cell) != clip[moment] and moment not in notes and not (moment == "apex" and clip["apex_estimated"]):
             return moment
     digits = [
@@ -365,5 +366,5 @@ MEDIA_TARGETS = [
     Target("video", "a.avi", _video, damage_bytes, _read_video, _video_oracle, weight=2),
     Target("motion field", "a.npy", _field, damage_bytes, _read_field, _field_oracle, weight=2),
     *[Target(f"checkpoint's {name}", f"tiny/{name}", _build_checkpoint, partial(_damage_part, name), _read_checkpoint,
-             partial(_checkpoint_oracle, name), weight=0.1) for name in CHECKPOINT_FILES],
+             partial(_checkpoint_oracle, name), fields=False, weight=0.1) for name in CHECKPOINT_FILES],
 ]  # fmt: skip

@@ -47,7 +47,8 @@ class Target:
     """A kind of file. `build` writes a whole one and what it needs into a folder; `damage` harms the bytes of `file`
     there; `read` gives what the package makes of it (plain values); `oracle` says, of an accepted file, what was lost
     or altered without a word (empty: nothing), from the damaged bytes and the package's reading, with the problems
-    that it told and the reading of the whole file. `rows`: a fault of one row must name it. `weight`: share of the
+    that it told and the reading of the whole file. `rows`: a fault of one row must name it. `fields`: one of
+    a key must name it, as what only other libraries read need not. `weight`: share of the
     cases."""
 
     name: str
@@ -57,6 +58,7 @@ class Target:
     read: Callable[[Path, Problems], object]
     oracle: Callable[["Case"], str]
     rows: bool = False
+    fields: bool = True
     weight: float = 1.0
     baseline: object = field(default=None, repr=False)
 
