@@ -19,41 +19,119 @@ CLASSES = ("negative", "positive", "surprise")
 FINE = ("happiness", "surprise", "disgust", "repression", "fear", "anger", "sadness", "contempt")
 NAME = ("or", "text", "whole")
 MESSAGE = {"role?": "text", "content": "text"}
-ROW = {"id?": "text", "video_id?": "text", "dataset?": "text", "question?": "text", "image_id?": NAME, "subject?": NAME,
-       "filename?": NAME, "video?": NAME, "answer?": ("or", "text", None)}  # fmt: skip
-PREDICTION = ROW | {"votes?": ("or", None, ("list", "text", 0)), "agreement?": ("or", None, "number"),
-                    "margin?": ("or", None, "number"), "choices?": ("or", None, ("map", "number"))}  # fmt: skip
-RECORD = {"id": "text", "clip": "text", "dataset": "text", "subject": "text", "messages": ("list", MESSAGE, 2),
-          "images": ("list", "text", 0), "prompt": "text", "row": ROW, "sources?": ("list", "text", 0)}  # fmt: skip
-CLIP = {"id": "text", "dataset": "text", "subject": "text", "name": "text", "fps": ("between", 0, 1e5),
-        "frames": "text", "onset": FRAME, "apex": FRAME, "offset": FRAME, "apex_estimated": "flag",
-        "action_units": ("list", {"number": ("between", 1, 99), "side": ("or", None, "left", "right"), "": None}, 0),
-        "fine": ("or", "", "others", *FINE), "coarse": ("or", "", *CLASSES), "notes": ("list", "text", 0),
-        "": None}  # fmt: skip
-EVIDENCE = {"clip": "text", "part": "text", "coarse": ("map", SHARE), "fine": ("map", SHARE), "units": ("map", SHARE),
-            "side?": ("map", SHARE)}  # fmt: skip
-PROMPT = {"images": ("list", "text", 1), "structured": "flag", "legend": "flag", "encoding": "text",
-          "scale": "number", "hash": "text", "hierarchy?": "flag", "example?": ("list", MESSAGE, 0),
-          "statistics?": ("list", ("list", "text", 3), 0)}  # fmt: skip
+ROW = {
+    "id?": "text",
+    "video_id?": "text",
+    "dataset?": "text",
+    "question?": "text",
+    "image_id?": NAME,
+    "subject?": NAME,
+    "filename?": NAME,
+    "video?": NAME,
+    "answer?": ("or", "text", None),
+}
+PREDICTION = ROW | {
+    "votes?": ("or", None, ("list", "text", 0)),
+    "agreement?": ("or", None, "number"),
+    "margin?": ("or", None, "number"),
+    "choices?": ("or", None, ("map", "number")),
+}
+RECORD = {
+    "id": "text",
+    "clip": "text",
+    "dataset": "text",
+    "subject": "text",
+    "messages": ("list", MESSAGE, 2),
+    "images": ("list", "text", 0),
+    "prompt": "text",
+    "row": ROW,
+    "sources?": ("list", "text", 0),
+}
+CLIP = {
+    "id": "text",
+    "dataset": "text",
+    "subject": "text",
+    "name": "text",
+    "fps": ("between", 0, 1e5),
+    "frames": "text",
+    "onset": FRAME,
+    "apex": FRAME,
+    "offset": FRAME,
+    "apex_estimated": "flag",
+    "action_units": ("list", {"number": ("between", 1, 99), "side": ("or", None, "left", "right"), "": None}, 0),
+    "fine": ("or", "", "others", *FINE),
+    "coarse": ("or", "", *CLASSES),
+    "notes": ("list", "text", 0),
+    "": None,
+}
+EVIDENCE = {
+    "clip": "text",
+    "part": "text",
+    "coarse": ("map", SHARE),
+    "fine": ("map", SHARE),
+    "units": ("map", SHARE),
+    "side?": ("map", SHARE),
+}
+PROMPT = {
+    "images": ("list", "text", 1),
+    "structured": "flag",
+    "legend": "flag",
+    "encoding": "text",
+    "scale": "number",
+    "hash": "text",
+    "hierarchy?": "flag",
+    "example?": ("list", MESSAGE, 0),
+    "statistics?": ("list", ("list", "text", 3), 0),
+}
 FOLD = {"name": "text", "train": ("list", "text", 0), "test": ("list", "text", 0), "hash": "text"}
 SPLIT = {
     "settings": {"fold": "whole", "protocol?": ("or", "", "holdout", "kfold", "loso", "cross-dataset")},
     "folds": ("list", FOLD, 1),
 }
 OPTIONAL_TEXT = ("or", None, "text")
-MEGC = {"kind?": "text", "base?": OPTIONAL_TEXT, "prompt_hash?": OPTIONAL_TEXT, "prompt?": ("or", None, PROMPT),
-        "min_pixels?": ("or", None, "whole"), "max_pixels?": ("or", None, "whole"), "steps?": ("or", None, "whole"),
-        "data?": ("or", None, {"subjects?": ("list", "text", 0), "validation_subjects?": ("list", "text", 0),
-                               "file?": "text", "rows?": "whole", "clips?": "whole", "rows_hash?": "text"}),
-        "training?": ("or", None, ("map", "any")), "weights_hash?": OPTIONAL_TEXT}  # fmt: skip
+MEGC = {
+    "kind?": "text",
+    "base?": OPTIONAL_TEXT,
+    "prompt_hash?": OPTIONAL_TEXT,
+    "prompt?": ("or", None, PROMPT),
+    "min_pixels?": ("or", None, "whole"),
+    "max_pixels?": ("or", None, "whole"),
+    "steps?": ("or", None, "whole"),
+    "data?": (
+        "or",
+        None,
+        {
+            "subjects?": ("list", "text", 0),
+            "validation_subjects?": ("list", "text", 0),
+            "file?": "text",
+            "rows?": "whole",
+            "clips?": "whole",
+            "rows_hash?": "text",
+        },
+    ),
+    "training?": ("or", None, ("map", "any")),
+    "weights_hash?": OPTIONAL_TEXT,
+}
 RUN = {"hash?": "text", "commits?": ("list", "text", 0), "settings?": ("map", "any")}
-RULES = {"rules": ("list", {"units": ("list", ("between", 1, 99), 1), "without?": ("list", ("between", 1, 99), 0),
-                            "fine": ("or", *FINE)}, 0), "strength": "number"}  # fmt: skip
+RULES = {
+    "rules": (
+        "list",
+        {"units": ("list", ("between", 1, 99), 1), "without?": ("list", ("between", 1, 99), 0), "fine": ("or", *FINE)},
+        0,
+    ),
+    "strength": "number",
+}
 POINT = ("list", "number", 2)
 KEY_FRAME = {"wanted": FRAME, "used": FRAME, "file": "text"}
-ALIGN = {"key": "text", "frames": {"onset": KEY_FRAME, "apex": KEY_FRAME, "offset": KEY_FRAME}, "warnings": ("list", "text", 0),
-         "apex_spotted": "flag", "landmarks": ("list", POINT, 68), "transform": ("list", ("list", "number", 3), 2),
-         "notes": ("list", "text", 0)}  # fmt: skip
+ALIGN = {
+    "key": "text",
+    "frames": {"onset": KEY_FRAME, "apex": KEY_FRAME, "offset": KEY_FRAME},
+    "warnings": ("list", "text", 0),
+    "apex_spotted": "flag",
+    "landmarks": ("list", POINT, 68),
+    "transform": ("list", ("list", "number", 3), 2),
+    "notes": ("list", "text", 0),
+}
 FLOW = {"encoding?": "text", "scale?": "number"}
 INDEX = {"weight_map": ("map", "text")}
 ADAPTER = {"base_model_name_or_path": "text"}
