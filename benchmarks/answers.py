@@ -68,11 +68,11 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> list[Sample]:
     """Samples of clips with six questions and four pictures of noise, of (height, width) pixels."""
     records = []
     for number in range(clips):
-        asked = example_records(number, f"{number}_")
+        clip_records = example_records(number, f"{number}_")
         generator = np.random.default_rng(number)
-        for image in asked[0]["images"]:
+        for image in clip_records[0]["images"]:
             Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
-        records += asked
+        records += clip_records
     write_jsonl(root / "clips.jsonl", records)
     return read_samples(root / "clips.jsonl")
 
@@ -298,7 +298,9 @@ def count_work(loaded: LoadedCheckpoint, arm: Arm, samples: Sequence[Sample]) ->
     arm(samples)
     for hook in hooks:
         hook.remove()
-    weights = [sum(one.numel() for one in part.parameters()) for part in (model.language_model.layers, model.visual)]
+    weights = [
+        sum(weight.numel() for weight in part.parameters()) for part in (model.language_model.layers, model.visual)
+    ]
     return counted["tokens"], counted["tokens"] * weights[0] + counted["patches"] * weights[1]
 
 
@@ -308,10 +310,10 @@ def measure(arms: dict[str, Arm], samples: Sequence[Sample], rounds: int) -> dic
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for _ in tqdm(range(rounds), desc="Rounds", disable=None):
         for name, arm in arms.items():
-            asked = first if name.startswith(("single", "batch")) else samples
+            measured = first if name.startswith(("single", "batch")) else samples  # the slow arms: one clip
             start = time.process_time()
-            arm(asked)
-            seconds[name].append((time.process_time() - start) * len(first) / len(asked))
+            arm(measured)
+            seconds[name].append((time.process_time() - start) * len(first) / len(measured))
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
@@ -343,17 +345,17 @@ def main() -> int:
     millions = sum(parameter.numel() for parameter in loaded.model.parameters()) / 1e6
     height, width = args.size
     print(f"{millions:.1f} million parameters; clips of {questions} questions and 4 pictures of {height} × {width}")
-    ways = ("single", "batch", "strong")
-    print(f"{'arm':16}{'s a clip':>10}{'answers/s':>11}" + "".join(f"{'over ' + way:>13}" for way in ways))
+    baselines = ("single", "batch", "strong")
+    print(f"{'arm':16}{'s a clip':>10}{'answers/s':>11}" + "".join(f"{'over ' + way:>13}" for way in baselines))
     for name, second in seconds.items():
         kind = name.split()[1].replace("choices", "greedy")
-        ratios = "".join(f"{seconds[f'{way} {kind}'] / second:12.1f}x" for way in ways)
+        ratios = "".join(f"{seconds[f'{way} {kind}'] / second:12.1f}x" for way in baselines)
         print(f"{name:16}{second:10.3f}{questions / second:11.2f}{ratios}")
     for name, (tokens, _) in work.items():
         print(f"{name}: {tokens / args.clips:.0f} tokens a clip through the language model, padding included")
     print(f"limit of strong over shared by arithmetic alone: {work['strong votes'][1] / work['shared votes'][1]:.1f}x")
     print(f"different from one request at a time: greedy answers {greedy}, questions with another vote {votes}")
-    over = [seconds[f"{way} votes"] / seconds["shared votes"] for way in ways]
+    over = [seconds[f"{way} votes"] / seconds["shared votes"] for way in baselines]
     print(
         f"RESULT over_single={over[0]:.1f} over_batch={over[1]:.1f} over_strong_batch={over[2]:.2f} "
         f"different={sum(greedy.values())}"
