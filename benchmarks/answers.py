@@ -46,6 +46,7 @@ from megc.answers.pictures import Pictures
 from megc.answers.run import batches_of_clips, group_by_pictures
 from megc.answers.settings import Decoding
 from megc.answers.writing import (
+    PartialAnswer,
     draw_tokens,
     log_probabilities,
     make_unit_list,
@@ -166,25 +167,10 @@ def write_plainly(
     if repeat_keys and len(votes) > 1:
         cache.batch_repeat_interleave(len(votes))
         scores, mask, deltas = (part.repeat_interleave(len(votes), 0) for part in (scores, mask, deltas))
-    # 3. a token a step for all rows; those that have ended go on with padding
-    warpers, padding, step = make_warpers(decoding), loaded.processor.tokenizer.pad_token_id, 0
+    # 3. a token a step for all rows, also for those that have ended
+    warpers, step = make_warpers(decoding) if sampled else None, 0
     while True:
-        for number, row in enumerate(rows):
-            if row.constraint and row.unfinished:
-                allowed = row.constraint.allowed(row.tokens, row.limit - len(row.tokens))
-                scores[number] = mask_scores(scores[number], allowed)
-        tokens = scores.argmax(dim=-1)
-        if sampled:
-            numbers = torch.tensor([row.numbers[min(step, row.limit - 1)] for row in rows])
-            tokens = draw_tokens(scores, numbers, warpers)
-        chances = log_probabilities(scores, tokens).tolist()
-        for number, row in enumerate(rows):
-            if row.unfinished:
-                row.tokens.append(int(tokens[number]))
-                row.log_probability += chances[number]
-                row.ended = row.tokens[-1] in ends
-            else:
-                tokens[number] = padding
+        tokens = _choose_tokens(rows, scores, step, warpers, ends)
         if not any(row.unfinished for row in rows):
             break
         step += 1
@@ -196,6 +182,30 @@ def write_plainly(
     texts = loaded.processor.tokenizer.batch_decode([row.tokens for row in rows], skip_special_tokens=True)
     answers = [Answer(text.strip(), row.log_probability, not row.ended) for text, row in zip(texts, rows, strict=True)]
     return [answers[start : start + len(votes)] for start in range(0, len(answers), len(votes))]
+
+
+def _choose_tokens(
+    rows: Sequence[PartialAnswer], scores: torch.Tensor, step: int, warpers: Sequence | None, ends: Sequence[int]
+) -> torch.Tensor:
+    """Add the next token to each unfinished row; tokens (rows,) to read, from scores (rows, vocabulary).
+
+    `warpers`: of sampled answers; None: greedy. What ended rows read does not matter.
+    """
+    for number, row in enumerate(rows):
+        if row.constraint and row.unfinished:
+            allowed = row.constraint.allowed(row.tokens, row.limit - len(row.tokens))
+            scores[number] = mask_scores(scores[number], allowed)
+    tokens = scores.argmax(dim=-1)
+    if warpers is not None:
+        numbers = torch.tensor([row.numbers[min(step, row.limit - 1)] for row in rows])
+        tokens = draw_tokens(scores, numbers, warpers)
+    chances = log_probabilities(scores, tokens).tolist()
+    for row, token, chance in zip(rows, tokens.tolist(), chances, strict=True):
+        if row.unfinished:
+            row.tokens.append(token)
+            row.log_probability += chance
+            row.ended = token in ends
+    return tokens
 
 
 # ---- arms
@@ -298,10 +308,10 @@ def count_work(loaded: LoadedCheckpoint, arm: Arm, samples: Sequence[Sample]) ->
     arm(samples)
     for hook in hooks:
         hook.remove()
-    weights = [
+    language, tower = (
         sum(weight.numel() for weight in part.parameters()) for part in (model.language_model.layers, model.visual)
-    ]
-    return counted["tokens"], counted["tokens"] * weights[0] + counted["patches"] * weights[1]
+    )
+    return counted["tokens"], counted["tokens"] * language + counted["patches"] * tower
 
 
 def measure(arms: dict[str, Arm], samples: Sequence[Sample], rounds: int) -> dict[str, float]:

@@ -47,7 +47,7 @@ class RoomyLayer(DynamicLayer):
         start = self.keys.shape[2]
         stop = start + key_states.shape[2]
         if stop > self.room:
-            self.room = max(stop, 2 * self.room)  # doubled: n steps copy n keys in all, not n²
+            self.room = max(stop, 2 * self.room)  # doubled, so that n steps copy about n keys in all
             for number, states in enumerate((self.keys, self.values)):
                 self._buffers[number] = _with_room(states, self.room)
                 self._buffers[number][:, :, :start] = states
@@ -82,7 +82,7 @@ def grouped_attention(
         states, _ = sdpa_attention_forward(module, padded, key, value, None, scaling=scaling, **kwargs)
         return states[:, before:], None
     rows, heads, count, width = query.shape
-    # heads in order of their keys: group · n queries on each of the heads of keys, instead of keys repeated group times
+    # group · n queries for each head of keys, instead of keys repeated for each head of queries
     stacked = query.reshape(rows, key.shape[1], -1, width)
     states = scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)
     return states.reshape(rows, heads, count, -1).transpose(1, 2).contiguous(), None

@@ -159,7 +159,7 @@ class Knowledge:
         clips = [label for label in self.labels_for(dataset) if (len(label.units) > 1) == many]
         counts = self._counts(dataset)
         base = (counts[unit] + 0.1) / (len(self.labels_for(dataset)) + 1)
-        # beside others: among clips that show one of them, else few training clips would count
+        # beside others: in clips that show any of them; few show all
         with_others = [label for label in clips if set(others) & set(label.units)] if others else clips
         return math.log((sum(unit in label.units for label in with_others) + base) / (len(with_others) + 1))
 
