@@ -58,7 +58,7 @@ class ServedAnswerer:
 
     `pictures` returns a sample's pictures, resized to the pixel budget, in the order of the tags. `fallback_name`
     names the model where neither `endpoint` nor the server does. `processor` is the checkpoint's: without it no
-    answers are compared. Questions whose way is `choices` are compared where the server can, with one vote; else they are
+    answers are compared. Questions of mode `choices` are compared where the server can, with one vote; else they are
     written, greedily with one vote and sampled with more. A request that times out, is refused by a busy server, or
     gets an empty or unreadable reply is tried again after a pause; a row for which that does not help fails, is
     reported in `problems`, and the others go on. Each vote has a seed of its own (row, vote, `decoding.seed`).
