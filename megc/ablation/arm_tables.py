@@ -9,9 +9,9 @@ from megc.ablation.scheduler import Outcome
 from megc.ablation.spec import Grid, answers_name
 from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl
 from megc.problems import Problems
-from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare, evaluate, score_run
 from megc.scoring.runs import Reference, Run, read_references, read_run
+from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, markdown, number, score_cells
 from megc.scoring.vqa_metrics import METRICS
 

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from megc.scoring.bootstrap import RESAMPLES, Sampling, intervals, paired
+from megc.scoring.bootstrap import Sampling, intervals, paired
 from megc.scoring.consistency import consistency
 from megc.scoring.counts import Counts, row_counts
 from megc.scoring.runs import Reference, Run
+from megc.scoring.settings import RESAMPLES
 from megc.scoring.units import UNIT_METRICS, score_units
 from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, faults, profile_of, score
 

@@ -4,34 +4,22 @@ The action units are drawn without regard to any dataset's statistics, and no qu
 learnt is where each action unit moves the skin, and nothing about the people or labels that a model is tested on.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from megc.clips import Clip
-from megc.files import png_bytes, write_bytes, write_json, write_jsonl
+from megc.files import lock_folder, png_bytes, write_bytes, write_json, write_jsonl
 from megc.motion.colour import draw
 from megc.problems import Problems
 from megc.synthesis.flows import draw_units, sample_field
+from megc.synthesis.settings import FlowSetSettings
 from megc.vqa.instructions import build_records, clip_picture, row_id, write_records
 from megc.vqa.prompts import PromptSettings, challenge_texts, prompt_record
 from megc.vqa.questions import question_rows
 
 KINDS = ("units", "side", "shown")
-
-
-@dataclass(frozen=True)
-class FlowSetSettings:
-    """`clips` pictures of `size` pixels a side, `pairs` pairs of yes/no questions each, and how they are drawn."""
-
-    clips: int = 4000
-    size: int = 28
-    encoding: str = "uv-strain-centred"
-    pairs: int = 4
-    structured: bool = True
-    seed: int = 0
 
 
 def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
@@ -43,7 +31,7 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     """
     if settings.clips < 1:
         raise ValueError(f"{settings.clips} pictures asked for: ask for one at least")
-    prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=settings.structured)
+    prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=not settings.bare)
     find = clip_picture(out / "frames", out / "flow")
     rows = []
     for number in tqdm(range(settings.clips), desc="fields", unit="clip", disable=None):
@@ -61,3 +49,9 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     write_json(out / "prompt.json", prompt_record(prompt))
     write_json(out / "vocabulary.json", challenge_texts(prompt))
     return f"{out / 'instructions.jsonl'}: {len(records)} questions on {settings.clips} synthetic flow pictures"
+
+
+def make_flow_set(settings: FlowSetSettings, _problems: Problems) -> str:
+    """`write_flow_set` into the settings' folder, while no other run writes there; returns a summary."""
+    with lock_folder(settings.out, "flow_set"):
+        return write_flow_set(settings.out, settings)

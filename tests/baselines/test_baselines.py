@@ -10,16 +10,11 @@ import pytest
 from flow_set import clip_records, make_set, store
 from PIL import Image
 
-from megc.baselines import (
-    BASELINES,
-    Prior,
-    answer_files,
-    flow_probe,
-    leave_one_subject_out,
-    pool,
-    prior_only,
-    read_features,
-)
+from megc.baselines.answer import answer_files, leave_one_subject_out
+from megc.baselines.features import pool, read_features
+from megc.baselines.prior import Prior, prior_only
+from megc.baselines.probe import flow_probe
+from megc.baselines.settings import BASELINES
 from megc.facs import FINE_TO_COARSE
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError

@@ -7,7 +7,9 @@ import pytest
 from flow_set import clip_records, make_set, store
 from test_baselines import with_tags
 
-from megc.baselines import DRAWS, answer_files, prior_sampled
+from megc.baselines.answer import answer_files
+from megc.baselines.prior import prior_sampled
+from megc.baselines.settings import DRAWS
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError, Problems
 from megc.scoring.evaluation import evaluate

@@ -9,9 +9,10 @@ import pytest
 
 from megc.facs import FINE_EMOTIONS, FINE_TO_COARSE, ME_VQA_UNITS
 from megc.problems import DataError
-from megc.reasoning.agreement import OPTIONS, apply, chosen_options, reason_file
+from megc.reasoning.agreement import apply, chosen_options, reason_file
 from megc.reasoning.nearest import nearest, nearest_units
 from megc.reasoning.rules import Knowledge, read_rules
+from megc.reasoning.settings import OPTIONS
 from megc.reasoning.unit_lists import Evidence, agree, fit_number
 from megc.scoring.vqa_metrics import is_invalid
 from megc.vqa.labels import ClipLabels

@@ -9,8 +9,9 @@ from megc.model.samples import vocabulary_beside
 from megc.motion.centring import centre_folder
 from megc.motion.colour import centre, draw
 from megc.problems import DataError
-from megc.synthesis.flow_set import FlowSetSettings, write_flow_set
+from megc.synthesis.flow_set import write_flow_set
 from megc.synthesis.flows import DRAWN_UNITS, draw_units, sample_field
+from megc.synthesis.settings import FlowSetSettings
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import Question, parse, question_text, split_units
 
