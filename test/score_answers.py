@@ -13,9 +13,9 @@ from megc.scoring.settings import ScoreSettings
 
 def main() -> Work:
     """The work, imported when it begins: --help is quick."""
-    from megc.scoring.report import score_answers
+    from megc.scoring.report import score_files
 
-    return score_answers
+    return score_files
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from megc.files import lock_folder, png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
-from megc.motion.flow_pictures import SIGNED, mirrored, mixture, roughened
+from megc.motion.flow_pictures import SIGNED, mirror_picture, mix_pictures, roughen_picture
 from megc.problems import DataError, Problems
 from megc.splits import subject_key
 from megc.vqa.instructions import answer_of, question_kind, read_record_picture, read_records, write_records
@@ -63,7 +63,7 @@ def _copy(group: list[dict], picture: np.ndarray, number: int, settings: Augment
     clip = group[0]["clip"]
     rng = np.random.default_rng([settings.seed, number, int(sha256_of(clip), 16)])
     mirror = number % 2 == 0
-    changed = roughened(mirrored(picture) if mirror else picture, rng)
+    changed = roughen_picture(mirror_picture(picture) if mirror else picture, rng)
     place = _write(root, f"augmented/{settings.seed}/{clip}~{number}.png", changed)
     copies = []
     for record in group:
@@ -97,8 +97,8 @@ def _mixed(
         rng = np.random.default_rng([settings.seed, 1, number])
         fine = classes[number % len(classes)]
         chosen = rng.choice(members[fine], min(int(rng.integers(2, 4)), len(members[fine])), replace=False)
-        picture = mixture([pictures[place] for place in chosen], rng)
-        image = _write(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughened(picture, rng))
+        picture = mix_pictures([pictures[place] for place in chosen], rng)
+        image = _write(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughen_picture(picture, rng))
         sources = [groups[place][0]["clip"] for place in chosen]
         for kind in ("coarse", "fine"):
             record = asked[chosen[0]].get(kind)

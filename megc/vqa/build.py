@@ -11,7 +11,7 @@ from pathlib import Path
 
 from megc.clips import read_clips
 from megc.files import lock_folder, read_json, read_jsonl, write_bytes, write_json, write_jsonl
-from megc.motion.centring import centre_folder
+from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
 from megc.splits import make_folds, select, subject_key, write_folds
 from megc.vqa.instructions import (

@@ -17,7 +17,7 @@ from megc.motion.keyframes import read_align
 from megc.planning.fit import stage_of
 from megc.problems import DataError, Problems
 from megc.reasoning.rules import read_rules
-from megc.scoring.report import legend
+from megc.scoring.report import make_legend
 from megc.scoring.runs import read_references, read_runs
 from megc.training.settings import read_config
 from megc.training.validation import split_beside
@@ -120,7 +120,7 @@ def _flow_set(root: Path) -> Path:
 
 
 def _legend(root: Path) -> object:
-    return legend(read_references(_flow_set(root), Problems()))
+    return make_legend(read_references(_flow_set(root), Problems()))
 
 
 USERS = {
