@@ -1,1 +1,1 @@
-"""Answers without a language model, to hold a model against: the training answers' priors, and a flow probe."""
+"""Answers without a language model, to compare a model with. They learn from the training subjects only."""

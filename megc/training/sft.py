@@ -39,7 +39,7 @@ from megc.training.settings import SftSettings, check_settings, lora_targets
 from megc.training.trainer import SftTrainer
 from megc.training.training_info import training_record
 from megc.training.validation import question_kinds, read_training_samples, subjects_of
-from megc.vqa.mismatch import prompt_records
+from megc.vqa.instructions import read_prompts
 
 
 def choose_dtype(args: TrainingArguments, adapters: bool = False) -> tuple[torch.dtype, str]:
@@ -129,7 +129,7 @@ def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
     base = read_training_info(settings.model)
     pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     asked = {**pixels, "prompt_hash": samples[0].record["prompt"]}
-    prompts = prompt_records(Path(settings.train_file), samples[0].pictures)
+    prompts = read_prompts(Path(settings.train_file), samples[0].pictures)
     lines = check_mismatch(settings.model, base, **asked, prompts=prompts, allow_mismatch=settings.allow_mismatch)
     wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
     config = load_config(settings.model)

@@ -9,12 +9,13 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from megc.commits import software
-from megc.files import read_json, sha256_of
+from megc.files import sha256_of
 from megc.model.checkpoint import read_training_info
 from megc.model.samples import Sample
 from megc.problems import DataError
 from megc.training.settings import SftSettings
-from megc.training.validation import split_beside, subjects_of
+from megc.training.validation import subjects_of
+from megc.vqa.instructions import read_prompt, read_split
 
 # Settings of one call of the program, which say nothing about what it trains.
 _OF_THE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "plan", "gpus", "gpu_memory", "show_sample")
@@ -49,7 +50,7 @@ def training_record(
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         raise DataError(file, None, what, "build all of it with the same prompt settings")
-    prompt = read_json(file.parent / "prompt.json", missing={})
+    prompt = read_prompt(file)
     training = {**dataclasses.asdict(settings), **args.to_sanitized_dict(), "processes": args.world_size}
     return {
         "kind": "trained",
@@ -67,7 +68,7 @@ def training_record(
             "clips": len({sample.clip for sample in samples}),
             "subjects": subjects_of(samples),
             "validation_subjects": subjects_of(evaluated),
-            "split": split_beside(file).get("hash"),
+            "split": read_split(file).get("hash"),
         },
         "training": {name: value for name, value in training.items() if name not in _OF_THE_CALL},
         **software(),

@@ -1,15 +1,13 @@
 """Rows to train on and rows to evaluate on: other subjects, and none that the split keeps for the test."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from megc.files import read_json
 from megc.model.distributed import print_main
 from megc.model.samples import Sample, read_samples
 from megc.problems import DataError, Problems
 from megc.splits import make_folds, record_subjects, subjects_in
 from megc.training.settings import SftSettings
-from megc.vqa.instructions import question_kind
+from megc.vqa.instructions import question_kind, read_split
 
 
 def subjects_of(samples: Iterable[Sample]) -> list[str]:
@@ -34,28 +32,14 @@ def read_training_samples(settings: SftSettings, seed: int) -> tuple[list[Sample
     evaluated = _read(settings.eval_file, settings)
     fix = "evaluate on subjects of neither side: --validation_share takes them out of the training file"
     _refuse(evaluated, set(subjects_of(trained)), settings.eval_file, "is also trained on", fix)
-    _refuse(evaluated, _test_subjects(settings.train_file), settings.eval_file, "is kept for the test", fix)
+    kept_for_test = set(read_split(settings.train_file).get("test", ()))
+    _refuse(evaluated, kept_for_test, settings.eval_file, "is kept for the test", fix)
     return trained, evaluated
 
 
 def question_kinds(samples: Iterable[Sample]) -> dict[str, str]:
     """Kind of question by row id; "other" for wordings that are none of the challenge's."""
     return {sample.record["id"]: question_kind(sample.record, unknown="other") for sample in samples}
-
-
-def split_beside(train_file: Path | str) -> dict:
-    """The frozen split of a training file; empty where there is none. See `splits.write_sides`."""
-    path = Path(train_file).with_suffix(".split.json")
-    fix = "write the split again with train/set_train_dataset.py, or delete it"
-    split = read_json(path, missing={}, fix=fix)
-    try:
-        return split["folds"][split["settings"]["fold"]] if split else {}
-    except (KeyError, IndexError, TypeError) as error:
-        raise DataError(path, None, f"the split has no fold of its own ({error!r})", fix) from error
-
-
-def _test_subjects(train_file: str) -> set[str]:
-    return set(split_beside(train_file).get("test", ()))
 
 
 def _read(path: str, settings: SftSettings) -> list[Sample]:

@@ -9,10 +9,9 @@ import pytest
 from answer_files import GREEDY, PROMPT, answer, rows_of, write_checkpoint, write_questions
 from PIL import Image
 
-from megc.answers.decoding import Decoding
 from megc.answers.engine import ModelAnswerer
 from megc.answers.run import answer_questions
-from megc.answers.settings import RunSettings
+from megc.answers.settings import Decoding, RunSettings
 from megc.problems import DataError, Problems
 from megc.vqa.build import build_files
 from megc.vqa.instructions import read_records, write_records
