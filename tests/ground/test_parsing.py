@@ -19,8 +19,8 @@ from megc.problems import DataError, Problems
 from megc.reasoning.rules import read_rules
 from megc.scoring.report import legend
 from megc.scoring.runs import read_references, read_runs
+from megc.training.data import split_beside
 from megc.training.settings import read_config
-from megc.training.validation import split_beside
 from megc.vqa.augment import AugmentSettings, augment_file
 from megc.vqa.build import BuildSettings, prompt_settings
 
