@@ -6,16 +6,16 @@
 The program is train/set_train_dataset.py with other defaults.
 """
 
-import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
+from megc.command import Work, run
+from megc.vqa.settings import AblationTrainSettings
 
-import runpy
-import sys
-from functools import partial
-from pathlib import Path
 
-from megc.command import run_command
+def main() -> Work:
+    """The work, imported when it begins: --help is quick."""
+    from megc.vqa.build import split_dataset
+
+    return split_dataset
+
 
 if __name__ == "__main__":
-    program = runpy.run_path(str(Path(__file__).parents[1] / "train" / "set_train_dataset.py"))
-    sides = {"train": None, "test": None} | {"train": Path("dataset/ablation_train.jsonl")}
-    sys.exit(run_command(partial(program["main"], **sides, protocol="kfold")))
+    run(__doc__, AblationTrainSettings, main)

@@ -8,10 +8,10 @@ bits on one thread. Answers are cut at --max-new-tokens, about the mean length o
 weights never end one and hardly ever agree, so that no arm gains by votes that are alike. The arms:
 
     single   one request a vote, as the original does: 30 times pictures, prompt and answer
-    batch    left-padded batches, every vote a row from the prompt on, pictures encoded once (--share-prefix none)
-    strong   left-padded batches sorted by length, each question prefilled once with scores of its last token only,
-             then `Cache.batch_repeat_interleave` for its votes: what transformers offers to whom it matters
-    shared   what the questions begin with encoded once, votes branching from it (--share-prefix clip)
+    batch    left-padded batches sorted by length, every vote a row from the prompt on, pictures encoded once
+    strong   the same, but each question prefilled once with scores of its last token only, then
+             `Cache.batch_repeat_interleave` for its votes: what transformers offers to whom it matters
+    shared   what the questions begin with encoded once, votes branching from it: megc/answers
 
 each sampled and greedy; `choices` compares the allowed answers of the closed questions and writes the others. All
 batches are of --batch-size questions. Arms take turns, and medians of CPU time are compared, so that a busy machine
@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import ne
 from pathlib import Path
 
@@ -40,12 +40,19 @@ from tqdm import tqdm
 from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from megc.answers.asked import by_clip, clip_portions, plain_portions
-from megc.answers.decoding import Decoding, parse_decode
-from megc.answers.engine import ModelAnswerer
-from megc.answers.generate import Seen, build_inputs, end_tokens, generate, prompt_tokens, see
+from megc.answers.answerer import Answer, parse_question
+from megc.answers.engine import ModelAnswerer, end_tokens, tokenize_prompts
 from megc.answers.pictures import Pictures
-from megc.answers.sampling import draw, uniforms, warpers_of
+from megc.answers.run import batches_of_clips, group_by_pictures
+from megc.answers.settings import Decoding
+from megc.answers.writing import (
+    draw_tokens,
+    log_probabilities,
+    make_unit_list,
+    make_warpers,
+    mask_scores,
+    start_answers,
+)
 from megc.command import run_command
 from megc.files import write_jsonl
 from megc.model import tiny
@@ -91,111 +98,178 @@ def build(root: Path, samples: Sequence[Sample], args: argparse.Namespace) -> Lo
     return LoadedCheckpoint(model, processor, {})
 
 
+# ---- the plain reference, with which the tests compare
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A clip's pictures behind the vision tower: `grids` (n, 3) of patches, and of each picture (tokens, width)."""
+
+    grids: torch.Tensor
+    features: tuple[torch.Tensor, ...]
+
+
+@torch.inference_mode()
+def see(loaded: LoadedCheckpoint, pictures: Sequence[np.ndarray]) -> Seen:
+    """Pictures (uint8, already resized to the pixel budget) through the vision tower of transformers."""
+    inputs = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
+    grids = inputs["image_grid_thw"]
+    return Seen(grids, tuple(loaded.model.get_image_features(**inputs, return_dict=True).pooler_output))
+
+
+def build_inputs(loaded: LoadedCheckpoint, samples: Sequence[Sample], seen: Sequence[Seen]) -> dict[str, torch.Tensor]:
+    """Prompts of samples, padded on the left, as the processor makes them.
+
+    Without `mm_token_type_ids` the model's positions are silently wrong.
+    """
+    grids = [clip.grids for clip in seen]
+    ids = [tokens.tolist() for tokens in tokenize_prompts(loaded.processor, samples, grids)]
+    inputs = loaded.processor.tokenizer.pad({"input_ids": ids}, padding=True, padding_side="left", return_tensors="pt")
+    types = (inputs["input_ids"] == loaded.processor.image_token_id).int()
+    return {**inputs, "mm_token_type_ids": types, "image_grid_thw": torch.cat(grids)}
+
+
+@torch.inference_mode()
+def write_plainly(
+    loaded: LoadedCheckpoint,
+    decoding: Decoding,
+    samples: Sequence[Sample],
+    seen: Sequence[Seen],
+    votes: Sequence[int],
+    repeat_keys: bool = False,
+) -> list[list[Answer]]:
+    """Answers of each sample by whole prompts, as transformers does it: nothing is shared but the pictures.
+
+    `votes` are the numbers of the votes, which stand as rows one behind the other: from the prompt on, or, with
+    `repeat_keys`, as copies of the keys and values of one prefilled prompt. Modes are those of `decoding`, all
+    greedy or all sampled; lists of action units are constrained.
+    """
+    inputs = build_inputs(loaded, samples, seen)
+    features = tuple(picture for clip in seen for picture in clip.features)
+    sampled = decoding.mode(parse_question(samples[0]).kind) == "sample"
+    # 1. one row a vote; a constrained list may need more room than --max-new-tokens
+    ends, rows = end_tokens(loaded), []
+    for sample in samples:
+        question = parse_question(sample)
+        constraint = make_unit_list(question, loaded.processor.tokenizer, ends) if decoding.constrain_units else None
+        rows += start_answers(sample.record["id"], 0, votes, sampled, constraint, decoding)
+    # 2. prefill
+    if not repeat_keys:
+        pictures = inputs.pop("image_grid_thw").split([len(clip.grids) for clip in seen])
+        inputs = {name: rows_of.repeat_interleave(len(votes), 0) for name, rows_of in inputs.items()}
+        inputs["image_grid_thw"] = torch.cat([grids for grids in pictures for _ in votes])
+        features = tuple(picture for clip in seen for _ in votes for picture in clip.features)
+    vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}}
+    cache = DynamicCache(config=loaded.model.config.get_text_config())
+    read = loaded.model(**inputs, **vision, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    scores, mask, deltas = read.logits[:, -1].float(), inputs["attention_mask"], loaded.model.model.rope_deltas
+    if repeat_keys and len(votes) > 1:
+        cache.batch_repeat_interleave(len(votes))
+        scores, mask, deltas = (part.repeat_interleave(len(votes), 0) for part in (scores, mask, deltas))
+    # 3. a token a step for all rows; those that have ended go on with padding
+    warpers, padding, step = make_warpers(decoding), loaded.processor.tokenizer.pad_token_id, 0
+    while True:
+        for number, row in enumerate(rows):
+            if row.constraint and row.unfinished:
+                allowed = row.constraint.allowed(row.tokens, row.limit - len(row.tokens))
+                scores[number] = mask_scores(scores[number], allowed)
+        tokens = scores.argmax(dim=-1)
+        if sampled:
+            numbers = torch.tensor([row.numbers[min(step, row.limit - 1)] for row in rows])
+            tokens = draw_tokens(scores, numbers, warpers)
+        chances = log_probabilities(scores, tokens).tolist()
+        for number, row in enumerate(rows):
+            if row.unfinished:
+                row.tokens.append(int(tokens[number]))
+                row.log_probability += chances[number]
+                row.ended = row.tokens[-1] in ends
+            else:
+                tokens[number] = padding
+        if not any(row.unfinished for row in rows):
+            break
+        step += 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        positions = (mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1)
+        inputs = {"input_ids": tokens[:, None], "attention_mask": mask, "position_ids": positions}
+        scores = loaded.model(**inputs, past_key_values=cache, use_cache=True).logits[:, -1].float()
+    # 4. tokens to texts, votes of a sample together
+    texts = loaded.processor.tokenizer.batch_decode([row.tokens for row in rows], skip_special_tokens=True)
+    answers = [Answer(text.strip(), row.log_probability, not row.ended) for text, row in zip(texts, rows, strict=True)]
+    return [answers[start : start + len(votes)] for start in range(0, len(answers), len(votes))]
+
+
+# ---- arms
+
+
 def one_at_a_time(loaded: LoadedCheckpoint, decoding: Decoding) -> Arm:
-    """One call of `generate` a vote, with everything computed anew."""
+    """One request a vote, with everything computed anew."""
     pictures = Pictures(loaded.processor)
 
     def answer(samples: Sequence[Sample]) -> list[list[str]]:
-        found = []
+        answers = []
         for sample in samples:
-            votes = [[vote] for vote in range(decoding.votes)] if decoding.mode("long") == "sample" else [None]
-            calls = [
-                generate(loaded, [sample], see(loaded, [pictures.of(sample)]), decoding, vote and [vote])
-                for vote in votes
+            requests = [
+                write_plainly(loaded, decoding, [sample], [see(loaded, pictures.read(sample))], [vote])
+                for vote in range(decoding.count_votes("long"))
             ]
-            found.append([call[0][0].text for call in calls])
-        return found
+            answers.append([votes[0][0].text for votes in requests])
+        return answers
 
     return answer
 
 
-def batched(loaded: LoadedCheckpoint, decoding: Decoding, share: str, size: int) -> Arm:
-    """Batches of questions by the answerer."""
-    answerer = ModelAnswerer(loaded, Pictures(loaded.processor), decoding, share, size)
+def plain_batches(loaded: LoadedCheckpoint, decoding: Decoding, size: int, repeat_keys: bool) -> Arm:
+    """Left-padded batches sorted by length, so that they need little padding; each clip's pictures encoded once.
+
+    `repeat_keys`: each question is prefilled once and its keys and values copied to its votes.
+    """
+    pictures = Pictures(loaded.processor)
+
+    def answer(samples: Sequence[Sample]) -> list[list[str]]:
+        groups = group_by_pictures(samples)
+        seen = {group[0].pictures: see(loaded, pictures.read(group[0])) for group in groups}
+        grids = [seen[sample.pictures].grids for sample in samples]
+        prompts = tokenize_prompts(loaded.processor, samples, grids)
+        order = sorted(range(len(samples)), key=lambda number: len(prompts[number]))
+        votes = range(decoding.count_votes("long"))
+        answers: dict[int, list[str]] = {}
+        for start in range(0, len(order), size):
+            numbers = order[start : start + size]
+            batch = [samples[number] for number in numbers]
+            clips = [seen[sample.pictures] for sample in batch]
+            batch_votes = write_plainly(loaded, decoding, batch, clips, votes, repeat_keys)
+            answers |= {n: [vote.text for vote in row] for n, row in zip(numbers, batch_votes, strict=True)}
+        return [answers[number] for number in range(len(samples))]
+
+    return answer
+
+
+def shared_batches(loaded: LoadedCheckpoint, decoding: Decoding, size: int) -> Arm:
+    """Batches of whole clips by the answerer."""
+    answerer = ModelAnswerer(loaded, Pictures(loaded.processor), decoding, size)
 
     def answer(samples: Sequence[Sample]) -> list[list[str]]:
         answers: dict[str, list[str]] = {}
-        groups = by_clip(samples)
-        for portion in clip_portions(groups, size) if share == "clip" else plain_portions(groups, size, sort=True):
-            votes = zip(portion, answerer.answer(portion, Problems()), strict=True)
-            answers |= {sample.record["id"]: [vote.text for vote in some] for sample, some in votes}
+        for batch in batches_of_clips(group_by_pictures(samples), size):
+            votes = zip(batch, answerer.answer(batch, Problems()), strict=True)
+            answers |= {sample.record["id"]: [vote.text for vote in row] for sample, row in votes}
         return [answers[sample.record["id"]] for sample in samples]
 
     return answer
 
 
-def strong_batch(loaded: LoadedCheckpoint, decoding: Decoding, size: int) -> Arm:
-    """Batches sorted by length, each question prefilled once and its keys and values copied to its votes."""
-    pictures = Pictures(loaded.processor)
-
-    @torch.inference_mode()
-    def answer(samples: Sequence[Sample]) -> list[list[str]]:
-        groups = by_clip(samples)
-        encoded = see(loaded, [pictures.of(group[0]) for group in groups])
-        seen = {sample.record["id"]: one for group, one in zip(groups, encoded, strict=True) for sample in group}
-        prompts = prompt_tokens(loaded.processor, samples, [seen[sample.record["id"]].grids for sample in samples])
-        order = sorted(range(len(samples)), key=lambda place: len(prompts[place]))
-        answers: dict[int, list[str]] = {}
-        for start in range(0, len(order), size):
-            places = order[start : start + size]
-            batch = [samples[place] for place in places]
-            found = _write_batch(loaded, decoding, batch, [seen[sample.record["id"]] for sample in batch])
-            answers |= dict(zip(places, found, strict=True))
-        return [answers[place] for place in range(len(samples))]
-
-    return answer
-
-
-def _write_batch(
-    loaded: LoadedCheckpoint, decoding: Decoding, samples: Sequence[Sample], seen: Sequence[Seen]
-) -> list[list[str]]:
-    """The votes of one batch of the strong arm, with the random numbers that all arms draw with."""
-    sampled = decoding.mode("long") == "sample"
-    count, steps = decoding.votes if sampled else 1, decoding.max_new_tokens
-    inputs = build_inputs(loaded.processor, samples, [one.grids for one in seen])
-    features = tuple(picture for one in seen for picture in one.features)
-    vision = {"image": BaseModelOutputWithPooling(pooler_output=features)}
-    cache = DynamicCache(config=loaded.model.config.get_text_config())
-    read = loaded.model(**inputs, mm_encoder_outputs=vision, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    if count > 1:
-        cache.batch_repeat_interleave(count)
-    scores = read.logits[:, -1].repeat_interleave(count, 0)
-    mask = inputs["attention_mask"].repeat_interleave(count, 0)
-    deltas = loaded.model.model.rope_deltas.repeat_interleave(count, 0)
-    drawn = [uniforms(one.record["id"], vote, decoding.seed, steps) for one in samples for vote in range(count)]
-    numbers, warpers = (
-        torch.from_numpy(np.stack(drawn)),
-        warpers_of(decoding.temperature, decoding.top_k, decoding.top_p),
-    )
-    ends, padding = torch.tensor(end_tokens(loaded)), loaded.processor.tokenizer.pad_token_id
-    ended = torch.zeros(len(scores), dtype=torch.bool)
-    written: list[torch.Tensor] = []
-    while True:
-        tokens = draw(scores, numbers[:, len(written)], warpers) if sampled else scores.argmax(dim=-1)
-        written.append(torch.where(ended, padding, tokens))
-        ended |= torch.isin(tokens, ends)
-        if ended.all() or len(written) == steps:
-            break
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        positions = (mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1)
-        step = {"input_ids": tokens[:, None], "attention_mask": mask, "position_ids": positions}
-        scores = loaded.model(**step, past_key_values=cache, use_cache=True).logits[:, -1]
-    texts = loaded.processor.tokenizer.batch_decode(torch.stack(written, dim=1), skip_special_tokens=True)
-    return [[text.strip() for text in texts[start : start + count]] for start in range(0, len(texts), count)]
-
-
 def arms_of(loaded: LoadedCheckpoint, args: argparse.Namespace) -> dict[str, Arm]:
     """What is compared, by name."""
     common = {"max_new_tokens": args.max_new_tokens, "constrain_units": False, "temperature": 1.0, "top_p": 1.0}
-    sampled = Decoding(votes=args.votes, decode=parse_decode(["sample"]), **common)
-    greedy = Decoding(decode=parse_decode(["greedy"]), **common)
+    sampled = Decoding(votes=args.votes, decode=("sample",), **common)
+    greedy = Decoding(decode=("greedy",), **common)
     arms = {}
     for name, decoding in (("votes", sampled), ("greedy", greedy)):
         arms[f"single {name}"] = one_at_a_time(loaded, decoding)
-        arms[f"batch {name}"] = batched(loaded, decoding, "none", args.batch_size)
-        arms[f"strong {name}"] = strong_batch(loaded, decoding, args.batch_size)
-        arms[f"shared {name}"] = batched(loaded, decoding, "clip", args.batch_size)
-    arms["shared choices"] = batched(loaded, replace(greedy, decode={}), "clip", args.batch_size)
+        arms[f"batch {name}"] = plain_batches(loaded, decoding, args.batch_size, repeat_keys=False)
+        arms[f"strong {name}"] = plain_batches(loaded, decoding, args.batch_size, repeat_keys=True)
+        arms[f"shared {name}"] = shared_batches(loaded, decoding, args.batch_size)
+    arms["shared choices"] = shared_batches(loaded, replace(greedy, decode=()), args.batch_size)
     return arms
 
 
@@ -230,7 +304,7 @@ def count_work(loaded: LoadedCheckpoint, arm: Arm, samples: Sequence[Sample]) ->
 
 def measure(arms: dict[str, Arm], samples: Sequence[Sample], rounds: int) -> dict[str, float]:
     """Median seconds of CPU time a clip, arms taking turns; single and batch answer the first clip alone."""
-    first = by_clip(samples)[0]
+    first = group_by_pictures(samples)[0]
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for _ in tqdm(range(rounds), desc="Rounds", disable=None):
         for name, arm in arms.items():
@@ -262,7 +336,7 @@ def main() -> int:
         loaded = build(Path(folder), samples, args)
         arms = arms_of(loaded, args)
         greedy = different(arms, samples, "greedy")
-        votes = different(arms, by_clip(samples)[0], "votes")
+        votes = different(arms, group_by_pictures(samples)[0], "votes")
         work = {name: count_work(loaded, arms[name], samples) for name in ("strong votes", "shared votes")}
         seconds = measure(arms, samples, args.rounds)
     questions = len(samples) // args.clips

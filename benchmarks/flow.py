@@ -38,12 +38,14 @@ from tqdm import tqdm
 
 from megc.command import run_command
 from megc.files import png_bytes
-from megc.motion.apex import apex_of, measure, sampled
+from megc.motion.apex import spot_apex
 from megc.motion.colour import ENCODINGS
-from megc.motion.faces import FaceFinder, align_transform, crop, transform_points
+from megc.motion.crop import align_transform, crop, transform_points
+from megc.motion.faces import FaceFinder
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.flow_files import draw_face
 from megc.motion.original import original_apex, original_motion, original_picture
+from megc.motion.region_motion import sample_numbers
 from megc.motion.regions import face_mask
 from megc.motion.settings import DEFAULT_ENCODING, FlowSettings
 from megc.synthesis.render import ClipSpec, Rendering
@@ -232,11 +234,10 @@ def apex_errors(clips: int, seed: int, difficulty: Difficulty) -> dict[str, floa
         frames = [decode(jpeg(rendering, number)) for number in numbers]
         landmarks = FaceFinder().find(frames[0], spec.id).landmarks
         transform = align_transform(landmarks)
-        positions = sampled(range(len(frames)), spec.fps)
+        positions = sample_numbers(range(len(frames)), spec.fps)
         crops = [crop(frames[position], transform) for position in positions]
-        trace = measure(crops, transform_points(landmarks, transform), positions)
         guesses = {
-            "ours": apex_of(trace, spec.fps),
+            "ours": spot_apex(crops, transform_points(landmarks, transform), positions, spec.fps),
             "original": original_apex(frames),
             "middle": len(frames) // 2,
         }

@@ -10,32 +10,16 @@ The sentence stands in the part of the prompt that a clip's questions share, dir
 files have a prompt hash of their own and lie beside the old ones.
 """
 
-import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
-
-import argparse
-import sys
-from pathlib import Path
-
-from megc.command import run_command
-from megc.vqa.evidence_prompt import add_evidence
+from megc.command import Work, run
+from megc.vqa.settings import EvidencePromptSettings
 
 
-def main() -> int:
-    """Parse, rewrite both files, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    add = parser.add_argument
-    add("--train", type=Path, default=Path("dataset/train_dataset.jsonl"), help="instructions to train on")
-    add("--test", type=Path, default=Path("dataset/test_dataset.jsonl"), help="instructions to answer")
-    add("--evidence", type=Path, default=Path("dataset/evidence.jsonl"), help="of answer_baselines.py --evidence")
-    add("--out-train", type=Path, default=Path("dataset/train_evidence.jsonl"))
-    add("--out-test", type=Path, default=Path("dataset/test_evidence.jsonl"))
-    args = parser.parse_args()
-    print(add_evidence(args.train, args.evidence, "train", args.out_train))
-    print(add_evidence(args.test, args.evidence, "test", args.out_test))
-    return 0
+def main() -> Work:
+    """The work, imported when it begins: --help is quick."""
+    from megc.vqa.evidence_prompt import add_evidence_to_sides
+
+    return add_evidence_to_sides
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    run(__doc__, EvidencePromptSettings, main)

@@ -58,13 +58,16 @@ def option(
 
 
 def flags_of(kind: type) -> dict[str, dataclasses.Field]:
-    """Names of the flags of settings, without dashes and spelled with `-`, with their fields; nested ones included."""
+    """Names of the flags of settings, without dashes and spelled with `-`, with their fields; nested ones included,
+    and `no-…` of switches that are on."""
     flags = {}
     for field, hint in _fields(kind):
         if dataclasses.is_dataclass(hint):
             flags |= flags_of(hint)
         else:
-            names = (field.metadata.get("flag", field.name), *field.metadata.get("flags", ()))
+            names = [field.metadata.get("flag", field.name), *field.metadata.get("flags", ())]
+            if field.default is True:
+                names += [f"no-{name}" for name in names]
             flags |= {name.replace("_", "-"): field for name in names}
     return flags
 
@@ -100,18 +103,18 @@ def run(description: str | None, kind: type[Settings], load: Callable[[], Work],
         settings = parse((description or "").split("\n\n")[0], kind)
         work = load()
         interrupts.imports_done()
-        problems = Problems()
+        problems, limit = Problems(), getattr(settings, "report_limit", 20)
         try:
             summary = work(settings, problems)
         except (DataError, ValueError):
             if is_main():
-                problems.report()
+                problems.report(limit)
             raise
         if not is_main():
             return 0
         if summary:
             print(summary)
-        problems.report(getattr(settings, "report_limit", 20))
+        problems.report(limit)
         return problems.exit_code(getattr(settings, "skip_bad", False))
 
     leave(run_command(main, stopped, importing=True))
@@ -215,7 +218,7 @@ def _as_flag(field: dataclasses.Field, hint: Any) -> tuple[Any, Any]:
         return hint, default
     notes = field.metadata
     # a default that the help explains, or that only says "nothing", is not shown
-    silent = default is None or default is False or default == () or "default:" in notes["help"]
+    silent = default is None or isinstance(default, bool) or default == () or "default:" in notes["help"]
     about = tyro.conf.arg(
         name=notes.get("flag") or None,
         aliases=tuple(f"--{name}" for name in notes.get("flags", ())) or None,
@@ -235,27 +238,33 @@ def _as_flag(field: dataclasses.Field, hint: Any) -> tuple[Any, Any]:
 
 
 def _as_words(hint: Any) -> Any:
-    """How a tuple of any length is read: one word or more, where tyro would take none too. None for other types."""
+    """How a tuple of any length, and a value that may be None, are read; None for other types, which tyro knows.
+
+    tyro would take a tuple of no words, and the word None for None.
+    """
     from tyro.constructors import PrimitiveConstructorSpec
 
-    tuples = [part for part in (hint, *get_args(hint)) if get_origin(part) is tuple]
-    if not tuples:
+    parts = [part for part in get_args(hint) if part is not type(None)] if type(None) in get_args(hint) else [hint]
+    many = get_origin(parts[0]) is tuple
+    if len(parts) > 1 or not (many or parts[0] is not hint):
         return None
-    element = get_args(tuples[0])[0]
+    element = get_args(parts[0])[0] if many else parts[0]
     choices = get_args(element) if get_origin(element) is Literal else None
 
-    def read(words: list[str]) -> tuple:
-        if not words:
+    def read(words: list[str]) -> Any:
+        values = tuple(words) if choices else tuple(element(word) for word in words)
+        if not values:
             raise ValueError("give one value or more")
-        return tuple(words) if choices else tuple(element(word) for word in words)
+        return values if many else values[0]
 
     name = f"{{{','.join(choices)}}}" if choices else element.__name__.upper()
+    more = " [...]" if choices else f" [{name} ...]"
     return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar=f"{name} [{name} ...]" if not choices else f"{name} [...]",
+        nargs="*" if many else 1,
+        metavar=name + more * many,
         instance_from_str=read,
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [str(item) for item in value],
+        is_instance=lambda value: value is None or isinstance(value, tuple) == many,
+        str_from_instance=lambda value: [str(item) for item in value] if many else [str(value)],
         choices=choices,
     )
 

@@ -2,16 +2,10 @@
 
 import math
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit, LeaveOneGroupOut
-
-from megc.files import lock_folder, sha256_of, write_bytes, write_json
-from megc.vqa.instructions import read_records, rebase, write_records
+from megc.files import sha256_of, write_json
 
 PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
 
@@ -54,6 +48,9 @@ def make_folds(
     records; `loso`: a fold a subject; `cross-dataset`: a fold a dataset, tested on it and trained on the others.
     Raises ValueError when there are too few subjects or datasets.
     """
+    import numpy as np  # here, not above: commands read PROTOCOLS for their --help
+    from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
+
     subjects = np.array([subject_key(record) for record in records])
     names = sorted(set(subjects))
     datasets = sorted({name.split("/")[0] for name in names})
@@ -81,6 +78,9 @@ def make_folds(
 
 
 def _hold_out(names: list[str], dataset: str, fraction: float, seed: int) -> list[str]:
+    import numpy as np
+    from sklearn.model_selection import GroupShuffleSplit
+
     own = np.array([name for name in names if name.startswith(f"{dataset}/")])
     if len(own) < 2:
         raise ValueError(f"{dataset} has {len(own)} subject(s): too few to hold any out")
@@ -105,65 +105,3 @@ def select(records: list[dict], subjects: tuple[str, ...]) -> list[dict]:
 def write_folds(path: Path | str, folds: list[Fold], settings: dict) -> None:
     """Freeze folds as JSON, with the settings that made them and a hash each."""
     write_json(path, {"settings": settings, "folds": [{**asdict(fold), "hash": fold.hash} for fold in folds]})
-
-
-def write_sides(
-    instructions: list[Path],
-    train: Path | None,
-    test: Path | None,
-    protocol: str = "holdout",
-    fold: int = 0,
-    **settings: int | float,
-) -> str:
-    """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
-
-    The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
-    A mixed picture of subjects of both sides is on neither.
-    Nothing is written before all of it is known. Raises DataError for files that cannot be read or hold no question,
-    for a picture that does not lie below the folder of the file to write, and while another run writes the same file;
-    ValueError for a fold that does not exist, a side without a question, and a file to write that is to be read.
-    """
-    outputs = [path for path in (train, test) if path]
-    if not outputs:
-        raise ValueError("name a file for the training side or for the test side")
-    places = [path.resolve() for path in outputs]
-    if len(set(places)) < len(places) or {path.resolve() for path in instructions} & set(places):
-        raise ValueError("the instructions, the training side and the test side must be different files")
-    files = {path: read_records(path) for path in instructions}
-    everything = [record for records in files.values() for record in records]
-    folds = make_folds(everything, protocol, **settings)
-    if not 0 <= fold < len(folds):
-        raise ValueError(f"fold {fold} does not exist: {protocol} gives folds 0 to {len(folds) - 1}")
-    chosen = folds[fold]
-    sides = {
-        path: _side_of(files, path, subjects, f"{name} side of {chosen.name} ({protocol})")
-        for name, path, subjects in (("training", train, chosen.train), ("test", test, chosen.test))
-        if path
-    }
-    lines = []
-    with ExitStack() as locks:
-        for path in sides:  # two splits at once would leave one side of each
-            locks.enter_context(lock_folder(path.parent, f"split.{path.stem}"))
-        for path, side in sides.items():
-            write_records(path, side)
-            for record in {file.with_name("prompt.json") for file in files if file.parent != path.parent}:
-                if record.is_file():  # what the prompt was made of goes with the data, and on into the checkpoint
-                    write_bytes(path.with_name("prompt.json"), record.read_bytes())
-            write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
-            clips, subjects = ({key(record) for record in side} for key in (itemgetter("clip"), subject_key))
-            lines.append(f"{path}: {len(side)} questions on {len(clips)} clips of {len(subjects)} subjects")
-    apart = len(everything) - len(select(everything, chosen.train)) - len(select(everything, chosen.test))
-    if apart:
-        lines.append(f"{apart} questions on mixed pictures of subjects of both sides are on neither side")
-    return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
-
-
-def _side_of(files: dict[Path, list[dict]], path: Path, subjects: tuple[str, ...], name: str) -> list[dict]:
-    """Records of the subjects, with picture paths relative to the folder of `path`. Raises ValueError for none."""
-    side: list[dict] = []
-    for file, records in files.items():
-        side += rebase(select(records, subjects), file, path.parent)
-    if not side:
-        what = f"the {name} would be empty, with {len(subjects)} subjects, so nothing is written"
-        raise ValueError(f"{path}: {what}; choose other folds or another share, or give more subjects")
-    return side

@@ -5,7 +5,6 @@
         --out result/test_7b --votes 5 --temperature 0.7 --top-p 0.9 --seed 0
     python test/generate_answers.py --models checkpoints/a checkpoints/b --decode coarse=choices units=sample --votes 3
     python test/generate_answers.py --model checkpoints/qwen2_5_vl_7b --endpoint http://127.0.0.1:8000/v1
-    python test/generate_answers.py --reason joint compose
     torchrun --nproc_per_node 2 test/generate_answers.py --votes 5
     python test/generate_answers.py --blank flow --out result/demo/tiny_blank_flow
 
@@ -22,18 +21,12 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from megc.answers.decoding import CHOICE_SCORES, Decoding, parse_decode
-from megc.answers.endpoint import Endpoint
-from megc.answers.engine import SHARING
-from megc.answers.pictures import BLANKS
 from megc.answers.run import answer_questions
-from megc.answers.settings import RunSettings
-from megc.answers.several import WORDINGS
+from megc.answers.settings import BLANKS, WORDINGS, Decoding, Endpoint, RunSettings
 from megc.command import run_command
 from megc.model.attention import ANSWERING
 from megc.model.distributed import end_process, is_main, print_main
 from megc.problems import DataError, Problems
-from megc.reasoning.agreement import OPTIONS
 
 MACHINE = (
     ("--dtype", {"default": "auto", "choices": ("auto", "float32", "bfloat16", "float16"), "help": "of the weights"}),
@@ -64,7 +57,6 @@ def main() -> int:
     add("--questions", nargs="+", type=Path, default=questions, help="instruction JSONL files; answers are ignored")
     add("--out", type=Path, default=out, help="folder of predictions.jsonl and run.json")
     add("--decode", nargs="+", default=(), metavar="[KIND=]MODE", help="choices, greedy or sample, of all or one kind")
-    add("--choice-score", choices=CHOICE_SCORES, default="sum", help="log-likelihood, or its mean over the tokens")
     add("--coarse", nargs="+", help="allowed coarse classes (default: the challenge's)")
     add("--fine", nargs="+", help="allowed fine classes (default: those of the row's dataset)")
     add("--constrain-units", action=yes_no, default=True, help="keep lists of action units to known names")
@@ -74,12 +66,9 @@ def main() -> int:
     add("--temperature", type=float, default=0.7, help="of the sampled votes")
     add("--top-p", type=float, default=0.9, help="share of probability to sample from")
     add("--top-k", type=int, default=0, help="number of tokens to sample from; 0: all")
-    add("--repetition-penalty", type=float, default=1.0, help="1: none")
     add("--seed", type=int, default=0, help="of the votes")
     add("--max-new-tokens", type=int, default=128, help="longest answer")
-    add("--share-prefix", choices=SHARING, default="clip", help="encode once what a clip's questions begin with")
     add("--batch-size", type=int, default=16, help="questions at once; does not change the answers")
-    add("--no-sort", action="store_true", help="with --share-prefix none: batches in file order, not by length")
     add("--blank", choices=BLANKS, default="none", help="pictures to replace by neutral ones, as a control")
     add("--min-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
     add("--max-pixels", type=int, help="of a picture (default: as the checkpoint was trained)")
@@ -87,20 +76,17 @@ def main() -> int:
     for flag, options in MACHINE:
         add(flag, **options)
     add("--overwrite", action="store_true", help="answer again what these settings have answered")
-    add("--reason", nargs="+", choices=OPTIONS, default=(), help="then reason over the answers, into OUT/reasoned")
-    add("--train", type=Path, help="for --reason: answered rows of the training subjects, to learn from")
     add("--skip-bad", action="store_true", help="exit with 0 although rows could not be answered")
     args = vars(parser.parse_args())
-    skip_bad, sort = args.pop("skip_bad"), not args.pop("no_sort")
-    args |= {name: tuple(args[name]) for name in ("coarse", "fine", "models", "vote_prompts", "reason") if args[name]}
+    skip_bad = args.pop("skip_bad")
+    args |= {name: tuple(args[name]) for name in ("coarse", "fine", "models", "vote_prompts", "decode") if args[name]}
     args["questions"] = tuple(map(Path, args["questions"]))
     problems = Problems()
     try:
         server = {field.name: args.pop(field.name) for field in fields(Endpoint)}
-        args["endpoint"] = Endpoint(**server) if server["url"] else None
-        args["decode"] = parse_decode(args["decode"])
+        args["endpoint"] = Endpoint(**server)
         decoding = Decoding(**{field.name: args.pop(field.name) for field in fields(Decoding)})
-        print_main(answer_questions(RunSettings(**args, decoding=decoding, sort=sort), problems))
+        print_main(answer_questions(RunSettings(**args, decoding=decoding), problems))
     except (DataError, ValueError):
         problems.report()
         raise

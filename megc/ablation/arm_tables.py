@@ -10,9 +10,9 @@ from megc.ablation.spec import Grid, answers_name
 from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl
 from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
-from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare, evaluate, score_run
+from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare_runs, evaluate_run, score_run
 from megc.scoring.runs import Reference, Run, read_references, read_run
-from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, markdown, number, score_cells
+from megc.scoring.tables import BOTH, SCORE_HEADS, format_count, format_interval, format_markdown, format_score_cells
 from megc.scoring.vqa_metrics import METRICS
 
 PROFILE = "megc2025"
@@ -117,9 +117,9 @@ def pooled_rows(
         paired = {}
         for against, column in ((grid.full, "paired_full"), (PROBE, "paired_avg")):
             if against in runs and arm != against:
-                difference = compare(references, runs[against], run, PROFILE, resamples=resamples)["avg"]
+                difference = compare_runs(references, runs[against], run, PROFILE, resamples=resamples)["avg"]
                 paired |= dict(zip((column, *(f"{column}_{end}" for end in ENDS)), difference, strict=True))
-        for row in evaluate(references, run, PROFILE, resamples=resamples):
+        for row in evaluate_run(references, run, PROFILE, resamples=resamples):
             more = paired if row["dataset"] == OVERALL else {}
             rows.append({**row, "run": name, "arm": arm, "protocol": grid.protocol, "seeds": len(grid.seeds), **more})
     return rows
@@ -151,9 +151,9 @@ def markdown_table(rows: Sequence[dict], full: str) -> str:
     for row in rows:
         if row["dataset"] != OVERALL:
             continue
-        cells = [row["arm"], *score_cells(row)]
+        cells = [row["arm"], *format_score_cells(row)]
         for column in PAIRED:
             ends = [row.get(f"{column}_{end}") for end in ENDS]
-            cells.append("" if ends[0] is None else f"{brackets(ends[:2])} {brackets(ends[2:])}")
-        lines.append([*cells, number(row["invalid"])])
-    return markdown(lines)
+            cells.append("" if ends[0] is None else f"{format_interval(ends[:2])} {format_interval(ends[2:])}")
+        lines.append([*cells, format_count(row["invalid"])])
+    return format_markdown(lines)

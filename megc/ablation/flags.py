@@ -4,9 +4,11 @@ import ast
 import re
 from collections.abc import Collection, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from megc.ablation.content import REPOSITORY
+from megc.command import flags_of
 from megc.problems import DataError, did_you_mean
 
 TRAIN = "train.py"
@@ -22,6 +24,8 @@ def known_flags(program: str) -> frozenset[str]:
         from megc.training.settings import SftSettings
 
         return frozenset(name for kind in (SftSettings, TrainingArguments) for name in kind.__dataclass_fields__)
+    if settings := _settings_of(program):
+        return frozenset(flags_of(settings))
     texts = (node.value for node in ast.walk(_tree(program)) if isinstance(node, ast.Constant))
     return frozenset(text[2:] for text in texts if isinstance(text, str) and re.fullmatch(r"--[a-z][\w-]*", text))
 
@@ -31,8 +35,20 @@ def _tree(program: str) -> ast.AST:
     return ast.parse((REPOSITORY / program).read_text(encoding="utf-8"))
 
 
+@cache
+def _settings_of(program: str) -> type | None:
+    """The settings dataclass that a program imports from a room's `settings`; None where it has none."""
+    for node in _tree(program).body:
+        if isinstance(node, ast.ImportFrom) and node.module.endswith(".settings"):
+            settings = getattr(import_module(node.module), node.names[0].name)
+            return settings if flags_of(settings) else None
+    return None
+
+
 def _is_on(program: str, flag: str) -> bool:
     """Whether a switch is on unless it is called with `--no-…`."""
+    if settings := _settings_of(program):
+        return flags_of(settings)[flag].default is True and not flag.startswith("no-")
     for call in (node for node in ast.walk(_tree(program)) if isinstance(node, ast.Call)):
         named = any(isinstance(word, ast.Constant) and word.value == f"--{flag}" for word in call.args)
         if named and any(word.arg == "default" and ast.unparse(word.value) == "True" for word in call.keywords):

@@ -11,11 +11,19 @@ from megc.problems import DataError, Problem, Problems
 from megc.reasoning.agreement import OPTIONS, apply
 from megc.reasoning.rules import Knowledge
 from megc.scoring.bootstrap import RESAMPLES
-from megc.scoring.consistency import CHECKS, consistency
-from megc.scoring.evaluation import ENDS, PairedDifference, compare
+from megc.scoring.consistency import CHECKS, count_consistent_clips
+from megc.scoring.evaluation import ENDS, PairedDifference, compare_runs
 from megc.scoring.runs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
-from megc.scoring.tables import BOTH, SCORE_HEADS, brackets, difference_table, markdown, rare_note, share
-from megc.scoring.vqa_metrics import METRICS, score
+from megc.scoring.tables import (
+    BOTH,
+    SCORE_HEADS,
+    difference_table,
+    format_interval,
+    format_markdown,
+    format_share,
+    rare_note,
+)
+from megc.scoring.vqa_metrics import METRICS, score_answers
 
 NONE = "none"
 ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
@@ -56,7 +64,7 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
         rows = [row for fold, known in zip(folds, knowledge, strict=True) for row in apply(fold, arm, known)]
         runs[name] = _run(name, rows, references)
         draws = (settings.profile, settings.resamples, settings.seed)
-        differences[name] = compare(references, runs[NONE], runs[name], *draws)
+        differences[name] = compare_runs(references, runs[NONE], runs[name], *draws)
         lines.append(_line(settings, name, rows, references, runs[name]) | _paired(differences[name]))
     commits = set().union(*(answer_commits(path) for path in settings.predictions))
     write_table(settings.table, lines, COLUMNS, commits)
@@ -64,7 +72,7 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     shown = settings.table.with_suffix(".md")
     write_text(shown, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
     told = {name: found for name, found in differences.items() if name != NONE}
-    counts = ", ".join(f"{line['reason']} {share(line.get('agree_all', float('nan')))}" for line in lines)
+    counts = ", ".join(f"{line['reason']} {format_share(line.get('agree_all', float('nan')))}" for line in lines)
     texts = [difference_table(NONE, told), note, f"clips whose answers all agree: {counts}"]
     return "\n".join([*filter(None, texts), f"{settings.table}, {shown}"])
 
@@ -83,21 +91,21 @@ def markdown_table(lines: Sequence[Mapping], differences: Mapping[str, Mapping[s
     table = [["option", *SCORE_HEADS, f"avg {BOTH}", "clips agreeing"]]
     for line in lines:
         if line["reason"] == NONE:
-            texts = {metric: share(line[metric]) for metric in METRICS}
+            texts = {metric: format_share(line[metric]) for metric in METRICS}
         else:
             found = differences[line["reason"]]
             texts = {metric: f"{signed(found[metric].value)}{'*' * found[metric].clear}" for metric in METRICS}
-            texts["avg"] += f" {brackets(found['avg'][1:3])} {brackets(found['avg'][3:5])}"
+            texts["avg"] += f" {format_interval(found['avg'][1:3])} {format_interval(found['avg'][3:5])}"
         cells = [f"{texts[f'uf1_{kind}']} / {texts[f'uar_{kind}']}" for kind in ("coarse", "fine")]
         name = "(plain)" if line["reason"] == NONE else f"`{line['reason'].replace('+', ' ')}`"
         table.append([name, *cells, texts["bleu"], texts["rouge1"], texts["avg"]])
-        table[-1].append(share(line.get("agree_all", float("nan"))))
-    return markdown(table)
+        table[-1].append(format_share(line.get("agree_all", float("nan"))))
+    return format_markdown(table)
 
 
 def signed(value: float) -> str:
     """A difference: `+.021`, `-.031`, `0`."""
-    text = share(value)
+    text = format_share(value)
     return "0" if text in (".000", "-.000") else text if value < 0 else f"+{text}"
 
 
@@ -135,12 +143,12 @@ def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Ru
 
 def _line(settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run) -> dict:
     kinds, datasets = [one.kind for one in references], [one.dataset for one in references]
-    values = score([one.answer for one in references], run.answers, kinds, settings.profile, datasets)
+    values = score_answers([one.answer for one in references], run.answers, kinds, settings.profile, datasets)
     line = {"reason": name, **{metric: values[metric] for metric in METRICS}, "invalid": values["invalid"]}
     line["clips"] = len({one.clip for one in references})
     line["subjects"] = len({(one.dataset, one.subject) for one in references})
     line["changed"] = sum(row["answer"] != row["raw"] for row in rows)
     clips, questions = [one.clip for one in references], [one.question for one in references]
-    for check, (held, asked) in consistency(clips, questions, run.answers, settings.profile).items():
+    for check, (held, asked) in count_consistent_clips(clips, questions, run.answers, settings.profile).items():
         line[f"agree_{check}"] = held / asked
     return line

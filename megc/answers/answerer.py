@@ -1,12 +1,16 @@
-"""What answers questions, whatever it is: a model in memory, several of them, a server. And the row of an answer."""
+"""What answers questions, be it a model in memory, several of them, or a server; and how votes become one answer."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from megc.answers.vote import majority, mixture
+from megc.answers.settings import OPEN, WORDINGS
 from megc.model.samples import Sample
-from megc.problems import Problems
+from megc.problems import DataError, Problems
+from megc.vqa.instructions import question_of
+from megc.vqa.prompts import PromptSettings, build_messages, prompt_hash
+from megc.vqa.questions import Question, normalise_answer, parse
 
 
 @dataclass(frozen=True)
@@ -15,48 +19,114 @@ class Answer:
 
     `log_probability`: of its tokens; None where nobody computed it. `cut`: it was cut off at the longest length.
     `choices`: of a question that was answered by comparing the allowed answers, the log-likelihood of each (sum
-    over its tokens and the end token), in the order of the allowed answers. `scores` are the same numbers as they
-    were compared (divided by the number of tokens with length normalisation); None: the log-likelihoods.
-    `way`: by which of its ways a server answered a closed question (see `server`), and `written`: what it wrote
-    where that is not an allowed answer.
+    over its tokens and the end token), in the order of the allowed answers. `way`: how a server answered a closed
+    question (see `server`), and `written`: what it wrote where that is not an allowed answer.
     """
 
     text: str
     log_probability: float | None = None
     cut: bool = False
     choices: dict[str, float] | None = None
-    scores: dict[str, float] | None = None
     way: str | None = None
     written: str | None = None
 
 
 class Answerer(Protocol):
-    """Answers questions. Answers must not depend on which samples are asked together."""
+    """Answers questions. An answer must not depend on the other samples of the call."""
 
     def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
-        """Votes of each sample, in order; None for a sample that failed, which `problems` is told of."""
+        """Votes of each sample, in order; None for a sample that failed, which is reported in `problems`."""
 
 
-def prediction(sample: Sample, votes: Sequence[Answer]) -> dict:
+def parse_question(sample: Sample) -> Question:
+    """The question of a sample; of kind OPEN in words that are not the challenge's."""
+    try:
+        return parse(question_of(sample.record))
+    except ValueError:
+        return Question(OPEN)
+
+
+# ---- votes
+
+
+@dataclass(frozen=True)
+class Vote:
+    """The answer of most votes, and how clear it is.
+
+    `agreement` is the winner's share of the votes, `margin` its lead over the second as a share. Both are None for
+    a single vote.
+    """
+
+    answer: str
+    agreement: float | None
+    margin: float | None
+
+
+def majority_vote(votes: Sequence[str], log_probabilities: Sequence[float] | None = None) -> Vote:
+    """The answer with most votes; texts that `normalise_answer` makes equal count as one answer.
+
+    Answers with equally many votes: the one with the most probable vote (`log_probabilities`, one a vote), else
+    the one that was drawn first. The winner is written as its most probable, else first, vote writes it.
+    Raises ValueError for no votes, and where votes and probabilities differ in number.
+    """
+    if not votes:
+        raise ValueError("no votes")
+    chances = [0.0] * len(votes) if log_probabilities is None else list(log_probabilities)
+    if len(chances) != len(votes):
+        raise ValueError(f"{len(chances)} probabilities for {len(votes)} votes")
+    if len(votes) == 1:
+        return Vote(votes[0], None, None)
+    groups: dict[str, list[int]] = {}  # numbers of the votes for each answer
+    for number, vote in enumerate(votes):
+        groups.setdefault(normalise_answer(vote), []).append(number)
+    # max() keeps the first of equals: of groups the one drawn first, of a group its first vote
+    winner = max(groups.values(), key=lambda numbers: (len(numbers), max(chances[number] for number in numbers)))
+    sizes = sorted((len(numbers) for numbers in groups.values()), reverse=True)
+    second = sizes[1] if len(sizes) > 1 else 0
+    best = max(winner, key=lambda number: chances[number])
+    return Vote(votes[best], sizes[0] / len(votes), (sizes[0] - second) / len(votes))
+
+
+def mean_likelihood(scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], float]:
+    """Log of the mean likelihood of each answer over several votes' log-likelihoods `scores`, and the margin.
+
+    The margin is the lead of the best answer over the second as probabilities within the set (0 to 1, as the lead
+    among votes is); 1 for a set of one. Raises ValueError for votes that scored different answers.
+    """
+    first, *others = scores
+    if any(other.keys() != first.keys() for other in others):
+        raise ValueError("the scores are of different answers")
+    means = {answer: _log_sum([vote[answer] for vote in scores]) - math.log(len(scores)) for answer in first}
+    total = _log_sum(means.values())
+    shares = sorted((math.exp(score - total) for score in means.values()), reverse=True)
+    return means, shares[0] - (shares[1] if len(shares) > 1 else 0.0)
+
+
+def _log_sum(values: Iterable[float]) -> float:
+    """log Σ exp(value), in double precision; fsum, so that the order of the values does not matter."""
+    values = list(values)
+    top = max(values)
+    return top + math.log(math.fsum(math.exp(value - top) for value in values))
+
+
+def make_prediction(sample: Sample, votes: Sequence[Answer]) -> dict:
     """The predictions row of a sample: its ME-VQA row with the answer of the votes.
 
-    `votes` are the texts, `agreement` and `margin` say how clear the result is (see `vote.Vote`), `choices` holds
+    `votes` are the texts, `agreement` and `margin` tell how clear the result is (see `Vote`), `choices` holds
     the log-likelihood of each allowed answer, or None for a question that was not answered by comparing them. A
     comparison weighs more than texts: votes that have one are averaged as probabilities. Rows of a server have the
     `way` of a closed question too, and what was `written` in place of the votes.
     """
     texts = [vote.text for vote in votes]
     chances = [vote.log_probability for vote in votes]
-    compared = [vote for vote in votes if vote.choices is not None]
-    choices = None
+    compared = [vote.choices for vote in votes if vote.choices is not None]
     if compared:
-        choices, _ = mixture([vote.choices for vote in compared])
-        scores, margin = mixture([vote.choices if vote.scores is None else vote.scores for vote in compared])
-        answer = max(scores, key=scores.get)
+        choices, margin = mean_likelihood(compared)
+        answer = max(choices, key=choices.get)
         agreement = texts.count(answer) / len(texts) if len(texts) > 1 else None
     else:
-        chosen = majority(texts, None if None in chances else chances)
-        answer, agreement, margin = chosen.answer, chosen.agreement, chosen.margin
+        vote = majority_vote(texts, None if None in chances else chances)
+        answer, agreement, margin, choices = vote.answer, vote.agreement, vote.margin, None
     return {
         **sample.record["row"],
         "answer": answer,
@@ -67,3 +137,57 @@ def prediction(sample: Sample, votes: Sequence[Answer]) -> dict:
         **({"way": votes[0].way} if votes[0].way else {}),
         **({"written": [vote.written for vote in votes]} if votes[0].written is not None else {}),
     }
+
+
+# ---- answerers made of others
+
+
+class Ensemble:
+    """The votes of all `answerers` together; a sample that one of them fails on is not passed to the next."""
+
+    def __init__(self, answerers: Sequence[Answerer]) -> None:
+        self.answerers = answerers
+
+    def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
+        """Votes of each sample, those of the first answerer first; None where one failed."""
+        votes: list[list[Answer] | None] = [[] for _ in samples]
+        for answerer in self.answerers:
+            left = [number for number, so_far in enumerate(votes) if so_far is not None]
+            answers = answerer.answer([samples[number] for number in left], problems)
+            for number, more in zip(left, answers, strict=True):
+                votes[number] = None if more is None else [*votes[number], *more]
+        return votes
+
+
+class RewordedAnswerer:
+    """An answerer whose questions get other prompt settings (the same pictures in the same order)."""
+
+    def __init__(self, answerer: Answerer, settings: PromptSettings) -> None:
+        self.answerer, self.settings = answerer, settings
+
+    def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
+        """Votes of each sample; None for a question that cannot be worded otherwise."""
+        reworded: dict[int, Sample] = {}
+        for number, sample in enumerate(samples):
+            with problems.collect():
+                reworded[number] = reword(sample, self.settings)
+        votes = dict(zip(reworded, self.answerer.answer(list(reworded.values()), problems), strict=True))
+        return [votes.get(number) for number in range(len(samples))]
+
+
+def reword(sample: Sample, settings: PromptSettings) -> Sample:
+    """The sample with the prompt of `settings`. Raises DataError for a question that is not the challenge's."""
+    record = sample.record
+    try:
+        messages = build_messages(parse(question_of(record)), record["dataset"], settings)
+    except ValueError as error:
+        fix = "correct the question, or leave out --vote-prompts"
+        raise DataError("--vote-prompts", record["id"], f"cannot be worded otherwise ({error})", fix) from error
+    return replace(sample, record={**record, "messages": messages, "prompt": prompt_hash(settings)})
+
+
+def change_wording(settings: PromptSettings, name: str) -> PromptSettings:
+    """The settings in the wording `name`, with the same pictures. Raises ValueError for none of WORDINGS."""
+    if name not in WORDINGS:
+        raise ValueError(f"unknown wording {name!r}; known: {', '.join(WORDINGS)}")
+    return replace(settings, structured=name == "structured")

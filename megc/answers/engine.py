@@ -1,68 +1,68 @@
-"""A checkpoint in memory as an answerer: every kind of question in its way, with or without shared prefixes."""
+"""A checkpoint in memory as an answerer: every kind of question in its mode, with shared prompt prefixes."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import ProcessorMixin
 
-from megc.answers.answerer import Answer
-from megc.answers.choices import score_choices, trees_of, with_tree
-from megc.answers.constrain import UnitList, unit_list
-from megc.answers.decoding import Decoding, question_in
-from megc.answers.generate import Seen, end_tokens, generate, prompt_tokens, see
+from megc.answers.answerer import Answer, parse_question
+from megc.answers.choices import append_tree, build_trees, score_choices
 from megc.answers.pictures import Pictures
 from megc.answers.prefix import (
-    Beginning,
     Branches,
-    Opening,
-    Prefix,
+    EncodedPrefix,
+    LeadingText,
     Prompt,
+    PromptPrefix,
     common_length,
-    encode_beginning,
-    encode_openings,
-    rest_of,
+    encode_leading_text,
+    encode_prefixes,
+    suffix_of,
 )
-from megc.answers.writing import write, writings
+from megc.answers.settings import Decoding
+from megc.answers.writing import UnitList, make_unit_list, start_answers, write_answers
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.packing import PositionIds
-from megc.model.samples import Sample, shifted
+from megc.model.samples import Sample, chat_messages, shifted
 from megc.problems import Problems
 from megc.vqa.questions import Question
 
-SHARING = ("clip", "none")
-_KEPT = 64  # clips whose encoded pictures the plain way keeps: 230 MB for four crops and the 7B model in bfloat16
-
-Shown = tuple[tuple[Path, ...], tuple[int, int]]  # a clip's pictures and by how much they are moved
+PictureView = tuple[tuple[Path, ...], tuple[int, int]]  # a clip's pictures, and their shift (down, right) in pixels
 
 
 @dataclass
-class _Ask:
-    """One question on pictures as they are shown, and the numbers of the votes on it."""
+class PendingQuestion:
+    """One question on a view of a clip's pictures, and the numbers of the votes on it."""
 
+    number: int  # of the sample
     sample: Sample
     question: Question
-    shown: Shown
+    view: PictureView
     votes: tuple[int, ...]
-    place: int  # of the sample
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
 
 
-_Placed = tuple[_Ask, int, int]  # a question, its opening, and the length of that
+@dataclass(frozen=True)
+class _Branch:
+    """A question that branches from prefix number `prefix`, which has the first `length` tokens of its prompt."""
+
+    pending: PendingQuestion
+    prefix: int
+    length: int
 
 
 class ModelAnswerer:
-    """Answers by one checkpoint in memory.
+    """Answers by one checkpoint in memory; what a clip's questions begin with goes through the model once.
 
-    `share` "clip": what a clip's questions begin with goes through the model once, "none": each question by
-    itself. Neither that nor `batch_size` (questions at once, each with all of its votes) changes an answer.
-    `first_vote` numbers the votes, so that several answerers sample different ones.
-    Raises DataError for an attention that would answer wrongly.
+    `batch_size`: questions at once, each with all of its votes; it changes no answer. `first_vote` numbers the
+    votes, so that several answerers sample different ones.
+    Raises DataError for an attention that takes no masks.
     """
 
     def __init__(
@@ -70,61 +70,57 @@ class ModelAnswerer:
         loaded: LoadedCheckpoint,
         pictures: Pictures,
         decoding: Decoding,
-        share: str = "clip",
         batch_size: int = 16,
         first_vote: int = 0,
     ) -> None:
-        if share not in SHARING:
-            raise ValueError(f"unknown share {share!r}; known: {', '.join(SHARING)}")
+        check_answering_attention(loaded.model.config._attn_implementation)
         self.loaded, self.pictures, self.decoding = loaded, pictures, decoding
-        self.share, self.batch_size, self.first_vote = share, batch_size, first_vote
+        self.batch_size, self.first_vote = batch_size, first_vote
         self.ends = end_tokens(loaded)
         self._positions = PositionIds(loaded.model.config)
-        self._seen: OrderedDict[Shown, Seen] = OrderedDict()
-        self._beginning: Beginning | None = None  # kept: all clips of a run begin with the same text
-        self._lists: dict[tuple[str, bool | None], UnitList | None] = {}
-        check_answering_attention(loaded.model.config._attn_implementation, masks=share == "clip" or decoding.compares)
+        self._leading: LeadingText | None = None  # kept: all clips of a run begin with the same text
+        self._unit_lists: dict[tuple[str, bool | None], UnitList | None] = {}
 
     def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
         """Votes of each sample; None for one whose pictures cannot be read."""
-        asks, shown = self._read(samples, problems)
-        self._make_prompts(asks, shown)
-        plain = [ask for ask in asks if self.share == "none" and self._mode(ask) != "choices"]
-        if plain:
-            self._answer_plainly(plain, shown)
-        rest = [ask for ask in asks if self.share == "clip" or self._mode(ask) == "choices"]
-        for batch in self._batches(rest):
-            self._answer_sharing(batch, shown)
+        questions, views = self._read(samples, problems)
+        self._add_prompts(questions, views)
+        for batch in self._batches(questions):
+            self._answer_batch(batch, views)
         votes: list[list[Answer] | None] = [None] * len(samples)
-        for ask in asks:
-            votes[ask.place] = [*(votes[ask.place] or []), *ask.answers]
+        for pending in questions:
+            votes[pending.number] = [*(votes[pending.number] or []), *pending.answers]
         return votes
 
-    def _mode(self, ask: _Ask) -> str:
-        return self.decoding.mode(ask.question.kind)
+    def _mode(self, pending: PendingQuestion) -> str:
+        return self.decoding.mode(pending.question.kind)
 
-    def _read(self, samples: Sequence[Sample], problems: Problems) -> tuple[list[_Ask], dict[Shown, list[np.ndarray]]]:
-        """What is to be asked, and the pictures of it."""
-        asks: list[_Ask] = []
-        still: dict[tuple[Path, ...], list[np.ndarray]] = {}
-        shown: dict[Shown, list[np.ndarray]] = {}
-        for place, sample in enumerate(samples):
+    # ---- pictures and prompts
+
+    def _read(
+        self, samples: Sequence[Sample], problems: Problems
+    ) -> tuple[list[PendingQuestion], dict[PictureView, list[np.ndarray]]]:
+        """The questions of the samples, and the pictures of every view of them. With jitter, a vote is a question."""
+        questions: list[PendingQuestion] = []
+        unmoved: dict[tuple[Path, ...], list[np.ndarray]] = {}
+        views: dict[PictureView, list[np.ndarray]] = {}
+        for number, sample in enumerate(samples):
             with problems.collect():
-                if sample.pictures not in still:
-                    still[sample.pictures] = self.pictures.of(sample)
-                question = question_in(sample)
-                count = self.decoding.votes_of(question.kind)
-                numbers = tuple(range(self.first_vote, self.first_vote + count))
-                for some in [(number,) for number in numbers] if self.decoding.jitter else [numbers]:
-                    shift = self._shift(sample, some[0])
-                    key = (sample.pictures, shift)
-                    if key not in shown:
-                        shown[key] = [shifted(picture, *shift) for picture in still[sample.pictures]]
-                    asks.append(_Ask(sample, question, key, some, place))
-        return asks, shown
+                if sample.pictures not in unmoved:
+                    unmoved[sample.pictures] = self.pictures.read(sample)
+                question = parse_question(sample)
+                count = self.decoding.count_votes(question.kind)
+                votes = tuple(range(self.first_vote, self.first_vote + count))
+                for group in [(vote,) for vote in votes] if self.decoding.jitter else [votes]:
+                    shift = self._draw_shift(sample, group[0])
+                    view = (sample.pictures, shift)
+                    if view not in views:
+                        views[view] = [shifted(picture, *shift) for picture in unmoved[sample.pictures]]
+                    questions.append(PendingQuestion(number, sample, question, view, group))
+        return questions, views
 
-    def _shift(self, sample: Sample, vote: int) -> tuple[int, int]:
-        """By how much (down, right) a vote sees the pictures of a clip moved; the same for all questions on it."""
+    def _draw_shift(self, sample: Sample, vote: int) -> tuple[int, int]:
+        """By how many pixels (down, right) a vote's pictures are moved; the same for all questions on a clip."""
         most = self.decoding.jitter
         if not most or vote == self.first_vote:
             return 0, 0
@@ -132,51 +128,47 @@ class ModelAnswerer:
         down, right = np.random.default_rng(list(digest)).integers(-most, most + 1, 2).tolist()
         return down, right
 
-    def _make_prompts(self, asks: Sequence[_Ask], shown: dict[Shown, list[np.ndarray]]) -> None:
-        if not asks:
+    def _add_prompts(self, questions: Sequence[PendingQuestion], views: dict[PictureView, list[np.ndarray]]) -> None:
+        """Give each question its prompt in tokens, with position ids."""
+        if not questions:
             return
         patch = self.loaded.processor.image_processor.patch_size
         grids = [
-            torch.tensor([(1, one.shape[0] // patch, one.shape[1] // patch) for one in shown[ask.shown]]).reshape(
-                -1, 3
-            )
-            for ask in asks
+            torch.tensor(
+                [(1, picture.shape[0] // patch, picture.shape[1] // patch) for picture in views[pending.view]]
+            ).reshape(-1, 3)  # also where there is no picture
+            for pending in questions
         ]
-        token_rows = prompt_tokens(self.loaded.processor, [ask.sample for ask in asks], grids)
-        known: dict[bytes, torch.Tensor] = {}
-        for ask, tokens, grid in zip(asks, token_rows, grids, strict=True):
-            ask.prompt = Prompt(tokens, self._positions_of(tokens, grid, known))
+        token_rows = tokenize_prompts(self.loaded.processor, [pending.sample for pending in questions], grids)
+        starts: dict[bytes, torch.Tensor] = {}
+        for pending, tokens, grid in zip(questions, token_rows, grids, strict=True):
+            pending.prompt = Prompt(tokens, self._position_ids(tokens, grid, starts))
 
-    def _positions_of(
-        self, tokens: torch.Tensor, grid: torch.Tensor, known: dict[bytes, torch.Tensor]
+    def _position_ids(
+        self, tokens: torch.Tensor, grid: torch.Tensor, starts: dict[bytes, torch.Tensor]
     ) -> torch.Tensor:
-        """Position ids (3, L) of a prompt; `known` keeps those of beginnings with all pictures, as a clip shares."""
+        """Position ids (3, L) of a prompt; `starts` keeps those up to the last picture, which a clip's prompts share.
+
+        Computing them takes a loop over tokens in transformers, as long as the rest of preparing a clip.
+        """
         pictures = (tokens == self.loaded.processor.image_token_id).nonzero()
         if not len(pictures):
             return self._positions(tokens, grid)
-        begun = int(pictures[-1]) + 2  # with one token of text: behind it positions ascend by one
-        key = tokens[:begun].numpy().tobytes() + grid.numpy().tobytes()
-        if key not in known:
-            known[key] = self._positions(tokens[:begun], grid)
-        rest = known[key][:, -1:] + torch.arange(1, len(tokens) - begun + 1)
-        return torch.cat([known[key], rest], dim=1)
+        length = int(pictures[-1]) + 2  # with one token of text: behind it all three components ascend by one
+        key = tokens[:length].numpy().tobytes() + grid.numpy().tobytes()
+        if key not in starts:
+            starts[key] = self._positions(tokens[:length], grid)
+        rest = starts[key][:, -1:] + torch.arange(1, len(tokens) - length + 1)
+        return torch.cat([starts[key], rest], dim=1)
 
-    def _list(self, question: Question) -> UnitList | None:
-        if not self.decoding.constrain_units:
-            return None
-        key = (question.kind, question.many)
-        if key not in self._lists:
-            self._lists[key] = unit_list(question, self.loaded.processor.tokenizer, self.ends)
-        return self._lists[key]
+    # ---- answering
 
-    # ---- shared prefixes
-
-    def _batches(self, asks: Sequence[_Ask]) -> Iterator[list[list[_Ask]]]:
-        """Portions of `batch_size` questions: groups that are shown the same. A larger group is one portion."""
-        groups: dict[Shown, list[_Ask]] = {}
-        for ask in asks:
-            groups.setdefault(ask.shown, []).append(ask)
-        batch: list[list[_Ask]] = []
+    def _batches(self, questions: Sequence[PendingQuestion]) -> Iterator[list[list[PendingQuestion]]]:
+        """Batches of groups on one view, `batch_size` questions in all; a larger group is a batch by itself."""
+        groups: dict[PictureView, list[PendingQuestion]] = {}
+        for pending in questions:
+            groups.setdefault(pending.view, []).append(pending)
+        batch: list[list[PendingQuestion]] = []
         for group in groups.values():
             if batch and sum(map(len, batch)) + len(group) > self.batch_size:
                 yield batch
@@ -186,90 +178,115 @@ class ModelAnswerer:
             yield batch
 
     @torch.inference_mode()
-    def _answer_sharing(self, batch: Sequence[Sequence[_Ask]], shown: dict[Shown, list[np.ndarray]]) -> None:
-        openings: list[Opening] = []
-        placed: list[_Placed] = []
+    def _answer_batch(
+        self, batch: Sequence[Sequence[PendingQuestion]], views: dict[PictureView, list[np.ndarray]]
+    ) -> None:
+        """Answer groups of questions, each on one view of a clip's pictures.
+
+        group 1   [ prefix 0 | question a          A group without a common prefix (a question that puts words
+                             | question b          in front of its first picture) has one for each question,
+        group 2   [ prefix 1 | question c          all of its prompt but the last token.
+        """
+        # 1. what each group's prompts begin with, once
+        prefixes: list[PromptPrefix] = []
+        branches: list[_Branch] = []
         for group in batch:
-            length = None
-            if self.share == "clip":
-                length = common_length([ask.prompt for ask in group], self.loaded.processor.image_token_id)
-            for ask in group:
-                if length is None or ask is group[0]:  # without a common opening, all but the last token is its own
-                    own = len(ask.prompt.ids) - 1 if length is None else length
-                    first = Prompt(ask.prompt.ids[:own], ask.prompt.positions[:, :own])
-                    openings.append(Opening(first.ids, first.positions, shown[ask.shown]))
-                placed.append((ask, len(openings) - 1, len(openings[-1].ids)))
-        self._beginning = encode_beginning(self.loaded, openings, self._beginning)
-        prefix = encode_openings(self.loaded, openings, self._beginning)
-        for start in range(0, len(placed), self.batch_size):
-            self._answer_branches(prefix, placed[start : start + self.batch_size])
+            shared = common_length([pending.prompt for pending in group], self.loaded.processor.image_token_id)
+            for pending in group:
+                if shared is None or pending is group[0]:
+                    length = len(pending.prompt.ids) - 1 if shared is None else shared
+                    ids, positions = pending.prompt.ids[:length], pending.prompt.positions[:, :length]
+                    prefixes.append(PromptPrefix(ids, positions, views[pending.view]))
+                branches.append(_Branch(pending, len(prefixes) - 1, len(prefixes[-1].ids)))
+        # 2. one pass for the text that all prefixes of the run begin with, one for the prefixes
+        self._leading = encode_leading_text(self.loaded, prefixes, self._leading)
+        prefix = encode_prefixes(self.loaded, prefixes, self._leading)
+        # 3. the questions behind them; more than one round only for a group larger than a batch
+        for start in range(0, len(branches), self.batch_size):
+            self._answer_branches(prefix, branches[start : start + self.batch_size])
 
-    def _answer_branches(self, prefix: Prefix, placed: Sequence[_Placed]) -> None:
-        """Answer questions that branch from a prefix: all of them are read, and answers compared, in one pass."""
-        placed = sorted(placed, key=lambda one: self._mode(one[0]) == "choices")  # behind those that are to go on
-        pieces = [rest_of(row, ask.prompt, length) for row, (ask, _, length) in enumerate(placed)]
-        asks = [ask for ask, _, _ in placed]
-        written = [ask for ask in asks if self._mode(ask) != "choices"]
-        compared = asks[len(written) :]
-        allowed = [self.decoding.allowed(ask.question, ask.sample.record["dataset"]) for ask in compared]
-        trees = trees_of(self.loaded.processor.tokenizer, allowed)
-        pieces[len(written) :] = map(with_tree, pieces[len(written) :], trees)
-        branches = Branches(self.loaded, prefix, [row for _, row, _ in placed])
-        hidden = branches.forward(pieces)
-        if compared:
-            mean = self.decoding.choice_score == "mean"
-            answers = score_choices(self.loaded, hidden[len(written) :], trees, allowed, mean)
-            for ask, answer in zip(compared, answers, strict=True):
-                ask.answers.append(answer)
+    def _answer_branches(self, prefix: EncodedPrefix, branches: Sequence[_Branch]) -> None:
+        """Answer questions that branch from a prefix: all are read, and closed ones compared, in one pass."""
+        # 1. compared questions stand last: the keys of their answers can then be dropped from the end of the cache
+        branches = sorted(branches, key=lambda branch: self._mode(branch.pending) == "choices")
+        questions = [branch.pending for branch in branches]
+        written = [pending for pending in questions if self._mode(pending) != "choices"]
+        compared = questions[len(written) :]
+        # 2. what each prompt has behind its prefix, and behind that, where answers are compared, the tree of them
+        suffixes = [suffix_of(row, branch.pending.prompt, branch.length) for row, branch in enumerate(branches)]
+        allowed = [self.decoding.allowed(pending.question, pending.sample.record["dataset"]) for pending in compared]
+        trees = build_trees(self.loaded.processor.tokenizer, allowed)
+        suffixes[len(written) :] = map(append_tree, suffixes[len(written) :], trees)
+        # 3. one pass over all of it
+        rows = Branches(self.loaded, prefix, [branch.prefix for branch in branches])
+        hidden = rows.encode_suffixes(suffixes)
+        # 4. compared questions are answered by now; the others write on from the state of their last token
+        answers = score_choices(self.loaded, hidden[len(written) :], trees, allowed) if compared else []
+        for pending, answer in zip(compared, answers, strict=True):
+            pending.answers.append(answer)
         if written:
-            branches.select(range(len(written)))
-            branches.trim()
-            self._write(branches, torch.stack([states[-1] for states in hidden[: len(written)]]), written)
+            rows.select(range(len(written)))
+            rows.trim()
+            self._write(rows, torch.stack([states[-1] for states in hidden[: len(written)]]), written)
 
-    def _write(self, branches: Branches, hidden: torch.Tensor, asks: Sequence[_Ask]) -> None:
-        wanted = [
-            one
-            for number, ask in enumerate(asks)
-            for one in writings(
-                ask.sample.record["id"],
+    def _write(self, rows: Branches, hidden: torch.Tensor, questions: Sequence[PendingQuestion]) -> None:
+        """Write the answers to `questions`; `hidden` (R, width): states of the last tokens of their prompts."""
+        started = [
+            answer
+            for number, pending in enumerate(questions)
+            for answer in start_answers(
+                pending.sample.record["id"],
                 number,
-                ask.votes,
-                self._mode(ask) == "sample",
-                self._list(ask.question),
+                pending.votes,
+                self._mode(pending) == "sample",
+                self._constraint(pending.question),
                 self.decoding,
             )
         ]
-        prompts = [ask.prompt for ask in asks]
-        answers = write(self.loaded, branches, hidden, prompts, wanted, self.decoding, self.ends)
-        for one, answer in zip(wanted, answers, strict=True):
-            asks[one.asked].answers.append(answer)
+        prompts = [pending.prompt for pending in questions]
+        answers = write_answers(self.loaded, rows, hidden, prompts, started, self.decoding, self.ends)
+        for partial, answer in zip(started, answers, strict=True):
+            questions[partial.question].answers.append(answer)
 
-    # ---- the plain way
+    def _constraint(self, question: Question) -> UnitList | None:
+        """What keeps the answer to a list of action units; each is made once a run, from hundreds of names."""
+        if not self.decoding.constrain_units:
+            return None
+        key = (question.kind, question.many)
+        if key not in self._unit_lists:
+            self._unit_lists[key] = make_unit_list(question, self.loaded.processor.tokenizer, self.ends)
+        return self._unit_lists[key]
 
-    def _answer_plainly(self, asks: Sequence[_Ask], shown: dict[Shown, list[np.ndarray]]) -> None:
-        for mode in ("greedy", "sample"):
-            some = [ask for ask in asks if self._mode(ask) == mode]
-            for start in range(0, len(some), self.batch_size):
-                batch = some[start : start + self.batch_size]
-                found = generate(
-                    self.loaded,
-                    [ask.sample for ask in batch],
-                    self._views(batch, shown),
-                    self.decoding,
-                    [ask.votes for ask in batch] if mode == "sample" else None,
-                    [self._list(ask.question) for ask in batch],
-                )
-                for ask, answers in zip(batch, found, strict=True):
-                    ask.answers = answers
 
-    def _views(self, asks: Sequence[_Ask], shown: dict[Shown, list[np.ndarray]]) -> list[Seen]:
-        """Encoded pictures, each clip's once as long as it is among those that were asked for last."""
-        new = dict.fromkeys(ask.shown for ask in asks if ask.shown not in self._seen)
-        if new:
-            self._seen.update(zip(new, see(self.loaded, [shown[key] for key in new]), strict=True))
-        for ask in asks:
-            self._seen.move_to_end(ask.shown)
-        found = [self._seen[ask.shown] for ask in asks]
-        while len(self._seen) > _KEPT:
-            self._seen.popitem(last=False)
-        return found
+def tokenize_prompts(
+    processor: ProcessorMixin, samples: Sequence[Sample], grids: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """The samples' prompts in tokens (L,), up to where the answer begins, with a picture token for each patch group.
+
+    `grids` (n, 3) are the patch grids of each sample's pictures: time, height, width. Raises ValueError for a text
+    with a picture token.
+    """
+    texts = [
+        processor.apply_chat_template(
+            chat_messages(sample.record, with_answer=False), tokenize=False, add_generation_prompt=True
+        )
+        for sample in samples
+    ]
+    prompts = []
+    for ids, grid in zip(processor.tokenizer(texts)["input_ids"], grids, strict=True):
+        tokens = torch.tensor(ids)
+        pictures = tokens == processor.image_token_id
+        if pictures.sum() != len(grid):
+            raise ValueError(f"{int(pictures.sum())} picture tokens for {len(grid)} pictures")
+        # the template has one token a picture; the model expects one for each merged group of patches
+        counts = torch.ones_like(tokens)
+        counts[pictures] = grid.prod(dim=-1) // processor.image_processor.merge_size**2
+        prompts.append(tokens.repeat_interleave(counts))
+    return prompts
+
+
+def end_tokens(loaded: LoadedCheckpoint) -> list[int]:
+    """Tokens that end an answer: those of the checkpoint, else the tokenizer's."""
+    ends = loaded.model.generation_config.eos_token_id
+    ends = loaded.processor.tokenizer.eos_token_id if ends is None else ends
+    return list(ends) if isinstance(ends, (list, tuple)) else [ends]

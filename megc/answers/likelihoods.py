@@ -1,9 +1,9 @@
-"""The log-likelihood of an allowed answer, asked of a server: the same sum as `choices.score_choices` computes.
+"""The log-likelihood of an allowed answer by a server: the same sum as `choices.score_choices` computes.
 
 The prompt is sent with the answer behind it, and the server says how likely each token of that was. vLLM returns
 `prompt_logprobs` of a chat whose last message is the assistant's; SGLang's own `/generate` returns
-`input_token_logprobs` of a text. Which tokens the server saw is compared with those of the checkpoint at hand, so that
-a server with another tokenizer or chat template is not believed.
+`input_token_logprobs` of a text. The tokens that the server scored are compared with those of the checkpoint at hand:
+a server with another tokenizer or chat template scores other ones, and is not used for comparing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class Candidate:
     behind: tuple[int, ...]
 
 
-def candidate(processor: ProcessorMixin, record: dict, answer: str) -> Candidate:
+def make_candidate(processor: ProcessorMixin, record: dict, answer: str) -> Candidate:
     """A record's prompt with `answer` behind it. Raises UnscoredError where the template does more than append."""
     prompt = processor.apply_chat_template(
         chat_messages(record, with_answer=False), tokenize=False, add_generation_prompt=True

@@ -162,7 +162,7 @@ def _reading(model: torch.nn.Module, read: torch.Tensor | None, mask: torch.Tens
         layers[-1] = usual
 
 
-def run(
+def run_model(
     model: torch.nn.Module,
     ids: torch.Tensor,
     positions: torch.Tensor,

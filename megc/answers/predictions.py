@@ -1,9 +1,9 @@
 """Predictions on disk that survive a kill: appended as they come, continued by a rerun, put in order at the end.
 
 `predictions.jsonl` holds one row a question, `run.json` what made them. Each row carries the hash of the run's
-settings (`run`) and of what was asked (`input`: messages and picture files), so that a row is taken up again only
-if both are still the same. Where several processes answer, the main one has the `Store` and each other one a
-`Shard`, a file of its own that the store takes up at the end, or, after a kill, when it is opened again.
+settings (`run`) and of its input (`input`: messages and picture files), so that a rerun keeps a row only if both are
+still the same. Where several processes answer, the main one has the `PredictionFile` and each other one a
+`PredictionShard`, which the main one merges at the end, or, after a kill, when it opens its file again.
 """
 
 import json
@@ -24,8 +24,8 @@ PREDICTIONS = "predictions.jsonl"
 RUN = "run.json"
 _MOVE = "move it away, or choose another --out"
 
-Asked = tuple[dict, str | None]  # an ME-VQA row, and the hash of what is asked (None: a picture cannot be read)
-Key = tuple[tuple[str, ...], str | None]
+Question = tuple[dict, str | None]  # an ME-VQA row, and the hash of its input (None: a picture cannot be read)
+Key = tuple[tuple[str, ...], str | None]  # of a row (see `row_key`), and the hash of its input
 
 
 def run_hash(settings: dict) -> str:
@@ -33,15 +33,15 @@ def run_hash(settings: dict) -> str:
     return sha256_of(json.dumps(settings, sort_keys=True))
 
 
-class Store:
-    """The predictions of one run in `folder` to the questions `asked`; use it in a `with` statement.
+class PredictionFile:
+    """The predictions of one run in `folder` to `questions`; use it in a `with` statement.
 
-    Opening it takes up the rows of an earlier run with the same `settings`. Its rows that are not asked now (of
-    other question files, of other pictures) go to `predictions.<hash>.not-asked.jsonl`, and come back when they are
-    asked again. Predictions of other settings are set aside as `predictions.<hash>.jsonl` and `run.<hash>.json`, and
-    come back when their settings do. A last line that a kill left unfinished is dropped. `about` goes to `run.json`
-    beside the settings without being compared, as do `commits`, those of the code that made the answers. `overwrite`
-    drops the earlier answers to what is asked.
+    Opening it keeps the rows of an earlier run with the same `settings`. Its rows on other questions (of other
+    files, of other pictures) go to `predictions.<hash>.not-asked.jsonl`, and come back with their questions.
+    Predictions of other settings are set aside as `predictions.<hash>.jsonl` and `run.<hash>.json`, and come back
+    with their settings. A last line that a kill left unfinished is dropped. `about` goes to `run.json` beside the
+    settings without being compared, as do `commits`, those of the code that made the answers. `overwrite` drops the
+    earlier answers to the questions.
     Raises DataError for a file that this class did not write.
     """
 
@@ -49,7 +49,7 @@ class Store:
         self,
         folder: Path | str,
         settings: dict,
-        asked: Sequence[Asked],
+        questions: Sequence[Question],
         about: dict | None = None,
         overwrite: bool = False,
     ) -> None:
@@ -58,14 +58,14 @@ class Store:
         self.hash = run_hash(settings)
         self.others_path = self.folder / f"predictions.{self.hash}.not-asked.jsonl"
         self._record = {"hash": self.hash, "settings": settings, **(about or {})}
-        self._asked = list(asked)
+        self._questions = list(questions)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.set_aside = self._set_others_aside()
-        self._answers, self.others = self._sort_earlier_answers(overwrite)
+        self._answers, self.others = self._divide_earlier_answers(overwrite)
         self._commits = (
             commits_of(read_json(self.folder / RUN, missing={}, fix=_MOVE)) if self._answers or self.others else set()
         )
-        if any(content and not self.has(row, content) for row, content in self._asked):
+        if any(content and not self.has(row, content) for row, content in self._questions):
             self._commits |= {commit()} - {""}
         self._write_run()
         self._file = self._open()
@@ -81,25 +81,28 @@ class Store:
         return len(self._answers)
 
     def has(self, row: dict, input_hash: str | None) -> bool:
-        """Whether the row is answered, and was asked with this very input."""
+        """Whether the row is answered, from this very input."""
         return (row_key(row), input_hash) in self._answers
 
     def append(self, rows: Iterable[dict]) -> None:
         """Add answered rows (each with `input`), on disk when this returns."""
         rows = [{**row, "run": self.hash} for row in rows]
-        self._answers |= _by_key(rows)  # before: Ctrl-C while they are written must not make `finish` drop them
+        self._answers |= _by_key(
+            rows
+        )  # before: Ctrl-C while they are written must not make `write_in_order` drop them
         _append(self._file, rows)
 
-    def finish(self) -> int:
-        """Rewrite the file atomically as the rows that are asked, in their order and count.
+    def write_in_order(self) -> int:
+        """Rewrite the file atomically as one row a question, in their order; returns the number of answered rows.
 
-        A row that could not be answered gets an empty answer, and is asked again by a rerun. Returns the number of
-        answered rows.
+        A row that could not be answered gets an empty answer, and a rerun tries it again.
         """
-        self._answers |= _by_key(row for path in self._shards() for row in _read(path, repair=False))
+        self._merge_shards()
         empty = {"answer": "", "votes": [], "agreement": None, "margin": None, "choices": None}
         empty |= {"input": None, "run": self.hash}
-        ordered = [self._answers.get((row_key(row), input_hash), {**row, **empty}) for row, input_hash in self._asked]
+        ordered = [
+            self._answers.get((row_key(row), input_hash), {**row, **empty}) for row, input_hash in self._questions
+        ]
         self._file.close()
         write_jsonl(self.path, ordered)
         self._answers = _by_key(ordered)
@@ -108,8 +111,12 @@ class Store:
         self._file = self._open()
         return len(self._answers)
 
+    def _merge_shards(self) -> None:
+        """Take the answers of the other processes, so far as they are on disk."""
+        self._answers |= _by_key(row for path in self._shards() for row in _read(path, repair=False))
+
     def remove_shards(self) -> None:
-        """Delete the files of the other processes, all of which have ended, when `finish` has taken them up."""
+        """Delete the files of the other processes, all of which have ended, when `write_in_order` has merged them."""
         for path in self._shards():
             path.unlink()
 
@@ -119,15 +126,15 @@ class Store:
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob(_shard(self.hash, "*")))
 
-    def _sort_earlier_answers(self, overwrite: bool) -> tuple[dict[Key, dict], int]:
-        """Answers of an earlier run to what is asked, now the file's only rows, and how many others it gave."""
+    def _divide_earlier_answers(self, overwrite: bool) -> tuple[dict[Key, dict], int]:
+        """Answers of an earlier run to the questions, now the file's only rows, and how many others it gave."""
         files = [path for path in (self.others_path, self.path) if path.exists()]
         shards = self._shards()
-        earlier = _by_key(row for path in files for row in self._checked(path))
+        earlier = _by_key(row for path in files for row in self._read_checked(path))
         earlier |= _by_key(row for path in shards for row in _read(path, repair=False))
-        asked = {(row_key(row), input_hash) for row, input_hash in self._asked}
-        others = [row for key, row in earlier.items() if key not in asked]
-        answers = {} if overwrite else {key: row for key, row in earlier.items() if key in asked}
+        keys = {(row_key(row), input_hash) for row, input_hash in self._questions}
+        others = [row for key, row in earlier.items() if key not in keys]
+        answers = {} if overwrite else {key: row for key, row in earlier.items() if key in keys}
         if others:  # written before they leave the other files
             write_jsonl(self.others_path, others)
         if earlier:
@@ -136,7 +143,7 @@ class Store:
             path.unlink(missing_ok=True)
         return answers, len(others)
 
-    def _checked(self, path: Path) -> list[dict]:
+    def _read_checked(self, path: Path) -> list[dict]:
         """Rows of a file of this run."""
         rows = _read(path, repair=True)
         for row in rows:
@@ -152,15 +159,15 @@ class Store:
 
     def _set_others_aside(self) -> str | None:
         """Make room for this run; returns the hash of the run that was in the way, if there was one."""
-        present = self._hash_on_disk()
-        if present == self.hash:
+        earlier = self._hash_on_disk()
+        if earlier == self.hash:
             return None
-        if present is not None:
-            self._move(PREDICTIONS, _aside(PREDICTIONS, present))
-            self._move(RUN, _aside(RUN, present))
+        if earlier is not None:
+            self._move(PREDICTIONS, _aside(PREDICTIONS, earlier))
+            self._move(RUN, _aside(RUN, earlier))
         self._move(_aside(PREDICTIONS, self.hash), PREDICTIONS)
         self._move(_aside(RUN, self.hash), RUN)
-        return present
+        return earlier
 
     def _move(self, old: str, new: str) -> None:
         if (self.folder / old).exists():
@@ -177,8 +184,8 @@ class Store:
         return _run_name(run_file, read_json(run_file, fix=_MOVE).get("hash"))
 
 
-class Shard:
-    """Predictions of one process among several, for the store in `folder` with the same `settings` to take up."""
+class PredictionShard:
+    """Predictions of one process among several; `PredictionFile` merges those of its folder and settings."""
 
     def __init__(self, folder: Path | str, settings: dict, rank: int) -> None:
         self.hash = run_hash(settings)
@@ -209,7 +216,7 @@ def _by_key(rows: Iterable[dict]) -> dict[Key, dict]:
 
 
 def _append(file: BinaryIO, rows: Collection[dict]) -> None:
-    """Write all of the rows or none: half a clip would be asked with other company, and rounded otherwise."""
+    """Write all of the rows or none: half a clip would be answered in another batch, and rounded otherwise."""
     size = os.fstat(file.fileno()).st_size
     left = memoryview("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
     try:
@@ -233,8 +240,7 @@ def _aside(name: str, run: str) -> str:
 
 
 def _run_of(path: Path, row: dict) -> str:
-    known = isinstance(row, dict) and {"run", "input"} <= row.keys() and {"id", "video_id"} & row.keys()
-    if not known:
+    if not (isinstance(row, dict) and {"run", "input"} <= row.keys() and {"id", "video_id"} & row.keys()):
         raise DataError(path, None, "predictions that generate_answers.py did not write", _MOVE)
     return row["run"]
 

@@ -18,31 +18,39 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from megc.answers.passes import RoomyLayer, run
-from megc.answers.tower import picture_features
+from megc.answers.passes import RoomyLayer, run_model
 from megc.model.checkpoint import LoadedCheckpoint
+from megc.model.vision_tower import picture_features
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question in tokens (L,), with its position ids (3, L)."""
+    """One question in tokens (L,), with its position ids (3, L): time, height, width."""
 
     ids: torch.Tensor
     positions: torch.Tensor
 
 
 @dataclass(frozen=True)
-class Opening:
-    """What the questions of a clip begin with: its first tokens, and the pictures that stand in them (uint8)."""
+class PromptPrefix:
+    """What the questions of a clip begin with: the first tokens, and the pictures among them (uint8, H × W × 3)."""
 
     ids: torch.Tensor  # (P,)
     positions: torch.Tensor  # (3, P)
     pictures: Sequence[np.ndarray]
 
 
+@dataclass(frozen=True)
+class LeadingText:
+    """Encoded text before the first picture: `ids` (h,), and keys and values (1, heads, h, width) by layer."""
+
+    ids: torch.Tensor
+    states: Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+
 @dataclass
-class Prefix:
-    """Openings behind the model: their keys and values, with room for what branches, and `seen` (clips, P)."""
+class EncodedPrefix:
+    """Prefixes behind the model: keys and values with room for what branches, and `seen` (clips, P), no padding."""
 
     cache: Cache
     seen: torch.Tensor
@@ -51,102 +59,117 @@ class Prefix:
 def common_length(prompts: Sequence[Prompt], picture_token: int) -> int | None:
     """Number of leading tokens that the prompts share, at least one token left to each.
 
-    None if a picture stands behind them: then the prompts cannot branch from one opening.
+    None if a picture stands behind them: then the prompts cannot branch from one prefix.
     """
     limit = min(len(prompt.ids) for prompt in prompts) - 1
-    stacked = torch.stack([prompt.ids[:limit] for prompt in prompts])
-    differs = (stacked != stacked[0]).any(0).nonzero()
-    length = int(differs[0]) if len(differs) else limit
+    length = len(_common_start([prompt.ids[:limit] for prompt in prompts]))
     return None if any((prompt.ids[length:] == picture_token).any() for prompt in prompts) else length
 
 
-@dataclass(frozen=True)
-class Beginning:
-    """Text before the first picture, encoded: `ids` (h,), and keys and values (1, heads, h, width) by layer."""
+def _common_start(rows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The tokens that all rows, of one length, begin with."""
+    stacked = torch.stack(list(rows))
+    differs = (stacked != stacked[0]).any(0).nonzero()
+    return stacked[0, : int(differs[0])] if len(differs) else stacked[0]
 
-    ids: torch.Tensor
-    states: Sequence[tuple[torch.Tensor, torch.Tensor]]
 
+def encode_leading_text(
+    loaded: LoadedCheckpoint, prefixes: Sequence[PromptPrefix], previous: LeadingText | None
+) -> LeadingText | None:
+    """The text that all prefixes begin with before their first picture; None if there is none.
 
-def encode_beginning(
-    loaded: LoadedCheckpoint, openings: Sequence[Opening], known: Beginning | None
-) -> Beginning | None:
-    """What all openings begin with before their first picture; `known` if that is it, None if there is nothing.
-
-    Its positions ascend from zero whatever the pictures behind it.
+    `previous` is returned if its text is the same: then nothing is computed. Positions of text before any picture
+    ascend from zero, whatever pictures follow.
     """
-    pictures = [(opening.ids == loaded.processor.image_token_id).nonzero() for opening in openings]
+    pictures = [(prefix.ids == loaded.processor.image_token_id).nonzero() for prefix in prefixes]
     if not all(map(len, pictures)):
         return None
-    length = min(int(places[0]) for places in pictures)
-    stacked = torch.stack([opening.ids[:length] for opening in openings])
-    differs = (stacked != stacked[0]).any(0).nonzero()
-    ids = stacked[0, : int(differs[0]) if len(differs) else length]
-    if known is not None and torch.equal(known.ids, ids):
-        return known
+    length = min(int(indices[0]) for indices in pictures)
+    ids = _common_start([prefix.ids[:length] for prefix in prefixes])
+    if previous is not None and torch.equal(previous.ids, ids):
+        return previous
     if not len(ids):
         return None
-    cache = _roomy(loaded, len(ids))
-    run(loaded.model, ids[None], torch.arange(len(ids)).expand(3, 1, -1), None, cache, read=_nothing(1))
-    return Beginning(ids, [(layer.keys, layer.values) for layer in cache.layers])
+    cache = _make_cache(loaded, len(ids))
+    run_model(loaded.model, ids[None], torch.arange(len(ids)).expand(3, 1, -1), None, cache, read=_no_states(1))
+    return LeadingText(ids, [(layer.keys, layer.values) for layer in cache.layers])
 
 
-def encode_openings(
-    loaded: LoadedCheckpoint, openings: Sequence[Opening], beginning: Beginning | None = None
-) -> Prefix:
-    """Run openings of any lengths through the model, in one batch padded on the right, behind their `beginning`."""
-    ids = pad_sequence([one.ids for one in openings], batch_first=True, padding_value=0)  # (clips, P)
-    positions = pad_sequence([one.positions.T for one in openings], batch_first=True).permute(2, 0, 1)
-    lengths = torch.tensor([len(one.ids) for one in openings])
-    # padding comes behind what counts, and so is seen by nothing that counts
-    seen = torch.arange(ids.shape[1])[None] < lengths[:, None]
-    cache = _roomy(loaded, 2 * ids.shape[1])
+def encode_prefixes(
+    loaded: LoadedCheckpoint, prefixes: Sequence[PromptPrefix], leading: LeadingText | None = None
+) -> EncodedPrefix:
+    """Run prefixes of any lengths through the model in one batch, padded on the right, behind their `leading` text.
+
+    clip 1   [leading text | pictures, legend           ]      leading text: keys copied, not computed
+    clip 2   [leading text | pictures, legend | padding ]      padding: behind all that counts, never seen
+    """
+    # 1. one batch, padded behind what counts: under a causal mask no token that counts sees it
+    ids = pad_sequence([prefix.ids for prefix in prefixes], batch_first=True, padding_value=0)  # (clips, P)
+    positions = pad_sequence([prefix.positions.T for prefix in prefixes], batch_first=True).permute(2, 0, 1)
+    lengths = torch.tensor([len(prefix.ids) for prefix in prefixes])
+    seen = torch.arange(ids.shape[1])[None] < lengths[:, None]  # (clips, P)
+    # 2. keys and values of the leading text, the same for every clip
+    cache = _make_cache(loaded, 2 * ids.shape[1])
     begun = 0
-    if beginning is not None:
-        begun = len(beginning.ids)
-        for layer, states in zip(cache.layers, beginning.states, strict=True):
-            layer.update(*(part.expand(len(openings), -1, -1, -1) for part in states))
-    # a clip at a time: what all of its pictures take is little enough for a processor's cache
-    features = tuple(picture for one in openings if one.pictures for picture in picture_features(loaded, one.pictures))
+    if leading is not None:
+        begun = len(leading.ids)
+        for layer, states in zip(cache.layers, leading.states, strict=True):
+            layer.update(*(part.expand(len(prefixes), -1, -1, -1) for part in states))
+    # 3. pictures through the tower, a clip at a time: what one clip's pictures take fits a processor's cache
+    features = tuple(
+        picture for prefix in prefixes if prefix.pictures for picture in picture_features(loaded, prefix.pictures)
+    )
     vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}} if features else {}
-    nothing = _nothing(len(openings))
-    run(loaded.model, ids[:, begun:], positions[:, :, begun:], None, cache, read=nothing, **vision)
-    return Prefix(cache, seen)
+    # 4. the rest of the prefixes, for their keys and values alone
+    nothing = _no_states(len(prefixes))
+    run_model(loaded.model, ids[:, begun:], positions[:, :, begun:], None, cache, read=nothing, **vision)
+    return EncodedPrefix(cache, seen)
 
 
-def _roomy(loaded: LoadedCheckpoint, room: int) -> Cache:
+def _make_cache(loaded: LoadedCheckpoint, room: int) -> Cache:
     return Cache(layers=[RoomyLayer(room) for _ in loaded.model.model.language_model.layers])
 
 
-def _nothing(rows: int) -> torch.Tensor:
-    """To read no states, as what is encoded has nothing but its keys and values looked at."""
+def _no_states(rows: int) -> torch.Tensor:
+    """`read` of a pass of which only keys and values are used."""
     return torch.zeros(rows, 0, dtype=torch.long)
 
 
 @dataclass(frozen=True)
-class Piece:
-    """More tokens of one row: `ids` (n,), `positions` (3, n), and who of them sees whom, `own` (n, n) bool.
+class TokenSpan:
+    """More tokens of one row: `ids` (n,), `positions` (3, n), and which of them each one sees, `mask` (n, n) bool.
 
-    The states of the last `read` of them are asked for; None: of all.
+    The states of the last `read` of them are returned; None: of all.
     """
 
     row: int
     ids: torch.Tensor
     positions: torch.Tensor
-    own: torch.Tensor
+    mask: torch.Tensor
     read: int | None = None
 
 
-class Branches:
-    """Rows that go on from a prefix; `rows` (R,) names the opening of each.
+def suffix_of(row: int, prompt: Prompt, length: int) -> TokenSpan:
+    """What a prompt has behind its prefix of `length` tokens; the state of its last one is read."""
+    ids = prompt.ids[length:]
+    causal = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+    return TokenSpan(row, ids, prompt.positions[:, length:], causal, 1)
 
-    All rows of a clip stand in one sequence behind its opening, and a mask keeps each to what is its own. So
-    nothing of the prefix is ever copied to a row, a row that splits costs no memory, and one that has ended leaves
-    nothing but keys that nobody looks at. They stand in the prefix's own cache: what branched from it before is
-    forgotten.
+
+class Branches:
+    """Rows that go on from an encoded prefix; `rows` (R,) names the clip of each.
+
+    All rows of a clip stand in one sequence behind its prefix, and a mask lets each see the prefix and its own
+    tokens only. So nothing of the prefix is ever copied to a row, a row that splits costs no memory, and one that
+    has ended leaves nothing but keys that nobody looks at. They stand in the prefix's own cache: what branched from
+    it before is forgotten.
+
+        clip 1   [ prefix | q1 q1 q1 | q2 q2 | a1 a2 | a1 a2 … ]     q: questions in one pass, a: one token a step
+        row 1       see      see        -      see -   see -
+        row 2       see       -        see      - see   - see
     """
 
-    def __init__(self, loaded: LoadedCheckpoint, prefix: Prefix, rows: Sequence[int]) -> None:
+    def __init__(self, loaded: LoadedCheckpoint, prefix: EncodedPrefix, rows: Sequence[int]) -> None:
         self.model = loaded.model
         self.cache = prefix.cache
         self.clips = list(rows)
@@ -165,17 +188,17 @@ class Branches:
         self._crop(length)
 
     def _crop(self, length: int) -> None:
-        self.cache.crop(length - self.cache.get_seq_length())
+        self.cache.crop(length - self.cache.get_seq_length())  # a negative number: so many keys fewer
 
-    def forward(self, pieces: Sequence[Piece]) -> list[torch.Tensor]:
-        """Hidden states (read, width) of each piece, no two of which belong to one row; later tokens see all of it."""
-        lengths = [len(piece.ids) for piece in pieces]
-        counts = [length if piece.read is None else piece.read for piece, length in zip(pieces, lengths, strict=True)]
-        hidden = self._forward(
-            torch.tensor([piece.row for piece in pieces]).repeat_interleave(torch.tensor(lengths)),
-            torch.cat([piece.ids for piece in pieces]),
-            torch.cat([piece.positions for piece in pieces], dim=1),
-            torch.block_diag(*(piece.own for piece in pieces)).bool(),
+    def encode_suffixes(self, spans: Sequence[TokenSpan]) -> list[torch.Tensor]:
+        """Hidden states (read, width) of each span, one a row at most; later tokens of the row see all of it."""
+        lengths = [len(span.ids) for span in spans]
+        counts = [length if span.read is None else span.read for span, length in zip(spans, lengths, strict=True)]
+        hidden = self._run_tokens(
+            torch.tensor([span.row for span in spans]).repeat_interleave(torch.tensor(lengths)),
+            torch.cat([span.ids for span in spans]),
+            torch.cat([span.positions for span in spans], dim=1),
+            torch.block_diag(*(span.mask for span in spans)).bool(),  # spans do not see each other
             torch.cat([torch.arange(length) >= length - count for length, count in zip(lengths, counts, strict=True)]),
         )
         return list(hidden.split(counts))
@@ -183,52 +206,51 @@ class Branches:
     def step(self, tokens: Sequence[int], positions: torch.Tensor) -> torch.Tensor:
         """Hidden states (R, width) of one more token of each row, at `positions` (3, R)."""
         rows, every = torch.arange(len(tokens)), torch.ones(len(tokens), dtype=torch.bool)
-        return self._forward(rows, torch.tensor(tokens), positions, every.diag(), every)
+        return self._run_tokens(rows, torch.tensor(tokens), positions, every.diag(), every)
 
-    def _forward(
+    def _run_tokens(
         self,
         rows: torch.Tensor,
         tokens: torch.Tensor,
         positions: torch.Tensor,
-        own: torch.Tensor,
-        wanted: torch.Tensor,
+        mutual: torch.Tensor,
+        read: torch.Tensor,
     ) -> torch.Tensor:
-        """Hidden states of those `tokens` (N,) of `rows` (N,) that are `wanted` (N,) bool.
+        """Hidden states of those `tokens` (N,) of `rows` (N,) that are `read` (N,) bool; positions (3, N).
 
-        `own` (N, N): which of them each one sees.
+        `mutual` (N, N) bool: which of the new tokens each one sees. N counts the tokens of all rows together.
         """
-        clips = torch.tensor(self.clips)[rows]
-        count = len(self.cache.layers[0].keys)
-        places = _ranks(clips, count)
-        shape, before = (count, int(places.max()) + 1), self.seen.shape[1]
+        # 1. a slot for each token: its clip's sequence, and its place among the clip's new tokens
+        clips = torch.tensor(self.clips)[rows]  # (N,)
+        clip_count = len(self.cache.layers[0].keys)
+        slots = _count_earlier(clips, clip_count)  # (N,)
+        shape, before = (clip_count, int(slots.max()) + 1), self.seen.shape[1]  # slots a clip; keys in the cache
         ids = torch.zeros(shape, dtype=torch.long)
         grid = torch.zeros(3, *shape, dtype=torch.long)
-        ids[clips, places], grid[:, clips, places] = tokens, positions
-        later = torch.zeros(len(tokens), before + shape[1], dtype=torch.bool)
-        later[:, :before] = self.seen[rows]
-        queries, keys = own.nonzero(as_tuple=True)
-        later[queries, before + places[keys]] = True
-        mask = torch.zeros(*shape, later.shape[1], dtype=torch.bool)
-        mask[:, :, 0] = True  # padding looks at the first token: a row of the mask must not be empty
-        mask[clips, places] = later
+        ids[clips, slots], grid[:, clips, slots] = tokens, positions
+        # 2. what each token sees: the old keys of its row, and new ones by `mutual`
+        visible = torch.zeros(len(tokens), before + shape[1], dtype=torch.bool)
+        visible[:, :before] = self.seen[rows]
+        queries, keys = mutual.nonzero(as_tuple=True)
+        visible[queries, before + slots[keys]] = True
+        mask = torch.zeros(*shape, visible.shape[1], dtype=torch.bool)  # (clips, slots, keys)
+        mask[:, :, 0] = True  # empty slots see the first token: the softmax of an empty row of the mask is NaN
+        mask[clips, slots] = visible
+        # 3. from now on the row sees its new tokens
         self.seen = torch.cat([self.seen, torch.zeros(len(self.seen), shape[1], dtype=torch.bool)], dim=1)
-        self.seen[rows, before + places] = True
-        if wanted.all():
-            return run(self.model, ids, grid, mask, self.cache)[clips, places]
-        clips, places = clips[wanted], places[wanted]
-        lines = _ranks(clips, count)
-        read = torch.zeros(count, int(lines.max()) + 1, dtype=torch.long)
-        read[clips, lines] = places
-        return run(self.model, ids, grid, mask, self.cache, read)[clips, lines]
+        self.seen[rows, before + slots] = True
+        # 4. one pass; of slots that nobody reads, the last layer computes keys and values alone
+        if read.all():
+            return run_model(self.model, ids, grid, mask, self.cache)[clips, slots]
+        clips, slots = clips[read], slots[read]
+        columns = _count_earlier(clips, clip_count)
+        chosen = torch.zeros(
+            clip_count, int(columns.max()) + 1, dtype=torch.long
+        )  # a clip with fewer reads slot 0 too
+        chosen[clips, columns] = slots
+        return run_model(self.model, ids, grid, mask, self.cache, chosen)[clips, columns]
 
 
-def _ranks(clips: torch.Tensor, count: int) -> torch.Tensor:
-    """Of each entry (N,), how many before it name the same one of `count` clips."""
+def _count_earlier(clips: torch.Tensor, count: int) -> torch.Tensor:
+    """Of each entry (N,), how many before it name the same one of `count` clips: (0, 1, 0) → (0, 0, 1)."""
     return one_hot(clips, count).cumsum(0).gather(1, clips[:, None])[:, 0] - 1
-
-
-def rest_of(row: int, prompt: Prompt, length: int) -> Piece:
-    """What a prompt has behind its opening of `length` tokens; the state of its last one is read."""
-    ids = prompt.ids[length:]
-    own = torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-    return Piece(row, ids, prompt.positions[:, length:], own, 1)

@@ -6,7 +6,7 @@ test. Calibration (one exponent for the probe, one for the training frequencies)
 probabilities of training subjects.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from megc.baselines.probe import Probe
 from megc.facs import unit_name
 from megc.files import write_json, write_jsonl
 from megc.splits import make_folds, select, subject_key
-from megc.vqa.instructions import answer_of, question_kind
-from megc.vqa.questions import Question, allowed_answers, split_units
+from megc.vqa.instructions import answer_of
+from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
+from megc.vqa.questions import Question, allowed_answers
 
 KINDS = ("coarse", "fine", "side")
 FOLDS = 5
@@ -32,63 +33,56 @@ Raw = dict[str, dict]  # kind: probability of each label; `units`: of each FACS 
 Features = Mapping[str, np.ndarray]
 
 
-def labels_of(records: Sequence[dict]) -> dict[str, dict]:
-    """True answers of each clip by kind; `units` as a list of FACS numbers."""
-    found: dict[str, dict] = defaultdict(dict)
-    for record in records:
-        kind, answer = question_kind(record), answer_of(record)
-        if kind in (*KINDS, "units") and answer:
-            found[record["clip"]][kind] = split_units(answer) if kind == "units" else answer
-    return found
+class LabelShares:
+    """How frequent each label is among training clips, smoothed (see `labels.smoothed_share`)."""
 
-
-class Shares:
-    """How often each label is right in training: over clips, with one pretended clip shared by all labels."""
-
-    def __init__(self, labels: Mapping[str, dict]) -> None:
+    def __init__(self, labels: Sequence[ClipLabels]) -> None:
         self.clips = len(labels)
-        self.counts = {kind: Counter(found[kind] for found in labels.values() if kind in found) for kind in KINDS}
-        self.units = Counter(unit for found in labels.values() for unit in found.get("units", ()) if unit)
+        answers = {kind: [getattr(label, kind) for label in labels] for kind in KINDS}
+        self.counts = {kind: Counter(filter(None, answers[kind])) for kind in KINDS}
+        self.units = Counter(unit for label in labels for unit in label.units)
 
-    def of(self, kind: str, label: str) -> float:
-        """Share of a label of a kind."""
+    def share_of_label(self, kind: str, label: str) -> float:
+        """Share of a label among the clips that have one of its kind (`coarse`, `fine`, `side`)."""
         counts = self.counts[kind]
-        return (counts[label] + 1 / max(len(counts), 1)) / (counts.total() + 1)
+        return smoothed_share(counts[label], counts.total(), max(len(counts), 1))
 
-    def of_unit(self, unit: int) -> float:
-        """Share of the clips that have an action unit."""
-        return (self.units[unit] + 0.5) / (self.clips + 1)
+    def share_of_unit(self, unit: int) -> float:
+        """Share of the clips that show an action unit."""
+        return smoothed_share(self.units[unit], self.clips)
 
 
-def _terms(found: Mapping[str, float], shares: Shares, kind: str) -> np.ndarray:
-    return np.column_stack([logs(list(found.values())), logs([shares.of(kind, label) for label in found])])
+def _terms(found: Mapping[str, float], shares: LabelShares, kind: str) -> np.ndarray:
+    return np.column_stack([logs(list(found.values())), logs([shares.share_of_label(kind, label) for label in found])])
 
 
 def _unit_terms(probability: float, share: float) -> np.ndarray:
     return np.column_stack([logs([1 - probability, probability]), logs([1 - share, share])])
 
 
-def fit_calibration(raw: Mapping[str, Raw], labels: Mapping[str, dict], shares: Shares) -> dict[str, tuple]:
-    """Exponents (probe, training frequencies) of each kind, from held-out probabilities and the true labels."""
-    found = {}
+def fit_calibration(raw: Mapping[str, Raw], labels: Sequence[ClipLabels], shares: LabelShares) -> dict[str, tuple]:
+    """Exponents (probe, training frequencies) of each kind, from held-out probabilities `raw` and the true labels."""
+    true = {label.clip: label for label in labels}
+    pairs = [(probabilities, true[clip]) for clip, probabilities in raw.items() if clip in true]
+    weights = {}
     for kind in KINDS:
-        asked = [(clip, labels[clip][kind]) for clip in raw if kind in labels[clip]]
+        # a class that the other folds' subjects never show has no probability: such a clip teaches nothing
         examples = [
-            (_terms(raw[clip][kind], shares, kind), list(raw[clip][kind]).index(label))
-            for clip, label in asked
-            if label in raw[clip][kind]
+            (_terms(probabilities[kind], shares, kind), list(probabilities[kind]).index(getattr(label, kind)))
+            for probabilities, label in pairs
+            if getattr(label, kind) in probabilities[kind]
         ]
-        found[kind] = fit_weights(examples, START)
+        weights[kind] = fit_weights(examples, START)
     examples = [
-        (_unit_terms(p, shares.of_unit(unit)), int(unit in labels[clip]["units"]))
-        for clip in raw
-        if "units" in labels[clip]
-        for unit, p in raw[clip]["units"].items()
+        (_unit_terms(chance, shares.share_of_unit(unit)), int(unit in label.units))
+        for probabilities, label in pairs
+        if label.units
+        for unit, chance in probabilities["units"].items()
     ]
-    return {**found, "units": fit_weights(examples, START)}
+    return {**weights, "units": fit_weights(examples, START)}
 
 
-def calibrated(raw: Raw, dataset: str, weights: Mapping[str, tuple], shares: Shares) -> Raw:
+def calibrated(raw: Raw, dataset: str, weights: Mapping[str, tuple], shares: LabelShares) -> Raw:
     """Calibrated probabilities of a clip; fine classes are those of its dataset, units are named, likeliest first."""
     result = {}
     for kind in KINDS:
@@ -97,7 +91,7 @@ def calibrated(raw: Raw, dataset: str, weights: Mapping[str, tuple], shares: Sha
         chances = np.exp(pooled(_terms(found, shares, kind), weights[kind])) if found else []
         result[kind] = _sorted({label: float(p) for label, p in zip(found, chances, strict=True)})
     units = {
-        unit_name(unit): float(np.exp(pooled(_unit_terms(p, shares.of_unit(unit)), weights["units"]))[1])
+        unit_name(unit): float(np.exp(pooled(_unit_terms(p, shares.share_of_unit(unit)), weights["units"]))[1])
         for unit, p in raw["units"].items()
     }
     return {**result, "units": _sorted(units)}
@@ -148,8 +142,8 @@ def gather(
 def _rows(
     part: str, records: Sequence[dict], raw: Mapping[str, Raw], held_out: Mapping[str, Raw], known: Sequence[dict]
 ) -> list[dict]:
-    labels = labels_of(known)
-    shares = Shares(labels)
+    labels = record_labels(known)
+    shares = LabelShares(labels)
     weights = fit_calibration(held_out, labels, shares)
     clips = {record["clip"]: record for record in records}
     return [

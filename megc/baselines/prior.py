@@ -3,11 +3,11 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from megc.facs import FINE_EMOTIONS, FINE_OF_DATASET
-from megc.vqa.instructions import answer_of, question_kind, question_of
-from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
+from megc.vqa.instructions import answer_of, question_of
+from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
+from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse
 
 DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
 
@@ -35,7 +35,7 @@ class Prior:
     def shown(self, unit: int) -> float:
         """How often `yes` was right for a unit, drawn towards one half by one pretended question."""
         counts = self.answers.get(("shown", unit, None), Counter())
-        return (counts["yes"] + 0.5) / (counts.total() + 1)
+        return smoothed_share(counts["yes"], counts.total())
 
     def units(self, many: bool) -> str:
         """The most frequent list of the wording; where training has no such wording, from the other one."""
@@ -66,67 +66,48 @@ def prior_only(train: Sequence[dict], test: Sequence[dict]) -> list[str]:
     return [prior.answer(parse(question_of(record)), record["dataset"]) for record in test]
 
 
-@dataclass(frozen=True)
-class Profile:
-    """The labels of one training clip, which go together."""
-
-    coarse: str
-    fine: str
-    units: tuple[int, ...]
-
-    def answer(self, question: Question) -> str | None:
-        """The profile's answer to a question; None for what it does not hold (the side)."""
-        if question.kind in ("long", "analysis"):
-            return compose_long(join_units(list(self.units)), self.fine, self.coarse)
-        if question.kind == "shown":
-            return "yes" if question.unit in self.units else "no"
-        answers = {"coarse": self.coarse, "fine": self.fine, "units": join_units(list(self.units))}
-        return answers.get(question.kind)
-
-
-def profiles(records: Sequence[dict]) -> list[Profile]:
-    """The profile of each clip whose coarse class, fine class and action units are all answered, in order of clip."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for record in records:
-        found[record["clip"]].setdefault(question_kind(record), answer_of(record))
-    kept = []
-    for _, answers in sorted(found.items()):
-        if all(answers.get(kind) for kind in ("coarse", "fine", "units")):
-            units = tuple(number for number in split_units(answers["units"]) if number)
-            kept.append(Profile(answers["coarse"], answers["fine"], units))
-    return kept
+def answer_from_labels(labels: ClipLabels, question: Question) -> str | None:
+    """The answer that a clip with these labels would have; None for the side, which another clip's cannot tell."""
+    units = join_units(list(labels.units))
+    if question.kind in ("long", "analysis"):
+        return compose_long(units, labels.fine, labels.coarse)
+    if question.kind == "shown":
+        return "yes" if question.unit in labels.units else "no"
+    return {"coarse": labels.coarse, "fine": labels.fine, "units": units}.get(question.kind)
 
 
 def prior_sampled(
     train: Sequence[dict], test: Sequence[dict], seed: int = 0, draws: int = DRAWS
 ) -> list[tuple[str, ...]]:
-    """Answers to the test records by the profiles of training clips that are drawn for each test clip: `draws` sets of
+    """Answers to the test records by the labels of training clips that are drawn for each test clip: `draws` sets of
     answers, a record's answers of all sets together.
 
     Drawn are clips with one action unit or with several, as the test clip's questions are worded, and of fine
     classes that its dataset has; all clips where there is none. So a clip's answers of a set go together, and they
     are as frequent as in training (the pseudo-profiles of a MEGC 2026 entry do the same). One set is a matter of
     luck: the score of the baseline is the mean over the sets. The draws depend on the seed and the clip's id only.
-    What a profile does not hold is answered by the priors. Raises ValueError for fewer than one draw.
+    What a clip's labels do not hold is answered by the priors. Raises ValueError for fewer than one draw.
     """
     if draws < 1:
         raise ValueError(f"{draws} draws: give one at least")
-    prior, known = Prior(train), profiles(train)
-    asked = [parse(question_of(record)) for record in test]
+    prior = Prior(train)
+    complete = [label for label in record_labels(train) if label.coarse and label.fine and label.units]
+    complete.sort(key=lambda label: label.clip)  # the draws must not depend on the order of the training file
+    questions = [parse(question_of(record)) for record in test]
     many = {
         record["clip"]: question.many
-        for record, question in zip(test, asked, strict=True)
+        for record, question in zip(test, questions, strict=True)
         if question.many is not None
     }
-    drawn: dict[str, list[Profile]] = {}
+    drawn: dict[str, list[ClipLabels]] = {}
     answers = []
-    for record, question in zip(test, asked, strict=True):
+    for record, question in zip(test, questions, strict=True):
         clip, dataset = record["clip"], record["dataset"]
-        if clip not in drawn and known:
+        if clip not in drawn and complete:
             classes = FINE_OF_DATASET.get(dataset, FINE_EMOTIONS)
-            allowed = [profile for profile in known if profile.fine in classes] or known
-            same = [profile for profile in allowed if (len(profile.units) > 1) == many.get(clip)] or allowed
-            drawn[clip] = random.Random(f"{seed}:{clip}").choices(same, k=draws)
-        texts = [profile.answer(question) for profile in drawn[clip]] if known else [None] * draws
+            of_dataset = [label for label in complete if label.fine in classes] or complete
+            alike = [label for label in of_dataset if (len(label.units) > 1) == many.get(clip)] or of_dataset
+            drawn[clip] = random.Random(f"{seed}:{clip}").choices(alike, k=draws)
+        texts = [answer_from_labels(label, question) for label in drawn.get(clip, ())] or [None] * draws
         answers.append(tuple(text or prior.answer(question, dataset) for text in texts))
     return answers

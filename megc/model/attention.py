@@ -7,7 +7,7 @@ import torch
 
 from megc.problems import DataError
 
-ANSWERING = ("sdpa", "eager", "flash_attention_2")
+ANSWERING = ("sdpa", "eager")
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,14 @@ def choose_attention(requested: str | None, packing: str) -> Attention:
     return Attention("flash_attention_2", vision, "flash-attn is installed and clips are not packed")
 
 
-def check_answering_attention(attention: str | None, masks: bool) -> None:
+def check_answering_attention(attention: str | None) -> None:
     """Raise DataError for an attention that would answer wrongly; None is transformers' choice, sdpa.
 
-    `masks`: prefixes are shared or answers compared, which takes masks of ours.
+    Answering needs kernels that take 4-D masks: for shared prefixes, and for trees of compared answers.
     """
-    if attention in (None, "sdpa", "eager"):
-        return
-    if attention != "flash_attention_2":
-        what, fix = "is not for answering", f"use {' or '.join(ANSWERING)}"
-    elif masks:
-        what = "takes no masks of shared prefixes and compared answers"
-        fix = "use --attention sdpa, or --share-prefix none with --decode greedy or sample"
-    elif _flash_lacks():
-        what, fix = _flash_lacks(), "use --attention sdpa"
-    else:
-        return
-    raise DataError(f"--attention {attention}", None, what, fix)
+    if attention not in (None, *ANSWERING):
+        what = "is not for answering: it takes no masks of shared prefixes and compared answers"
+        raise DataError(f"--attention {attention}", None, what, f"use {' or '.join(ANSWERING)}")
 
 
 def additive_mask(allowed: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -39,9 +39,15 @@ def read_samples(path: Path | str, *, answered: bool = True, problems: Problems 
     or cannot be taken (named once, with its clip), and (when `answered`) a missing answer. With `problems`, bad
     rows are collected and left out; a file that is no instruction JSONL at all raises in any case.
     """
+    return make_samples(path, read_records(path), answered=answered, problems=problems)
+
+
+def make_samples(
+    path: Path | str, records: Sequence[dict], *, answered: bool = True, problems: Problems | None = None
+) -> list[Sample]:
+    """Samples of the `records` that were read from the instruction JSONL `path`; see `read_samples`."""
     root = Path(path).parent
     collected = Problems() if problems is None else problems
-    records = read_records(path)
     sizes = _picture_sizes(path, records, collected)
     samples = []
     for record in records:
@@ -59,7 +65,7 @@ def read_samples(path: Path | str, *, answered: bool = True, problems: Problems 
     return samples
 
 
-def _picture_sizes(path: Path | str, records: list[dict], problems: Problems) -> dict[str, tuple[int, int]]:
+def _picture_sizes(path: Path | str, records: Sequence[dict], problems: Problems) -> dict[str, tuple[int, int]]:
     """(height, width) of each picture of the records that can be decoded; the others are in `problems`."""
     first: dict[str, dict] = {}
     for record in records:

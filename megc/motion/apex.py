@@ -1,59 +1,21 @@
-"""Where in a clip the expression is strongest, for clips whose annotation does not say."""
+"""The apex of a clip whose annotation has none: the frame in which the expression is strongest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from megc.motion.flow import compensate, optical_flow, to_grey
-from megc.motion.regions import CENTRES, EYES, region_boxes, region_means
+from megc.motion.region_motion import Trace, measure_regions
+from megc.motion.regions import CENTRES, EYES
 
-STEP = 0.015  # seconds between frames that are measured: every third of 200 fps
 SMOOTHING = 0.015  # sigma in seconds
 BLINK_SPEED = 15.0  # pixels a second of the eye regions, for a face 236 px wide
-FEWEST_CALM = 0.4  # of the frames: with fewer outside blinks, all frames choose the regions
+LEAST_CALM = 0.4  # of the frames: with fewer outside blinks, all frames choose the regions
 STRONGEST = 3  # regions whose mean is the strength of the expression
-FEWEST = 5  # frames
+FEWEST_FRAMES = 5  # of a clip, below which no apex is spotted
 
 
-@dataclass(frozen=True)
-class Trace:
-    """Motion of the regions against the first frame, head motion removed.
-
-    `positions` (T,) in frames of the clip, `motion` (T, regions, 2) in pixels, `names` of the regions.
-    """
-
-    positions: np.ndarray
-    motion: np.ndarray
-    names: tuple[str, ...]
-
-
-def sampled(numbers: Sequence[int], fps: float) -> list[int]:
-    """Those of the rising frame `numbers` that are measured: STEP seconds apart or more, first and last included."""
-    step = max(1, round(fps * STEP))
-    chosen = [numbers[0]]
-    for number in numbers[1:]:
-        if number - chosen[-1] >= step:
-            chosen.append(number)
-    return chosen if chosen[-1] == numbers[-1] else [*chosen, numbers[-1]]
-
-
-def measure(frames: Sequence[np.ndarray], landmarks: np.ndarray, positions: Sequence[int]) -> Trace:
-    """Region motion from the first of `frames` (aligned uint8 crops) to each; `positions` are theirs in the clip.
-
-    `landmarks` (68, 2) are those of the first frame. Regions outside the crop are left out.
-    """
-    first = to_grey(frames[0])
-    boxes = region_boxes(landmarks, first.shape)
-    motion = [np.zeros((len(boxes), 2), np.float32)]
-    for frame in frames[1:]:
-        field, _ = compensate(optical_flow(first, frame, "dis-fast"), landmarks)
-        motion.append(region_means(field, boxes))
-    return Trace(np.asarray(positions), np.array(motion), tuple(boxes))
-
-
-def strength(trace: Trace, fps: float) -> np.ndarray:
+def expression_strength(trace: Trace, fps: float) -> np.ndarray:
     """Strength of the expression (frames of the clip,) in pixels, from region motion.
 
     Interpolated to every frame, smoothed, less the straight line from the first to the last frame (both are neutral
@@ -72,25 +34,21 @@ def strength(trace: Trace, fps: float) -> np.ndarray:
     if eyes and len(every) > 2:
         speed = np.linalg.norm(np.gradient(motion[:, eyes], axis=0), axis=2).max(axis=1) * fps
         calm = speed <= BLINK_SPEED
-    if calm.mean() < FEWEST_CALM:
+    if calm.mean() < LEAST_CALM:
         calm[:] = True
     energy = (length[calm] ** 2).mean(axis=0)
     return length[:, np.argsort(energy)[-STRONGEST:]].mean(axis=1)
 
 
-def spot_apex(frames: Sequence[np.ndarray], landmarks: np.ndarray, fps: float) -> int:
-    """Position in `frames` (all aligned crops of a clip from onset to offset, uint8) of the strongest expression.
+def spot_apex(frames: Sequence[np.ndarray], landmarks: np.ndarray, positions: Sequence[int], fps: float) -> int:
+    """Position in the clip of the strongest expression: never the first frame, which is the reference, nor the last.
 
-    `landmarks` (68, 2) of the first frame, in pixels of the crop. Raises ValueError below five frames.
+    `frames` are the aligned crops (uint8) at `positions` of the clip, from onset to offset, as `sample_numbers`
+    chooses them; `landmarks` (68, 2) those of the first, in pixels of the crop. Raises ValueError for a clip of less
+    than FEWEST_FRAMES.
     """
-    if len(frames) < FEWEST:
-        raise ValueError(f"{len(frames)} frames are too few to spot an apex; at least {FEWEST} are needed")
-    positions = sampled(range(len(frames)), fps)
-    trace = measure([frames[position] for position in positions], landmarks, positions)
-    return apex_of(trace, fps)
-
-
-def apex_of(trace: Trace, fps: float) -> int:
-    """Position of the apex in the clip: never the first frame, which is the reference, nor the last."""
-    curve = strength(trace, fps)
+    if positions[-1] - positions[0] + 1 < FEWEST_FRAMES:
+        count = positions[-1] - positions[0] + 1
+        raise ValueError(f"{count} frames are too few to spot an apex; at least {FEWEST_FRAMES} are needed")
+    curve = expression_strength(measure_regions(frames, landmarks, positions), fps)
     return int(np.argmax(curve[1:-1])) + 1

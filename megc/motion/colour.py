@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
+from megc.problems import did_you_mean
 
 STRAIN_PER_PIXEL = 0.04  # strain at full colour = this x scale: 0.12 at 3 px
 STRAIN_BLUR = 1.5  # sigma in pixels; the strain of a raw field is mostly its noise
@@ -134,7 +135,7 @@ def _uv_strain_centred(flow: np.ndarray, scale: float, onset_image: np.ndarray |
     return np.dstack([_centred(flow[..., 0]), _centred(flow[..., 1]), _to_bytes(_min_max(strain(flow, blur=0)))])
 
 
-def centre(picture: np.ndarray) -> np.ndarray:
+def centre_picture(picture: np.ndarray) -> np.ndarray:
     """A `uv-strain-minmax` picture (uint8 RGB) as `uv-strain-centred` draws its motion; the strain stays as it is.
 
     Min-max stretching keeps a field up to an offset and a factor in each channel, and centring undoes both: motion
@@ -144,44 +145,21 @@ def centre(picture: np.ndarray) -> np.ndarray:
     return np.dstack([_centred(channels[..., 0]), _centred(channels[..., 1]), picture[..., 2]])
 
 
-@lru_cache(maxsize=1)
-def _middlebury_wheel() -> np.ndarray:
-    """The 55 colours (float RGB in 0…1) of the Middlebury wheel (Baker et al. 2011, `colorwheel`)."""
-    corners = [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 0, 0)]
-    steps = (15, 6, 4, 11, 13, 6)
-    arcs = [
-        np.linspace(corners[i], corners[i + 1], count, endpoint=False, dtype=np.float32)
-        for i, count in enumerate(steps)
-    ]
-    return np.concatenate(arcs)
-
-
-def _middlebury(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
-    wheel = _middlebury_wheel()
-    radius = np.minimum(np.hypot(flow[..., 0], flow[..., 1]) / scale, 1)
-    turn = (np.arctan2(-flow[..., 1], -flow[..., 0]) / np.pi + 1) / 2 * (len(wheel) - 1)
-    first = np.floor(turn).astype(int)
-    part = (turn - first)[..., None]
-    colour = (1 - part) * wheel[first] + part * wheel[(first + 1) % len(wheel)]
-    return _to_bytes(1 - radius[..., None] * (1 - colour))
-
-
 Renderer = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
 
-# The first three are absolute: the same motion gives the same colour in every picture. The others stretch each
+# The first two are absolute: the same motion gives the same colour in every picture. The others stretch each
 # picture to its own range, two of them as published pictures do.
 ENCODINGS: dict[str, Renderer] = {
     "colour": _colour,
     "uv-strain": _uv_strain,
-    "middlebury": _middlebury,
     "uv-strain-minmax": _uv_strain_minmax,
     "uv-strain-centred": _uv_strain_centred,
     "minmax-blend": _minmax_blend,
 }
-ABSOLUTE = ("colour", "uv-strain", "middlebury")
+ABSOLUTE = ("colour", "uv-strain")
 
 
-def draw(
+def draw_flow(
     flow: np.ndarray, encoding: str = DEFAULT_ENCODING, scale: float = SCALE, onset_image: np.ndarray | None = None
 ) -> np.ndarray:
     """Picture of a motion field.
@@ -189,14 +167,14 @@ def draw(
     `flow` is (H, W, 2) in pixels, x to the right, y down; `scale` the motion in pixels that gets full colour (not
     used by the min-max encodings); `onset_image` the grey or RGB frame below `minmax-blend`. Returns uint8 RGB
     (H, W, 3). Encodings: `colour` (hue is direction, brightness is amount), `uv-strain` (red horizontal, green
-    vertical, blue strain, still is 128/128/0), `middlebury` (Baker et al. 2011, white is still), `uv-strain-minmax`
-    (the channels of STSTNet's public pictures, which OpenCV reads in the order strain, vertical, horizontal),
-    `uv-strain-centred` (the same channels, motion against the picture's median and in its own spreads) and
-    `minmax-blend` (hue and min-max brightness, half and half with the grey onset frame).
+    vertical, blue strain, still is 128/128/0), `uv-strain-minmax` (the channels of STSTNet's public pictures, which
+    OpenCV reads in the order strain, vertical, horizontal), `uv-strain-centred` (the same channels, motion against
+    the picture's median and in its own spreads) and `minmax-blend` (hue and min-max brightness, half and half with
+    the grey onset frame).
     Raises ValueError for an unknown encoding, a wrong shape, a scale that is not positive, and values not finite.
     """
     if encoding not in ENCODINGS:
-        raise ValueError(f"unknown encoding {encoding!r}; known: {', '.join(ENCODINGS)}")
+        raise ValueError(f"unknown encoding {encoding!r}: {did_you_mean(encoding, ENCODINGS)}")
     if flow.ndim != 3 or flow.shape[2] != 2:
         raise ValueError(f"a motion field has the shape (H, W, 2), not {flow.shape}")
     if not scale > 0:
@@ -211,7 +189,7 @@ def draw(
 def _neutral_picture(size: tuple[int, int], encoding: str) -> np.ndarray:
     width, height = size
     grey = np.full((height, width), GREY, np.uint8)
-    return draw(np.zeros((height, width, 2), np.float32), encoding, SCALE, grey)
+    return draw_flow(np.zeros((height, width, 2), np.float32), encoding, SCALE, grey)
 
 
 def neutral_picture(size: tuple[int, int], encoding: str = DEFAULT_ENCODING) -> np.ndarray:
@@ -235,7 +213,7 @@ def _probe(encoding: str, scale: float, length: float) -> dict[str, np.ndarray]:
     field = np.zeros((PATCH, PATCH * len(names), 2), np.float32)
     for index, name in enumerate(names):
         field[:, index * PATCH : (index + 1) * PATCH] = np.multiply(DIRECTIONS.get(name, (0, 0)), length)
-    picture = draw(field, encoding, scale, np.full(field.shape[:2], GREY, np.uint8))
+    picture = draw_flow(field, encoding, scale, np.full(field.shape[:2], GREY, np.uint8))
     return {name: picture[PATCH // 2, index * PATCH + PATCH // 2] for index, name in enumerate(names)}
 
 
@@ -244,7 +222,7 @@ def _stretch_colour(encoding: str, scale: float) -> np.ndarray:
     x = np.arange(PATCH, dtype=np.float32) - PATCH // 2
     field = np.zeros((PATCH, PATCH, 2), np.float32)
     field[..., 0] = STRAIN_PER_PIXEL * scale * x * np.exp(-((x / 8) ** 2))  # the stretch is local, so min-max sees it
-    picture = draw(field, encoding, scale, np.full(field.shape[:2], GREY, np.uint8)).astype(int)
+    picture = draw_flow(field, encoding, scale, np.full(field.shape[:2], GREY, np.uint8)).astype(int)
     return picture[PATCH // 2, PATCH // 2] - picture[0, 0]
 
 
@@ -274,7 +252,7 @@ def legend_image(encoding: str = DEFAULT_ENCODING, scale: float = SCALE, size: i
     wheel = int(size * 0.5)
     axis = np.linspace(-1, 1, 8 * wheel, dtype=np.float32)  # drawn large, so that the wheel itself has little strain
     field = np.dstack(np.meshgrid(axis, axis)).astype(np.float32) * scale
-    picture = draw(field, encoding, scale, np.full(field.shape[:2], GREY, np.uint8))
+    picture = draw_flow(field, encoding, scale, np.full(field.shape[:2], GREY, np.uint8))
     picture[np.hypot(field[..., 0], field[..., 1]) > scale] = 255
     picture = cv2.resize(picture, (wheel, wheel), interpolation=cv2.INTER_AREA)
     sheet = Image.new("RGB", (size, size), "white")

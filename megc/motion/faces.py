@@ -1,6 +1,5 @@
-"""Find the face, place 68 landmarks, and cut every frame of a clip with one similarity transform."""
+"""The face detector: boxes and 68 landmarks of the faces in a frame, by dlib. `crop` holds the geometry behind it."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -11,12 +10,6 @@ import dlib
 import numpy as np
 
 from megc.problems import DataError
-
-CROP_WIDTH, CROP_HEIGHT = 280, 336  # multiples of 28, so that no Qwen2.5-VL image processor resizes
-FACE_WIDTH = 236  # pixels from ear to ear (landmark 0 to 16) of a mean face in the crop
-
-# Landmarks (0-based, of 68) that facial muscles move least: nose bridge and tip, inner and outer eye corners.
-STABLE_POINTS = (27, 28, 29, 30, 33, 36, 39, 42, 45)
 
 DETECTION_SCALES = (0.5, 1.0, 2.0)  # half size finds faces of 160 px and more at a quarter of the cost
 LARGEST_DETECTION = 4_000_000  # pixels of an enlarged image beyond which enlarging is not tried
@@ -30,13 +23,6 @@ class Face:
     landmarks: np.ndarray
     box: tuple[int, int, int, int]
     notes: tuple[str, ...] = ()
-
-
-@lru_cache(maxsize=1)
-def template() -> np.ndarray:
-    """Landmarks (68, 2) float32 of a mean face in the crop: 236 px wide, chin 28 px above the lower border."""
-    points = json.loads((Path(__file__).parent / "mean_face.json").read_text())
-    return np.array(points, np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -111,55 +97,3 @@ def _main_box(boxes: list[tuple[int, int, int, int]], shape: tuple[int, ...]) ->
         return float(np.linalg.norm(np.array([box[0] + box[2], box[1] + box[3]]) / 2 - middle))
 
     return min(near, key=lambda box: (distance(box), box))
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """2×3 float64 similarity (rotation, one scale, shift) that takes points (N, 2) to points, in least squares."""
-    start, end = (points.astype(np.float64) @ (1, 1j) for points in (source, target))
-    centred = start - start.mean()
-    turn = np.vdot(centred, end - end.mean()) / np.vdot(centred, centred).real
-    shift = end.mean() - turn * start.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
-def align_transform(landmarks: np.ndarray, upright: bool = False) -> np.ndarray:
-    """2×3 transform from a frame to the 280×336 crop, from the landmarks (68, 2) of the clip's ONSET frame.
-
-    `upright` leaves rotation out: an upright box around the face, as the datasets' own cropped releases have it.
-
-    One transform serves all frames of the clip: landmarks jitter by about a pixel from frame to frame, which is as
-    much as a micro-expression moves, so aligning each frame by its own would write that jitter into the flow.
-    """
-    stable = list(STABLE_POINTS)
-    start, end = landmarks[stable], template()[stable]
-    transform = similarity(start, end)
-    if upright:
-        scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-        shift = end.mean(axis=0) - scale * start.mean(axis=0)
-        transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]], np.float64)
-    return transform
-
-
-def centre_transform(shape: tuple[int, ...]) -> np.ndarray:
-    """2×3 transform that takes the central part of a frame (H, W, …) with the crop's proportions to the crop."""
-    height, width = shape[:2]
-    scale = max(CROP_WIDTH / width, CROP_HEIGHT / height)
-    shift_x, shift_y = (CROP_WIDTH - scale * width) / 2, (CROP_HEIGHT - scale * height) / 2
-    return np.array([[scale, 0, shift_x], [0, scale, shift_y]], np.float64)
-
-
-def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
-    """Points (N, 2) after a 2×3 transform, float32."""
-    return (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
-
-
-def crop(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
-    """The 280×336 crop of a uint8 image under a 2×3 transform; outside the frame its border is repeated.
-
-    Frames more than 1.5 times as large as the crop are smoothed first, so that skin texture does not alias.
-    """
-    shrink = 1 / np.hypot(transform[0, 0], transform[1, 0])
-    if shrink > 1.5:
-        image = cv2.GaussianBlur(image, (0, 0), 0.35 * shrink)
-    size = (CROP_WIDTH, CROP_HEIGHT)
-    return cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

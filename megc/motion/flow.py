@@ -10,7 +10,9 @@ import numpy as np
 
 from megc.motion.regions import face_width, nose_box, stable_mask
 from megc.motion.settings import DEFAULT_COMPENSATION, DEFAULT_METHOD
-from megc.problems import DataError
+from megc.problems import DataError, did_you_mean
+
+FIT_ROUNDS = 5  # of reweighted least squares
 
 
 @contextmanager
@@ -70,13 +72,6 @@ def _tvl1_original() -> cv2.DenseOpticalFlow:
     return cv2.optflow.DualTVL1OpticalFlow_create(tau=0.25, lambda_=0.15, theta=0.3, nscales=1, warps=5)
 
 
-@lru_cache(maxsize=1)
-def _deepflow() -> cv2.DenseOpticalFlow:
-    """Weinzaepfel et al. 2013 without its matching step."""
-    _check_optflow()
-    return cv2.optflow.createOptFlow_DeepFlow()
-
-
 def _with(make: Callable[[], cv2.DenseOpticalFlow]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     return lambda a, b: make().calc(a, b, None)
 
@@ -92,7 +87,6 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "tvl1": _with(_tvl1),
     "tvl1-original": _with(_tvl1_original),
     "farneback": _farneback,
-    "deepflow": _with(_deepflow),
 }
 
 
@@ -108,7 +102,7 @@ def optical_flow(a: np.ndarray, b: np.ndarray, method: str = DEFAULT_METHOD) -> 
     differ and images below 16 pixels.
     """
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {method!r}: {did_you_mean(method, METHODS)}")
     if a.shape[:2] != b.shape[:2] or min(a.shape[:2]) < 16:
         raise ValueError(f"two images of one size, at least 16 pixels a side, are needed: {a.shape}, {b.shape}")
     with _one_thread():
@@ -164,7 +158,7 @@ def _depth(x: np.ndarray, y: np.ndarray, face: float) -> np.ndarray:
     return -((x / (0.6 * face)) ** 2) - (y / (0.9 * face)) ** 2
 
 
-def _robust_fit(flow: np.ndarray, landmarks: np.ndarray, turning: bool, iterations: int = 5) -> HeadMotion:
+def _stable_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
     """Head motion on the stable regions by iteratively reweighted least squares with Cauchy weights."""
     mask = stable_mask(landmarks, flow.shape[:2])
     mask[1::2] = False  # every fourth pixel: neighbours say the same
@@ -174,30 +168,28 @@ def _robust_fit(flow: np.ndarray, landmarks: np.ndarray, turning: bool, iteratio
     if len(x) < 32:
         return HeadMotion(centre)
     x, y = x - centre.real, y - centre.imag
-    one, none = np.ones(len(x)), np.zeros(len(x))
-    columns = [(one, none), (none, one), (x / face, y / face), (-y / face, x / face)]
-    if turning:
-        depth = _depth(x, y, face)
-        columns += [(depth, none), (none, depth)]
-    design = np.array([np.concatenate(column) for column in columns]).T  # rows: all u, then all v
+    ones, zeros = np.ones(len(x)), np.zeros(len(x))
+    depth = _depth(x, y, face)
+    # six unknowns: shift (u, v), scale and rotation times the face's width, parallax (u, v)
+    columns = [
+        (ones, zeros),
+        (zeros, ones),
+        (x / face, y / face),
+        (-y / face, x / face),
+        (depth, zeros),
+        (zeros, depth),
+    ]
+    design = np.array([np.concatenate(column) for column in columns]).T  # (2 N, 6): rows are all u, then all v
     moved = flow[mask].astype(np.float64).T.ravel()
     weight = np.ones(len(x))
-    for _ in range(iterations):
+    for _ in range(FIT_ROUNDS):
         weighted = design * np.tile(weight, 2)[:, None]
         fit = np.linalg.solve(weighted.T @ design, weighted.T @ moved)
         residual = np.hypot(*(moved - design @ fit).reshape(2, -1))
         cut = max(1.5 * 1.4826 * float(np.median(residual)), 1e-3)
         weight = 1 / (1 + (residual / cut) ** 2)
     turn = 1 + complex(fit[2], fit[3]) / face
-    return HeadMotion(centre, complex(fit[0], fit[1]), turn, complex(*fit[4:6]) if turning else 0j, face)
-
-
-def _stable_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
-    return _robust_fit(flow, landmarks, turning=True)
-
-
-def _similarity_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
-    return _robust_fit(flow, landmarks, turning=False)
+    return HeadMotion(centre, complex(fit[0], fit[1]), turn, complex(*fit[4:6]), face)
 
 
 def _nose_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
@@ -214,7 +206,6 @@ def _no_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
 
 COMPENSATIONS: dict[str, Callable[[np.ndarray, np.ndarray], HeadMotion]] = {
     "stable": _stable_fit,
-    "similarity": _similarity_fit,
     "nose": _nose_fit,
     "none": _no_fit,
 }
@@ -226,11 +217,11 @@ def compensate(
     """The flow (H, W, 2) without the head's motion, and that motion.
 
     `landmarks` (68, 2) are those of the frame the flow starts from. Modes: `stable` (shift, rotation, scale and the
-    parallax of turning, fitted robustly to regions that no action unit moves), `similarity` (the same without
-    turning), `nose` (mean of the nose tip), `none`. Raises ValueError for an unknown mode.
+    parallax of turning, fitted robustly to regions that no action unit moves), `nose` (mean of the nose tip),
+    `none`. Raises ValueError for an unknown mode.
     """
     if mode not in COMPENSATIONS:
-        raise ValueError(f"unknown compensation {mode!r}; known: {', '.join(COMPENSATIONS)}")
+        raise ValueError(f"unknown compensation {mode!r}: {did_you_mean(mode, COMPENSATIONS)}")
     head = COMPENSATIONS[mode](flow, landmarks)
     motion = head.field(flow.shape[:2])
     return np.subtract(flow, motion, out=motion), head

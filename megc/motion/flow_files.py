@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from megc.files import lock_folder, png_bytes, sha256_of, write_bytes, write_json
-from megc.motion.colour import ABSOLUTE, draw, legend_text, neutral_picture
-from megc.motion.faces import FACE_WIDTH
+from megc.motion.colour import ABSOLUTE, draw_flow, legend_text, neutral_picture
+from megc.motion.crop import FACE_WIDTH
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import read_image
 from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
@@ -90,12 +90,12 @@ def draw_face(field: np.ndarray, landmarks: np.ndarray, onset: np.ndarray, setti
     each picture to its range are masked first, so that the background does not set the range.
     """
     if settings.mask == "none":
-        return draw(field, settings.encoding, settings.scale, onset)
+        return draw_flow(field, settings.encoding, settings.scale, onset)
     inside = face_mask(landmarks, field.shape[:2])
     if settings.encoding not in ABSOLUTE:
-        return draw(field * inside[..., None], settings.encoding, settings.scale, onset)
+        return draw_flow(field * inside[..., None], settings.encoding, settings.scale, onset)
     still = neutral_picture((field.shape[1], field.shape[0]), settings.encoding)
-    return cv2.copyTo(draw(field, settings.encoding, settings.scale, onset), inside.view(np.uint8), still)
+    return cv2.copyTo(draw_flow(field, settings.encoding, settings.scale, onset), inside.view(np.uint8), still)
 
 
 def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> Finished:

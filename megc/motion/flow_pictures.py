@@ -1,25 +1,29 @@
-"""Flow pictures turned, scaled, moved, mirrored, roughened and mixed: more clips of the same expressions."""
+"""Stored flow pictures drawn again: centred, mirrored, roughened, and mixed with others of their class."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
-from megc.motion.colour import GREY
+from megc.files import png_bytes, read_picture, write_bytes
+from megc.motion.colour import GREY, centre_picture
+from megc.problems import DataError
 
 SIGNED = ("uv-strain", "uv-strain-centred")  # encodings whose red and green are motion around grey
 _TURN, _GROWTH, _SHIFT = 5.0, 0.08, 0.05  # degrees; logarithm of the factor; share of the picture's side
 _GAIN, _NOISE = 0.15, 5.0  # logarithm of the factor; grey levels
 
 
-def mirrored(picture: np.ndarray) -> np.ndarray:
+def mirror_picture(picture: np.ndarray) -> np.ndarray:
     """Picture (uint8 RGB of a `SIGNED` encoding) of the mirrored motion: left and right change places."""
     flipped = picture[:, ::-1].copy()
     flipped[..., 0] = np.clip(2 * GREY - flipped[..., 0].astype(int), 0, 255)
     return flipped
 
 
-def roughened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def roughen_picture(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Picture (uint8 RGB of a `SIGNED` encoding) of the same motion on a face that sits and moves a little otherwise.
 
     A small turn (of place and direction alike), growth and shift, a factor of the motion, and smooth noise.
@@ -39,13 +43,27 @@ def roughened(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.rint(np.clip(channels, 0, 255)).astype(np.uint8)
 
 
-def mixture(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def mix_pictures(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     """Weighted mean (uint8 RGB) of pictures of one `SIGNED` encoding, each mirrored or not, about as strong as one.
 
     The idea of mixup (Zhang et al. 2018) within a class, for which the mean's label is the class itself.
     """
     weights = rng.dirichlet(np.full(len(pictures), 2.0))
-    turned = [mirrored(picture) if rng.random() < 0.5 else picture for picture in pictures]
+    turned = [mirror_picture(picture) if rng.random() < 0.5 else picture for picture in pictures]
     mixed = sum(weight * picture.astype(np.float32) for weight, picture in zip(weights, turned, strict=True))
     mixed[..., :2] = GREY + (mixed[..., :2] - GREY) / max(float(np.sqrt((weights**2).sum())), 0.7)
     return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
+
+
+def centre_folder(source: Path, out: Path) -> int:
+    """Write `colour.centre_picture` of each `*.png` in `source` (uv-strain-minmax, RGB) to `out`.
+
+    Returns the number of pictures. Raises DataError for a folder without one and for a file that is no picture.
+    """
+    files = sorted(source.glob("*.png"))
+    if not files:
+        raise DataError(source, None, "no .png flow pictures in the folder", "check --flow-dir")
+    for file in tqdm(files, desc="centring", unit="picture", disable=None):
+        picture = np.asarray(read_picture(file, file, None, "get the file again"))
+        write_bytes(out / file.name, png_bytes(centre_picture(picture)))
+    return len(files)

@@ -5,26 +5,27 @@ import os
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from megc.clips import Clip, clip_to_row, frames_folder, read_clips
 from megc.files import lock_folder, png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
-from megc.motion.apex import FEWEST, apex_of, measure, sampled
-from megc.motion.faces import (
+from megc.motion.apex import FEWEST_FRAMES, spot_apex
+from megc.motion.crop import (
     CROP_HEIGHT,
     CROP_WIDTH,
-    FaceFinder,
     align_transform,
     centre_transform,
     crop,
-    template,
+    mean_face,
     transform_points,
 )
+from megc.motion.faces import FaceFinder
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import LARGEST, SMALLEST, Frames, open_frames
-from megc.motion.magnify import magnify
 from megc.motion.parallel import Finished, format_counts, run, summarise
 from megc.motion.plausibility import check_faces
+from megc.motion.region_motion import sample_numbers
 from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings
 from megc.problems import DataError, Problems
 
@@ -108,15 +109,15 @@ def _spot(
 ) -> int | None:
     """Number of the spotted apex frame, or None where the clip has too few frames. `shape` is that of the onset."""
     numbers = [number for number in frames.numbers if used["onset"] <= number <= used["offset"]]
-    if len(numbers) < FEWEST:
+    if len(numbers) < FEWEST_FRAMES:
         return None
-    numbers = sampled(numbers, clip.fps)
+    numbers = sample_numbers(numbers, clip.fps)
     crops = []
     for number, image in frames.read_many(numbers):
         _check_size(image, shape, number, frames, clip)
         crops.append(crop(image, transform))
-    trace = measure(crops, landmarks, [number - numbers[0] for number in numbers])
-    return frames.nearest(numbers[0] + apex_of(trace, clip.fps))
+    positions = [number - numbers[0] for number in numbers]
+    return frames.nearest(numbers[0] + spot_apex(crops, landmarks, positions, clip.fps))
 
 
 def _align(
@@ -130,7 +131,7 @@ def _align(
             raise
         transform = centre_transform(image.shape)
         notes = ["no face found: centre of the frame, mean landmarks"]
-        return transform, template(), {"landmarks_from": "template"}, notes
+        return transform, mean_face(), {"landmarks_from": "template"}, notes
     record = {"landmarks_from": "dlib", "landmarks_frame": face.landmarks.tolist(), "box": list(face.box)}
     transform = align_transform(face.landmarks, settings.roi == "box")
     return transform, transform_points(face.landmarks, transform), record, list(face.notes)
@@ -154,8 +155,25 @@ def _cut(
     pictures = {name: crop(image, transform) for name, image in images.items()}
     if settings.magnify:
         field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks)
-        pictures["magnified"] = magnify(pictures["onset"], field, settings.magnify)
+        pictures["magnified"] = magnify_motion(pictures["onset"], field, settings.magnify)
     return pictures
+
+
+def magnify_motion(onset: np.ndarray, field: np.ndarray, factor: float) -> np.ndarray:
+    """The onset crop (uint8 RGB) moved along `factor` times the motion `field` (H, W, 2) from onset to apex.
+
+    A Lagrangian magnifier (Liu et al. 2005), for ablations: no flow is computed on magnified frames. Factor 1 is the
+    apex without the head's motion, 0 the onset. Raises ValueError for a negative factor.
+    """
+    if factor < 0:
+        raise ValueError(f"the factor must not be negative: {factor}")
+    smooth = cv2.GaussianBlur(field.astype(np.float32), (0, 0), 2) * factor
+    grid = np.dstack(np.meshgrid(np.arange(field.shape[1]), np.arange(field.shape[0]))).astype(np.float32)
+    source = grid - smooth
+    # invert the motion by fixed-point iteration: `source` + motion(`source`) = pixel; six rounds settle to .01 px
+    for _ in range(6):
+        source = grid - cv2.remap(smooth, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(onset, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False) -> Finished:

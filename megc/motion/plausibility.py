@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import cv2
 import numpy as np
 
-from megc.motion.faces import CROP_HEIGHT, CROP_WIDTH, STABLE_POINTS, similarity, transform_points
+from megc.motion.crop import CROP_HEIGHT, CROP_WIDTH, STABLE_POINTS, fit_similarity, transform_points
 from megc.motion.flow import HeadMotion
 from megc.motion.regions import face_hull, face_mask, stable_mask
 
@@ -40,7 +40,7 @@ def head_pose(onset: np.ndarray, later: np.ndarray) -> tuple[float, float, float
     nothing.
     """
     start, end = (points[list(STABLE_POINTS)].astype(np.float64) for points in (onset, later))
-    turn = complex(*similarity(start, end)[:, 0])
+    turn = complex(*fit_similarity(start, end)[:, 0])
     shift = float(np.linalg.norm(end.mean(axis=0) - start.mean(axis=0)))
     return shift, float(np.degrees(np.angle(turn))), abs(turn) - 1
 

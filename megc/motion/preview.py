@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 
 from megc.clips import Clip, frames_folder, read_clips
 from megc.files import figure_png, resolve_inside, write_bytes
-from megc.motion.apex import FEWEST, Trace, measure, sampled, strength
+from megc.motion.apex import FEWEST_FRAMES, expression_strength
 from megc.motion.colour import legend_image
-from megc.motion.faces import crop
+from megc.motion.crop import crop
 from megc.motion.flow_files import drawn_with, picture_metadata, read_warnings
 from megc.motion.frames import open_frames, read_image
 from megc.motion.keyframes import clip_folder, read_align
+from megc.motion.region_motion import Trace, measure_regions, sample_numbers
 from megc.motion.regions import CENTRES
 from megc.motion.settings import MOMENTS, PreviewSettings
 from megc.problems import DataError, Problems
@@ -25,12 +26,12 @@ def _trace(clip: Clip, clips_file: Path, align: dict) -> Trace | None:
     """Region motion against the onset over the clip's frames; None for a clip of too few frames."""
     frames = open_frames(frames_folder(clip, clips_file), clip.id)
     first, last = align["frames"]["onset"]["used"], align["frames"]["offset"]["used"]
-    numbers = sampled([number for number in frames.numbers if first <= number <= last], clip.fps)
-    if len(numbers) < FEWEST:
+    numbers = sample_numbers([number for number in frames.numbers if first <= number <= last], clip.fps)
+    if len(numbers) < FEWEST_FRAMES:
         return None
     transform = np.array(align["transform"])
     crops = [crop(image, transform) for _, image in frames.read_many(numbers)]
-    return measure(crops, np.array(align["landmarks"], np.float32), [number - first for number in numbers])
+    return measure_regions(crops, np.array(align["landmarks"], np.float32), [number - first for number in numbers])
 
 
 def _draw_trace(axes: object, trace: Trace, clip: Clip, align: dict) -> None:
@@ -39,7 +40,7 @@ def _draw_trace(axes: object, trace: Trace, clip: Clip, align: dict) -> None:
     moving = [index for index, name in enumerate(trace.names) if name in CENTRES]
     for index in sorted(moving, key=lambda column: -length[:, column].max())[:SHOWN]:
         axes.plot(trace.positions + start, length[:, index], label=trace.names[index], linewidth=1)
-    whole = strength(trace, clip.fps)
+    whole = expression_strength(trace, clip.fps)
     axes.plot(np.arange(len(whole)) + start, whole, color="black", label="strength (apex spotting)", linewidth=1.6)
     for moment in MOMENTS:
         axes.axvline(align["frames"][moment]["used"], color="grey", linestyle=":", linewidth=1)

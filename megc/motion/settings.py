@@ -12,10 +12,10 @@ DEFAULT_COMPENSATION = "stable"
 DEFAULT_ENCODING = "uv-strain"  # keeps most of the field; a small model learns from it soonest
 SCALE = 3.0  # pixels of motion at full colour, for a face 236 pixels wide (1.27 % of the face)
 
-FlowMethod = Literal["dis", "dis-fast", "tvl1", "tvl1-original", "farneback", "deepflow"]
-Compensation = Literal["stable", "similarity", "nose", "none"]
+FlowMethod = Literal["dis", "dis-fast", "tvl1", "tvl1-original", "farneback"]
+Compensation = Literal["stable", "nose", "none"]
 # `minmax-blend` draws the onset frame below the flow, so that it takes a face
-FieldEncoding = Literal["colour", "uv-strain", "middlebury", "uv-strain-minmax", "uv-strain-centred"]
+FieldEncoding = Literal["colour", "uv-strain", "uv-strain-minmax", "uv-strain-centred"]
 Encoding = Literal[FieldEncoding, "minmax-blend"]
 
 _DEMO = Path("dataset/demo")

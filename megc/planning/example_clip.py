@@ -4,6 +4,7 @@ from pathlib import Path
 
 from megc.clips import ActionUnit, Clip
 from megc.model.samples import Sample
+from megc.motion.crop import CROP_HEIGHT, CROP_WIDTH
 from megc.vqa.instructions import make_record
 from megc.vqa.prompts import PromptSettings
 from megc.vqa.questions import question_rows
@@ -38,8 +39,6 @@ def example_records(number: int = 0, folder: str = "") -> list[dict]:
 
 def example_samples() -> list[Sample]:
     """Samples of one made-up clip with pictures of the size of aligned crops, which are on no disk."""
-    from megc.motion.faces import CROP_HEIGHT, CROP_WIDTH  # here: it brings the face detector, which few need
-
     samples = []
     for record in example_records():
         pictures = tuple(Path(image) for image in record["images"])

@@ -18,9 +18,9 @@ from megc.files import lock_folder, sha256_of, write_json, write_jsonl
 from megc.problems import DataError
 from megc.reasoning.nearest import nearest, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
-from megc.reasoning.unit_lists import PRETENDED, Evidence, agree, fit_number, odds_of
+from megc.reasoning.unit_lists import Evidence, agree, fit_number, odds_of
 from megc.vqa.instructions import row_clip, row_id
-from megc.vqa.labels import read_answers
+from megc.vqa.labels import PRETENDED_VOTES, read_answers
 from megc.vqa.questions import Question, allowed_answers, compose_long, is_unit_list, join_units, parse, split_long
 
 OPTIONS = {
@@ -99,8 +99,8 @@ class _Clip:
             total = top + math.log(math.fsum(math.exp(value - top) for value in row["choices"].values()))
             return {name: row["choices"][name] - total for name in allowed}
         votes = [nearest(text, allowed, asked.kind) for text in _votes(row)]
-        total = len(votes) + PRETENDED * len(allowed)
-        return {name: math.log((votes.count(name) + PRETENDED) / total) for name in allowed}
+        total = len(votes) + PRETENDED_VOTES * len(allowed)
+        return {name: math.log((votes.count(name) + PRETENDED_VOTES) / total) for name in allowed}
 
 
 def _votes(row: dict) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from megc.baselines.evidence import Shares, labels_of
+from megc.baselines.evidence import LabelShares
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
@@ -25,7 +25,7 @@ from megc.problems import DataError
 from megc.splits import subject_key, subjects_in
 from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
-from megc.vqa.labels import read_answers
+from megc.vqa.labels import PRETENDED_CLIPS, read_answers, record_labels, smoothed_share
 from megc.vqa.questions import (
     Question,
     allowed_answers,
@@ -50,7 +50,7 @@ def model_chances(row: Mapping, labels: Sequence[str]) -> np.ndarray:
         if np.isfinite(likelihoods).any():
             return logs(np.exp(likelihoods - logsumexp(likelihoods)))
     votes = Counter(normalise_answer(text) for text in row.get("votes") or [row.get("answer") or ""])
-    return logs([votes[normalise_answer(label)] + 1 / len(labels) for label in labels])
+    return logs([votes[normalise_answer(label)] + PRETENDED_CLIPS / len(labels) for label in labels])
 
 
 def unit_support(row: Mapping | None) -> dict[int, float]:
@@ -74,7 +74,7 @@ def unit_support(row: Mapping | None) -> dict[int, float]:
     for numbers, weight in lists.items():
         for unit in filter(None, numbers):
             units[unit] += weight
-    return {unit: (units[unit] + 0.5) / (total + 1) for unit in (*units, 0)}
+    return {unit: smoothed_share(units[unit], total) for unit in (*units, 0)}
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class Fusion:
     def __init__(self, train: Sequence[dict], weights: Mapping[str, tuple[float, ...]] | None = None) -> None:
         self.train = train
         self.weights = dict(weights or {})
-        labels = labels_of(train)
-        self.shares, self.prior = Shares(labels), Prior(train)
-        self.lists = Counter(tuple(filter(None, found["units"])) for found in labels.values() if "units" in found)
+        labels = record_labels(train)
+        self.shares, self.prior = LabelShares(labels), Prior(train)
+        self.lists = Counter(label.units for label in labels if label.units)
 
     def weights_of(self, kind: str) -> tuple[float, ...]:
         """Weights of model, probe and training frequencies for a kind of question."""
@@ -124,7 +124,7 @@ class Fusion:
         """Allowed answers of a closed question, and what model, probe and training say of each (answers, 3)."""
         labels = allowed_answers(question, clip.dataset)
         if question.kind == "shown":
-            base = self.shares.of_unit(question.unit)
+            base = self.shares.share_of_unit(question.unit)
             chance = clip.evidence["units"].get(unit_name(question.unit), base)
             # being asked about is news that the probe has not; only how far it moves from the base rate counts
             probe = logs([chance / base if label == "yes" else (1 - chance) / (1 - base) for label in labels])
@@ -133,7 +133,7 @@ class Fusion:
         else:
             found = clip.evidence.get(question.kind, {})
             probe = logs([found.get(label, 0.0) for label in labels]) if found else logs([1.0] * len(labels))
-            prior = logs([self.shares.of(question.kind, label) for label in labels])
+            prior = logs([self.shares.share_of_label(question.kind, label) for label in labels])
         return labels, np.column_stack([model_chances(row, labels), probe, prior])
 
     def unit_terms(self, clip: AskedClip) -> dict[int, np.ndarray]:
@@ -144,7 +144,7 @@ class Fusion:
         found = {unit_number(name): p for name, p in clip.evidence["units"].items()}
         terms = {}
         for unit in sorted({*filter(None, support), *listed, *found, *self.shares.units}):
-            share = self.shares.of_unit(unit)
+            share = self.shares.share_of_unit(unit)
             opinions = support.get(unit, support[0]), found.get(unit, share), share
             terms[unit] = np.column_stack([logs([1 - p, p]) for p in opinions])
         return terms

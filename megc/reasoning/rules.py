@@ -16,10 +16,10 @@ from sklearn.naive_bayes import BernoulliNB
 from megc.facs import FINE_TO_COARSE
 from megc.files import read_json, sha256_of
 from megc.problems import DataError
-from megc.vqa.labels import ANY, ClipLabels, read_labels
+from megc.vqa.labels import ANY, PRETENDED_CLIPS, ClipLabels, read_labels
 
 RULES = Path(__file__).with_name("rules.json")
-_SMOOTHING = 0.5  # pretended clips with, and as many without, each action unit in each class
+_SMOOTHING = PRETENDED_CLIPS / 2  # in each class, clips with each action unit and as many without
 
 
 @dataclass(frozen=True)

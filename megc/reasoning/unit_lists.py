@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from megc.facs import ME_VQA_UNITS
+from megc.vqa.labels import PRETENDED_VOTES
 
-PRETENDED = 0.1  # votes that each answer gets on top, so that no vote count makes certain
 _PLACE = math.log(2)  # a place further back in the list: half as likely
 
 
 def odds_of(count: float, total: float) -> float:
     """Log-odds of what `count` of `total` votes say."""
-    return math.log((count + PRETENDED) / (total - count + PRETENDED))
+    return math.log((count + PRETENDED_VOTES) / (total - count + PRETENDED_VOTES))
 
 
 def _unknown(unit: int, others: Sequence[int], many: bool) -> float:

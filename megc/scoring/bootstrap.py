@@ -1,7 +1,7 @@
-"""How sure a score is: bootstrap intervals over clips or subjects, and paired differences of two runs.
+"""Bootstrap intervals over clips or subjects, and paired differences of two runs.
 
 The questions of a clip share one face and one motion, so clips (or subjects) are drawn, never rows. Rows are
-counted once (`metrics.row_counts`); a resample adds up the counts of the groups it drew.
+counted once (`counts.count_rows`); a resample adds up the counts of the groups it drew.
 
 Macro F1 and macro recall are means over classes, so a resample without a class is a score of something else. Every
 resample therefore holds all classes of the references: groups are drawn within strata, and a resample that lost a
@@ -14,18 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from megc.scoring.counts import Counts
+from megc.scoring.counts import RowCounts
 from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS
 
 RESAMPLES = 1000
 LEVEL = 0.95
-_TRIES = 100  # draws for one that is kept; classes that hang on so few groups leave no interval
+_TRIES = 100  # draws for one that is kept; a class in so few groups that more are needed leaves no interval
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is drawn: the `groups` that rows belong to (clips or subjects), and the `strata` within which groups are
-    drawn, one name a row each. A stratum keeps its number of groups."""
+    """Units of the bootstrap, one name a row each: the `groups` that are drawn (clips or subjects), and the `strata`
+    within which they are drawn. A stratum keeps its number of groups."""
 
     groups: Sequence[str]
     strata: Sequence[str] | None = None
@@ -39,40 +39,41 @@ class Difference(NamedTuple):
     high: float
 
 
-def group_totals(counts: Counts, groups: Sequence[str]) -> np.ndarray:
-    """Counts added up within each group, shape (groups, columns), groups in sorted order."""
+def sum_by_group(counts: RowCounts, groups: Sequence[str]) -> np.ndarray:
+    """Add up the counts within each group, shape (groups, columns), groups in sorted order."""
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     totals = np.zeros((index.max() + 1, counts.table.shape[1]))
     np.add.at(totals, index, counts.table)
     return totals
 
 
-def _holds(counts: Counts, totals: np.ndarray) -> np.ndarray:
+def _holds(counts: RowCounts, totals: np.ndarray) -> np.ndarray:
     """Which classes of the references each group holds, shape (groups, classes)."""
-    parts, start = [], 0
+    blocks, start = [], 0
     for kind in CLASS_KINDS:
         width = counts.classes[kind]
-        parts.append(totals[:, start + width : start + 2 * width] > 0)
+        blocks.append(totals[:, start + width : start + 2 * width] > 0)  # the block of references, see RowCounts
         start += 3 * width
-    holds = np.hstack(parts)
-    return holds[:, holds.any(axis=0)]
+    holds = np.hstack(blocks)
+    return holds[:, holds.any(axis=0)]  # without classes that answers alone have (profile `tie`)
 
 
-def draw(counts: Counts, sampling: Sampling, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each group (in sorted order) is in each resample, shape (resamples, groups).
+def draw_resamples(counts: RowCounts, sampling: Sampling, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Draw how often each group (in sorted order) is in each resample, int (resamples, groups).
 
     Groups are drawn with replacement within their stratum; a resample without one of the references' classes is
     drawn again. Shape (0, groups) where there is one group only, or where hardly any resample holds all classes.
     """
-    holds = _holds(counts, group_totals(counts, sampling.groups))
+    holds = _holds(counts, sum_by_group(counts, sampling.groups))
     _, first = np.unique(np.asarray(sampling.groups), return_index=True)
     strata = np.asarray(sampling.strata)[first] if sampling.strata is not None else np.zeros(len(first))
     members = [np.flatnonzero(strata == name) for name in np.unique(strata)]
     rng, kept, missing = np.random.default_rng(seed), [], resamples
+    # 1. draw a whole set of resamples, 2. keep those that hold all classes, 3. until there are enough
     for _ in range(_TRIES if len(first) > 1 else 0):
         times = np.empty((resamples, len(first)), int)
-        for places in members:
-            times[:, places] = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), size=resamples)
+        for groups in members:  # drawing n of n with replacement is a multinomial draw
+            times[:, groups] = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
         whole = times[(times @ holds.astype(int) > 0).all(axis=1)][:missing]
         kept.append(whole)
         missing -= len(whole)
@@ -81,13 +82,13 @@ def draw(counts: Counts, sampling: Sampling, resamples: int = RESAMPLES, seed: i
     return np.empty((0, len(first)), int)
 
 
-def resampled(draws: Sequence[Counts], groups: Sequence[str], times: np.ndarray) -> dict[str, np.ndarray]:
-    """METRICS of each resample, each of shape (resamples,): the mean over `draws`, the sets of answers of one run.
+def score_resamples(draws: Sequence[RowCounts], groups: Sequence[str], times: np.ndarray) -> dict[str, np.ndarray]:
+    """Score each resample: METRICS of shape (resamples,), the mean over `draws`, the sets of answers of one run.
 
-    `times` are those of `draw`. A run that draws its answers is known by its mean score, so a resample's score is
-    the mean over its sets too: the interval is that of the mean, and the luck of one set is no part of it.
+    `times` are those of `draw_resamples`. A run that draws its answers is known by its mean score, so a resample's
+    score is the mean over its sets too: the interval is that of the mean, without the luck of one set.
     """
-    scores = [counts.metrics(times @ group_totals(counts, groups)) for counts in draws]
+    scores = [counts.metrics(times @ sum_by_group(counts, groups)) for counts in draws]
     return {name: np.mean([score[name] for score in scores], axis=0) for name in METRICS}
 
 
@@ -98,20 +99,20 @@ def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def intervals(
-    draws: Sequence[Counts], sampling: Sampling, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+def bootstrap_intervals(
+    draws: Sequence[RowCounts], sampling: Sampling, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
 ) -> dict[str, tuple[float, float]]:
     """Percentile interval of each of METRICS of a run: `draws` has the counts of its set, or sets, of answers.
 
-    NaN where `draw` finds no resamples.
+    NaN where `draw_resamples` gives none.
     """
-    scores = resampled(draws, sampling.groups, draw(draws[0], sampling, resamples, seed))
+    scores = score_resamples(draws, sampling.groups, draw_resamples(draws[0], sampling, resamples, seed))
     return {name: _percentiles(scores[name], level) for name in METRICS}
 
 
-def paired(
-    first: Sequence[Counts],
-    second: Sequence[Counts],
+def paired_differences(
+    first: Sequence[RowCounts],
+    second: Sequence[RowCounts],
     sampling: Sampling,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -124,10 +125,11 @@ def paired(
     """
     if len({len(sampling.groups), *(len(counts.table) for counts in (*first, *second))}) > 1:
         raise ValueError("paired runs must answer the same rows: score both against the same references")
-    groups, times = sampling.groups, draw(first[0], sampling, resamples, seed)
-    start, end = (resampled(draws, groups, times) for draws in (first, second))
+    groups, times = sampling.groups, draw_resamples(first[0], sampling, resamples, seed)
+    # the same resamples for both runs
+    start, end = (score_resamples(draws, groups, times) for draws in (first, second))
     once = np.ones((1, len(set(groups))), int)
-    before, after = (resampled(draws, groups, once) for draws in (first, second))
+    before, after = (score_resamples(draws, groups, once) for draws in (first, second))
     return {
         name: Difference(float(after[name][0] - before[name][0]), *_percentiles(end[name] - start[name], level))
         for name in METRICS

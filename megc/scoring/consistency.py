@@ -1,10 +1,10 @@
-"""Whether a clip's answers agree with each other, be they right or wrong."""
+"""Consistency of a clip's answers with each other, right or wrong."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from megc.facs import FINE_TO_COARSE
-from megc.scoring.vqa_metrics import Profile, profile_of
+from megc.scoring.vqa_metrics import Profile, get_profile
 from megc.vqa.questions import parse, split_long, split_units
 
 CHECKS = {
@@ -17,50 +17,53 @@ CHECKS = {
 def check_clip(
     questions: Sequence[str], answers: Sequence[str | None], profile: str | Profile = "megc2025"
 ) -> dict[str, bool]:
-    """Which of CHECKS hold for the answers to one clip's questions; those that its questions allow.
+    """Apply CHECKS to the answers to one clip's questions; returns those checks that its questions allow.
 
-    A missing answer agrees with nothing.
+    A missing answer fails every check that reads it.
     """
-    read = profile_of(profile).read
-    asked = [parse(question) for question in questions]
-    said: dict[str, str] = {}
-    for question, answer in zip(asked, answers, strict=True):
-        said.setdefault(question.kind, answer or "")
-    found = {}
-    fine, coarse = (read(said[kind], kind) if kind in said else None for kind in ("fine", "coarse"))
-    units = set(split_units(said["units"])) if "units" in said else None
+    read = get_profile(profile).read
+    parsed = [parse(question) for question in questions]
+    by_kind: dict[str, str] = {}  # the answer to the first question of each kind
+    for question, answer in zip(parsed, answers, strict=True):
+        by_kind.setdefault(question.kind, answer or "")
+    results = {}
+    # None: the clip has no such question, so that it cannot contradict the others
+    fine, coarse = (read(by_kind[kind], kind) if kind in by_kind else None for kind in ("fine", "coarse"))
+    units = set(split_units(by_kind["units"])) if "units" in by_kind else None
     if None not in (fine, coarse):
-        found["coarse"] = FINE_TO_COARSE.get(fine) == coarse and bool(coarse)
-    if "long" in said and {"fine", "coarse", "units"} & said.keys():
-        parts = split_long(said["long"])
-        found["long"] = parts is not None and (
+        results["coarse"] = FINE_TO_COARSE.get(fine) == coarse and bool(coarse)
+    if "long" in by_kind and {"fine", "coarse", "units"} & by_kind.keys():
+        # the sentence's own units, fine and coarse class; None for text that is no composed sentence
+        parts = split_long(by_kind["long"])
+        results["long"] = parts is not None and (
             fine in (None, parts[1]) and coarse in (None, parts[2]) and units in (None, set(split_units(parts[0])))
         )
-    pairs = zip(asked, answers, strict=True)
-    shown = [(question.unit, read(answer or "", "shown")) for question, answer in pairs if question.kind == "shown"]
-    if shown and units is not None:
-        found["shown"] = all(answer == ("yes" if unit in units else "no") for unit, answer in shown)
-    return found
+    # yes/no questions ask about one action unit each
+    pairs = zip(parsed, answers, strict=True)
+    yes_no = [(question.unit, read(answer or "", "shown")) for question, answer in pairs if question.kind == "shown"]
+    if yes_no and units is not None:
+        results["shown"] = all(answer == ("yes" if unit in units else "no") for unit, answer in yes_no)
+    return results
 
 
-def consistency(
+def count_consistent_clips(
     clips: Sequence[str],
     questions: Sequence[str],
     answers: Sequence[str | None],
     profile: str | Profile = "megc2025",
 ) -> dict[str, tuple[int, int]]:
-    """Of each of CHECKS, and of `all` together: how many clips pass it, of how many that it applies to.
+    """Count the clips that pass each of CHECKS, and `all` of them, and the clips that the check applies to.
 
-    `clips` names the clip of each row. A check that applies nowhere is left out.
+    `clips` names the clip of each row. A check that applies to no clip is not in the result.
     """
     rows: dict[str, list[int]] = defaultdict(list)
     for row, clip in enumerate(clips):
         rows[clip].append(row)
-    passed, asked = Counter(), Counter()
+    passed, applicable = Counter(), Counter()
     for numbers in rows.values():
-        found = check_clip([questions[row] for row in numbers], [answers[row] for row in numbers], profile)
-        if found:
-            found["all"] = all(found.values())
-        passed.update(name for name, held in found.items() if held)
-        asked.update(list(found))
-    return {name: (passed[name], asked[name]) for name in (*CHECKS, "all") if asked[name]}
+        results = check_clip([questions[row] for row in numbers], [answers[row] for row in numbers], profile)
+        if results:  # a clip that no check applies to does not count as consistent
+            results["all"] = all(results.values())
+        passed.update(name for name, holds in results.items() if holds)
+        applicable.update(list(results))
+    return {name: (passed[name], applicable[name]) for name in (*CHECKS, "all") if applicable[name]}

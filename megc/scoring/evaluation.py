@@ -1,4 +1,4 @@
-"""Runs evaluated: a row of scores with intervals for each dataset and over all rows, and paired differences."""
+"""Evaluation of runs: scores with intervals for each dataset and over all rows, and paired differences."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,12 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from megc.scoring.bootstrap import RESAMPLES, Sampling, intervals, paired
-from megc.scoring.consistency import consistency
-from megc.scoring.counts import Counts, row_counts
+from megc.scoring.bootstrap import RESAMPLES, Sampling, bootstrap_intervals, paired_differences
+from megc.scoring.consistency import count_consistent_clips
+from megc.scoring.counts import RowCounts, count_rows
 from megc.scoring.runs import Reference, Run
-from megc.scoring.units import UNIT_METRICS, score_units
-from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, faults, profile_of, score
+from megc.scoring.vqa_metrics import (
+    AU_METRICS,
+    CLASS_KINDS,
+    METRICS,
+    count_faults,
+    get_profile,
+    score_action_units,
+    score_answers,
+)
 
 OVERALL = "overall"
 ENDS = ("subject_low", "subject_high", "low", "high")  # by subjects, by clips
@@ -21,7 +28,7 @@ COLUMNS = (
     *METRICS,
     *(f"{metric}_{end}" for metric in METRICS for end in ENDS),
     *("invalid", "invalid_share", "missing"),
-    *UNIT_METRICS,
+    *AU_METRICS,
     *("consistent", "bleu_ceiling", "avg_ceiling"),
 )
 
@@ -42,66 +49,73 @@ class PairedDifference(NamedTuple):
         return low > 0 or high < 0
 
 
-def parts(references: Sequence[Reference]) -> dict[str, list[int]]:
+def rows_by_dataset(references: Sequence[Reference]) -> dict[str, list[int]]:
     """Row numbers of each dataset, in order of name, and of all rows together under `overall`."""
     datasets = sorted({reference.dataset for reference in references})
-    rows = {name: [i for i, found in enumerate(references) if found.dataset == name] for name in datasets}
+    rows = {name: [row for row, r in enumerate(references) if r.dataset == name] for name in datasets}
     return {**rows, OVERALL: list(range(len(references)))}
 
 
-def clip_classes(references: Sequence[Reference], profile: str, kinds: Sequence[str] = CLASS_KINDS) -> dict[str, str]:
-    """The class of each clip: the answer to its first question of the first of `kinds` that it is asked."""
-    read = profile_of(profile).read
-    found: dict[str, str] = {}
+def read_clip_classes(
+    references: Sequence[Reference], profile: str, kinds: Sequence[str] = CLASS_KINDS
+) -> dict[str, str]:
+    """Read the class of each clip: the answer to its first question of the first of `kinds` that it has."""
+    read = get_profile(profile).read
+    classes: dict[str, str] = {}
     for kind in kinds:
         for reference in references:
             if reference.kind == kind:
-                found.setdefault(reference.clip, read(reference.answer, kind))
-    return found
+                classes.setdefault(reference.clip, read(reference.answer, kind))
+    return classes
 
 
-def samplings(references: Sequence[Reference], profile: str) -> dict[str, Sampling]:
-    """What the bootstrap draws. By clips: within fine class and dataset, else within coarse class and dataset, else
+def make_samplings(references: Sequence[Reference], profile: str) -> dict[str, Sampling]:
+    """Sampling of the bootstrap. By clips: within fine class and dataset, else within coarse class and dataset, else
     within the dataset. By subjects: within the dataset."""
-    classes = clip_classes(references, profile, ("fine", "coarse"))
+    classes = read_clip_classes(references, profile, ("fine", "coarse"))
     strata = [f"{r.dataset}/{classes.get(r.clip, '')}" for r in references]
-    subjects = [f"{r.dataset}/{r.subject}" for r in references]
+    subjects = [f"{r.dataset}/{r.subject}" for r in references]  # datasets may share names of subjects
     return {
         "subjects": Sampling(subjects, [r.dataset for r in references]),
         "clips": Sampling([r.clip for r in references], strata),
     }
 
 
-def run_counts(references: Sequence[Reference], run: Run, profile: str) -> list[Counts]:
-    """Counts of a run's set of answers, or of each of the sets that it drew."""
-    wanted, kinds = [r.answer for r in references], [r.kind for r in references]
-    return [row_counts(wanted, answers, kinds, profile) for answers in run.answer_sets]
+def count_run(references: Sequence[Reference], run: Run, profile: str) -> list[RowCounts]:
+    """Count the rows of a run's set of answers, or of each of the sets that it drew."""
+    texts, kinds = [r.answer for r in references], [r.kind for r in references]
+    return [count_rows(texts, answers, kinds, profile) for answers in run.answer_sets]
 
 
 def score_run(
-    references: Sequence[Reference], run: Run, profile: str, counts: Sequence[Counts] | None = None
+    references: Sequence[Reference], run: Run, profile: str, counts: Sequence[RowCounts] | None = None
 ) -> dict[str, float]:
-    """METRICS, `invalid` and `missing` answers, UNIT_METRICS and `consistent` of a run, the last the share of clips
+    """METRICS, `invalid` and `missing` answers, AU_METRICS and `consistent` of a run, the last the share of clips
     whose answers agree with each other (NaN where none can be checked). Of a run that draws its answers: the mean over
-    the sets. `counts` are those of `run_counts`, where they are at hand."""
-    wanted, kinds = [r.answer for r in references], [r.kind for r in references]
+    the sets. `counts` are those of `count_run`, where they are at hand."""
+    texts, kinds = [r.answer for r in references], [r.kind for r in references]
     datasets, clips, questions = zip(*((r.dataset, r.clip, r.question) for r in references), strict=True)
     lines = []
-    for answers, rows in zip(run.answer_sets, counts or run_counts(references, run, profile), strict=True):
-        values = {**rows.score(), **faults(answers, kinds, profile, datasets), **score_units(wanted, answers, kinds)}
-        held, checked = consistency(clips, questions, answers, profile).get("all", (0, 0))
-        lines.append({**values, "consistent": held / checked if checked else float("nan")})
+    for answers, rows in zip(run.answer_sets, counts or count_run(references, run, profile), strict=True):
+        values = {
+            **rows.score(),
+            **count_faults(answers, kinds, profile, datasets),
+            **score_action_units(texts, answers, kinds),
+        }
+        passed, checked = count_consistent_clips(clips, questions, answers, profile).get("all", (0, 0))
+        lines.append({**values, "consistent": passed / checked if checked else float("nan")})
+    # a single set keeps its counts whole numbers
     return lines[0] if len(lines) == 1 else {name: float(np.mean([line[name] for line in lines])) for name in lines[0]}
 
 
-def part_of(run: Run, rows: Sequence[int]) -> Run:
-    """The run's answers to some of the references."""
+def select_rows(run: Run, rows: Sequence[int]) -> Run:
+    """The run with its answers to some of the references only."""
     draws = tuple(tuple(answers[row] for row in rows) for answers in run.draws)
     details = tuple(run.details[row] for row in rows)
     return Run(run.name, tuple(run.answers[row] for row in rows), details, run.settings, draws)
 
 
-def evaluate(
+def evaluate_run(
     references: Sequence[Reference],
     run: Run,
     profile: str = "megc2025",
@@ -110,27 +124,28 @@ def evaluate(
 ) -> list[dict]:
     """Rows of `metrics.csv` for one run: each dataset, then all rows pooled, with 95 % bootstrap intervals."""
     table = []
-    for dataset, rows in parts(references).items():
+    for dataset, rows in rows_by_dataset(references).items():
         if dataset == OVERALL and len(table) == 1:
             table.append({**table[0], "dataset": OVERALL})  # one dataset only: the same rows
             continue
-        chosen, answered = [references[row] for row in rows], part_of(run, rows)
-        counts = run_counts(chosen, answered, profile)
+        # 1. the rows of the dataset, counted once; 2. scores; 3. intervals by subjects, then by clips
+        chosen, answered = [references[row] for row in rows], select_rows(run, rows)
+        counts = count_run(chosen, answered, profile)
         values = score_run(chosen, answered, profile, counts)
         line = {"run": run.name, "profile": profile, "dataset": dataset}
         line["clips"] = len({r.clip for r in chosen})
         line["subjects"] = len({(r.dataset, r.subject) for r in chosen})
         line |= values
-        for ends, sampling in zip((ENDS[:2], ENDS[2:]), samplings(chosen, profile).values(), strict=True):
-            for metric, interval in intervals(counts, sampling, resamples, seed).items():
+        for ends, sampling in zip((ENDS[:2], ENDS[2:]), make_samplings(chosen, profile).values(), strict=True):
+            for metric, interval in bootstrap_intervals(counts, sampling, resamples, seed).items():
                 line |= {f"{metric}_{end}": value for end, value in zip(ends, interval, strict=True)}
         line["invalid_share"] = values["invalid"] / len(chosen)
-        line |= {f"{metric}_ceiling": top for metric, top in ceiling(chosen, profile).items()}
+        line |= {f"{metric}_ceiling": top for metric, top in score_ceiling(chosen, profile).items()}
         table.append(line)
     return table
 
 
-def compare(
+def compare_runs(
     references: Sequence[Reference],
     first: Run,
     second: Run,
@@ -139,31 +154,34 @@ def compare(
     seed: int = 0,
 ) -> dict[str, PairedDifference]:
     """Paired difference second - first over all rows of each metric."""
-    counts = [run_counts(references, run, profile) for run in (first, second)]
+    counts = [count_run(references, run, profile) for run in (first, second)]
     by_subjects, by_clips = (
-        paired(*counts, sampling, resamples, seed) for sampling in samplings(references, profile).values()
+        paired_differences(*counts, sampling, resamples, seed)
+        for sampling in make_samplings(references, profile).values()
     )
     return {metric: PairedDifference(*by_subjects[metric], *by_clips[metric][1:]) for metric in METRICS}
 
 
-def ceiling(references: Sequence[Reference], profile: str) -> dict[str, float]:
+def score_ceiling(references: Sequence[Reference], profile: str) -> dict[str, float]:
     """`bleu` and `avg` that the references themselves get: smoothed sentence BLEU gives a right word .178."""
     texts = [r.answer for r in references]
-    values = score(texts, texts, [r.kind for r in references], profile)
+    values = score_answers(texts, texts, [r.kind for r in references], profile)
     return {metric: values[metric] for metric in ("bleu", "avg")}
 
 
-def rare_classes(references: Sequence[Reference], profile: str = "megc2025") -> dict[str, dict[str, tuple[int, int]]]:
+def find_rare_classes(
+    references: Sequence[Reference], profile: str = "megc2025"
+) -> dict[str, dict[str, tuple[int, int]]]:
     """Classes of fewer than FEW clips, by dataset and over all rows: how many clips of how many subjects show them."""
-    found: dict[str, dict[str, tuple[int, int]]] = {}
-    for dataset, rows in parts(references).items():
+    rare: dict[str, dict[str, tuple[int, int]]] = {}
+    for dataset, rows in rows_by_dataset(references).items():
         chosen = [references[row] for row in rows]
         subjects = {r.clip: (r.dataset, r.subject) for r in chosen}
         for kind in CLASS_KINDS:
-            clips = defaultdict(set)
-            for clip, name in clip_classes(chosen, profile, (kind,)).items():
+            clips = defaultdict(set)  # of each class
+            for clip, name in read_clip_classes(chosen, profile, (kind,)).items():
                 clips[name].add(clip)
             few = {name: (len(c), len({subjects[clip] for clip in c})) for name, c in clips.items() if len(c) < FEW}
             for name, numbers in sorted(few.items()):
-                found.setdefault(dataset, {})[f"{kind} {name}"] = numbers
-    return found
+                rare.setdefault(dataset, {})[f"{kind} {name}"] = numbers
+    return rare

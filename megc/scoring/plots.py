@@ -11,28 +11,28 @@ from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
 from megc.files import figure_png, sha256_of, write_bytes
 from megc.scoring.runs import Reference, Run
-from megc.scoring.vqa_metrics import class_labels
+from megc.scoring.vqa_metrics import read_class_labels
 
 CLASSES = {"coarse": COARSE_EMOTIONS, "fine": FINE_EMOTIONS}
 OTHER = "none of these"  # a missing answer, or one outside the vocabulary
 
 
-def confusion(
+def count_confusions(
     references: Sequence[Reference], run: Run, kind: str, profile: str = "megc2025"
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Counts (true classes, said classes) of a class kind, with the names of both.
+    """Count a class kind's confusions, int (true classes, predicted classes), with the names of both.
 
-    True classes come first and in one order in both; classes that are only said follow, last what is no class.
+    True classes come first and in one order in both; classes that are only predicted follow, last what is no class.
     """
     texts = [r.answer for r in references], run.answers, [r.kind for r in references]
-    true, said, _ = class_labels(*texts, kind, profile)
-    said = [label if label in CLASSES[kind] else OTHER for label in said]
-    names = [name for name in (*CLASSES[kind], OTHER) if name in true or name in said]
+    true, predicted, _ = read_class_labels(*texts, kind, profile)
+    predicted = [label if label in CLASSES[kind] else OTHER for label in predicted]
+    names = [name for name in (*CLASSES[kind], OTHER) if name in true or name in predicted]
     rows = [name for name in names if name in true]
     columns = rows + [name for name in names if name not in rows]
     if not rows:
         return np.zeros((0, 0), int), rows, columns
-    return confusion_matrix(true, said, labels=columns)[: len(rows)], rows, columns
+    return confusion_matrix(true, predicted, labels=columns)[: len(rows)], rows, columns
 
 
 def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], title: str) -> bytes:
@@ -52,7 +52,7 @@ def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], titl
         else:
             text.set_text(f"{counts[row, column]}\n{shares[row, column]:.0%}")
             text.set_color("white" if shares[row, column] > 0.55 else "black")
-    # sklearn draws squares; classes that are said but never true have no row
+    # sklearn draws squares; classes that are predicted but never true have no row
     axes.set(ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)), yticklabels=rows, title=title)
     axes.set(xlabel="answered", ylabel="true")
     for label in axes.get_xticklabels():
@@ -66,16 +66,17 @@ def draw_intervals(rows: Sequence[Mapping]) -> bytes:
 
 
 def interval_figure(rows: Sequence[Mapping]) -> Figure:
-    """The figure of `draw_intervals`: from end to end, for a percentile interval need not hold the value it is of."""
-    places = np.arange(len(rows))
+    """Figure of `draw_intervals`. Lines run from end to end, since a percentile interval need not hold its value."""
+    heights = np.arange(len(rows))
     columns = ("avg", "avg_subject_low", "avg_subject_high", "avg_low", "avg_high")
     values, *ends = np.array([[row[name] for name in columns] for row in rows], float).T
     figure = Figure(figsize=(8, 0.9 + 0.29 * len(rows)), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    axes.hlines(places, *ends[2:], color="#c3d5ec", linewidth=7, label="by clips")
-    axes.hlines(places, *ends[:2], color="#4c7fbd", linewidth=1.4, label="by subjects")
-    axes.plot(values, places, "o", color="#17539c", markersize=5)
-    axes.set(yticks=places, yticklabels=[row["run"] for row in rows], ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1))
+    # the narrow line over the wide bar, and the value over both
+    axes.hlines(heights, *ends[2:], color="#c3d5ec", linewidth=7, label="by clips")
+    axes.hlines(heights, *ends[:2], color="#4c7fbd", linewidth=1.4, label="by subjects")
+    axes.plot(values, heights, "o", color="#17539c", markersize=5)
+    axes.set(yticks=heights, yticklabels=[row["run"] for row in rows], ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1))
     axes.set_xlabel("mean of the six metrics, 95 % intervals by subjects (line) and by clips (bar)")
     axes.grid(axis="x", color="#d5d9e0")
     axes.set_axisbelow(True)
@@ -84,8 +85,8 @@ def interval_figure(rows: Sequence[Mapping]) -> Figure:
     return figure
 
 
-def slug(name: str) -> str:
-    """A run's name as part of a file name; where letters had to go, with a hash, so that no two names share one."""
+def file_slug(name: str) -> str:
+    """Make a run's name part of a file name; where letters are dropped, with a hash against two names in one."""
     kept = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
     return kept if kept == name else f"{kept or 'run'}-{sha256_of(name.encode('utf-8', 'surrogatepass'))[:6]}"
 
@@ -96,10 +97,10 @@ def write_confusions(
     """Write `confusion_<run>_<kind>.png` of each class kind that is asked for; returns the files by kind."""
     written = {}
     for kind in CLASSES:
-        counts, rows, columns = confusion(references, run, kind, profile)
+        counts, rows, columns = count_confusions(references, run, kind, profile)
         if not rows:
             continue
-        path = Path(folder) / f"confusion_{slug(run.name)}_{kind}.png"
+        path = Path(folder) / f"confusion_{file_slug(run.name)}_{kind}.png"
         write_bytes(path, draw_confusion(counts, rows, columns, f"{run.name}: {kind} class"))
         written[kind] = path
     return written

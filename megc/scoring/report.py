@@ -23,21 +23,21 @@ from megc.motion.flow_files import drawn_with
 from megc.motion.settings import SCALE
 from megc.problems import DataError
 from megc.scoring.bootstrap import RESAMPLES
-from megc.scoring.consistency import CHECKS, consistency
-from megc.scoring.evaluation import PairedDifference, compare, evaluate
-from megc.scoring.plots import confusion, draw_intervals, write_confusions
+from megc.scoring.consistency import CHECKS, count_consistent_clips
+from megc.scoring.evaluation import PairedDifference, compare_runs, evaluate_run
+from megc.scoring.plots import count_confusions, draw_intervals, write_confusions
 from megc.scoring.runs import MOTION, Reference, Run
 from megc.scoring.tables import (
     agreement_table,
     ceiling_note,
     difference_table,
     draws_note,
+    format_count,
+    format_share,
     main_rows,
     markdown_table,
-    number,
     pooled_only,
     rare_note,
-    share,
     text_table,
     write_metrics,
 )
@@ -80,8 +80,8 @@ def _data_uri(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def thumbnail(path: Path) -> str | None:
-    """JPEG of a picture, at most THUMBNAIL wide, as a data URI; None where the file is gone or is no picture."""
+def make_thumbnail(path: Path) -> str | None:
+    """Make a JPEG of a picture, at most THUMBNAIL wide, as a data URI; None where it is gone or no picture."""
     try:
         small = read_picture(path, path, None, "make the picture again")
     except DataError:
@@ -92,19 +92,20 @@ def thumbnail(path: Path) -> str | None:
     return _data_uri(out.getvalue(), "jpeg")
 
 
-def matrices(references: Sequence[Reference], run: Run, profile: str) -> list[dict]:
-    """The confusion matrices of a run: class kind, names of the columns, and rows of counts with shares of the row."""
-    found = []
+def confusion_tables(references: Sequence[Reference], run: Run, profile: str) -> list[dict]:
+    """Confusion matrices of a run: class kind, names of the columns, and rows of counts with shares of the row."""
+    tables = []
     for kind in CLASS_KINDS:
-        counts, true, said = confusion(references, run, kind, profile)
+        counts, true, predicted = count_confusions(references, run, kind, profile)
         if true:
             shares = counts / counts.sum(axis=1, keepdims=True)
+            # each cell is a pair: count and its share, which the page shows as colour
             rows = [
                 (name, list(zip(*cells, strict=True)))
                 for name, *cells in zip(true, counts.tolist(), shares.tolist(), strict=True)
             ]
-            found.append({"kind": KINDS[kind], "said": said, "rows": rows})
-    return found
+            tables.append({"kind": KINDS[kind], "predicted": predicted, "rows": rows})
+    return tables
 
 
 def _encoding(picture: Path) -> tuple[str, float] | None:
@@ -117,29 +118,28 @@ def _encoding(picture: Path) -> tuple[str, float] | None:
     return None
 
 
-def legend(references: Sequence[Reference]) -> dict | None:
+def make_legend(references: Sequence[Reference]) -> dict | None:
     """Words and wheel that explain the motion pictures, by the encoding of the first one; None where there is no
     motion picture or nothing tells how it was drawn."""
     pictures = (path for reference in references for caption, path in reference.images if caption == MOTION)
     path = next(pictures, None)
-    found = _encoding(path) if path else None
-    if found is None:
+    encoding = _encoding(path) if path else None  # name and scale
+    if encoding is None:
         return None
-    return {"text": legend_text(*found), "uri": _data_uri(png_bytes(legend_image(*found)), "png")}
+    return {"text": legend_text(*encoding), "uri": _data_uri(png_bytes(legend_image(*encoding)), "png")}
 
 
-def _details(found: Mapping[str, object]) -> list[str]:
-    """What a run says of an answer, in words; a single vote says nothing."""
+def _details(details: Mapping[str, object]) -> list[str]:
+    """Votes, agreement, margin and likeliest choices of an answer in words; empty for a single vote."""
     words = []
-    if len(votes := found.get("votes", [])) > 1:
+    if len(votes := details.get("votes", [])) > 1:
         words.append("votes " + ", ".join(f"{text} × {count}" for text, count in Counter(votes).most_common()))
-    words += [f"{name} {found[name]:.2f}" for name in ("agreement", "margin") if name in found]
-    if choices := found.get("choices"):
+    words += [f"{name} {details[name]:.2f}" for name in ("agreement", "margin") if name in details]
+    if choices := details.get("choices"):
+        # log-likelihoods of the allowed answers → probabilities among these
         chances = dict(zip(choices, softmax(list(choices.values())), strict=True))
-        likeliest = [text for text in sorted(chances, key=chances.get, reverse=True) if chances[text] >= 0.01][
-            :CHOICES
-        ]
-        words.append("choices " + ", ".join(f"{text} {chances[text]:.0%}" for text in likeliest))
+        likeliest = [text for text in sorted(chances, key=chances.get, reverse=True) if chances[text] >= 0.01]
+        words.append("choices " + ", ".join(f"{text} {chances[text]:.0%}" for text in likeliest[:CHOICES]))
     return words
 
 
@@ -157,7 +157,10 @@ def _answer(reference: Reference, run: Run, row: int, profile: str) -> dict:
 def make_cards(
     references: Sequence[Reference], runs: Sequence[Run], profile: str, limit: int = CARDS
 ) -> tuple[list[dict], int]:
-    """What the page shows of each clip, and how many clips there are; beyond `limit`, clips at even steps."""
+    """Make a card for each clip with its pictures, questions and answers; beyond `limit`, for clips at even steps.
+
+    Returns the cards and the number of all clips.
+    """
     clips: dict[str, list[int]] = {}
     for row, reference in enumerate(references):
         clips.setdefault(reference.clip, []).append(row)
@@ -176,9 +179,11 @@ def make_cards(
             }
             for row in clips[name]
         ]
-        pictures = [{"caption": caption, "uri": thumbnail(path)} for caption, path in first.images]
-        asked = [references[row] for row in clips[name]]
-        classes = [r.answer for kind in CLASS_KINDS for r in asked if r.kind == kind]
+        pictures = [{"caption": caption, "uri": make_thumbnail(path)} for caption, path in first.images]
+        clip_references = [references[row] for row in clips[name]]
+        classes = [
+            r.answer for kind in CLASS_KINDS for r in clip_references if r.kind == kind
+        ]  # for the page's filter
         subject = f"{first.dataset}/{first.subject}"
         card = {"clip": name, "dataset": first.dataset, "subject": subject, "classes": list(dict.fromkeys(classes))}
         cards.append({**card, "pictures": pictures, "questions": questions})
@@ -186,14 +191,14 @@ def make_cards(
 
 
 def agreement_by_check(references: Sequence[Reference], runs: Sequence[Run], profile: str) -> list[dict]:
-    """Clips of each run that pass each check of `consistency`, and of how many it is asked."""
+    """Clips of each run that pass each consistency check, and the number of clips that the check applies to."""
     clips, questions = [r.clip for r in references], [r.question for r in references]
-    found = [consistency(clips, questions, run.answers, profile) for run in runs]
+    counts = [count_consistent_clips(clips, questions, run.answers, profile) for run in runs]  # one dict a run
     names = {**CHECKS, "all": "all of these"}
     return [
-        {"check": text, "of": found[0][name][1], "held": [one[name][0] for one in found]}
+        {"check": text, "of": counts[0][name][1], "passed": [by_check[name][0] for by_check in counts]}
         for name, text in names.items()
-        if name in found[0]
+        if name in counts[0]  # which checks apply depends on the questions alone
     ]
 
 
@@ -232,7 +237,7 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"share": share, "number": number}
+    environment.filters |= {"share": format_share, "number": format_count}
     page = environment.get_template("report.html").render(
         heads=HEADS,
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
@@ -243,9 +248,9 @@ def write_report(
         checks=agreement_by_check(references, runs, profile),
         runs=runs,
         differences=differences,
-        confusions={run.name: matrices(references, run, profile) for run in runs},
+        confusions={run.name: confusion_tables(references, run, profile) for run in runs},
         by_kind=right_by_kind(references, runs, profile),
-        legend=legend(references),
+        legend=make_legend(references),
         cards=cards,
         clips=clips,
         kinds={kind: KINDS.get(kind, kind) for kind in dict.fromkeys(reference.kind for reference in references)},
@@ -276,12 +281,13 @@ def score_runs(
     """
     out, draws = Path(out), (resamples, seed)
     rows, differences = [], {}
+    # 1. score each run in each profile, 2. compare it with the first run, 3. write table and page
     for run in tqdm(runs, desc="scoring", unit="run", disable=None):
-        tables = [evaluate(references, run, profile, *draws) for profile in profiles]
-        rows += [row for same_rows in zip(*tables, strict=True) for row in same_rows]
+        tables = [evaluate_run(references, run, profile, *draws) for profile in profiles]
+        rows += [row for same_rows in zip(*tables, strict=True) for row in same_rows]  # profiles side by side
         write_confusions(out, references, run, profiles[0])
         if run is not runs[0]:
-            differences[run.name] = compare(references, runs[0], run, profiles[0], *draws)
+            differences[run.name] = compare_runs(references, runs[0], run, profiles[0], *draws)
     notes = [ceiling_note(references, profiles)]
     missing = {run.name: sum(answer is None for answer in run.answers) for run in runs}
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from megc.files import read_json, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
 from megc.records import QuestionRow, check_instruction, check_row
-from megc.scoring.swift import as_row, is_swift_row
 from megc.vqa.instructions import answer_of, check_question, is_motion_picture, may_answer, row_clip, row_id, row_key
+from megc.vqa.prompts import IMAGE_TAG
 from megc.vqa.questions import parse
 
 MOTION = "motion"  # caption of a flow picture
@@ -39,7 +39,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's answers, one a reference and in their order (None: missing), with what it says of each answer.
+    """A run's answers, one a reference and in their order (None: missing), with votes and margins of each answer.
 
     `draws`: all sets of answers of a run that draws them at random; its scores are means over these, and `answers` is
     the first.
@@ -58,7 +58,7 @@ class Run:
 
 
 class ReferenceIndex:
-    """Which reference an answered row belongs to."""
+    """References by key and by id, to find the one that a row answers."""
 
     def __init__(self, references: Iterable[Reference]) -> None:
         self._by_key = {reference.key: reference for reference in references}
@@ -67,12 +67,12 @@ class ReferenceIndex:
             self._by_id[reference.id].append(reference)
 
     def find(self, file: Path | str, line: int | None, row: dict) -> Reference | None:
-        """The reference of the row's dataset, clip, id and question, else (rows that another program wrote may lack
-        some of it) the one with its id, though its question may be another; None where there is none.
+        """Find the reference of the row's dataset, clip, id and question, else (rows that another program wrote may
+        lack some of it) the one with its id, though its question may be another; None where there is none.
 
         Raises DataError where several have its id and the row does not say which it answers.
         """
-        if row_key(row) in self._by_key:
+        if row_key(row) in self._by_key:  # the usual case: the row was written by one of our programs
             return self._by_key[row_key(row)]
         same_id = [reference for reference in self._by_id.get(row_id(row), ()) if may_answer(row, reference.row)]
         if len(same_id) > 1 and "question" not in row:
@@ -105,18 +105,45 @@ def _caption(image: str) -> str:
     return MOTION if is_motion_picture(image) else PurePosixPath(image).stem
 
 
-def _key_frames(asked: dict[str, Path], clip: str) -> dict[str, Path]:
-    """Key frames of a clip that lie beside its flow picture: to look at, though the question may be without them."""
+def _key_frames(pictures: dict[str, Path], clip: str) -> dict[str, Path]:
+    """Key frames of a clip that lie beside its flow picture, for the report; the question may be without them."""
     suffix = f"flow/{clip}.png"
-    picture = asked.get(MOTION)
+    picture = pictures.get(MOTION)
     if picture is None or not picture.as_posix().endswith(suffix):
         return {}
     folder = resolve_inside(f"{picture.as_posix().removesuffix(suffix)}frames", clip)
     return {name: path for name in ("onset", "apex", "offset") if (path := folder / f"{name}.png").is_file()}
 
 
+def _is_swift_row(row: dict) -> bool:
+    """True for a line of messages that is neither an ME-VQA row nor one of this repository's records."""
+    return "messages" in row and not {"id", "video_id", "row"} & row.keys()
+
+
+def _read_swift_row(row: dict) -> dict[str, str]:
+    """Read `id`, `question`, `answer`, `clip`, `subject` of a line of ms-swift's instruction files, or of a result of
+    `swift infer`.
+
+    Neither names its row. As in the original project's metric scripts, first picture and question do. The clip is the
+    folder of its first picture, the subject the folder above. The answer is the `response`, else the assistant's
+    message; empty without one.
+
+    Raises KeyError for a line without question or picture.
+    """
+    texts = {message["role"]: message["content"] for message in row["messages"]}
+    if not row.get("images"):
+        raise KeyError("images")
+    first = row["images"][0]
+    # results of `swift infer` write each picture as {"bytes": null, "path": …}
+    picture = PurePosixPath(first["path"] if isinstance(first, dict) else first)
+    question = texts["user"].replace(IMAGE_TAG, "").strip()
+    answer = row.get("response", texts.get("assistant", ""))
+    names = {"clip": str(picture.parent), "subject": picture.parent.parent.name}
+    return {"id": f"{picture} {question}", "question": question, "answer": answer, **names}
+
+
 def _reference(path: Path, line: int, record: dict) -> Reference:
-    if is_swift_row(record):
+    if _is_swift_row(record):
         return _swift_reference(path, line, record)
     if "messages" in record:
         check_instruction(path, line, record)
@@ -126,8 +153,8 @@ def _reference(path: Path, line: int, record: dict) -> Reference:
         answer = answer_of(record) if "messages" in record else row.get("answer", "")
         origin = row_clip(row)
         kind = parse(row["question"]).kind
-        asked = {_caption(image): resolve_inside(path.parent, image) for image in record.get("images", ())}
-        images = tuple({**_key_frames(asked, origin["clip"]), **asked}.items())
+        pictures = {_caption(image): resolve_inside(path.parent, image) for image in record.get("images", ())}
+        images = tuple({**_key_frames(pictures, origin["clip"]), **pictures}.items())  # in the order of time
         words = {"question": row["question"], "kind": kind, "answer": answer}
         reference = Reference(row_id(row), **origin, **words, images=images, row=row)
     except KeyError as error:
@@ -155,7 +182,7 @@ def _swift_reference(path: Path, line: int, record: dict) -> Reference:
 
 def _swift_row(path: Path | str, line: int, record: dict) -> dict:
     try:
-        return as_row(record)
+        return _read_swift_row(record)
     except (KeyError, TypeError) as error:
         fix = "give the question as user's message and one picture at least"
         raise DataError(path, line, f"the row of messages has no {error}", fix) from error
@@ -169,7 +196,7 @@ def _predictions(path: Path | str, problems: Problems) -> Iterator[tuple[int, st
     line = 0
     for line, row in read_jsonl(path):
         with problems.collect():
-            row = _swift_row(path, line, row) if is_swift_row(row) else row
+            row = _swift_row(path, line, row) if _is_swift_row(row) else row
             if "id" not in row and "video_id" not in row:
                 raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
             check_row(path, line, row, QuestionRow)
@@ -209,6 +236,7 @@ def read_run(path: Path | str, name: str, references: list[Reference], problems:
                 raise DataError(path, line, f"the answer of {identity} is not text", "write it as a string")
             pairs[reference.key] = (reference, row)
     refuse_other_questions(path, list(pairs.values()))
+    # from here on in the order of the references; {} for a row without an answer
     rows = [pairs[reference.key][1] if reference.key in pairs else {} for reference in references]
     answers = tuple(row.get("answer", "").strip() or None for row in rows)
     if missing := [r.id for r, answer in zip(references, answers, strict=True) if answer is None]:
@@ -229,6 +257,7 @@ def _draws(path: Path | str, rows: list[dict]) -> tuple[tuple[str | None, ...], 
     numbers = {len(draws) for draws in answered}
     if len(numbers) > 1 or 0 in numbers or len(answered) < sum(map(bool, rows)):
         raise DataError(path, None, "its rows hold different numbers of draws", fix)
+    # rows of draws → draws of rows; a missing row is missing in each draw
     sets = zip(*(row.get("draws", [""] * len(answered[0])) for row in rows), strict=True)
     return tuple(tuple(text.strip() or None for text in answers) for answers in sets)
 
@@ -239,10 +268,10 @@ def find_predictions(folder: Path | str) -> list[Path]:
     Raises DataError when there is none.
     """
     folder = Path(folder)
-    found = sorted(folder.rglob("predictions.jsonl"), key=lambda path: (len(path.parts), path))
-    if not found:
+    paths = sorted(folder.rglob("predictions.jsonl"), key=lambda path: (len(path.parts), path))
+    if not paths:
         raise DataError(folder, None, "no predictions.jsonl in or below", "run test/generate_answers.py first")
-    return found
+    return paths
 
 
 def choose_predictions(folder: Path | str, references: list[Reference]) -> tuple[list[Path], list[str]]:
@@ -256,7 +285,12 @@ def choose_predictions(folder: Path | str, references: list[Reference]) -> tuple
     for path in find_predictions(folder):
         rows = [(identity, row, index.find(path, line, row)) for line, identity, row in _predictions(path, Problems())]
         stray = [identity for identity, _, reference in rows if reference is None]
-        other = [i for i, row, asked in rows if asked and row.get("question", asked.question) != asked.question]
+        # a row found by its id alone may answer another version of the question file
+        other = [
+            identity
+            for identity, row, reference in rows
+            if reference and row.get("question", reference.question) != reference.question
+        ]
         if stray or other:
             what = "have no reference here" if stray else "are to other questions than the references of their ids"
             first = (stray or other)[0]

@@ -1,11 +1,11 @@
-"""Scores of runs as tables: `metrics.csv`, the same for a terminal and for markdown, paired differences."""
+"""Tables of scores: `metrics.csv`, the same for a terminal and for markdown, paired differences."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from megc.csv_tables import write_table
-from megc.scoring.evaluation import COLUMNS, OVERALL, PairedDifference, ceiling, rare_classes, score_run
+from megc.scoring.evaluation import COLUMNS, OVERALL, PairedDifference, find_rare_classes, score_ceiling, score_run
 from megc.scoring.runs import Reference, Run
 from megc.scoring.vqa_metrics import METRICS
 
@@ -15,8 +15,8 @@ BOTH = "[95 % by subjects] [by clips]"
 
 def ceiling_note(references: Sequence[Reference], profiles: Sequence[str]) -> str:
     """A sentence on what perfect answers get in each profile."""
-    tops = {profile: ceiling(references, profile) for profile in profiles}
-    texts = [f"{share(top['avg'])} in {name} (BLEU {share(top['bleu'])})" for name, top in tops.items()]
+    tops = {profile: score_ceiling(references, profile) for profile in profiles}
+    texts = [f"{format_share(top['avg'])} in {name} (BLEU {format_share(top['bleu'])})" for name, top in tops.items()]
     return f"Perfect answers get a mean of six of {', '.join(texts)}."
 
 
@@ -37,26 +37,26 @@ def main_rows(rows: Sequence[dict]) -> list[dict]:
     return [row for row in rows if row["dataset"] == OVERALL and row["profile"] == rows[0]["profile"]]
 
 
-def share(value: float, digits: int = 3) -> str:
-    """A share as papers print it: `.335`, `1.000`, `-.012`; a dash where there is none."""
+def format_share(value: float, digits: int = 3) -> str:
+    """Format a share as papers print it: `.335`, `1.000`, `-.012`; a dash where there is none."""
     if math.isnan(value):
         return "–"
-    text = f"{value:.{digits}f}"
+    text = f"{value:.{digits}f}"  # "0.335" loses its zero, "1.000" keeps its one
     return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("-").startswith("0.") else text
 
 
-def brackets(ends: Sequence[float]) -> str:
-    """An interval: `[.702, .840]`."""
-    return f"[{share(ends[0])}, {share(ends[1])}]"
+def format_interval(ends: Sequence[float]) -> str:
+    """Format an interval: `[.702, .840]`."""
+    return f"[{format_share(ends[0])}, {format_share(ends[1])}]"
 
 
-def both_intervals(row: Mapping, metric: str) -> tuple[str, str]:
-    """The intervals of a metric in a row of `metrics.csv`: by subjects, by clips."""
-    return tuple(brackets([row[f"{metric}_{by}{end}"] for end in ("low", "high")]) for by in ("subject_", ""))
+def format_both_intervals(row: Mapping, metric: str) -> tuple[str, str]:
+    """Format the intervals of a metric in a row of `metrics.csv`: by subjects, by clips."""
+    return tuple(format_interval([row[f"{metric}_{by}{end}"] for end in ("low", "high")]) for by in ("subject_", ""))
 
 
-def number(value: float) -> str:
-    """A count, or the mean of counts over drawn sets of answers."""
+def format_count(value: float) -> str:
+    """Format a count, or the mean of counts over drawn sets of answers."""
     return f"{value:g}"
 
 
@@ -66,21 +66,21 @@ def text_table(rows: Sequence[dict]) -> str:
     lines = [[*heads, "", *METRICS, "invalid"]]
     for row in rows:
         names = [str(row[head]) for head in heads]
-        lines.append([*names, "", *(share(row[metric]) for metric in METRICS), number(row["invalid"])])
-        by_subjects, by_clips = zip(*(both_intervals(row, metric) for metric in METRICS), strict=True)
+        lines.append([*names, "", *(format_share(row[metric]) for metric in METRICS), format_count(row["invalid"])])
+        by_subjects, by_clips = zip(*(format_both_intervals(row, metric) for metric in METRICS), strict=True)
         lines.append([*[""] * len(heads), "by subjects", *by_subjects, ""])
         lines.append([*[""] * len(heads), "by clips", *by_clips, ""])
     return _align(lines, left=3)
 
 
 def agreement_table(rows: Sequence[dict]) -> str:
-    """What else is known of each run's answers to all rows, for a terminal."""
+    """Action units, consistency, invalid and missing answers of each run over all rows, for a terminal."""
     heads = ("AU precision", "AU recall", "AU F1", "AU F1 macro", "consistent", "invalid", "missing")
     lines = [["run", *heads]]
     for row in rows:
         units = [row[name] for name in ("au_precision", "au_recall", "au_f1", "au_f1_macro")]
-        shares = [share(value) for value in (*units, row["consistent"], row["invalid_share"])]
-        lines.append([row["run"], *shares, number(row["missing"])])
+        shares = [format_share(value) for value in (*units, row["consistent"], row["invalid_share"])]
+        lines.append([row["run"], *shares, format_count(row["missing"])])
     return _align(lines, left=1)
 
 
@@ -89,7 +89,7 @@ def metric_table(references: Sequence[Reference], runs: Sequence[Run], metrics: 
     lines = [["run", "profile", *metrics]]
     for run in runs:
         values = score_run(references, run, profile)
-        lines.append([run.name, profile, *(share(values[metric], 4) for metric in metrics)])
+        lines.append([run.name, profile, *(format_share(values[metric], 4) for metric in metrics)])
     return _align(lines, left=2)
 
 
@@ -99,40 +99,50 @@ def difference_table(first: str, differences: Mapping[str, Mapping[str, PairedDi
     Below each line its intervals by subjects and by clips.
     """
     lines = [[f"minus {first}", "", *METRICS]]
-    for name, found in differences.items():
-        lines.append([name, "", *(f"{share(found[m].value)}{'*' * found[m].clear}" for m in METRICS)])
-        lines.append(["", "by subjects", *(brackets(found[m][1:3]) for m in METRICS)])
-        lines.append(["", "by clips", *(brackets(found[m][3:5]) for m in METRICS)])
+    for name, by_metric in differences.items():
+        stars = {metric: "*" if by_metric[metric].clear else "" for metric in METRICS}
+        lines.append([name, "", *(f"{format_share(by_metric[metric].value)}{stars[metric]}" for metric in METRICS)])
+        # a PairedDifference is value, two ends by subjects, two ends by clips
+        lines.append(["", "by subjects", *(format_interval(by_metric[metric][1:3]) for metric in METRICS)])
+        lines.append(["", "by clips", *(format_interval(by_metric[metric][3:5]) for metric in METRICS)])
     return _align(lines, left=1)
 
 
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Lines of cells as a markdown table; the first line is the head."""
+def format_markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Format lines of cells as a markdown table; the first line is the head."""
     lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def score_cells(row: Mapping) -> list[str]:
-    """The cells below SCORE_HEADS of a row of `metrics.csv`, and the mean of six with both intervals."""
-    values = {metric: share(row[metric]) for metric in METRICS}
+def format_score_cells(row: Mapping) -> list[str]:
+    """Format the cells below SCORE_HEADS of a row of `metrics.csv`, and the mean of six with both intervals."""
+    values = {metric: format_share(row[metric]) for metric in METRICS}
     classes = [f"{values[f'uf1_{kind}']} / {values[f'uar_{kind}']}" for kind in ("coarse", "fine")]
-    return [*classes, values["bleu"], values["rouge1"], f"**{values['avg']}** {' '.join(both_intervals(row, 'avg'))}"]
+    return [
+        *classes,
+        values["bleu"],
+        values["rouge1"],
+        f"**{values['avg']}** {' '.join(format_both_intervals(row, 'avg'))}",
+    ]
 
 
 def markdown_table(rows: Sequence[dict]) -> str:
     """The rows of `metrics.csv` over all rows as the README shows them."""
     lines = [["answers by", *SCORE_HEADS, f"avg {BOTH}"]]
-    return markdown(lines + [[row["run"], *score_cells(row)] for row in main_rows(rows)])
+    return format_markdown(lines + [[row["run"], *format_score_cells(row)] for row in main_rows(rows)])
 
 
 def rare_note(references: Sequence[Reference], profile: str = "megc2025") -> str:
-    """A sentence that names the classes of few clips, whose share in a macro mean hangs on these; empty for none."""
-    rare = rare_classes(references, profile)
+    """A sentence that names the classes of few clips, each of which moves a macro mean; empty for none."""
+    rare = find_rare_classes(references, profile)
     if len({reference.dataset for reference in references}) == 1:
-        rare = {name: classes for name, classes in rare.items() if name == OVERALL}
+        rare = {name: classes for name, classes in rare.items() if name == OVERALL}  # else named twice
     texts = []
     for dataset, classes in rare.items():
-        numbers = {name: f"{_many(few, 'clip')} of {_many(who, 'subject')}" for name, (few, who) in classes.items()}
+        numbers = {
+            name: f"{_plural(clips, 'clip')} of {_plural(subjects, 'subject')}"
+            for name, (clips, subjects) in classes.items()
+        }
         texts.append(f"{dataset}: {', '.join(f'{name} ({text})' for name, text in numbers.items())}")
     return f"Classes with fewer than five clips: {'; '.join(texts)}." if texts else ""
 
@@ -140,19 +150,21 @@ def rare_note(references: Sequence[Reference], profile: str = "megc2025") -> str
 def draws_note(runs: Sequence[Run]) -> str:
     """A sentence that names the runs that draw their answers; empty for none."""
     names = [f"{run.name} ({len(run.draws)})" for run in runs if run.draws]
-    shown = "; single answers are those of the first set."
-    return f"Means over drawn sets of answers: {', '.join(names)}{shown}" if names else ""
+    if not names:
+        return ""
+    return f"Means over drawn sets of answers: {', '.join(names)}; single answers are those of the first set."
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _align(lines: list[list[str]], left: int) -> str:
+    """Pad cells to columns: the first `left` columns to the left, numbers to the right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     texts = []
     for line in lines:
         cells = zip(line, widths, range(len(widths)), strict=True)
-        text = "  ".join(cell.ljust(width) if at < left else cell.rjust(width) for cell, width, at in cells)
+        text = "  ".join(cell.ljust(width) if column < left else cell.rjust(width) for cell, width, column in cells)
         texts.append(text.rstrip())
     return "\n".join(texts)

@@ -1,4 +1,4 @@
-"""How ME-VQA answers are scored: UF1 and UAR of the coarse and the fine class, BLEU and ROUGE-1 of every answer.
+"""Metrics of ME-VQA answers: UF1 and UAR of the coarse and the fine class, BLEU and ROUGE-1 of every answer.
 
 A profile is a choice of settings over scikit-learn, nltk and rouge-score. `megc2025` follows the challenge paper
 (arXiv 2506.15298: BLEU eq. 2, ROUGE-1 eq. 3), `tie` the scripts of Humphrey-0125/MEGC2025, `m26` those of
@@ -21,12 +21,14 @@ from nltk.translate.bleu_score import (
     sentence_bleu,
 )
 from rouge_score import rouge_scorer
-from sklearn.metrics import f1_score, recall_score
+from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
 from megc.vqa.questions import Question, allowed_answers, answer_fault, normalise_answer, split_long, split_units
 
 METRICS = ("uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine", "bleu", "rouge1", "avg")
+AU_METRICS = ("au_precision", "au_recall", "au_f1", "au_precision_macro", "au_recall_macro", "au_f1_macro")
 Score = TypeVar("Score", float, np.ndarray)
 CLASS_KINDS = ("coarse", "fine")
 ORDERS = (1, 2, 3, 4)  # BLEU-4
@@ -55,8 +57,8 @@ def _keyword(answer: str, kind: str) -> str:
         return phrase[1]
     if kind == "coarse":  # m26 looks for the classes one after the other, not for the first word
         return next((word for word in _KEYWORDS[kind] if re.search(rf"\b{word}\b", text)), "")
-    found = re.search(rf"\b({'|'.join(_KEYWORDS[kind])})\b", text)
-    return found[1] if found else ""
+    word = re.search(rf"\b({'|'.join(_KEYWORDS[kind])})\b", text)
+    return word[1] if word else ""
 
 
 def _alphanumeric(text: str) -> list[str]:
@@ -95,8 +97,8 @@ PROFILES = {
 }
 
 
-def profile_of(profile: str | Profile) -> Profile:
-    """The profile of a name. Raises ValueError for a name that is none."""
+def get_profile(profile: str | Profile) -> Profile:
+    """Get the profile of a name. Raises ValueError for a name that is none."""
     if isinstance(profile, Profile):
         return profile
     if profile not in PROFILES:
@@ -104,7 +106,7 @@ def profile_of(profile: str | Profile) -> Profile:
     return PROFILES[profile]
 
 
-def score(
+def score_answers(
     references: Sequence[str],
     predictions: Sequence[str | None],
     kinds: Sequence[str],
@@ -118,21 +120,47 @@ def score(
     (answers outside the allowed ones; by `datasets`, that of each row) and `missing`. Raises ValueError when the
     lengths differ or there is no row.
     """
-    profile = profile_of(profile)
+    profile = get_profile(profile)
     if not len(references) == len(predictions) == len(kinds) > 0:
         counts = f"{len(references)} references, {len(predictions)} predictions, {len(kinds)} kinds"
         raise ValueError(f"{counts}: give one of each a row, and one row at least")
     answers = [prediction or "" for prediction in predictions]
     result = {}
     for kind in CLASS_KINDS:
-        true, said, labels = class_labels(references, answers, kinds, kind, profile)
+        true, predicted, labels = read_class_labels(references, answers, kinds, kind, profile)
+        # labels outside `labels` (an answer that is no class) count against recall, but are no class of their own
         options = {"labels": labels, "average": "macro", "zero_division": 0}
-        result[f"uf1_{kind}"] = float(f1_score(true, said, **options)) if true else float("nan")
-        result[f"uar_{kind}"] = float(recall_score(true, said, **options)) if true else float("nan")
+        result[f"uf1_{kind}"] = float(f1_score(true, predicted, **options)) if true else float("nan")
+        result[f"uar_{kind}"] = float(recall_score(true, predicted, **options)) if true else float("nan")
     result["bleu"] = _bleu(references, answers, profile)
-    result["rouge1"] = float(np.mean(rouges(references, answers, profile)))
+    result["rouge1"] = float(np.mean(rouge1_scores(references, answers, profile)))
     result["avg"] = mean_of_six(result)
-    return result | faults(answers, kinds, profile, datasets)
+    return result | count_faults(answers, kinds, profile, datasets)
+
+
+def score_action_units(
+    references: Sequence[str], predictions: Sequence[str | None], kinds: Sequence[str]
+) -> dict[str, float]:
+    """Score listed action units, whatever name of a unit an answer uses: AU_METRICS, NaN where no question lists any.
+
+    Micro (no suffix): every unit of every list counts once, a name that is no action unit as a wrong one. Macro: mean
+    over the units of the references, as UF1 and UAR are over their classes. A missing answer lists nothing.
+    """
+    rows = [row for row, kind in enumerate(kinds) if kind == "units"]
+    if not rows:
+        return dict.fromkeys(AU_METRICS, float("nan"))
+    true_units = [set(split_units(references[row])) for row in rows]
+    predicted_units = [set(split_units(predictions[row] or "")) for row in rows]
+    # 0 stands for what is no action unit
+    lists = [{unit or 0 for unit in units} for units in (*true_units, *predicted_units)]
+    names = sorted({-1, 0}.union(*lists))  # sklearn would read a table of one column as yes and no
+    table = MultiLabelBinarizer(classes=names).fit_transform(lists).astype(int)
+    true, predicted = table[: len(rows)], table[len(rows) :]  # (questions, units)
+    in_references = np.flatnonzero(true.any(axis=0))
+    options = {"zero_division": 0}
+    micro = precision_recall_fscore_support(true, predicted, average="micro", **options)[:3]
+    macro = precision_recall_fscore_support(true, predicted, average="macro", labels=in_references, **options)[:3]
+    return dict(zip(AU_METRICS, map(float, (*micro, *macro)), strict=True))
 
 
 def mean_of_six(values: Mapping[str, Score]) -> Score:
@@ -140,15 +168,15 @@ def mean_of_six(values: Mapping[str, Score]) -> Score:
     return sum(values[name] for name in METRICS if name != "avg") / 6
 
 
-def faults(
+def count_faults(
     answers: Sequence[str | None],
     kinds: Sequence[str],
     profile: str | Profile = "megc2025",
     datasets: Sequence[str] | None = None,
 ) -> dict[str, int]:
-    """How many answers are `invalid` (of the kind and dataset of each) and `missing`."""
-    asked = zip(answers, kinds, datasets or [""] * len(kinds), strict=True)
-    invalid = sum(is_invalid(answer, kind, profile, dataset) for answer, kind, dataset in asked)
+    """Count the answers that are `invalid` (for the kind and dataset of each row) and `missing`."""
+    rows = zip(answers, kinds, datasets or [""] * len(kinds), strict=True)
+    invalid = sum(is_invalid(answer, kind, profile, dataset) for answer, kind, dataset in rows)
     return {"invalid": invalid, "missing": sum(not (answer or "").strip() for answer in answers)}
 
 
@@ -159,42 +187,43 @@ def is_invalid(answer: str | None, kind: str, profile: str | Profile = "megc2025
         return False
     question = Question(kind)
     closed = allowed_answers(question, dataset) is not None
-    return answer_fault(question, profile_of(profile).read(answer, kind) if closed else answer, dataset) is not None
+    return answer_fault(question, get_profile(profile).read(answer, kind) if closed else answer, dataset) is not None
 
 
 def is_right(reference: str, answer: str | None, kind: str, profile: str | Profile = "megc2025") -> bool:
-    """True when an answer says what the reference says: the same label, the same set of action units in any order,
+    """True when an answer means what the reference means: the same label, the same set of action units in any order,
     for a composed sentence both of these. For marks in reports; no metric is computed from it."""
-    read = profile_of(profile).read
+    read = get_profile(profile).read
     if not answer or not answer.strip():
         return False
     if kind == "units":
         return set(split_units(answer)) == set(split_units(reference))
     if kind == "long":
-        wanted, found = split_long(reference), split_long(answer)
-        if wanted and found:
-            return set(split_units(found[0])) == set(split_units(wanted[0])) and found[1:] == wanted[1:]
+        true, predicted = split_long(reference), split_long(answer)  # units, fine, coarse
+        if true and predicted:
+            return set(split_units(predicted[0])) == set(split_units(true[0])) and predicted[1:] == true[1:]
     return read(answer, kind) == read(reference, kind)
 
 
-def class_labels(
+def read_class_labels(
     references: Sequence[str], answers: Sequence[str | None], kinds: Sequence[str], kind: str, profile: str | Profile
 ) -> tuple[list[str], list[str], list[str]]:
-    """True labels, said labels (empty: missing) of the rows of a kind, and the classes that macro means run over."""
-    profile = profile_of(profile)
-    rows = [row for row, found in enumerate(kinds) if found == kind]
+    """Read the true and the predicted labels (empty: missing) of the rows of a kind, and the classes that macro means
+    run over."""
+    profile = get_profile(profile)
+    rows = [row for row, row_kind in enumerate(kinds) if row_kind == kind]
     true = [profile.read(references[row], kind) for row in rows]
-    said = [profile.read(answers[row] or "", kind) for row in rows]
-    classes = set(true) | set(said) if profile.labels == "union" else set(true)
-    return true, said, sorted(classes - {""})
+    predicted = [profile.read(answers[row] or "", kind) for row in rows]
+    classes = set(true) | set(predicted) if profile.labels == "union" else set(true)
+    return true, predicted, sorted(classes - {""})  # a missing answer is no class
 
 
 def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -> float:
-    wanted = [profile.tokens(text) for text in references]
-    found = [profile.tokens(text) for text in answers]
+    reference_tokens = [profile.tokens(text) for text in references]
+    answer_tokens = [profile.tokens(text) for text in answers]
     if profile.bleu == "sentence":
-        return float(np.mean(sentence_bleus(wanted, found)))
-    lengths = [sum(max(0, len(tokens) - order + 1) for tokens in found) for order in ORDERS]
+        return float(np.mean(sentence_bleu_scores(reference_tokens, answer_tokens)))
+    lengths = [sum(max(0, len(tokens) - order + 1) for tokens in answer_tokens) for order in ORDERS]  # n-grams
 
     def exact(precisions: list[Fraction], **_: object) -> list[float]:
         # nltk counts one n-gram in an answer that is too short to hold any, so that right one-word answers lower
@@ -204,13 +233,13 @@ def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -
             for precision, length in zip(precisions, lengths, strict=True)
         ]
 
-    return float(corpus_bleu([[tokens] for tokens in wanted], found, smoothing_function=exact))
+    return float(corpus_bleu([[tokens] for tokens in reference_tokens], answer_tokens, smoothing_function=exact))
 
 
-def sentence_bleus(wanted: list[list[str]], found: list[list[str]]) -> list[float]:
-    """Smoothed BLEU-4 of each answer's tokens."""
+def sentence_bleu_scores(reference_tokens: list[list[str]], answer_tokens: list[list[str]]) -> list[float]:
+    """BLEU-4 of each answer's tokens, smoothed by method 1 of Chen and Cherry 2014."""
     smooth = SmoothingFunction().method1
-    pairs = zip(wanted, found, strict=True)
+    pairs = zip(reference_tokens, answer_tokens, strict=True)
     return [float(sentence_bleu([reference], answer, smoothing_function=smooth)) for reference, answer in pairs]
 
 
@@ -219,8 +248,8 @@ def _rouge_scorer(stem: bool) -> rouge_scorer.RougeScorer:
     return rouge_scorer.RougeScorer(["rouge1"], use_stemmer=stem)
 
 
-def rouges(references: Sequence[str], answers: Sequence[str], profile: Profile) -> list[float]:
-    """ROUGE-1 of each answer."""
+def rouge1_scores(references: Sequence[str], answers: Sequence[str], profile: Profile) -> list[float]:
+    """ROUGE-1 of each answer: recall or F, as the profile has it."""
     scorer = _rouge_scorer(profile.stem)
     pairs = zip(references, answers, strict=True)
     return [getattr(scorer.score(reference, answer)["rouge1"], profile.rouge) for reference, answer in pairs]

@@ -1,30 +1,20 @@
 """More training clips from the ones there are: changed and mixed flow pictures, and questions they still answer."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from megc.files import png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
-from megc.motion.flow_pictures import SIGNED, mirrored, mixture, roughened
-from megc.problems import DataError
+from megc.files import lock_folder, png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
+from megc.motion.flow_pictures import SIGNED, mirror_picture, mix_pictures, roughen_picture
+from megc.problems import DataError, Problems
 from megc.splits import subject_key
 from megc.vqa.instructions import answer_of, question_kind, read_record_picture, read_records, write_records
+from megc.vqa.settings import AugmentSettings
 
 _OTHER = {"left": "right", "right": "left"}
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """`copies` of each clip beside the clip itself, every second one mirrored, and `mixed` pictures of two or three
-    clips of one fine class, equally many of each class, that only ask for the classes."""
-
-    copies: int = 8
-    mixed: int = 0
-    seed: int = 0
 
 
 def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
@@ -73,7 +63,7 @@ def _copy(group: list[dict], picture: np.ndarray, number: int, settings: Augment
     clip = group[0]["clip"]
     rng = np.random.default_rng([settings.seed, number, int(sha256_of(clip), 16)])
     mirror = number % 2 == 0
-    changed = roughened(mirrored(picture) if mirror else picture, rng)
+    changed = roughen_picture(mirror_picture(picture) if mirror else picture, rng)
     place = _write(root, f"augmented/{settings.seed}/{clip}~{number}.png", changed)
     copies = []
     for record in group:
@@ -107,8 +97,8 @@ def _mixed(
         rng = np.random.default_rng([settings.seed, 1, number])
         fine = classes[number % len(classes)]
         chosen = rng.choice(members[fine], min(int(rng.integers(2, 4)), len(members[fine])), replace=False)
-        picture = mixture([pictures[place] for place in chosen], rng)
-        image = _write(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughened(picture, rng))
+        picture = mix_pictures([pictures[place] for place in chosen], rng)
+        image = _write(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughen_picture(picture, rng))
         sources = [groups[place][0]["clip"] for place in chosen]
         for kind in ("coarse", "fine"):
             record = asked[chosen[0]].get(kind)
@@ -121,3 +111,9 @@ def _mixed(
 def _write(root: Path, place: str, picture: np.ndarray) -> str:
     write_bytes(resolve_inside(root, place), png_bytes(picture))
     return place
+
+
+def augment_flow(settings: AugmentSettings, _problems: Problems) -> str:
+    """`augment_file` of the settings' files, while no other run writes the same one; returns a summary."""
+    with lock_folder(settings.out.parent, f"augment.{settings.out.stem}"):
+        return augment_file(settings.train, settings.out, settings)

@@ -4,14 +4,16 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
-from megc.motion.centring import centre_folder
+from megc.files import lock_folder, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
+from megc.splits import make_folds, select, subject_key, write_folds
 from megc.vqa.instructions import (
     build_records,
     clip_picture,
@@ -20,6 +22,8 @@ from megc.vqa.instructions import (
     group_by_clip,
     link_into,
     question_kind,
+    read_records,
+    rebase,
     row_id,
     row_key,
     with_coarse,
@@ -27,30 +31,9 @@ from megc.vqa.instructions import (
 )
 from megc.vqa.labels import ClipLabels, coarse_statistics, read_labels
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
+from megc.vqa.settings import HIERARCHIES, BuildSettings, SplitSettings
 
 LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
-HIERARCHIES = ("coarse", "statistics")
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """Where rows and pictures come from, how to ask, and where the instructions go (see build_instructions.py)."""
-
-    clips: Path
-    out: Path
-    rows: tuple[Path, ...] = ()
-    frames: Path | None = None
-    flow: Path | None = None
-    flow_dir: Path | None = None
-    centre: bool = False
-    images: tuple[str, ...] = ()
-    encoding: str | None = None
-    scale: float | None = None
-    structured: bool = True
-    legend: bool = True
-    seed: int = 0
-    hierarchy: str | None = None
-    training: Path | None = None
 
 
 def prompt_settings(
@@ -62,8 +45,8 @@ def prompt_settings(
     """
     recorded = read_json(flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
     return PromptSettings(
-        images=settings.images or PromptSettings.images,
-        structured=settings.structured,
+        images=settings.images,
+        structured=not settings.bare,
         legend=settings.legend,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
@@ -194,3 +177,79 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     prompt_words = f"prompt {prompt_hash(prompt)}"
     return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); {prompt_words}{left_out}"
+
+
+def write_sides(
+    instructions: list[Path],
+    train: Path | None,
+    test: Path | None,
+    protocol: str = "holdout",
+    fold: int = 0,
+    **settings: int | float,
+) -> str:
+    """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
+
+    The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
+    A mixed picture of subjects of both sides is on neither.
+    Nothing is written before all of it is known. Raises DataError for files that cannot be read or hold no question,
+    for a picture that does not lie below the folder of the file to write, and while another run writes the same file;
+    ValueError for a fold that does not exist, a side without a question, and a file to write that is to be read.
+    """
+    outputs = [path for path in (train, test) if path]
+    if not outputs:
+        raise ValueError("name a file for the training side or for the test side")
+    places = [path.resolve() for path in outputs]
+    if len(set(places)) < len(places) or {path.resolve() for path in instructions} & set(places):
+        raise ValueError("the instructions, the training side and the test side must be different files")
+    files = {path: read_records(path) for path in instructions}
+    everything = [record for records in files.values() for record in records]
+    folds = make_folds(everything, protocol, **settings)
+    if not 0 <= fold < len(folds):
+        raise ValueError(f"fold {fold} does not exist: {protocol} gives folds 0 to {len(folds) - 1}")
+    chosen = folds[fold]
+    sides = {
+        path: _side_of(files, path, subjects, f"{name} side of {chosen.name} ({protocol})")
+        for name, path, subjects in (("training", train, chosen.train), ("test", test, chosen.test))
+        if path
+    }
+    lines = []
+    with ExitStack() as locks:
+        for path in sides:  # two splits at once would leave one side of each
+            locks.enter_context(lock_folder(path.parent, f"split.{path.stem}"))
+        for path, side in sides.items():
+            write_records(path, side)
+            for record in {file.with_name("prompt.json") for file in files if file.parent != path.parent}:
+                if record.is_file():  # what the prompt was made of goes with the data, and on into the checkpoint
+                    write_bytes(path.with_name("prompt.json"), record.read_bytes())
+            write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
+            clips, subjects = ({key(record) for record in side} for key in (itemgetter("clip"), subject_key))
+            lines.append(f"{path}: {len(side)} questions on {len(clips)} clips of {len(subjects)} subjects")
+    apart = len(everything) - len(select(everything, chosen.train)) - len(select(everything, chosen.test))
+    if apart:
+        lines.append(f"{apart} questions on mixed pictures of subjects of both sides are on neither side")
+    return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
+
+
+def _side_of(files: dict[Path, list[dict]], path: Path, subjects: tuple[str, ...], name: str) -> list[dict]:
+    """Records of the subjects, with picture paths relative to the folder of `path`. Raises ValueError for none."""
+    side: list[dict] = []
+    for file, records in files.items():
+        side += rebase(select(records, subjects), file, path.parent)
+    if not side:
+        what = f"the {name} would be empty, with {len(subjects)} subjects, so nothing is written"
+        raise ValueError(f"{path}: {what}; choose other folds or another share, or give more subjects")
+    return side
+
+
+def split_dataset(settings: SplitSettings, _problems: Problems) -> str:
+    """Write the sides that the settings name; returns a summary. See `write_sides`."""
+    return write_sides(
+        list(settings.instructions),
+        settings.train,
+        settings.test,
+        settings.protocol,
+        settings.fold,
+        folds=settings.folds,
+        test_fraction=settings.test_fraction,
+        seed=settings.seed,
+    )

@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from megc.clips import Clip, frames_folder, list_frames
+from megc.clips import Clip, frames_folder, list_frames, read_clips
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
 from megc.problems import DataError, Problem, Problems
 from megc.splits import subjects_in
 from megc.vqa.instructions import answer_of, question_kind, question_of, read_record_picture, read_records, record_key
+from megc.vqa.labels import answers_by_clip
 from megc.vqa.questions import answer_fault, compose_long, parse, split_units
+from megc.vqa.settings import CheckSettings
 
 
 def check_clips(clips: Iterable[Clip], clips_file: Path | str, problems: Problems) -> None:
@@ -102,18 +104,14 @@ def _identity_faults(records: list[dict]) -> list[tuple[str, str]]:
 
 
 def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
-    clips: dict[str, dict[str, str]] = defaultdict(dict)
-    for record in records:
-        try:
-            clips[record["clip"]].setdefault(question_kind(record), answer_of(record))
-        except ValueError:
-            continue  # reported as a row's fault
+    """Clips whose answers contradict each other. A question in other words is a fault of its row, not looked at."""
+    answered = ((record["clip"], question_kind(record, unknown=""), answer_of(record)) for record in records)
     faults = []
-    for clip, said in clips.items():
-        if said.get("fine") and said.get("coarse") and coarse_of(said["fine"]) != said["coarse"]:
-            faults.append((clip, f"fine class {said['fine']!r} but coarse class {said['coarse']!r}"))
-        parts = [said.get(kind) for kind in ("units", "fine", "coarse")]
-        if said.get("long") and all(parts) and said["long"] != compose_long(*parts):
+    for clip, answers in answers_by_clip(answered).items():
+        units, fine, coarse, sentence = (answers.get(kind) for kind in ("units", "fine", "coarse", "long"))
+        if fine and coarse and coarse_of(fine) != coarse:
+            faults.append((clip, f"fine class {fine!r} but coarse class {coarse!r}"))
+        if sentence and units and fine and coarse and sentence != compose_long(units, fine, coarse):
             faults.append((clip, "the sentence disagrees with the clip's own answers"))
     return faults
 
@@ -125,3 +123,19 @@ def check_splits(train: list[dict], test: list[dict], names: tuple[str, str], pr
         problems.add(Problem(names[1], subject, f"the subject is in {names[0]} too", "split by subject again"))
     if train and test and {r["prompt"] for r in train} != {r["prompt"] for r in test}:
         problems.add(Problem(names[1], None, f"another prompt than {names[0]}", "build both with the same settings"))
+
+
+def check_dataset(settings: CheckSettings, problems: Problems) -> str:
+    """Check clips, both sides and the split between them, each as far as it can be read; returns a summary."""
+    checked, records = [], []
+    with problems.collect():
+        clips = read_clips(settings.clips)
+        check_clips(clips, settings.clips, problems)
+        checked.append(f"{len(clips)} clips")
+    for path in (settings.train, settings.test):
+        with problems.collect():
+            records.append(check_records(path, problems))
+            checked.append(f"{len(records[-1])} rows of {path}")
+    if len(records) == 2:
+        check_splits(*records, (str(settings.train), str(settings.test)), problems)
+    return f"checked {', '.join(checked) or 'nothing'}: {len(problems)} problem(s)"

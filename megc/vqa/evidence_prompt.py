@@ -8,10 +8,11 @@ from pydantic import AfterValidator, Field
 
 from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, unit_number
 from megc.files import read_jsonl, sha256_of, write_bytes
-from megc.problems import DataError, excerpt
+from megc.problems import DataError, Problems, excerpt
 from megc.records import Contract, Share, check_record
 from megc.vqa.instructions import read_records, write_records
 from megc.vqa.prompts import QUESTION_MARK
+from megc.vqa.settings import EvidencePromptSettings
 
 LEAD = "Motion statistics suggest: "
 CLASSES = 3  # labels of a kind that are told at most
@@ -111,3 +112,9 @@ def add_evidence(source: Path, evidence: Path, part: str, out: Path) -> str:
     if split.is_file():
         write_bytes(out.with_suffix(".split.json"), split.read_bytes())
     return f"{out}: {len(records)} questions with evidence; prompt {records[0]['prompt'] if records else 'none'}"
+
+
+def add_evidence_to_sides(settings: EvidencePromptSettings, _problems: Problems) -> str:
+    """`add_evidence` to the training and the test file; returns a summary."""
+    train = add_evidence(settings.train, settings.evidence, "train", settings.out_train)
+    return f"{train}\n{add_evidence(settings.test, settings.evidence, 'test', settings.out_test)}"

@@ -1,27 +1,39 @@
-"""What the answered questions of a clip say together: its action units, fine and coarse class.
+"""Labels of a clip, from its answered questions, and how their frequencies in training are smoothed.
 
-From such labels of training subjects come the statistics that prompts may tell and that answers may be weighed by.
+From labels of training subjects come the statistics that prompts may state and that answers may be weighed by.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from megc.facs import unit_name
 from megc.files import read_jsonl, read_rows
 from megc.problems import DataError
 from megc.records import AnsweredRow, check_instruction, check_row
-from megc.vqa.instructions import answer_of, row_clip, row_id
+from megc.vqa.instructions import answer_of, question_kind, row_clip, row_id
 from megc.vqa.questions import parse, split_long, split_units
 
 ANY = ""  # in place of a dataset's name: the clips of all datasets
 _MOST = 6  # fine classes, and action units, that a text lists
 
+# Smoothing: what is added to counts, so that a label never seen is not impossible and one always seen not certain.
+PRETENDED_CLIPS = 1.0  # in all, shared by the labels in question: with yes and no, half a clip each
+PRETENDED_VOTES = 0.1  # for each answer that the votes of a model may have: fewer, since there are few votes
+
+
+def smoothed_share(count: float, total: float, labels: int = 2) -> float:
+    """Share of a label that `count` of `total` clips have; PRETENDED_CLIPS more are shared by `labels` labels."""
+    return (count + PRETENDED_CLIPS / labels) / (total + PRETENDED_CLIPS)
+
 
 @dataclass(frozen=True)
 class ClipLabels:
-    """A clip's labels: action units in written order, fine and coarse class; empty where no question has them."""
+    """A clip's labels: action units (FACS numbers) in written order, fine and coarse class, side of the face.
+
+    What no question has is empty.
+    """
 
     clip: str
     dataset: str
@@ -29,35 +41,66 @@ class ClipLabels:
     units: tuple[int, ...] = ()
     fine: str = ""
     coarse: str = ""
+    side: str = field(default="", repr=False)  # stored runs are named after a hash of the repr: see rules.Knowledge
 
     @property
     def subject_key(self) -> str:
         """`dataset/subject`, as splits name it."""
         return f"{self.dataset}/{self.subject}"
 
+    @classmethod
+    def from_answers(cls, origin: Mapping[str, str], answers: Mapping[str, str]) -> "ClipLabels":
+        """Labels of the clip `origin` (`clip`, `dataset`, `subject`) by its answers to each kind of question.
+
+        The composed sentence stands in for a question that the clip lacks; names of no action unit are dropped.
+        """
+        units, fine, coarse = split_long(answers.get("long", "")) or ("", "", "")
+        numbers = tuple(number for number in split_units(answers.get("units", units)) if number is not None)
+        classes = {"fine": answers.get("fine", fine), "coarse": answers.get("coarse", coarse)}
+        return cls(**origin, units=numbers, **classes, side=answers.get("side", ""))
+
+
+def answers_by_clip(answered: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    """Answers by clip and kind of question, of (clip, kind, answer); clips are in order of their first answer.
+
+    Empty answers are left out. Of several answers to a kind the first counts.
+    """
+    answers: dict[str, dict[str, str]] = defaultdict(dict)
+    for clip, kind, answer in answered:
+        if answer:
+            answers[clip].setdefault(kind, answer)
+    return dict(answers)
+
 
 def clip_labels(rows: Iterable[dict]) -> list[ClipLabels]:
     """Labels of each clip of answered ME-VQA rows, in order of first appearance.
 
-    The composed sentence stands in for a question that a clip lacks. Rows without an answer, and clips without any
-    label, are left out. Raises ValueError for a question that is none of the challenge's.
+    Rows without an answer, and clips without any label, are left out. Copies of augment_flow.py count as the clip
+    that they are copies of. Raises ValueError for a question that is none of the challenge's.
     """
-    said: dict[str, dict[str, str]] = {}
-    origins: dict[str, dict[str, str]] = {}
-    for row in rows:
-        if not row.get("answer"):
-            continue
-        origin = row_clip(row)
-        origins[origin["clip"]] = origin
-        said.setdefault(origin["clip"], {})[parse(row["question"]).kind] = row["answer"]
-    found = []
-    for clip, answers in said.items():
-        units, fine, coarse = split_long(answers.get("long", "")) or ("", "", "")
-        numbers = tuple(n for n in split_units(answers.get("units", units)) if n is not None)
-        fine, coarse = answers.get("fine", fine), answers.get("coarse", coarse)
-        if numbers or fine or coarse:
-            found.append(ClipLabels(**origins[clip], units=numbers, fine=fine, coarse=coarse))
-    return found
+    rows = [row for row in rows if row.get("answer")]
+    origins = [row_clip(row) for row in rows]
+    kinds = [parse(row["question"]).kind for row in rows]
+    return _labels(origins, kinds, [row["answer"] for row in rows])
+
+
+def record_labels(records: Iterable[dict]) -> list[ClipLabels]:
+    """Labels of each clip of answered instruction records, as `clip_labels` of rows.
+
+    Copies and mixed pictures of augment_flow.py are clips of their own. Raises ValueError for a question that is none
+    of the challenge's.
+    """
+    records = list(records)
+    origins = [{name: record[name] for name in ("clip", "dataset", "subject")} for record in records]
+    return _labels(origins, map(question_kind, records), map(answer_of, records))
+
+
+def _labels(origins: Sequence[Mapping[str, str]], kinds: Iterable[str], answers: Iterable[str]) -> list[ClipLabels]:
+    """Labels by clip of answered questions: where each comes from, its kind and its answer."""
+    by_clip = {origin["clip"]: origin for origin in origins}
+    answered = zip((origin["clip"] for origin in origins), kinds, answers, strict=True)
+    labels = [ClipLabels.from_answers(by_clip[clip], texts) for clip, texts in answers_by_clip(answered).items()]
+    return [label for label in labels if label.units or label.fine or label.coarse or label.side]
 
 
 def read_labels(path: Path | str) -> list[ClipLabels]:

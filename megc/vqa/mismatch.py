@@ -6,7 +6,7 @@ from pathlib import Path
 from megc.files import read_json, sha256_of
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
-from megc.vqa.prompts import DEFAULT_IMAGES
+from megc.vqa.settings import DEFAULT_IMAGES
 
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
 _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings

@@ -22,11 +22,9 @@ from megc.files import sha256_of
 from megc.motion.colour import legend_text
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_long, join_units, question_text
+from megc.vqa.settings import DEFAULT_IMAGES, IMAGES, SAMPLES
 
 IMAGE_TAG = "<image>"
-DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
-SAMPLES = tuple(f"sample{number}" for number in range(1, 17))  # equally spaced frames
-IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES)
 QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
 
 SYSTEM_STRUCTURED = (

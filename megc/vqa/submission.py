@@ -9,6 +9,7 @@ from megc.files import lock_folder, read_rows, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
 from megc.vqa.instructions import check_question, may_answer, row_clip, row_id, row_key
 from megc.vqa.questions import answer_fault, parse, split_long
+from megc.vqa.settings import SubmissionSettings
 
 ASKED, ANSWERED = "_to_answer", "_pred"
 
@@ -165,3 +166,8 @@ def _zipped(files: dict[str, bytes]) -> bytes:
         for name, data in sorted(files.items()):
             packed.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
     return out.getvalue()
+
+
+def hand_in(settings: SubmissionSettings, problems: Problems) -> str:
+    """`make_submission` of the settings' files; returns a summary."""
+    return make_submission(settings.predictions, settings.questions, settings.out, problems, settings.zip)

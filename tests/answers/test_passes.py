@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from answer_files import SAMPLED, answer, write_checkpoint, write_questions
+from answer_files import SAMPLED, answer, texts, write_checkpoint, write_questions
 from transformers import Cache, DynamicLayer
 
-from megc.answers import choices, engine, passes, tower
-from megc.answers.choices import score_choices, trees_of
-from megc.answers.decoding import Decoding
-from megc.answers.generate import see
+from megc.answers import choices, engine, passes
+from megc.answers.choices import build_trees, score_choices
+from megc.answers.settings import Decoding
 from megc.model.checkpoint import load, save_beside
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "answers.py"
@@ -27,10 +26,6 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory):
     return write_questions(tmp_path_factory.mktemp("questions"))
-
-
-def texts(rows):
-    return [(row["answer"], row["votes"], row["agreement"]) for row in rows]
 
 
 def test_the_benchmarks_arms_answer_alike(monkeypatch, capsys):
@@ -86,7 +81,7 @@ def test_answers_of_one_token_tie_in_bfloat16_but_for_the_last_layer_in_float32(
     loaded = load(checkpoint, device="cpu", dtype="bfloat16")
     head = loaded.model.lm_head
     letters, prompts = tuple("abcdefghijklmnopqrstuvwxyz"), 20
-    trees = trees_of(loaded.processor.tokenizer, [letters] * prompts)
+    trees = build_trees(loaded.processor.tokenizer, [letters] * prompts)
     assert len(trees[0].tokens) == len(letters)
     states = torch.randn(prompts + 1, head.in_features, generator=torch.Generator().manual_seed(0))
     states = (states * 24 / head(states.bfloat16()).abs().amax(dim=1, keepdim=True).float()).bfloat16()
@@ -153,21 +148,21 @@ def test_each_clip_and_its_questions_take_two_passes_before_anything_is_written(
     """
     from megc.answers import prefix
 
-    counts, run = [], prefix.run
-    monkeypatch.setattr(
-        prefix, "run", lambda model, ids, *rest, **vision: counts.append(ids.shape) or run(model, ids, *rest, **vision)
-    )
+    counts, run = [], prefix.run_model
+
+    def counted(model, ids, *rest, **vision):
+        counts.append(ids.shape)
+        return run(model, ids, *rest, **vision)
+
+    monkeypatch.setattr(prefix, "run_model", counted)
     answer(checkpoint, questions, tmp_path, Decoding(max_new_tokens=1, constrain_units=False), batch_size=9)
     begun, *rest = counts
     assert len(rest) == 2 * 2  # four questions on each of three clips: two batches
-    usual = []
-    monkeypatch.setattr(
-        prefix, "run", lambda model, ids, *rest, **vision: usual.append(ids.shape) or run(model, ids, *rest, **vision)
-    )
-    monkeypatch.setattr(engine, "encode_beginning", lambda loaded, openings, known: None)
+    counts.clear()
+    monkeypatch.setattr(engine, "encode_leading_text", lambda loaded, prefixes, previous: None)
     answer(checkpoint, questions, tmp_path / "alone", Decoding(max_new_tokens=1, constrain_units=False), batch_size=9)
     assert begun[0] == 1
-    assert [shape[1] + begun[1] * (place % 2 == 0) for place, shape in enumerate(rest)] == [n for _, n in usual]
+    assert [shape[1] + begun[1] * (place % 2 == 0) for place, shape in enumerate(rest)] == [n for _, n in counts]
 
 
 def test_states_that_are_read_are_those_of_a_pass_that_reads_all(checkpoint):
@@ -185,24 +180,11 @@ def test_states_that_are_read_are_those_of_a_pass_that_reads_all(checkpoint):
             cache = Cache(layers=[passes.RoomyLayer(20) for _ in range(layers)])
             nothing = None if wanted is None else torch.zeros(2, 0, dtype=torch.long)
             for part in (slice(0, cut), slice(cut, 7)) if cut else (slice(0, 7),):
-                passes.run(model, ids[:, part], positions[:, :, part], None, cache, nothing)
-            states = passes.run(model, ids[:, 7:], positions[:, :, 7:], allowed, cache, wanted)
+                passes.run_model(model, ids[:, part], positions[:, :, part], None, cache, nothing)
+            states = passes.run_model(model, ids[:, 7:], positions[:, :, 7:], allowed, cache, wanted)
             results.append((states, [layer.keys for layer in cache.layers], [layer.values for layer in cache.layers]))
     (states, keys, values), (some, *others) = results
     assert some.shape == (2, 2, states.shape[2])
     torch.testing.assert_close(some, states[torch.arange(2)[:, None], read], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close([keys, values], others, rtol=1e-4, atol=1e-5)
     assert not isinstance(model.model.language_model.layers[-1], passes.LastLayer)
-
-
-def test_pictures_have_the_features_of_the_usual_tower(checkpoint):
-    """Of several sizes in one pass: windows of several sizes, which are put in another order."""
-    loaded = load(checkpoint, device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    sizes = ((280, 336), (112, 112), (252, 140), (28, 28))
-    pictures = [torch.randint(0, 256, (*size, 3), generator=generator, dtype=torch.uint8).numpy() for size in sizes]
-    with torch.inference_mode():
-        features = tower.picture_features(loaded, pictures)
-    for feature, usual in zip(features, see(loaded, [pictures])[0].features, strict=True):
-        torch.testing.assert_close(feature, usual, rtol=1e-3, atol=1e-4)
-    assert loaded.model.model.visual.config._attn_implementation == "sdpa"

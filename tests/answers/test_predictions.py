@@ -6,7 +6,7 @@ import json
 import pytest
 
 from megc.answers import predictions as store_file
-from megc.answers.predictions import PREDICTIONS, RUN, Store, run_hash
+from megc.answers.predictions import PREDICTIONS, RUN, PredictionFile, run_hash
 from megc.problems import DataError
 
 SETTINGS = {"checkpoint": "abc", "votes": 1}
@@ -30,10 +30,10 @@ def record(folder, name=RUN):
 
 
 def fill(folder, settings=SETTINGS, numbers=(2, 0), finish=False):
-    with Store(folder, settings, ASKED) as store:
+    with PredictionFile(folder, settings, ASKED) as store:
         store.append(answered(number) for number in numbers)
         if finish:
-            store.finish()
+            store.write_in_order()
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def clean_commit(monkeypatch):
 
 
 def test_rows_are_on_disk_before_the_run_ends(tmp_path):
-    with Store(tmp_path, SETTINGS, ASKED, {"model": "tiny"}) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED, {"model": "tiny"}) as store:
         store.append([answered(2)])
         assert [row["id"] for row in lines(tmp_path)] == ["row_2"]
         assert record(tmp_path)["hash"] == run_hash(SETTINGS)
@@ -66,10 +66,10 @@ def test_the_end_puts_rows_in_the_order_of_the_questions(tmp_path):
 def test_a_row_without_an_answer_keeps_its_place_and_is_asked_again(tmp_path):
     fill(tmp_path, numbers=(0, 3), finish=True)
     assert [row["answer"] for row in lines(tmp_path)] == ["yes", "", "", "yes"]  # and never the true answer
-    with Store(tmp_path, SETTINGS, ASKED) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         assert [store.has(*asked) for asked in ASKED] == [True, False, False, True]
         store.append([answered(1), answered(2)])
-        assert store.finish() == 4
+        assert store.write_in_order() == 4
     assert [row["answer"] for row in lines(tmp_path)] == ["yes"] * 4
 
 
@@ -78,7 +78,7 @@ def test_a_line_that_a_kill_left_unfinished_is_dropped(tmp_path, tail):
     fill(tmp_path)
     with (tmp_path / PREDICTIONS).open("a") as file:
         file.write(tail)
-    with Store(tmp_path, SETTINGS, ASKED) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         assert [store.has(*asked) for asked in ASKED] == [True, False, True, False]
         store.append([answered(1)])
     assert [row["id"] for row in lines(tmp_path)] == ["row_2", "row_0", "row_1"]
@@ -87,46 +87,48 @@ def test_a_line_that_a_kill_left_unfinished_is_dropped(tmp_path, tail):
 def test_a_row_that_is_asked_with_another_input_is_not_answered_and_its_old_answer_is_kept(tmp_path):
     fill(tmp_path)
     changed = [*ASKED[:2], (ROWS[2], "another input"), ASKED[3]]
-    with Store(tmp_path, SETTINGS, changed) as store:
+    with PredictionFile(tmp_path, SETTINGS, changed) as store:
         assert not store.has(*changed[2]) and store.others == 1
         store.append([answered(2, "no", "another input")])
-    with Store(tmp_path, SETTINGS, changed) as store:
+    with PredictionFile(tmp_path, SETTINGS, changed) as store:
         assert store.has(*changed[2])
-        store.finish()
+        store.write_in_order()
     assert [row["answer"] for row in lines(tmp_path)] == ["yes", "", "no", ""]
-    with Store(tmp_path, SETTINGS, ASKED) as store:  # the old picture is back
-        store.finish()
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:  # the old picture is back
+        store.write_in_order()
     assert [row["answer"] for row in lines(tmp_path)] == ["yes", "", "yes", ""]
 
 
 def test_answers_to_another_question_file_are_kept_although_the_ids_clash(tmp_path):
     fill(tmp_path, numbers=range(4), finish=True)
     first = (tmp_path / PREDICTIONS).read_bytes()
-    with Store(tmp_path, SETTINGS, OTHERS) as store:
+    with PredictionFile(tmp_path, SETTINGS, OTHERS) as store:
         assert (len(store), store.others) == (0, 4)
         store.append(answered(number, "no", "other input", dataset="samm") for number in range(3))
-        assert store.finish() == 3
+        assert store.write_in_order() == 3
     assert [(row["dataset"], row["answer"]) for row in lines(tmp_path)] == [("samm", "no")] * 3
     assert (tmp_path / NOT_ASKED).read_bytes() == first and record(tmp_path)["answered"] == 3
-    with Store(tmp_path, SETTINGS, ASKED) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         assert (len(store), store.others) == (4, 3)
-        store.finish()
+        store.write_in_order()
     assert (tmp_path / PREDICTIONS).read_bytes() == first
-    with Store(tmp_path, SETTINGS, ASKED + OTHERS) as store:  # both files: nothing is asked again, nothing left over
-        assert (len(store), store.finish(), store.others) == (7, 7, 0)
+    with PredictionFile(
+        tmp_path, SETTINGS, ASKED + OTHERS
+    ) as store:  # both files: nothing is asked again, nothing left over
+        assert (len(store), store.write_in_order(), store.others) == (7, 7, 0)
     assert not (tmp_path / NOT_ASKED).exists()
 
 
 def test_other_settings_start_a_new_file_and_coming_back_finds_the_old_one(tmp_path):
     old, new = run_hash(SETTINGS), run_hash({**SETTINGS, "votes": 5})
     fill(tmp_path)
-    with Store(tmp_path, {**SETTINGS, "votes": 5}, ASKED) as store:
+    with PredictionFile(tmp_path, {**SETTINGS, "votes": 5}, ASKED) as store:
         assert (store.set_aside, len(store)) == (old, 0)
         store.append([answered(1)])
     assert [row["id"] for row in lines(tmp_path)] == ["row_1"]
     assert [row["id"] for row in lines(tmp_path, f"predictions.{old}.jsonl")] == ["row_2", "row_0"]
     assert record(tmp_path, f"run.{old}.json")["settings"] == SETTINGS
-    with Store(tmp_path, SETTINGS, ASKED) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         assert (store.set_aside, len(store)) == (new, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"predictions.{new}.jsonl",
@@ -139,12 +141,12 @@ def test_other_settings_start_a_new_file_and_coming_back_finds_the_old_one(tmp_p
 def test_a_kill_between_the_two_files_of_a_run_loses_nothing(tmp_path):
     fill(tmp_path)
     (tmp_path / RUN).unlink()
-    with Store(tmp_path, {**SETTINGS, "votes": 5}, ASKED):
+    with PredictionFile(tmp_path, {**SETTINGS, "votes": 5}, ASKED):
         pass
     assert len(lines(tmp_path, f"predictions.{run_hash(SETTINGS)}.jsonl")) == 2
     (tmp_path / PREDICTIONS).unlink()
     (tmp_path / RUN).unlink()
-    with Store(tmp_path, SETTINGS, ASKED) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         assert len(store) == 2
 
 
@@ -159,21 +161,21 @@ def test_a_kill_while_answers_are_set_aside_loses_nothing(tmp_path, monkeypatch)
 
     monkeypatch.setattr(store_file, "write_jsonl", killed)
     with pytest.raises(KeyboardInterrupt):
-        Store(tmp_path, SETTINGS, OTHERS)
+        PredictionFile(tmp_path, SETTINGS, OTHERS)
     monkeypatch.undo()
-    with Store(tmp_path, SETTINGS, ASKED) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         assert (len(store), store.others) == (2, 0)
 
 
 def test_overwrite_forgets_the_rows_of_the_same_settings_that_are_asked(tmp_path):
     fill(tmp_path)
-    with Store(tmp_path, SETTINGS, ASKED[:2], overwrite=True) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED[:2], overwrite=True) as store:
         assert (len(store), store.others) == (0, 1)
     assert lines(tmp_path) == [] and [row["id"] for row in lines(tmp_path, NOT_ASKED)] == ["row_2"]
 
 
 def test_an_interruption_leaves_a_file_that_can_be_used(tmp_path):
-    with pytest.raises(KeyboardInterrupt), Store(tmp_path, SETTINGS, ASKED) as store:
+    with pytest.raises(KeyboardInterrupt), PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         store.append([answered(3)])
         raise KeyboardInterrupt
     assert [row["id"] for row in lines(tmp_path)] == ["row_3"]
@@ -197,15 +199,15 @@ def test_a_disk_that_fills_up_costs_the_rows_that_were_written_together(tmp_path
         def __getattr__(self, name):
             return getattr(self.file, name)
 
-    with pytest.raises(OSError, match="No space left"), Store(tmp_path, SETTINGS, ASKED) as store:
+    with pytest.raises(OSError, match="No space left"), PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         store.append([answered(3)])
         store._file = Full(store._file)
         store.append([answered(0), answered(1)])
     assert [row["id"] for row in lines(tmp_path)] == ["row_3"]
-    with Store(tmp_path, SETTINGS, ASKED) as store:
+    with PredictionFile(tmp_path, SETTINGS, ASKED) as store:
         assert [store.has(*asked) for asked in ASKED] == [False, False, False, True]
         store.append(answered(number) for number in range(3))
-        store.finish()
+        store.write_in_order()
     fill(tmp_path / "undisturbed", numbers=range(4), finish=True)
     assert (tmp_path / PREDICTIONS).read_bytes() == (tmp_path / "undisturbed" / PREDICTIONS).read_bytes()
 
@@ -214,7 +216,7 @@ def test_a_disk_that_fills_up_costs_the_rows_that_were_written_together(tmp_path
 def test_a_file_of_another_program_is_left_alone(tmp_path, content):
     (tmp_path / PREDICTIONS).write_text(content)
     with pytest.raises(DataError):
-        Store(tmp_path, SETTINGS, ASKED)
+        PredictionFile(tmp_path, SETTINGS, ASKED)
     assert (tmp_path / PREDICTIONS).read_text() == content
 
 
@@ -223,7 +225,7 @@ def test_a_file_that_mixes_runs_is_refused(tmp_path):
     with (tmp_path / PREDICTIONS).open("a") as file:
         file.write(json.dumps({**answered(1), "run": "another"}) + "\n")
     with pytest.raises(DataError, match="mixes runs"):
-        Store(tmp_path, SETTINGS, ASKED)
+        PredictionFile(tmp_path, SETTINGS, ASKED)
 
 
 def test_commits_are_those_of_the_code_that_answered(tmp_path, monkeypatch):
@@ -245,8 +247,8 @@ def test_a_foreign_hash_is_no_file_name(tmp_path, name):
     folder.mkdir(parents=True)
     (folder / RUN).write_text(json.dumps({"hash": name}))
     with pytest.raises(DataError, match="it has no hash of a run"):
-        Store(folder, SETTINGS, ASKED)
+        PredictionFile(folder, SETTINGS, ASKED)
     (folder / PREDICTIONS).write_text(json.dumps({"id": "row_0", "run": name, "input": "input"}) + "\n")
     with pytest.raises(DataError, match="it has no hash of a run"):
-        Store(folder, SETTINGS, ASKED)
+        PredictionFile(folder, SETTINGS, ASKED)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / PREDICTIONS, folder / RUN]

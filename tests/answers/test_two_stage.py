@@ -8,16 +8,18 @@ from clip_folder import make_clips
 from PIL import Image
 
 from megc.answers.answerer import Answer
-from megc.answers.pictures import find_prompt
-from megc.answers.two_stage import TwoStage, is_hierarchical, untold
+from megc.answers.setup import find_prompt
+from megc.answers.two_stage import TwoStage, is_hierarchical, without_coarse
 from megc.clips import write_clips
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.build import BuildSettings, build_files
+from megc.vqa.build import build_files
 from megc.vqa.instructions import answer_of, question_of, read_records, write_records
 from megc.vqa.labels import ClipLabels, coarse_statistics
+from megc.vqa.mismatch import prompt_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import Question, parse
+from megc.vqa.settings import BuildSettings
 
 TOLD = "The coarse expression class is "
 
@@ -104,8 +106,8 @@ def test_prompts_without_a_hierarchy_keep_their_hash_and_with_one_have_another()
 
 def test_the_record_of_the_prompt_brings_the_hierarchy_back(built, tmp_path):
     records = built("statistics")
-    sample = Sample(records[0], (tmp_path / "flow" / "x.png",), ())
-    found = find_prompt(records[0]["prompt"], tmp_path / "instructions.jsonl", sample, {})
+    questions = tmp_path / "instructions.jsonl"
+    found = find_prompt(records[0]["prompt"], prompt_records(questions, ()), questions)
     assert found.hierarchy and found.statistics and json.loads((tmp_path / "prompt.json").read_text())["statistics"]
 
 
@@ -133,7 +135,8 @@ def test_testing_tells_the_models_own_answer_and_never_the_true_one(built, tmp_p
     """Even of training records, in whose messages the true class stands."""
     records = built("coarse")
     samples = [Sample(record, (tmp_path / "x.png",), ()) for record in records]
-    prompt = find_prompt(records[0]["prompt"], tmp_path / "instructions.jsonl", samples[0], {})
+    questions = tmp_path / "instructions.jsonl"
+    prompt = find_prompt(records[0]["prompt"], prompt_records(questions, ()), questions)
     model, problems = Asked(), Problems()
     answers = TwoStage(model, prompt).answer(samples, problems)
     assert not any(f"{TOLD}negative" in said(record) for record in model.records)
@@ -143,7 +146,7 @@ def test_testing_tells_the_models_own_answer_and_never_the_true_one(built, tmp_p
     clips = len({record["clip"] for record in records})
     assert len(model.records) == len(records)  # a coarse question a clip stands for the clip's own
     assert len({record["id"] for record in model.records if record["id"].endswith("/coarse")}) == clips
-    assert not any(TOLD in said(sample.record) for sample in untold(samples, prompt))
+    assert not any(TOLD in said(sample.record) for sample in without_coarse(samples, prompt))
 
 
 def test_answers_do_not_depend_on_which_questions_are_asked_together(built, tmp_path):
@@ -165,4 +168,4 @@ def test_a_clip_whose_coarse_question_fails_is_told_and_the_others_go_on(built, 
 
 def test_other_prompts_are_no_hierarchy():
     with pytest.raises(DataError, match="the prompt is of none"):
-        untold([], PromptSettings())
+        without_coarse([], PromptSettings())

@@ -23,7 +23,7 @@ from megc.baselines import (
 from megc.facs import FINE_TO_COARSE
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError
-from megc.scoring.vqa_metrics import is_invalid, score
+from megc.scoring.vqa_metrics import is_invalid, score_answers
 from megc.vqa.instructions import answer_of, row_clip
 from megc.vqa.questions import Question, compose_long, parse
 
@@ -33,7 +33,7 @@ REAL = ROOT.parent / "shared" / "real"
 
 def scored(records, answers):
     kinds = [parse(record["row"]["question"]).kind for record in records]
-    return score([answer_of(record) for record in records], answers, kinds), kinds
+    return score_answers([answer_of(record) for record in records], answers, kinds), kinds
 
 
 def test_prior_takes_what_was_right_most_often():

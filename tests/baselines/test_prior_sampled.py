@@ -10,10 +10,10 @@ from test_baselines import with_tags
 from megc.baselines import DRAWS, answer_files, prior_sampled
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError, Problems
-from megc.scoring.evaluation import evaluate
+from megc.scoring.evaluation import evaluate_run
 from megc.scoring.report import score_runs
 from megc.scoring.runs import read_references, read_runs
-from megc.scoring.vqa_metrics import score
+from megc.scoring.vqa_metrics import score_answers
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import compose_long
 
@@ -74,8 +74,8 @@ def test_its_score_is_the_mean_over_the_draws(tmp_path):
     references = read_references(tmp_path / "test.jsonl", problems)
     (run,) = read_runs([out], None, references, problems)
     kinds, truth = [r.kind for r in references], [r.answer for r in references]
-    alone = [score(truth, [row["draws"][number] for row in rows], kinds)["avg"] for number in range(DRAWS)]
-    line = evaluate(references, run, resamples=100)[-1]
+    alone = [score_answers(truth, [row["draws"][number] for row in rows], kinds)["avg"] for number in range(DRAWS)]
+    line = evaluate_run(references, run, resamples=100)[-1]
     assert line["avg"] == pytest.approx(sum(alone) / DRAWS) and min(alone) < line["avg"] < max(alone)
     assert not len(problems)
     told = score_runs(tmp_path / "scores", references, [run], resamples=20)

@@ -189,7 +189,7 @@ def test_a_wrong_command_line_names_the_flag(line, words, capsys):
 
 
 def test_flags_of_settings_are_told_without_parsing():
-    names = ["files", "kinds", "max-pixels", "most", "set", "legend", "overwrite", "deep-flag"]
+    names = ["files", "kinds", "max-pixels", "most", "set", "legend", "no-legend", "overwrite", "deep-flag"]
     assert list(flags_of(Example)) == names
 
 

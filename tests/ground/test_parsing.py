@@ -17,12 +17,13 @@ from megc.motion.keyframes import read_align
 from megc.planning.fit import stage_of
 from megc.problems import DataError, Problems
 from megc.reasoning.rules import read_rules
-from megc.scoring.report import legend
+from megc.scoring.report import make_legend
 from megc.scoring.runs import read_references, read_runs
 from megc.training.data import split_beside
 from megc.training.settings import read_config
-from megc.vqa.augment import AugmentSettings, augment_file
-from megc.vqa.build import BuildSettings, prompt_settings
+from megc.vqa.augment import augment_file
+from megc.vqa.build import prompt_settings
+from megc.vqa.settings import AugmentSettings, BuildSettings
 
 LINES = {
     "Latin-1": ('{"a": "é"}'.encode("latin-1"), "not UTF-8 .byte E9 in column 8.; save the file as UTF-8"),
@@ -119,7 +120,7 @@ def _flow_set(root: Path) -> Path:
 
 
 def _legend(root: Path) -> object:
-    return legend(read_references(_flow_set(root), Problems()))
+    return make_legend(read_references(_flow_set(root), Problems()))
 
 
 USERS = {

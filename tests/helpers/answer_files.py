@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from megc.answers.decoding import Decoding, parse_decode
+from benchmarks.answers import see, write_plainly
+from megc.answers.answerer import make_prediction, parse_question
+from megc.answers.pictures import Pictures
 from megc.answers.run import answer_questions
-from megc.answers.settings import RunSettings
+from megc.answers.settings import Decoding, RunSettings
 from megc.files import write_json
 from megc.model import tiny
-from megc.model.samples import training_texts
+from megc.model.checkpoint import load
+from megc.model.samples import read_samples, training_texts
 from megc.problems import Problems
 from megc.vqa.instructions import make_record, write_records
 from megc.vqa.prompts import PromptSettings, prompt_record
 
-GREEDY = Decoding(max_new_tokens=10, decode=parse_decode(["greedy"]), constrain_units=False)
-SAMPLED = replace(GREEDY, votes=3, temperature=1.0, decode=parse_decode(["sample"]))
+GREEDY = Decoding(max_new_tokens=10, decode=("greedy",), constrain_units=False)
+SAMPLED = replace(GREEDY, votes=3, temperature=1.0, decode=("sample",))
 PROMPT = PromptSettings(images=("apex", "flow"), structured=False)
 QUESTIONS = (
     "What is the coarse expression class?",
@@ -81,3 +84,25 @@ def answer(checkpoint, questions, out, decoding=GREEDY, **settings):
 
 def rows_of(out):
     return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+
+
+def answer_plainly(checkpoint, questions, decoding):
+    """Answer, votes and agreement of each question alone, by the plain reference; None for compared ones."""
+    loaded = load(checkpoint, device="cpu")
+    pictures, results = Pictures(loaded.processor), []
+    for sample in read_samples(questions, answered=False):
+        kind = parse_question(sample).kind
+        if decoding.mode(kind) == "choices":
+            results.append(None)
+            continue
+        votes = range(decoding.count_votes(kind))
+        row = make_prediction(
+            sample, write_plainly(loaded, decoding, [sample], [see(loaded, pictures.read(sample))], votes)[0]
+        )
+        results.append((row["answer"], row["votes"], row["agreement"]))
+    return results
+
+
+def texts(rows):
+    """Answer, votes and agreement of each row."""
+    return [(row["answer"], row["votes"], row["agreement"]) for row in rows]

@@ -9,8 +9,9 @@ from PIL import Image
 from megc.clips import Clip, write_clips
 from megc.facs import ActionUnit
 from megc.problems import Problems
-from megc.vqa.build import BuildSettings, build_files
+from megc.vqa.build import build_files
 from megc.vqa.instructions import read_records
+from megc.vqa.settings import BuildSettings
 
 
 def make_clips(subjects: int = 6) -> list[Clip]:

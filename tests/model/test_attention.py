@@ -8,10 +8,9 @@ from answer_files import answer, write_checkpoint, write_questions
 from sft_runs import arguments, settings
 from tiny_data import write_instructions
 
-from megc.answers.decoding import Decoding, parse_decode
-from megc.answers.engine import ModelAnswerer
-from megc.answers.prefix import Branches, Opening, Piece, encode_openings
-from megc.model.attention import additive_mask, check_answering_attention
+from megc.answers.prefix import Branches, PromptPrefix, TokenSpan, encode_prefixes
+from megc.answers.settings import Decoding
+from megc.model.attention import additive_mask
 from megc.model.checkpoint import load
 from megc.problems import DataError
 from megc.training import sft
@@ -98,15 +97,15 @@ def test_in_answering_no_token_sees_a_later_one_or_another_question(model_folder
     loaded = load(model_folder, device="cpu", attn_implementation=attention)
     ids = torch.arange(10, 30)
     positions = torch.arange(100).expand(3, -1)
-    opening = Opening(ids, positions[:, :20], [])
+    prefix = PromptPrefix(ids, positions[:, :20], [])
 
     def states(first: list[int], second: list[int]) -> list[torch.Tensor]:
-        rows = Branches(loaded, encode_openings(loaded, [opening]), [0, 0])
-        pieces = [
-            Piece(row, torch.tensor(tokens), positions[:, 20 : 20 + len(tokens)], torch.ones(6, 6).tril().bool())
+        rows = Branches(loaded, encode_prefixes(loaded, [prefix]), [0, 0])
+        spans = [
+            TokenSpan(row, torch.tensor(tokens), positions[:, 20 : 20 + len(tokens)], torch.ones(6, 6).tril().bool())
             for row, tokens in enumerate((first, second))
         ]
-        return rows.forward(pieces)
+        return rows.encode_suffixes(spans)
 
     with torch.inference_mode():
         first, second = states([31, 32, 33, 34, 35, 36], [41, 42, 43, 44, 45, 46])
@@ -116,12 +115,8 @@ def test_in_answering_no_token_sees_a_later_one_or_another_question(model_folder
     assert (changed[4:] - second[4:]).abs().max() > 0.01
 
 
-@pytest.mark.parametrize(
-    ("attention", "share"), [("sdpa", "clip"), ("sdpa", "none"), ("eager", "clip"), ("eager", "none")]
-)
-def test_an_answer_does_not_change_with_another_question_of_the_clip(
-    model_folder, questions, tmp_path, attention, share
-):
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_an_answer_does_not_change_with_another_question_of_the_clip(model_folder, questions, tmp_path, attention):
     lines = [json.loads(line) for line in questions.read_text().splitlines()]
     text = lines[2]["messages"][1]["content"]
     lines[2]["messages"][1]["content"] = text.replace("lip corner puller", "brow lowerer")
@@ -131,9 +126,7 @@ def test_an_answer_does_not_change_with_another_question_of_the_clip(
     other.write_text("".join(json.dumps(line) + "\n" for line in lines))
     runs = []
     for name, file in (("first", questions), ("second", other)):
-        rows, problems = answer(
-            model_folder, file, tmp_path / name, Decoding(max_new_tokens=8), share_prefix=share, attention=attention
-        )
+        rows, problems = answer(model_folder, file, tmp_path / name, Decoding(max_new_tokens=8), attention=attention)
         assert not problems
         runs.append(rows)
     for number, (row, again) in enumerate(zip(*runs, strict=True)):
@@ -148,19 +141,6 @@ def test_an_attention_that_cannot_be_right_is_refused_by_name_before_anything_is
 ):
     with pytest.raises(DataError, match=rf"--attention {attention.replace('|', '.')}.*sdpa"):
         answer(tmp_path / "gone", questions, tmp_path / "out", attention=attention)
-
-
-def test_flash_attention_is_refused_where_answers_are_compared(model_folder, monkeypatch):
-    loaded = load(model_folder, device="cpu")
-    monkeypatch.setattr(loaded.model.config, "_attn_implementation", "flash_attention_2")
-    with pytest.raises(DataError, match=r"compared answers.*--decode greedy"):
-        ModelAnswerer(loaded, None, Decoding(), share="none")
-    monkeypatch.setattr("megc.model.attention._flash_lacks", lambda: "")
-    assert not Decoding(decode=parse_decode(["greedy"])).compares
-    check_answering_attention("flash_attention_2", masks=False)
-    with pytest.raises(DataError, match="no GPU"):
-        monkeypatch.undo()
-        check_answering_attention("flash_attention_2", masks=False)
 
 
 def test_every_attention_that_training_offers_is_tested_here():

@@ -25,7 +25,7 @@ from motion_scenes import (
 )
 from PIL import Image
 
-from megc.motion.faces import crop
+from megc.motion.crop import crop
 from megc.motion.flow_files import picture_metadata, read_flow
 from megc.problems import DataError
 

@@ -1,41 +1,29 @@
 """Nothing to do is an error with a remedy, and no file is overwritten with nothing."""
 
 import json
-import runpy
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from programs import run_program
 from sheets import CASME2_HEADER, write_sheet
 
 from megc.clips import Clip, write_clips
-from megc.command import run_command
 from megc.facs import ActionUnit
 from megc.files import lock_folder
 from megc.problems import DataError, Problems
-from megc.splits import make_folds, write_sides
-from megc.vqa.augment import AugmentSettings, augment_file
-from megc.vqa.build import BuildSettings, build_files
+from megc.splits import make_folds
+from megc.vqa.augment import augment_file
+from megc.vqa.build import build_files, write_sides
 from megc.vqa.checks import check_records
 from megc.vqa.instructions import read_records, row_clip
+from megc.vqa.settings import AugmentSettings, BuildSettings
 
 ROOT = Path(__file__).parents[2]
 CLIP = Clip("casme2/sub01/EP01_01", "casme2", "sub01", "EP01_01", 200.0, "", 1, 5, 9)
 LABELLED = replace(CLIP, action_units=(ActionUnit(4),), fine="disgust", coarse="negative")
-
-
-def run(monkeypatch, script: str, *arguments: object) -> int:
-    """Exit code of a program, called in this process."""
-    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-    path = str(ROOT / script)
-    if not script.startswith("ablation/"):
-        return run_command(runpy.run_path(path)["main"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(path, run_name="__main__")
-    return ended.value.code
 
 
 @pytest.fixture
@@ -123,7 +111,7 @@ def test_a_program_with_nothing_to_do_says_what_to_do(root, monkeypatch, capsys,
     monkeypatch.chdir(root)
     (root / "prompt.json").write_text(json.dumps({"images": ["flow"], "encoding": "uv-strain"}))
     script, arguments, remedy = COMMANDS[case]
-    assert run(monkeypatch, script, *arguments.split()) == 1
+    assert run_program(monkeypatch, script, *arguments.split()) == 1
     assert remedy in capsys.readouterr().err
     assert not [path for path in root.rglob("out*") if path.is_file()]
     for side in ("train", "test"):

@@ -4,7 +4,6 @@ The disk is a small memory file system, which only root may mount.
 """
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,8 @@ import pytest
 from flow_set import make_set
 from flow_set import store as store_set
 from PIL import Image
+from programs import run_program
 
-from megc.command import run_command
 from megc.files import write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -53,11 +52,6 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _run(program: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", [program, *arguments])
-    return run_command(runpy.run_path(str(ROOT / program))["main"])
-
-
 def _fill(disk: Path, left: int) -> Path:
     """A file that takes all of the disk but `left` bytes."""
     ballast = disk / "ballast"
@@ -92,7 +86,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(program, arguments, le
     monkeypatch.chdir(disk)
     before = _content(disk)
     ballast = _fill(disk, left)
-    code = _run(program, arguments, monkeypatch)
+    code = run_program(monkeypatch, program, *arguments)
     said = capsys.readouterr().err.splitlines()
     if left == 0 or code:
         assert code == 1
@@ -100,11 +94,11 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(program, arguments, le
     partly = {name: data for name, data in _content(disk).items() if name not in ("ballast", *before)}
     assert not [name for name in partly if Path(name).name.startswith(".")], "temporary files are left"
     ballast.unlink()
-    assert _run(program, arguments, monkeypatch) == 0, capsys.readouterr()
+    assert run_program(monkeypatch, program, *arguments) == 0, capsys.readouterr()
     again = _content(disk)
     for name in again.keys() - before.keys():
         (disk / name).unlink()
-    assert _run(program, arguments, monkeypatch) == 0
+    assert run_program(monkeypatch, program, *arguments) == 0
     assert _content(disk) == again
     assert {name: again[name] for name in partly} == partly
     monkeypatch.chdir(ROOT)
@@ -118,12 +112,14 @@ def test_a_demo_set_goes_on_after_a_full_disk(tmp_path, monkeypatch, capsys):
     try:
         arguments = ["--casme2-subjects", "1", "--samm-subjects", "0", "--clips", "1", "--every", "30"]
         arguments += ["--workers", "1", "--out"]
-        assert _run("data_process/make_demo_dataset.py", [*arguments, str(tmp_path / "whole")], monkeypatch) == 0
+        assert (
+            run_program(monkeypatch, "data_process/make_demo_dataset.py", *[*arguments, str(tmp_path / "whole")]) == 0
+        )
         ballast = _fill(disk, 64 * 1024)
-        assert _run("data_process/make_demo_dataset.py", [*arguments, str(disk / "demo")], monkeypatch) == 1
+        assert run_program(monkeypatch, "data_process/make_demo_dataset.py", *[*arguments, str(disk / "demo")]) == 1
         assert capsys.readouterr().err.splitlines()[-1].startswith("no space left on ")
         ballast.unlink()
-        assert _run("data_process/make_demo_dataset.py", [*arguments, str(disk / "demo")], monkeypatch) == 0
+        assert run_program(monkeypatch, "data_process/make_demo_dataset.py", *[*arguments, str(disk / "demo")]) == 0
         assert _content(disk / "demo") == _content(tmp_path / "whole")
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

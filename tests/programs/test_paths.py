@@ -22,12 +22,13 @@ from megc.motion.keyframes import extract
 from megc.motion.preview import contact_sheet
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
-from megc.scoring.plots import slug
+from megc.scoring.plots import file_slug
 from megc.scoring.runs import read_references
-from megc.vqa.augment import AugmentSettings, augment_file
+from megc.vqa.augment import augment_file
 from megc.vqa.checks import check_records
 from megc.vqa.instructions import build_records, clip_picture, flat_picture, read_records, rebase
 from megc.vqa.prompts import PromptSettings
+from megc.vqa.settings import AugmentSettings
 
 NAMES = {
     "climbs": "../../../../../../outside/evil",
@@ -144,7 +145,7 @@ def test_a_path_in_a_data_file_stays_in_its_folder(place, name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_names_of_runs_and_arms_become_names_of_files(name, tmp_path):
-    resolve_inside(tmp_path, f"confusion_{slug(name[:50])}_coarse.png")
+    resolve_inside(tmp_path, f"confusion_{file_slug(name[:50])}_coarse.png")
     file = tmp_path / "grid.yaml"
     file.write_text(json.dumps({"arms": {name: {}}}), encoding="utf-8")
     try:
@@ -157,8 +158,8 @@ def test_names_of_runs_and_arms_become_names_of_files(name, tmp_path):
 
 def test_runs_of_like_names_have_pictures_of_their_own():
     names = ("a b", "a-b", "a/b", "a_b", "", "run", "-", "é")
-    assert len({slug(name) for name in names}) == len(names)
-    assert slug("flow-probe_2.x") == "flow-probe_2.x"
+    assert len({file_slug(name) for name in names}) == len(names)
+    assert file_slug("flow-probe_2.x") == "flow-probe_2.x"
 
 
 def test_arms_whose_answers_would_go_to_one_file_are_refused(tmp_path):

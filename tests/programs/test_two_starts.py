@@ -1,15 +1,14 @@
 """Two starts of one command on one folder: the second says who is at work there, touches nothing, and ends with 1."""
 
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from programs import run_program
 
 from megc.ablation.scheduler import run_steps
 from megc.clips import Clip, write_clips
-from megc.command import run_command
 from megc.files import lock_folder
 from megc.problems import DataError
 
@@ -26,13 +25,12 @@ PROGRAMS = {  # its flags, the folder that it writes to, and the lock on it
 def test_the_second_start_is_refused(program, start, tmp_path, monkeypatch, capsys):
     arguments, folder, work = start
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [program, *arguments])
     (tmp_path / "frames" / "a").mkdir(parents=True)
     (tmp_path / "frames" / "a" / "align.json").write_text("{}")
     write_clips(tmp_path / "clips.jsonl", [Clip("samm/006/a", "samm", "006", "a", 200.0, "a", 1, 2, 3)])
     with lock_folder(tmp_path / folder, work):
         before = sorted(tmp_path.rglob("*"))
-        assert run_command(runpy.run_path(str(ROOT / program))["main"]) == 1
+        assert run_program(monkeypatch, program, *arguments) == 1
         assert "another run is at work there" in capsys.readouterr().err
         assert sorted(tmp_path.rglob("*")) == before
 

@@ -13,7 +13,7 @@ from flow_set import FINE, UNITS, make_set
 from megc.facs import FINE_TO_COARSE, unit_name
 from megc.files import read_jsonl, write_jsonl
 from megc.reasoning.fusion import Fusion, fuse, model_chances, unit_support
-from megc.scoring.vqa_metrics import score
+from megc.scoring.vqa_metrics import score_answers
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import compose_long, join_units, parse, split_long
 
@@ -116,7 +116,7 @@ def test_two_opinions_are_better_than_one():
     probe = np.mean([max(one["fine"], key=one["fine"].get) == FINE[int(clip[-1])] for clip, one in evidence.items()])
     assert accuracy(fused, asked) > max(accuracy(rows, asked), probe) + 0.05
     truths, kinds = [answer_of(r) for r in asked], [parse(r["row"]["question"]).kind for r in asked]
-    model, both = (score(truths, [row["answer"] for row in one], kinds)["avg"] for one in (rows, fused))
+    model, both = (score_answers(truths, [row["answer"] for row in one], kinds)["avg"] for one in (rows, fused))
     assert both > model + 0.05
     assert [row["id"] for row in fused] == [record["id"] for record in asked]
     assert all("run" not in row and "input" not in row for row in fused)

@@ -5,14 +5,14 @@ import math
 import pytest
 from flow_set import clip_records
 
-from megc.scoring.consistency import check_clip, consistency
-from megc.scoring.units import score_units
+from megc.scoring.consistency import check_clip, count_consistent_clips
+from megc.scoring.vqa_metrics import score_action_units
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import compose_long
 
 
 def units(references, answers):
-    return score_units(references, answers, ["units"] * len(references))
+    return score_action_units(references, answers, ["units"] * len(references))
 
 
 def test_unit_lists_by_hand():
@@ -33,7 +33,7 @@ def test_other_names_of_a_unit_are_the_same_unit():
     assert units(["dimpler"], ["dimpler, elbow"])["au_f1_macro"] == 1
     found = units(["dimpler", "dimpler"], ["dimpler", None])
     assert (found["au_precision"], found["au_recall"]) == (1, 0.5)
-    assert math.isnan(score_units(["negative"], ["negative"], ["coarse"])["au_f1"])
+    assert math.isnan(score_action_units(["negative"], ["negative"], ["coarse"])["au_f1"])
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def test_only_what_is_asked_is_checked(clip):
 def test_consistency_counts_clips(clip):
     questions, answers = clip
     clips = ["a"] * 7 + ["b"] * 7 + ["c"]
-    found = consistency(
+    found = count_consistent_clips(
         clips, [*questions, *questions, questions[0]], [*answers, *changed(answers, 0, None), "negative"]
     )
     assert found == {"coarse": (1, 2), "long": (1, 2), "shown": (2, 2), "all": (1, 2)}
-    assert consistency(["a"], questions[:1], answers[:1]) == {}
+    assert count_consistent_clips(["a"], questions[:1], answers[:1]) == {}

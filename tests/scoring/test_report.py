@@ -11,8 +11,8 @@ from score_files import make_demo, make_rows
 
 from megc.files import write_jsonl
 from megc.problems import Problems
-from megc.scoring.plots import confusion, draw_confusion, draw_intervals, interval_figure
-from megc.scoring.report import legend, make_cards, score_runs
+from megc.scoring.plots import count_confusions, draw_confusion, draw_intervals, interval_figure
+from megc.scoring.report import make_cards, make_legend, score_runs
 from megc.scoring.runs import Run, find_predictions, read_references, read_runs
 
 
@@ -28,11 +28,13 @@ def test_confusion_counts(tmp_path):
     answers = [r.answer for r in references]
     coarse = [row for row, reference in enumerate(references) if reference.kind == "coarse"]
     answers[coarse[0]], answers[coarse[1]], answers[coarse[3]] = "Negative.", None, "grim"
-    counts, true, said = confusion(references, Run("m", tuple(answers), ({},) * len(rows), {}), "coarse")
+    counts, true, said = count_confusions(references, Run("m", tuple(answers), ({},) * len(rows), {}), "coarse")
     assert true == ["negative", "positive", "surprise"] and said == [*true, "none of these"]
     # negative: one missing, one outside, one right; positive: said negative; surprise: right
     assert counts.tolist() == [[1, 0, 0, 2], [1, 0, 0, 0], [0, 0, 1, 0]]
-    counts, true, said = confusion(references, Run("m", ("disgust",) * len(rows), ({},) * len(rows), {}), "fine")
+    counts, true, said = count_confusions(
+        references, Run("m", ("disgust",) * len(rows), ({},) * len(rows), {}), "fine"
+    )
     assert counts.sum() == 5 and counts[:, said.index("disgust")].tolist() == [1] * 5
     picture = draw_confusion(counts, true, said, "m: fine class")
     assert picture.startswith(b"\x89PNG") and picture == draw_confusion(counts, true, said, "m: fine class")
@@ -152,10 +154,10 @@ def test_legend_of_other_pictures_comes_from_the_prompt_record(demo):
     references = read_references(demo / "test.jsonl", Problems())
     for _, path in references[0].images:
         Image.new("RGB", (28, 28)).save(path)  # no metadata, as in pictures of other projects
-    assert legend(references) is None
+    assert make_legend(references) is None
     (demo / "prompt.json").write_text('{"encoding": "uv-strain-minmax", "scale": 3.0}')
-    assert "relative to the strongest" in legend(references)["text"]
-    assert legend([]) is None
+    assert "relative to the strongest" in make_legend(references)["text"]
+    assert make_legend([]) is None
 
 
 def test_key_frames_are_shown_though_the_question_has_the_flow_only(demo):

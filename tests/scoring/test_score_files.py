@@ -13,11 +13,11 @@ from sklearn.metrics import f1_score, recall_score
 
 from megc.files import write_jsonl
 from megc.problems import DataError, Problems
-from megc.scoring.evaluation import COLUMNS, compare, evaluate
+from megc.scoring.evaluation import COLUMNS, compare_runs, evaluate_run
 from megc.scoring.report import score_runs
 from megc.scoring.runs import Run, find_predictions, read_references, read_run, read_runs
-from megc.scoring.tables import share
-from megc.scoring.vqa_metrics import METRICS, score
+from megc.scoring.tables import format_share
+from megc.scoring.vqa_metrics import METRICS, score_answers
 
 SCRIPT = Path(__file__).parents[2] / "test" / "score_answers.py"
 
@@ -119,7 +119,7 @@ def test_metrics_csv_has_the_columns_and_the_scores(demo):
     ]
     pooled = next(row for row in rows if row["dataset"] == "overall")
     assert (pooled["clips"], pooled["subjects"], pooled["invalid"]) == ("5", "4", "0")
-    expected = score([r.answer for r in references], runs[0].answers, [r.kind for r in references])
+    expected = score_answers([r.answer for r in references], runs[0].answers, [r.kind for r in references])
     for metric in METRICS:
         assert float(pooled[metric]) == pytest.approx(expected[metric], abs=1e-6)
         assert float(pooled[f"{metric}_low"]) <= float(pooled[metric]) <= float(pooled[f"{metric}_high"])
@@ -142,8 +142,8 @@ def test_a_class_that_is_not_asked_leaves_the_cell_empty(tmp_path):
 def test_paired_difference_of_runs(demo):
     references = read_references(demo / "test.jsonl", Problems())
     good, bad = read_runs(find_predictions(demo / "out"), None, references, Problems())
-    found = compare(references, good, bad, resamples=100)["avg"]
-    scores = [evaluate(references, run, resamples=2)[-1]["avg"] for run in (good, bad)]
+    found = compare_runs(references, good, bad, resamples=100)["avg"]
+    scores = [evaluate_run(references, run, resamples=2)[-1]["avg"] for run in (good, bad)]
     assert found[0] == pytest.approx(scores[1] - scores[0]) and found[2] < 0
 
 
@@ -241,7 +241,7 @@ def test_metric_commands_give_the_figures_of_the_original(demo, run_script, monk
     kinds = ["coarse", "fine", "units", "long"] * len(CLIPS)
     expected = as_the_original([row["answer"] for row in rows], answers, kinds)
     assert [float(cell) for cell in line[2:]] == pytest.approx([expected[name] for name in columns], abs=5e-5)
-    found = score([row["answer"] for row in rows], answers, kinds, "tie")
+    found = score_answers([row["answer"] for row in rows], answers, kinds, "tie")
     assert {name: found[name] for name in columns} == pytest.approx({name: expected[name] for name in columns})
 
 
@@ -271,7 +271,9 @@ def test_what_else_is_known_of_a_run(demo):
     assert float(rows["model", "tie"]["bleu_ceiling"]) < 0.6
     assert float(model["avg_subject_low"]) <= float(model["avg"]) <= float(model["avg_subject_high"])
     tops = rows["model", "tie"]
-    assert f"{share(float(tops['avg_ceiling']))} in tie (BLEU {share(float(tops['bleu_ceiling']))})" in text
+    assert (
+        f"{format_share(float(tops['avg_ceiling']))} in tie (BLEU {format_share(float(tops['bleu_ceiling']))})" in text
+    )
     assert "AU precision" in text and "consistent" in text
 
 
@@ -280,4 +282,4 @@ def test_what_else_is_known_of_a_run(demo):
     [(0.3351, ".335"), (1, "1.000"), (-0.012, "-.012"), (0, ".000"), (float("nan"), "–"), (10.5, "10.500")],
 )
 def test_shares_read_as_in_papers(value, text):
-    assert share(float(np.float64(value))) == text
+    assert format_share(float(np.float64(value))) == text

@@ -10,7 +10,7 @@ from megc.files import write_jsonl
 from megc.problems import Problems
 from megc.scoring.report import score_runs
 from megc.scoring.runs import find_predictions, read_references, read_run, read_runs
-from megc.scoring.tables import share
+from megc.scoring.tables import format_share
 
 
 def test_answers_to_other_questions_are_refused(demo, run_script):  # noqa: F811
@@ -60,8 +60,8 @@ def test_markdown_has_both_intervals_by_subjects_first(demo):  # noqa: F811
     head, _, model, *_ = (demo / "out" / "metrics.md").read_text().splitlines()
     assert head.endswith("| avg [95 % by subjects] [by clips] |")
     row = next(row for row in read_csv(demo / "out" / "metrics.csv") if row["dataset"] == "overall")
-    ends = [share(float(row[f"avg_{end}"])) for end in ("subject_low", "subject_high", "low", "high")]
-    assert f"**{share(float(row['avg']))}** [{ends[0]}, {ends[1]}] [{ends[2]}, {ends[3]}] |" in model
+    ends = [format_share(float(row[f"avg_{end}"])) for end in ("subject_low", "subject_high", "low", "high")]
+    assert f"**{format_share(float(row['avg']))}** [{ends[0]}, {ends[1]}] [{ends[2]}, {ends[3]}] |" in model
     assert "Classes with fewer than five clips: casme2: coarse negative (1 clip of 1 subject)" in told
     assert "overall: coarse negative (3 clips of 3 subjects)" in (demo / "out" / "metrics.md").read_text()
     assert "Classes with fewer than five clips" in (demo / "out" / "report.html").read_text()

@@ -5,7 +5,7 @@ import math
 import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
-from megc.scoring.vqa_metrics import METRICS, PROFILES, is_invalid, is_right, score
+from megc.scoring.vqa_metrics import METRICS, PROFILES, is_invalid, is_right, score_answers
 
 LONG = (
     "The action unit present is: {unit}. Therefore, the fine-grained expression class is {fine}, "
@@ -14,7 +14,7 @@ LONG = (
 
 
 def classes(true, said, kind="coarse", **options):
-    return score(true, said, [kind] * len(true), **options)
+    return score_answers(true, said, [kind] * len(true), **options)
 
 
 def test_macro_scores_over_reference_classes():
@@ -77,11 +77,11 @@ def test_corpus_bleu_by_hand():
     precisions = [4 / 6, 3 / 4, 2 / 3, 1 / 2]  # the one word holds no 2-, 3- or 4-gram
     expected = math.prod(precisions) ** (1 / 4)
     for profile in ("megc2025", "m26"):
-        assert score(references, answers, ["analysis"] * 2, profile)["bleu"] == pytest.approx(expected)
+        assert score_answers(references, answers, ["analysis"] * 2, profile)["bleu"] == pytest.approx(expected)
 
 
 def test_corpus_bleu_brevity_penalty():
-    result = score(["a b c d e f"], ["a b c d e"], ["analysis"])
+    result = score_answers(["a b c d e f"], ["a b c d e"], ["analysis"])
     assert result["bleu"] == pytest.approx(math.exp(1 - 6 / 5))
 
 
@@ -89,36 +89,36 @@ def test_corpus_bleu_is_that_of_nltk_where_no_answer_is_short():
     references = ["the brow is lowered and the lid tightened", "a lip corner is pulled up on the left"]
     answers = ["the brow is lowered and the lip tightened", "a lip corner is pulled up on the right side"]
     plain = corpus_bleu([[text.split()] for text in references], [text.split() for text in answers])
-    assert score(references, answers, ["analysis"] * 2)["bleu"] == pytest.approx(plain)
+    assert score_answers(references, answers, ["analysis"] * 2)["bleu"] == pytest.approx(plain)
 
 
 def test_corpus_bleu_without_any_match_is_zero():
-    assert score(["negative"], ["surprise"], ["coarse"])["bleu"] == 0
-    assert score(["a b c d e"], ["a x b y c"], ["analysis"])["bleu"] == pytest.approx(0, abs=1e-50)
+    assert score_answers(["negative"], ["surprise"], ["coarse"])["bleu"] == 0
+    assert score_answers(["a b c d e"], ["a x b y c"], ["analysis"])["bleu"] == pytest.approx(0, abs=1e-50)
 
 
 def test_sentence_bleu_of_right_short_answers():
     # method 1 puts 0.1 for a count of none: (1 x .1 x .1 x .1)^(1/4), (1 x 1 x .1 x .1)^(1/4)
-    assert score(["negative"], ["negative"], ["coarse"], "tie")["bleu"] == pytest.approx(0.1**0.75)
-    assert score(["brow lowerer"], ["brow lowerer"], ["units"], "tie")["bleu"] == pytest.approx(0.1**0.5)
+    assert score_answers(["negative"], ["negative"], ["coarse"], "tie")["bleu"] == pytest.approx(0.1**0.75)
+    assert score_answers(["brow lowerer"], ["brow lowerer"], ["units"], "tie")["bleu"] == pytest.approx(0.1**0.5)
 
 
 def test_tie_keeps_punctuation_on_words():
     references, answers = ["is dimpler. so we end there"], ["is dimpler so we end there"]
-    assert score(references, answers, ["analysis"], "megc2025")["bleu"] == pytest.approx(1)
+    assert score_answers(references, answers, ["analysis"], "megc2025")["bleu"] == pytest.approx(1)
     # 5 of 6 words, 3 of 5, 2 of 4, 1 of 3 n-grams
     expected = (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4)
-    assert score(references, answers, ["analysis"], "tie")["bleu"] == pytest.approx(expected)
+    assert score_answers(references, answers, ["analysis"], "tie")["bleu"] == pytest.approx(expected)
 
 
 def test_rouge_by_hand():
     # 2 of the 3 words of the reference, 2 of the 4 of the answer
     references, answers = ["brow lowerer dimpler"], ["brow lowerer chin raiser"]
-    assert score(references, answers, ["units"])["rouge1"] == pytest.approx(2 / 3)
-    assert score(references, answers, ["units"], "m26")["rouge1"] == pytest.approx(2 * 2 / 7)
+    assert score_answers(references, answers, ["units"])["rouge1"] == pytest.approx(2 / 3)
+    assert score_answers(references, answers, ["units"], "m26")["rouge1"] == pytest.approx(2 * 2 / 7)
     # `tightener` and `tightening` share their stem
-    assert score(["lid tightener"], ["lid tightening"], ["units"])["rouge1"] == pytest.approx(1 / 2)
-    assert score(["lid tightener"], ["lid tightening"], ["units"], "tie")["rouge1"] == pytest.approx(1)
+    assert score_answers(["lid tightener"], ["lid tightening"], ["units"])["rouge1"] == pytest.approx(1 / 2)
+    assert score_answers(["lid tightener"], ["lid tightening"], ["units"], "tie")["rouge1"] == pytest.approx(1)
 
 
 def test_right_answers_score_one():
@@ -130,15 +130,15 @@ def test_right_answers_score_one():
     ]
     kinds = ["coarse", "fine", "units", "long"]
     for profile in ("megc2025", "m26"):
-        result = score(references, references, kinds, profile)
+        result = score_answers(references, references, kinds, profile)
         assert {name: result[name] for name in METRICS} == pytest.approx(dict.fromkeys(METRICS, 1.0))
-    tie = score(references, references, kinds, "tie")
+    tie = score_answers(references, references, kinds, "tie")
     assert tie["uf1_coarse"] == 1 and tie["rouge1"] == 1 and tie["bleu"] < 0.5
 
 
 def test_avg_is_the_mean_of_the_six():
     references, answers = ["negative", "positive", "disgust", "fear"], ["negative", "negative", "disgust", "disgust"]
-    result = score(references, answers, ["coarse", "coarse", "fine", "fine"])
+    result = score_answers(references, answers, ["coarse", "coarse", "fine", "fine"])
     # per class F1 2/3 and 0, recall 1 and 0; one-word answers hold no 4-gram; 2 of 4 words are found
     assert result["avg"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3 + 1 / 2 + 0 + 1 / 2) / 6)
 
@@ -168,7 +168,7 @@ def test_invalid_answers(kind, answer, dataset, invalid):
 
 
 def test_invalid_counts_use_the_dataset_of_the_row():
-    result = score(["disgust"] * 2, ["anger"] * 2, ["fine"] * 2, datasets=["casme2", "samm"])
+    result = score_answers(["disgust"] * 2, ["anger"] * 2, ["fine"] * 2, datasets=["casme2", "samm"])
     assert result["invalid"] == 1
 
 
@@ -202,6 +202,6 @@ def test_bad_calls_are_refused():
     with pytest.raises(ValueError, match=r"unknown scoring profile 'official'.*megc2025"):
         classes(["negative"], ["negative"], profile="official")
     with pytest.raises(ValueError, match="1 references, 2 predictions"):
-        score(["negative"], ["negative", "positive"], ["coarse"])
+        score_answers(["negative"], ["negative", "positive"], ["coarse"])
     with pytest.raises(ValueError, match="one row at least"):
-        score([], [], [])
+        score_answers([], [], [])

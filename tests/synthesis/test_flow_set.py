@@ -6,11 +6,10 @@ from PIL import Image
 
 from megc.facs import ActionUnit
 from megc.model.samples import vocabulary_beside
-from megc.motion.centring import centre_folder
-from megc.motion.colour import centre, draw
+from megc.motion.colour import centre_picture, draw_flow
+from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError
-from megc.synthesis.flow_set import FlowSetSettings, write_flow_set
-from megc.synthesis.flows import DRAWN_UNITS, draw_units, sample_field
+from megc.synthesis.flow_set import DRAWN_UNITS, FlowSetSettings, draw_units, sample_field, write_flow_set
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import Question, parse, question_text, split_units
 
@@ -63,12 +62,14 @@ def test_centring_undoes_head_motion_and_stretching():
     rng = np.random.default_rng(3)
     field = sample_field((ActionUnit(4), ActionUnit(12, "left")), 28, rng)
     shifted = 2.5 * field + (3.0, -1.0)
-    assert (draw(field, "uv-strain-centred") == draw(shifted.astype(np.float32), "uv-strain-centred")).mean() > 0.97
-    once = draw(field, "uv-strain-centred")[..., :2].astype(int)
-    again = centre(draw(shifted, "uv-strain-minmax"))[..., :2].astype(int)
+    assert (
+        draw_flow(field, "uv-strain-centred") == draw_flow(shifted.astype(np.float32), "uv-strain-centred")
+    ).mean() > 0.97
+    once = draw_flow(field, "uv-strain-centred")[..., :2].astype(int)
+    again = centre_picture(draw_flow(shifted, "uv-strain-minmax"))[..., :2].astype(int)
     assert np.abs(once - again).max() <= 3  # eight bits, twice
     still = np.full((8, 8, 3), 77, np.uint8)
-    assert (centre(still)[..., :2] == 128).all()
+    assert (centre_picture(still)[..., :2] == 128).all()
 
 
 def test_folder_without_pictures_is_named(tmp_path):

@@ -9,16 +9,18 @@ from flow_set import store as store_set
 from PIL import Image
 
 from megc.files import write_json, write_jsonl
-from megc.motion.colour import draw
-from megc.motion.flow_pictures import mirrored, mixture, roughened
+from megc.motion.colour import draw_flow
+from megc.motion.flow_pictures import mirror_picture, mix_pictures, roughen_picture
 from megc.problems import DataError, Problems
-from megc.splits import Fold, subject_key, subjects_in, write_folds, write_sides
+from megc.splits import Fold, subject_key, subjects_in, write_folds
 from megc.training.data import read_training_data
 from megc.training.settings import SftSettings
-from megc.vqa.augment import AugmentSettings, augment_file
+from megc.vqa.augment import augment_file
+from megc.vqa.build import write_sides
 from megc.vqa.checks import check_splits
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import parse
+from megc.vqa.settings import AugmentSettings
 
 DRAWS = (  # of seed 0, of which published figures are made
     ("sub03/EP00", "sub01/EP00", "sub02/EP00"),
@@ -46,14 +48,14 @@ def test_mirrored_picture_is_the_picture_of_the_mirrored_motion():
     field = a_field()
     turned = field[:, ::-1].copy()
     turned[..., 0] *= -1
-    difference = mirrored(draw(field, "uv-strain")).astype(int) - draw(turned, "uv-strain")
+    difference = mirror_picture(draw_flow(field, "uv-strain")).astype(int) - draw_flow(turned, "uv-strain")
     assert np.abs(difference).max() <= 1
-    assert np.abs(mirrored(mirrored(draw(field))).astype(int) - draw(field)).max() <= 1
+    assert np.abs(mirror_picture(mirror_picture(draw_flow(field))).astype(int) - draw_flow(field)).max() <= 1
 
 
 def test_roughened_motion_stays_where_and_as_it_was():
-    picture = draw(a_field(), "uv-strain")
-    mean = np.mean([roughened(picture, np.random.default_rng(seed)) for seed in range(200)], axis=0)
+    picture = draw_flow(a_field(), "uv-strain")
+    mean = np.mean([roughen_picture(picture, np.random.default_rng(seed)) for seed in range(200)], axis=0)
     inside, outside = mean[12:18, 10:18].mean((0, 1)), mean[40:, 40:].mean((0, 1))
     assert inside[0] > 155 and inside[1] < 118  # right and up, as drawn
     assert np.abs(outside[:2] - 128).max() < 3
@@ -62,8 +64,8 @@ def test_roughened_motion_stays_where_and_as_it_was():
 def test_mixture_of_one_motion_is_that_motion():
     field = a_field()
     both = field + np.where(np.arange(56)[None, :, None] >= 28, field[:, ::-1] * (-1, 1), 0).astype(np.float32)
-    picture = draw(both, "uv-strain")  # its own mirror image
-    mixed = mixture([picture, picture], np.random.default_rng(0)).astype(int)
+    picture = draw_flow(both, "uv-strain")  # its own mirror image
+    mixed = mix_pictures([picture, picture], np.random.default_rng(0)).astype(int)
     assert (np.sign(mixed[12:18, 10:18, 0] - 128) == 1).all()
     assert np.abs(mixed[40:, 40:, :2] - 128).max() <= 1
 

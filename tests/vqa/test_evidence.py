@@ -1,13 +1,12 @@
 """Evidence of the flow: calibrated, never of a clip's own subject, in the prompt where a clip's questions share it."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flow_set import make_set, store
+from programs import run_program
 
 from megc.baselines.evidence import gather
 from megc.baselines.features import pool
@@ -147,21 +146,17 @@ def files(tmp_path):
     return tmp_path
 
 
-def run(path, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / path), run_name="__main__")
-    return ended.value.code
-
-
 def test_commands_from_flow_to_prompts(files, monkeypatch, capsys):
     both = ("--train", files / "train_dataset.jsonl", "--test", files / "test_dataset.jsonl")
-    assert run("test/answer_baselines.py", monkeypatch, *both, "--evidence", files / "evidence.jsonl") == 0
+    assert run_program(monkeypatch, "test/answer_baselines.py", *both, "--evidence", files / "evidence.jsonl") == 0
     rows = [row for _, row in read_jsonl(files / "evidence.jsonl")]
     assert [row["part"] for row in rows].count("train") == 12 and len(rows) == 20
     (files / "test_dataset.split.json").write_text("{}")
     outs = ("--out-train", files / "train_evidence.jsonl", "--out-test", files / "test_evidence.jsonl")
-    assert run("data_process/add_evidence.py", monkeypatch, *both, "--evidence", files / "evidence.jsonl", *outs) == 0
+    assert (
+        run_program(monkeypatch, "data_process/add_evidence.py", *both, "--evidence", files / "evidence.jsonl", *outs)
+        == 0
+    )
     assert "84 questions with evidence" in capsys.readouterr().out
     assert (files / "test_evidence.split.json").is_file()
     known, asked = ([r for _, r in read_jsonl(files / f"{name}_evidence.jsonl")] for name in ("train", "test"))
@@ -182,4 +177,7 @@ def test_evidence_of_the_wrong_part_is_refused(files, monkeypatch):
     (files / "evidence.jsonl").write_text('{"clip": "a"}\n')
     with pytest.raises(DataError, match="no part, coarse"):
         read_evidence(files / "evidence.jsonl")
-    assert run("data_process/add_evidence.py", monkeypatch, "--evidence", files / "gone.jsonl", "--train", train) == 1
+    assert (
+        run_program(monkeypatch, "data_process/add_evidence.py", "--evidence", files / "gone.jsonl", "--train", train)
+        == 1
+    )

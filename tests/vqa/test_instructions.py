@@ -9,12 +9,13 @@ from clip_folder import build, make_clips
 from PIL import Image
 
 from megc.problems import DataError, Problems
-from megc.splits import make_folds, select, subject_key, write_sides
-from megc.vqa.build import BuildSettings, build_files
+from megc.splits import make_folds, select, subject_key
+from megc.vqa.build import build_files, write_sides
 from megc.vqa.checks import check_records, check_splits
 from megc.vqa.instructions import answer_of, make_record, question_kind, read_records, row_clip, write_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import CLIP_KINDS, Question, question_rows
+from megc.vqa.settings import BuildSettings
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "prompts.json"
 

@@ -8,9 +8,9 @@ import pytest
 
 from megc.files import sha256_of, write_json
 from megc.problems import DataError
-from megc.vqa.build import HIERARCHIES
 from megc.vqa.mismatch import build_command, check_prompt, differences, prompt_records
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
+from megc.vqa.settings import HIERARCHIES
 
 ASKED = PromptSettings()
 TRAINED = PromptSettings(images=("flow",), structured=False, encoding="colour", scale=2.5)

@@ -9,13 +9,13 @@ import pytest
 from answer_files import GREEDY, PROMPT, answer, rows_of, write_checkpoint, write_questions
 from PIL import Image
 
-from megc.answers.decoding import Decoding
 from megc.answers.engine import ModelAnswerer
 from megc.answers.run import answer_questions
-from megc.answers.settings import RunSettings
+from megc.answers.settings import Decoding, RunSettings
 from megc.problems import DataError, Problems
-from megc.vqa.build import BuildSettings, build_files
+from megc.vqa.build import build_files
 from megc.vqa.instructions import read_records, write_records
+from megc.vqa.settings import BuildSettings
 from megc.vqa.submission import make_submission
 
 QUESTIONS = ("What is the coarse expression class?", "Is the action unit lip corner puller shown on the face?")
@@ -96,7 +96,7 @@ def write_challenge(root, ids=("casme3_test_CAS-1_{}", "samm_test_SAMM-1_{}")):
 def test_both_challenge_files_become_one_zip(checkpoint, tmp_path, ids):
     files, built = write_challenge(tmp_path, ids), tmp_path / "instructions.jsonl"
     problems = Problems()
-    settings = {"images": PROMPT.images, "structured": PROMPT.structured}
+    settings = {"images": PROMPT.images, "bare": not PROMPT.structured}
     said = build_files(BuildSettings(tmp_path / "clips.jsonl", built, rows=tuple(files), **settings), problems)
     assert list(problems) == [] and "4 questions on 2 clips" in said
     answers, found = answer(checkpoint, built, tmp_path / "out", decoding=Decoding(max_new_tokens=10))

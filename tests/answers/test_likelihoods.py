@@ -2,18 +2,15 @@
 
 import json
 import re
-from dataclasses import replace
 
 import pytest
 from answer_files import answer, rows_of, write_checkpoint, write_questions
 from servers import ModelServer, reply, serving
 
 from megc.answers import server
-from megc.answers.decoding import Decoding
-from megc.answers.endpoint import Endpoint
-from megc.answers.likelihoods import UnscoredError, candidate
+from megc.answers.likelihoods import UnscoredError, make_candidate
 from megc.answers.run import answer_questions
-from megc.answers.settings import RunSettings
+from megc.answers.settings import Decoding, Endpoint, RunSettings
 from megc.model.checkpoint import load_processor
 from megc.model.samples import read_samples
 from megc.problems import DataError, Problems
@@ -47,16 +44,14 @@ def ask(url, checkpoint, questions, out, decoding=DECODING, **settings):
     return rows_of(out), list(problems), json.loads((out / "run.json").read_text())
 
 
-@pytest.mark.parametrize("score", ["sum", "mean"])
 @pytest.mark.parametrize("way", ["prompt_logprobs", "input_token_logprobs"])
-def test_answers_are_compared_as_in_a_local_run(checkpoint, questions, tmp_path, way, score):
+def test_answers_are_compared_as_in_a_local_run(checkpoint, questions, tmp_path, way):
     """A server that has the checkpoint: the same likelihoods of every allowed answer, the same answers."""
-    decoding = replace(DECODING, choice_score=score)
-    local, _ = answer(checkpoint, questions, tmp_path / "local", decoding)
+    local, _ = answer(checkpoint, questions, tmp_path / "local", DECODING)
     model = ModelServer(checkpoint)
     plain = (lambda body: reply("I cannot say.")) if way == "input_token_logprobs" else model.vllm
     with serving(plain, native=model.sglang if way == "input_token_logprobs" else None) as (url, _):
-        served, problems, run = ask(url, checkpoint, questions, tmp_path / "served", decoding)
+        served, problems, run = ask(url, checkpoint, questions, tmp_path / "served")
     closed = [(mine, row) for mine, row in zip(local, served, strict=True) if mine["choices"]]
     assert problems == [] and run["ways"] == {way: len(closed)} == {way: 6}
     for mine, row in closed:
@@ -131,12 +126,12 @@ def test_a_row_that_fails_the_best_way_says_which_it_took(checkpoint, questions,
 
 def test_another_tokenizer_is_not_believed(checkpoint, questions):
     processor, sample = load_processor(checkpoint), read_samples(questions)[0]
-    asked = candidate(processor, sample.record, "negative")
+    asked = make_candidate(processor, sample.record, "negative")
     assert asked.text.startswith(asked.prompt) and asked.text.endswith("negative<|im_end|>\n")
     assert processor.tokenizer.decode(asked.tokens) == "negative<|im_end|>" and len(asked.behind) == 1
     processor.chat_template = "{{ messages[0]['content'][0]['text'] }}"
     with pytest.raises(UnscoredError):
-        candidate(processor, sample.record, "negative")
+        make_candidate(processor, sample.record, "negative")
 
 
 # ---- credentials
@@ -168,9 +163,3 @@ def test_credentials_of_an_address_are_sent_and_reach_no_file_and_no_message(
     with pytest.raises(DataError) as error:
         ask(url_with, checkpoint, questions, tmp_path / "gone")  # nobody listens there any more
     assert [secret for secret in secrets if secret in str(error.value)] == [] and url in str(error.value)
-
-
-def test_an_address_that_is_none_is_not_repeated_with_its_credentials():
-    with pytest.raises(ValueError, match="'host/v1' is no address") as error:
-        Endpoint("user:hush@host/v1?key=hush")
-    assert "hush" not in str(error.value)

@@ -14,14 +14,15 @@ import torch
 from answer_files import PROMPT, SAMPLED, answer, rows_of, write_checkpoint, write_questions
 from PIL import Image
 
-from megc.answers.decoding import Decoding
 from megc.answers.engine import ModelAnswerer
-from megc.answers.pictures import Pictures, find_prompt
+from megc.answers.pictures import Pictures
+from megc.answers.setup import find_prompt
 from megc.model.checkpoint import load_processor
 from megc.model.samples import read_samples
 from megc.motion.colour import neutral_picture
 from megc.problems import DataError
 from megc.vqa.instructions import read_records
+from megc.vqa.mismatch import prompt_records
 
 PROGRAM = Path(__file__).parents[2] / "test" / "generate_answers.py"
 
@@ -119,6 +120,28 @@ def test_a_changed_picture_is_asked_about_again(checkpoint, questions, tmp_path)
     assert [row["answer"] for row in after[4:8]] != [row["answer"] for row in before[4:8]]
 
 
+# ---- rows
+
+
+def test_rows_come_out_as_they_went_in_with_the_answer_replaced(checkpoint, questions, tmp_path):
+    rows, _ = answer(checkpoint, questions, tmp_path, batch_size=8)
+    asked = [record["row"] for record in read_records(questions)]
+    for key in ("id", "dataset", "image_id", "subject", "filename", "question"):
+        assert [row[key] for row in rows] == [row[key] for row in asked]
+    assert "the truth" not in {row["answer"] for row in rows}
+    assert all(row["votes"] == [row["answer"]] and row["agreement"] is None for row in rows)
+
+
+def test_the_true_answer_does_not_reach_the_model(checkpoint, questions, tmp_path):
+    rows, _ = answer(checkpoint, questions, tmp_path / "answered", batch_size=8)
+    bare = tmp_path / "questions"
+    shutil.copytree(questions.parent, bare)
+    records = [{**record, "messages": record["messages"][:2]} for record in read_records(questions)]
+    (bare / "test.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    unanswered, _ = answer(checkpoint, bare / "test.jsonl", tmp_path / "bare", batch_size=8)
+    assert unanswered == rows
+
+
 # ---- pictures
 
 
@@ -145,16 +168,16 @@ def test_a_bad_picture_is_told_the_others_are_answered_and_a_rerun_mends_it(chec
 def test_blank_pictures_are_neutral_and_only_those_asked_for(checkpoint, questions):
     processor = load_processor(checkpoint)
     sample = read_samples(questions)[0]
-    prompt = find_prompt(sample.record["prompt"], questions, sample, {})
+    prompt = find_prompt(sample.record["prompt"], prompt_records(questions, sample.pictures), questions)
     assert prompt == PROMPT
-    apex, flow = Pictures(processor).of(sample)
+    apex, flow = Pictures(processor).read(sample)
     for blank, same in {
         "none": (True, True),
         "flow": (True, False),
         "frames": (False, True),
         "all": (False, False),
     }.items():
-        made = Pictures(processor, blank, prompt).of(sample)
+        made = Pictures(processor, blank, prompt).read(sample)
         assert [(made[0] == apex).all(), (made[1] == flow).all()] == list(same)
         assert [picture.shape for picture in made] == [apex.shape, flow.shape]
     assert (made[1] == neutral_picture((flow.shape[1], flow.shape[0]))).all()
@@ -186,25 +209,6 @@ def test_a_prompt_other_than_the_checkpoints_is_refused(checkpoint, questions, t
         answer(other, questions, tmp_path / "out")
     rows, _ = answer(other, questions, tmp_path / "out", allow_mismatch=True)
     assert len(rows) == 12
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"votes": 0},
-        {"temperature": 0.0},
-        {"top_p": 0.0},
-        {"top_k": -1},
-        {"max_new_tokens": 0},
-        {"jitter": -1},
-        {"choice_score": "product"},
-        {"decode": {"units": "choices"}},
-        {"decode": {"mood": "greedy"}},
-    ],
-)
-def test_decoding_that_makes_no_sense_is_refused(bad):
-    with pytest.raises(ValueError, match="must"):
-        Decoding(**bad)
 
 
 def test_out_of_memory_says_what_to_do(checkpoint, questions, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Runs of the program that answer in other ways: by a server, in two stages, with reasoning behind."""
+"""Runs of the program that answer by a server and in two stages."""
 
 import json
 import runpy
@@ -10,8 +10,8 @@ from answer_files import GREEDY, PROMPT, answer, rows_of, write_checkpoint, writ
 from servers import question, reply, serving
 
 from megc.answers import server
-from megc.answers.endpoint import Endpoint
 from megc.answers.engine import ModelAnswerer
+from megc.answers.settings import Endpoint
 from megc.files import write_json
 from megc.problems import DataError
 from megc.vqa.instructions import answer_of, question_of, read_records, with_coarse, write_records
@@ -76,22 +76,6 @@ def test_a_server_that_is_not_there_is_one_error(checkpoint, questions, tmp_path
 def test_what_needs_the_model_in_memory_is_refused_with_an_endpoint(checkpoint, questions, tmp_path):
     with pytest.raises(DataError, match="--vote-prompts needs the model in memory"):
         answer(checkpoint, questions, tmp_path, endpoint=Endpoint("http://127.0.0.1:9/v1"), vote_prompts=("bare",))
-
-
-def test_reasoning_follows_into_a_folder_of_its_own(checkpoint, questions, tmp_path, monkeypatch):
-    flags = ["--model", checkpoint, "--questions", questions, "--out", tmp_path / "out", "--device", "cpu"]
-    assert run(monkeypatch, *flags, "--max-new-tokens", 10, "--reason", "compose", "joint") == 0
-    rows, reasoned = rows_of(tmp_path / "out"), rows_of(tmp_path / "out" / "reasoned")
-    assert [row["answer"] for row in rows] == [row["raw"] for row in reasoned]
-    assert "raw" not in rows[0] and len(reasoned) == 12
-
-
-def test_reasoning_that_cannot_be_done_is_told_before_anything_is_asked(checkpoint, questions, tmp_path):
-    with pytest.raises(ValueError, match="learnt-rules needs the training answers"):
-        answer(checkpoint, questions, tmp_path / "out", reason=("learnt-rules",))
-    with pytest.raises(DataError, match=r"gone\.jsonl.*does not exist"):
-        answer(checkpoint, questions, tmp_path / "out", reason=("number",), train=tmp_path / "gone.jsonl")
-    assert not (tmp_path / "out").exists()
 
 
 def hierarchy(questions, coarse, statistics=()):

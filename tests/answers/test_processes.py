@@ -15,7 +15,7 @@ import psutil
 import pytest
 from answer_files import GREEDY, answer, rows_of, write_checkpoint, write_questions
 
-from megc.answers.decoding import Decoding
+from megc.answers.settings import Decoding
 from megc.model import tiny
 from megc.vqa.instructions import read_records
 
@@ -74,18 +74,16 @@ def test_wordings_vote_together(checkpoint, questions, tmp_path):
     assert run_hash(tmp_path / "both") != run_hash(tmp_path / "usual")
 
 
-@pytest.mark.parametrize("share", ["clip", "none"])
-def test_moved_pictures_vote_and_the_first_vote_sees_them_where_they_are(checkpoint, questions, tmp_path, share):
-    settings = {"share_prefix": share}
-    usual, _ = answer(checkpoint, questions, tmp_path / "usual", **settings)
+def test_moved_pictures_vote_and_the_first_vote_sees_them_where_they_are(checkpoint, questions, tmp_path):
+    usual, _ = answer(checkpoint, questions, tmp_path / "usual")
     jitter = replace(GREEDY, votes=4, jitter=6)
-    rows, _ = answer(checkpoint, questions, tmp_path / "moved", jitter, batch_size=5, **settings)
+    rows, _ = answer(checkpoint, questions, tmp_path / "moved", jitter, batch_size=5)
     assert [row["votes"][0] for row in rows] == [row["answer"] for row in usual]
     assert {len(row["votes"]) for row in rows} == {4}
     assert any(len(set(row["votes"])) > 1 for row in rows)
-    small = answer(checkpoint, questions, tmp_path / "small", jitter, batch_size=1, share_prefix="none")[0]
+    small = answer(checkpoint, questions, tmp_path / "small", jitter, batch_size=1)[0]
     assert [row["votes"] for row in small] == [row["votes"] for row in rows]
-    seed = answer(checkpoint, questions, tmp_path / "seed", replace(jitter, seed=5), **settings)[0]
+    seed = answer(checkpoint, questions, tmp_path / "seed", replace(jitter, seed=5))[0]
     assert [row["votes"] for row in seed] != [row["votes"] for row in rows]
 
 

@@ -18,16 +18,15 @@ from PIL import Image
 from servers import question, reply, serving
 
 from megc.answers import server
-from megc.answers.decoding import Decoding, parse_decode
-from megc.answers.endpoint import Endpoint
 from megc.answers.pictures import Pictures
 from megc.answers.server import ServedAnswerer
+from megc.answers.settings import Decoding, Endpoint
 from megc.model.checkpoint import load_processor
 from megc.model.samples import read_samples
 from megc.problems import DataError, Problems
 from megc.vqa.prompts import IMAGE_TAG
 
-DECODING = Decoding(max_new_tokens=10, decode=parse_decode(["greedy"]))
+DECODING = Decoding(max_new_tokens=10, decode=("greedy",))
 PICTURE = np.arange(28 * 28 * 3, dtype=np.uint8).reshape(28, 28, 3)
 
 
@@ -68,8 +67,7 @@ def test_the_request_is_the_records_prompt_with_pictures_in_the_place_of_the_tag
 
 
 def test_votes_have_seeds_of_their_own_that_do_not_depend_on_the_company(samples):
-    ways = parse_decode(["sample"])
-    sampled = Decoding(votes=3, temperature=0.7, top_p=0.9, seed=1, max_new_tokens=10, decode=ways)
+    sampled = Decoding(votes=3, temperature=0.7, top_p=0.9, seed=1, max_new_tokens=10, decode=("sample",))
     tokens = {"content": [{"token": "a", "logprob": -0.25, "bytes": None, "top_logprobs": []}] * 2}
     with serving(lambda body: reply(str(body["seed"]), logprobs=tokens)) as (url, seen):
         together, _, answerer = ask(url, samples[:4], sampled)
@@ -217,7 +215,7 @@ def test_transformers_serve_answers_as_the_local_run_does(tmp_path):
             _wait_for(f"http://127.0.0.1:{port}/health", server, tmp_path / "serve.log")
             pictures = Pictures(load_processor(checkpoint))
             where = Endpoint(f"http://127.0.0.1:{port}/v1", concurrency=2, timeout=30, retries=1)
-            served, problems = ServedAnswerer(where, pictures.of, GREEDY, str(checkpoint)), Problems()
+            served, problems = ServedAnswerer(where, pictures.read, GREEDY, str(checkpoint)), Problems()
             votes = served.answer(read_samples(questions, answered=False), problems)
         finally:
             server.terminate()

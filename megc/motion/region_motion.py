@@ -1,0 +1,50 @@
+"""Motion of the face's regions over a clip, against its first frame.
+
+Apart from `apex`, which reads this signal, since spotting in long videos reads it too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from megc.motion.flow import compensate, optical_flow, to_grey
+from megc.motion.regions import region_boxes, region_means
+
+STEP = 0.015  # seconds between frames that are measured: every third of 200 fps
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Motion of the regions against the first frame, head motion removed.
+
+    `positions` (T,) in frames of the clip, `motion` (T, regions, 2) in pixels, `names` of the regions.
+    """
+
+    positions: np.ndarray
+    motion: np.ndarray
+    names: tuple[str, ...]
+
+
+def sample_numbers(numbers: Sequence[int], fps: float) -> list[int]:
+    """The rising frame `numbers` to measure: STEP seconds apart or more, the first and the last among them."""
+    step = max(1, round(fps * STEP))
+    chosen = [numbers[0]]
+    for number in numbers[1:]:
+        if number - chosen[-1] >= step:
+            chosen.append(number)
+    return chosen if chosen[-1] == numbers[-1] else [*chosen, numbers[-1]]
+
+
+def measure_regions(frames: Sequence[np.ndarray], landmarks: np.ndarray, positions: Sequence[int]) -> Trace:
+    """Region motion from the first of `frames` (aligned uint8 crops) to each; `positions` are theirs in the clip.
+
+    `landmarks` (68, 2) are those of the first frame. Regions outside the crop are left out.
+    """
+    first = to_grey(frames[0])
+    boxes = region_boxes(landmarks, first.shape)
+    motion = [np.zeros((len(boxes), 2), np.float32)]
+    for frame in frames[1:]:
+        field, _ = compensate(optical_flow(first, frame, "dis-fast"), landmarks)
+        motion.append(region_means(field, boxes))
+    return Trace(np.asarray(positions), np.array(motion), tuple(boxes))

@@ -1,0 +1,121 @@
+"""Settings of the commands that build, split, check and hand in question files; nothing heavy is imported here."""
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Literal
+
+from megc.command import option
+from megc.motion.settings import Encoding
+from megc.splits import PROTOCOLS
+
+DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
+SAMPLES = tuple(f"sample{number}" for number in range(1, 17))  # equally spaced frames
+IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES)
+HIERARCHIES = ("coarse", "statistics")
+
+_DEMO = Path("dataset/demo")
+_TRAIN = Path("dataset/train_dataset.jsonl")
+_TEST = Path("dataset/test_dataset.jsonl")
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """data_process/build_instructions.py: where rows and pictures come from, and how to ask."""
+
+    clips: Path = option(_DEMO / "clips.jsonl", "from index_clips.py")
+    out: Path = option(_DEMO / "instructions.jsonl", "file to write")
+    rows: tuple[Path, ...] = option((), "ME-VQA JSONL files to ask as they are")
+    frames: Path | None = option(None, "key frames (default: `frames` beside --out)")
+    flow: Path | None = option(None, "flow pictures (default: `flow` beside --out)")
+    flow_dir: Path | None = option(None, "a flat folder of <image_id>.png flow pictures")
+    centre: bool = option(
+        False, "draw min-max pictures of --flow-dir again without the motion of the whole head (uv-strain-centred)"
+    )
+    images: tuple[Literal[IMAGES], ...] = option(DEFAULT_IMAGES, "pictures, in order")
+    encoding: Encoding | None = option(None, "of the flow pictures (default: as compute_flow.py recorded)")
+    scale: float | None = option(None, "pixels at full brightness (default: as recorded)")
+    bare: bool = option(False, "ask without system prompt, legend and regions")
+    legend: bool = option(True, "explain the flow colours in the prompt")
+    seed: int = option(0, "of the drawn yes/no questions")
+    hierarchy: Literal[HIERARCHIES] | None = option(
+        None, "two stages: the other questions name the coarse class (and what training clips of it look like)"
+    )
+    training: Path | None = option(
+        None, "for --hierarchy: answered rows of the training subjects, the only ones whose true class is named"
+    )
+    skip_bad: bool = option(False, "exit with 0 although rows were left out")
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """data_process/augment_flow.py: `copies` of each clip beside the clip itself, every second one mirrored, and
+    `mixed` pictures of two or three clips of one fine class, equally many of each class."""
+
+    copies: int = option(8, "of each clip, half of them mirrored")
+    mixed: int = option(0, "pictures that mix two or three clips of one fine class and ask for the classes only")
+    seed: int = option(0, "of the drawn changes")
+    train: Path = option(_TRAIN, "training file to read")
+    out: Path = option(Path("dataset/train_augmented.jsonl"), "file to write, in the same folder")
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """data_process/check_dataset.py: the files to check."""
+
+    clips: Path = option(_DEMO / "clips.jsonl", "clips")
+    train: Path = option(_TRAIN, "instructions to train on")
+    test: Path = option(_TEST, "instructions to answer")
+
+
+@dataclass(frozen=True)
+class EvidencePromptSettings:
+    """data_process/add_evidence.py: both sides, the evidence of their clips, and the files to write."""
+
+    train: Path = option(_TRAIN, "instructions to train on")
+    test: Path = option(_TEST, "instructions to answer")
+    evidence: Path = option(Path("dataset/evidence.jsonl"), "of answer_baselines.py --evidence")
+    out_train: Path = option(Path("dataset/train_evidence.jsonl"), "training file to write")
+    out_test: Path = option(Path("dataset/test_evidence.jsonl"), "test file to write")
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """train/set_train_dataset.py: instruction files and how subjects are split. A side of None is not written."""
+
+    instructions: tuple[Path, ...] = option((_DEMO / "instructions.jsonl",), "files to split, put together")
+    train: Path | None = option(_TRAIN, "training side to write")
+    test: Path | None = option(_TEST, "test side to write")
+    protocol: Literal[PROTOCOLS] = option("holdout", "how subjects are split")
+    folds: int = option(5, "number of folds of kfold")
+    fold: int = option(0, "which fold to write, from 0")
+    test_fraction: float = option(0.25, "share of subjects that holdout keeps")
+    seed: int = option(0, "of the draw of subjects")
+
+
+@dataclass(frozen=True)
+class AblationTrainSettings(SplitSettings):
+    """ablation/set_train_dataset.py: the training side of a fold."""
+
+    train: Path | None = option(Path("dataset/ablation_train.jsonl"), "training side to write")
+    test: Path | None = option(None, "test side to write (default: not written)")
+    protocol: Literal[PROTOCOLS] = option("kfold", "how subjects are split")
+
+
+@dataclass(frozen=True)
+class AblationTestSettings(SplitSettings):
+    """ablation/set_test_dataset.py: the test side of a fold."""
+
+    train: Path | None = option(None, "training side to write (default: not written)")
+    test: Path | None = option(Path("dataset/ablation_test.jsonl"), "test side to write")
+    protocol: Literal[PROTOCOLS] = option("kfold", "how subjects are split")
+
+
+@dataclass(frozen=True)
+class SubmissionSettings:
+    """test/make_submission.py: predictions, the organisers' files, and the folder to hand in."""
+
+    predictions: tuple[Path, ...] = option(MISSING, "rows with answers; one or several files")
+    questions: tuple[Path, ...] = option(MISSING, "the organisers' files, NAME_to_answer.jsonl")
+    out: Path = option(Path("result/submission"), "folder of the files")
+    zip: Path | None = option(None, "also pack the files, when nothing is wrong with them")
+    report_limit = 1000  # every missing answer is named
