@@ -21,7 +21,7 @@ from megc.ablation.grid import Places, run_grid, show_grid
 from megc.ablation.sources import data_changes
 from megc.ablation.spec import read_grid
 from megc.command import run_command
-from megc.datasets import READERS
+from megc.datasets.readers import READERS
 from megc.problems import Problems
 from megc.splits import PROTOCOLS
 

@@ -18,8 +18,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from megc.baselines import BASELINES, DRAWS, SOURCES, answer_files
-from megc.baselines.evidence import evidence_files
+from megc.baselines.answer import BASELINES, answer_files
+from megc.baselines.evidence import write_evidence
+from megc.baselines.features import SOURCES
+from megc.baselines.prior import DRAWS
 from megc.command import run_command
 
 
@@ -48,7 +50,7 @@ def main() -> int:
     out = args.out or (folder if args.baseline == "all" else folder / args.baseline / "predictions.jsonl")
     options = {"source": args.features, "loso": args.leave_one_subject_out, "seed": args.seed}
     if args.evidence:
-        print(evidence_files(args.train, args.test, args.evidence, **options))
+        print(write_evidence(args.train, args.test, args.evidence, **options))
     else:
         print(answer_files(args.baseline, args.train, args.test, out, **options, draws=args.draws))
     return 0

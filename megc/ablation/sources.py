@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from megc.datasets.index import Source, index_clips
+from megc.datasets.index import DatasetSource, index_clips
 from megc.problems import DataError, Problems
 
 
@@ -31,7 +31,7 @@ def data_changes(
     elif annotations:
         clips = work / "clips.jsonl"
         work.mkdir(parents=True, exist_ok=True)
-        index_clips([Source(dataset, annotations, None)], clips, problems)
+        index_clips([DatasetSource(dataset, annotations, None)], clips, problems)
         found |= {"clips": clips, "flow-dir": flow_dir}
     elif clips:  # compute_flow.py recorded how its pictures are drawn, and the field lies beside them
         found |= {"clips": clips, "frames": clips.parent / "frames", "flow": clips.parent / "flow"}

@@ -27,8 +27,7 @@ from megc.model.distributed import print_main, process_device
 from megc.model.samples import Sample, make_samples
 from megc.model.weights import content_hash
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import read_records, row_key
-from megc.vqa.mismatch import prompt_records
+from megc.vqa.instructions import read_prompts, read_records, row_key
 from megc.vqa.prompts import PromptSettings, prompt_hash
 
 RowKey = tuple[str, ...]
@@ -74,7 +73,7 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
         for file, file_records in files.items()
         for sample in make_samples(file, file_records, answered=False, problems=problems)
     ]
-    prompts = prompt_records(settings.questions[0], samples[0].pictures)
+    prompts = read_prompts(settings.questions[0], samples[0].pictures)
     hierarchical = is_hierarchical(samples[0].record)
     prompt_settings = None
     if settings.blank != "none" or settings.vote_prompts or hierarchical:

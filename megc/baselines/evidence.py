@@ -1,4 +1,4 @@
-"""What the flow probe believes of each clip, as calibrated probabilities: evidence for a language model to weigh.
+"""Evidence of the flow probe: its calibrated probabilities of each clip, for a language model to weigh.
 
 A clip's evidence never comes from its own subject. Test clips are read by a probe of all training subjects, training
 clips by probes of the other folds, so that a model trained with evidence meets the same quality in training as in the
@@ -7,14 +7,14 @@ probabilities of training subjects.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from megc.baselines.answer import read_sides
+from megc.baselines.answer import read_training_and_test
 from megc.baselines.features import read_features
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.probe import Probe
@@ -29,7 +29,7 @@ KINDS = ("coarse", "fine", "side")
 FOLDS = 5
 START = (1.0, 0.0)  # the probe as it is, nothing of the training frequencies put back
 
-Raw = dict[str, dict]  # kind: probability of each label; `units`: of each FACS number
+ClipChances = dict[str, dict]  # kind: probability of each label; `units`: of each FACS number, or name once calibrated
 Features = Mapping[str, np.ndarray]
 
 
@@ -52,96 +52,112 @@ class LabelShares:
         return smoothed_share(self.units[unit], self.clips)
 
 
-def _terms(found: Mapping[str, float], shares: LabelShares, kind: str) -> np.ndarray:
-    return np.column_stack([logs(list(found.values())), logs([shares.share_of_label(kind, label) for label in found])])
+def _label_terms(chances: Mapping[str, float], shares: LabelShares, kind: str) -> np.ndarray:
+    """Log-probabilities (labels, 2) of the labels of a kind: by the probe, and by training frequency."""
+    frequencies = [shares.share_of_label(kind, label) for label in chances]
+    return np.column_stack([logs(list(chances.values())), logs(frequencies)])
 
 
-def _unit_terms(probability: float, share: float) -> np.ndarray:
-    return np.column_stack([logs([1 - probability, probability]), logs([1 - share, share])])
+def _unit_terms(chance: float, share: float) -> np.ndarray:
+    """Log-probabilities (2, 2) of an action unit's absence and presence: by the probe, and by training frequency."""
+    return np.column_stack([logs([1 - chance, chance]), logs([1 - share, share])])
 
 
-def fit_calibration(raw: Mapping[str, Raw], labels: Sequence[ClipLabels], shares: LabelShares) -> dict[str, tuple]:
-    """Exponents (probe, training frequencies) of each kind, from held-out probabilities `raw` and the true labels."""
+def fit_calibration(
+    chances: Mapping[str, ClipChances], labels: Sequence[ClipLabels], shares: LabelShares
+) -> dict[str, tuple]:
+    """Exponents (probe, training frequencies) of each kind, from held-out probabilities by clip and true labels."""
     true = {label.clip: label for label in labels}
-    pairs = [(probabilities, true[clip]) for clip, probabilities in raw.items() if clip in true]
+    pairs = [(of_clip, true[clip]) for clip, of_clip in chances.items() if clip in true]
     weights = {}
     for kind in KINDS:
         # a class that the other folds' subjects never show has no probability: such a clip teaches nothing
         examples = [
-            (_terms(probabilities[kind], shares, kind), list(probabilities[kind]).index(getattr(label, kind)))
-            for probabilities, label in pairs
-            if getattr(label, kind) in probabilities[kind]
+            (_label_terms(of_clip[kind], shares, kind), list(of_clip[kind]).index(getattr(label, kind)))
+            for of_clip, label in pairs
+            if getattr(label, kind) in of_clip[kind]
         ]
         weights[kind] = fit_weights(examples, START)
     examples = [
         (_unit_terms(chance, shares.share_of_unit(unit)), int(unit in label.units))
-        for probabilities, label in pairs
+        for of_clip, label in pairs
         if label.units
-        for unit, chance in probabilities["units"].items()
+        for unit, chance in of_clip["units"].items()
     ]
     return {**weights, "units": fit_weights(examples, START)}
 
 
-def calibrated(raw: Raw, dataset: str, weights: Mapping[str, tuple], shares: LabelShares) -> Raw:
-    """Calibrated probabilities of a clip; fine classes are those of its dataset, units are named, likeliest first."""
+def calibrate(chances: ClipChances, dataset: str, weights: Mapping[str, tuple], shares: LabelShares) -> ClipChances:
+    """Calibrated probabilities of a clip, likeliest first; fine classes are those of its dataset, units are named."""
     result = {}
     for kind in KINDS:
         allowed = allowed_answers(Question(kind), dataset)
-        found = {label: p for label, p in raw[kind].items() if label in allowed}
-        chances = np.exp(pooled(_terms(found, shares, kind), weights[kind])) if found else []
-        result[kind] = _sorted({label: float(p) for label, p in zip(found, chances, strict=True)})
-    units = {
-        unit_name(unit): float(np.exp(pooled(_unit_terms(p, shares.share_of_unit(unit)), weights["units"]))[1])
-        for unit, p in raw["units"].items()
-    }
-    return {**result, "units": _sorted(units)}
+        labels = {label: chance for label, chance in chances[kind].items() if label in allowed}
+        calibrated = np.exp(pooled(_label_terms(labels, shares, kind), weights[kind])) if labels else []
+        result[kind] = _likeliest_first(zip(labels, map(float, calibrated), strict=True))
+    units = [
+        (unit_name(unit), float(np.exp(pooled(_unit_terms(chance, shares.share_of_unit(unit)), weights["units"]))[1]))
+        for unit, chance in chances["units"].items()
+    ]
+    return {**result, "units": _likeliest_first(units)}
 
 
-def _sorted(chances: dict[str, float]) -> dict[str, float]:
-    return {name: round(p, 6) for name, p in sorted(chances.items(), key=lambda item: (-item[1], item[0]))}
+def _likeliest_first(chances: Iterable[tuple[str, float]]) -> dict[str, float]:
+    return {name: round(chance, 6) for name, chance in sorted(chances, key=lambda item: (-item[1], item[0]))}
 
 
-def _read(train: Sequence[dict], test: Sequence[dict], features: Features) -> dict[str, Raw]:
+def _probe_clips(train: Sequence[dict], test: Sequence[dict], features: Features) -> dict[str, ClipChances]:
     """Probabilities of each test clip by a probe of the training records."""
     probe = Probe(train, features)
-    found: dict[str, Raw] = {}
+    chances: dict[str, ClipChances] = {}
     for clip in dict.fromkeys(record["clip"] for record in test):
-        classes = {kind: probe.probabilities(kind, features[clip]) for kind in KINDS}
-        found[clip] = {**classes, "units": probe.unit_probabilities(features[clip])}
-    return found
+        classes = {kind: probe.class_chances(kind, features[clip]) for kind in KINDS}
+        chances[clip] = {**classes, "units": probe.unit_chances(features[clip])}
+    return chances
 
 
-def gather(
-    known: Sequence[dict], asked: Sequence[dict], features: Features, folds: int = FOLDS, seed: int = 0
+def gather_evidence(
+    training: Sequence[dict], test: Sequence[dict], features: Features, folds: int = FOLDS, seed: int = 0
 ) -> list[dict]:
-    """Evidence of every clip of `known` (from other folds of its subjects) and of `asked` (from all of `known`).
+    """Evidence of every clip of `training` (from other folds of its subjects) and of `test` (from all of `training`).
 
     A row: `clip, dataset, subject, part` (`train` or `test`), `coarse, fine, side` (probability of each label; empty
     where training has no such question) and `units` (probability of each action unit by name).
     Raises ValueError for fewer than two training subjects.
     """
-    subjects = len({subject_key(record) for record in known})
+    subjects = len({subject_key(record) for record in training})
     if subjects < 2:
         raise ValueError(f"{subjects} training subject(s): evidence of training clips needs two at least")
-    parts, known = [], list(known)
-    with threadpool_limits(1):
-        for fold in tqdm(make_folds(known, "kfold", min(folds, subjects), seed=seed), desc="folds", disable=None):
-            fit, held = select(known, fold.train), select(known, fold.test)
-            parts.append((held, _read(fit, held, features)))
-        tested = _read(known, asked, features) if asked else {}
+    parts, training = [], list(training)
+    with threadpool_limits(1):  # threads cost more than these small matrices
+        # 1. each fold's clips are read by a probe of the other folds
+        for fold in tqdm(make_folds(training, "kfold", min(folds, subjects), seed=seed), desc="folds", disable=None):
+            held_out = select(training, fold.test)
+            parts.append((held_out, _probe_clips(select(training, fold.train), held_out, features)))
+        tested = _probe_clips(training, test, features) if test else {}
     rows = []
-    for held, raw in parts:  # a fold is calibrated by the others
-        others = {clip: found for other, part in parts if other is not held for clip, found in part.items()}
-        rest = [record for other, _ in parts if other is not held for record in other]
-        rows += _rows("train", held, raw, others, rest)
-    return rows + _rows(
-        "test", asked, tested, {clip: found for _, part in parts for clip, found in part.items()}, known
-    )
+    # 2. a fold's clips are calibrated by the clips of the other folds
+    for held_out, chances in parts:
+        others = [part for part in parts if part[0] is not held_out]
+        known = [record for records, _ in others for record in records]
+        rows += _evidence_rows("train", held_out, chances, _joined(others), known)
+    # 3. test clips are calibrated by all training clips
+    return rows + _evidence_rows("test", test, tested, _joined(parts), training)
 
 
-def _rows(
-    part: str, records: Sequence[dict], raw: Mapping[str, Raw], held_out: Mapping[str, Raw], known: Sequence[dict]
+def _joined(parts: Sequence[tuple[list[dict], dict[str, ClipChances]]]) -> dict[str, ClipChances]:
+    """Probabilities by clip of several folds together."""
+    return {clip: chances for _, by_clip in parts for clip, chances in by_clip.items()}
+
+
+def _evidence_rows(
+    part: str,
+    records: Sequence[dict],
+    chances: Mapping[str, ClipChances],
+    held_out: Mapping[str, ClipChances],
+    known: Sequence[dict],
 ) -> list[dict]:
+    """Rows of the clips in `chances`, calibrated by the probabilities `held_out` of clips with the records `known`."""
     labels = record_labels(known)
     shares = LabelShares(labels)
     weights = fit_calibration(held_out, labels, shares)
@@ -150,28 +166,27 @@ def _rows(
         {
             **{key: clips[clip][key] for key in ("clip", "dataset", "subject")},
             "part": part,
-            **calibrated(found, clips[clip]["dataset"], weights, shares),
+            **calibrate(of_clip, clips[clip]["dataset"], weights, shares),
         }
-        for clip, found in raw.items()
+        for clip, of_clip in chances.items()
     ]
 
 
-def evidence_files(
+def write_evidence(
     train: Path | str, test: Path | str, out: Path | str, source: str = "flow", loso: bool = False, seed: int = 0
 ) -> str:
     """Write the evidence of all clips of two instruction files, and its settings as `<out>.run.json`.
 
     With `loso`, `train` is not read, and each subject of `test` is read by a probe of all other subjects. Returns a
-    summary. Raises ValueError when a subject is on both sides.
+    summary. Raises ValueError when a subject is in both files, DataError as `answer.read_training_and_test`.
     """
-    known, asked = read_sides(train, test, loso)
+    training, questions = read_training_and_test(train, test, loso)
     folds = FOLDS
     if loso:
-        known, asked = [record for record in asked if answer_of(record)], []
-        folds = len({subject_key(record) for record in known})
-    root = Path(test if loso else train).parent
-    features = read_features(known, root, source) | read_features(asked, Path(test).parent, source)
-    rows = gather(known, asked, features, folds, seed)
+        training, questions = [record for record in questions if answer_of(record)], []
+        folds = len({subject_key(record) for record in training})
+    features = read_features(training, test if loso else train, source) | read_features(questions, test, source)
+    rows = gather_evidence(training, questions, features, folds, seed)
     write_jsonl(out, rows)
     settings = {"train": "all other subjects" if loso else str(train), "test": str(test)}
     write_json(Path(out).with_suffix(".run.json"), {**settings, "features": source, "folds": folds, "seed": seed})

@@ -1,6 +1,6 @@
-"""What the flow probe reads of a clip: its flow, pooled to a coarse grid."""
+"""Features of the flow probe: a clip's flow, pooled to a coarse grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from megc.files import read_picture, resolve_inside
 from megc.motion.flow_files import read_flow
 from megc.problems import DataError
-from megc.vqa.instructions import is_motion_picture
+from megc.vqa.instructions import picture_names, read_prompt
 
 SOURCES = ("flow", "picture", "picture-centred")
 FLOW_GRID, PICTURE_GRID = 8, 7
@@ -22,34 +22,41 @@ def pool(picture: np.ndarray, grid: int) -> np.ndarray:
     return np.concatenate([np.concatenate(line) for line in cells]).astype(np.float64)
 
 
-def read_features(records: Sequence[dict], root: Path, source: str = "flow") -> dict[str, np.ndarray]:
-    """Pooled flow of each clip: from the `.npy` beside its flow picture (`flow`, pixels, 8 x 8) or from the picture
-    itself (`picture`, 7 x 7).
+def read_features(records: Sequence[dict], file: Path | str, source: str = "flow") -> dict[str, np.ndarray]:
+    """Pooled flow of each clip of an instruction file's `records`: a vector a clip, by clip id.
 
-    `picture-centred` takes the median of each channel away first: where pictures are stretched clip by clip, still
-    skin has another colour in each, and most of the skin is still. Raises DataError for a clip without its file,
-    ValueError for another source.
+    `source` is the `.npy` field beside the clip's flow picture (`flow`, in pixels, 8 x 8 cells of x and y) or the
+    picture itself (`picture`, 0 to 1, 7 x 7 cells of three channels). `picture-centred` takes the median of each
+    channel away first: where pictures are stretched clip by clip, still skin has another colour in each, and most of
+    the skin is still. Raises DataError for a clip without its file, ValueError for another source.
     """
     if source not in SOURCES:
         raise ValueError(f"no features from {source!r}: choose from {', '.join(SOURCES)}")
-    found: dict[str, np.ndarray] = {}
+    prompt = read_prompt(file)
+    features: dict[str, np.ndarray] = {}
     for record in records:
-        if record["clip"] in found:
-            continue
-        image = next((image for image in record["images"] if is_motion_picture(image)), None)
-        if image is None:
-            fix = "build the instructions with --images flow"
-            raise DataError(root, record["id"], "the record has no flow picture", fix)
-        try:
-            path = resolve_inside(root, image)
-        except ValueError as error:
-            raise DataError(root, record["id"], f"picture {error}", "build the instructions again") from error
-        if source == "flow":
-            found[record["clip"]] = pool(read_flow(path.with_suffix(".npy"), record["id"]), FLOW_GRID)
-        else:
-            read = read_picture(path, path, record["id"], "run compute_flow.py")
-            picture = np.asarray(read, np.float32) / 255
-            if source == "picture-centred":
-                picture = picture - np.median(picture, axis=(0, 1))
-            found[record["clip"]] = pool(picture, PICTURE_GRID)
-    return found
+        if record["clip"] not in features:  # all questions of a clip share its pictures
+            path = _flow_path(record, prompt, file)
+            features[record["clip"]] = _pooled_flow(path, record["id"], source)
+    return features
+
+
+def _flow_path(record: dict, prompt: Mapping, file: Path | str) -> Path:
+    """The flow picture of a record of `file`, whose prompt says which of its pictures that is."""
+    pictures = dict(zip(picture_names(record, prompt), record["images"], strict=True))
+    if "flow" not in pictures:
+        fix = "build the instructions with --images flow"
+        raise DataError(file, record["id"], "the record has no flow picture", fix)
+    try:
+        return resolve_inside(Path(file).parent, pictures["flow"])
+    except ValueError as error:
+        raise DataError(file, record["id"], f"picture {error}", "build the instructions again") from error
+
+
+def _pooled_flow(path: Path, row: str, source: str) -> np.ndarray:
+    if source == "flow":
+        return pool(read_flow(path.with_suffix(".npy"), row), FLOW_GRID)  # (128,)
+    picture = np.asarray(read_picture(path, path, row, "run compute_flow.py"), np.float32) / 255
+    if source == "picture-centred":
+        picture = picture - np.median(picture, axis=(0, 1))
+    return pool(picture, PICTURE_GRID)  # (147,)

@@ -13,61 +13,70 @@ DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
 
 
 class Prior:
-    """What the training answers alone say: for each question the answer that was most often right.
+    """Frequencies of the training answers: each question gets the answer that was right most often.
 
     Action units: the most frequent list of the wording (one unit, several). Shown: what was right more often for
-    that unit, of equally many and for an unseen unit `no`. Long: composed from the other answers.
+    that unit; `no` for an unseen unit and where both were equally frequent. Long: composed from the other answers.
     """
 
     def __init__(self, records: Sequence[dict]) -> None:
+        """`records`: answered instruction records of training subjects. Raises ValueError for another question."""
         self.answers: dict[tuple, Counter] = defaultdict(Counter)
         for record in records:
             question = parse(question_of(record))
+            # which side a unit is on, or what the sentence says, hardly depends on the unit; yes or no does
             key = (question.kind, question.unit if question.kind == "shown" else None, question.many)
             self.answers[key][answer_of(record)] += 1
 
-    def most(self, kind: str, many: bool | None = None, allowed: Sequence[str] | None = None) -> str | None:
-        """The most frequent answer (of the allowed ones), the alphabetically first of several; None where none."""
-        counts = self.answers.get((kind, None, many), {})
-        found = [answer for answer in counts if allowed is None or answer in allowed]
-        return min(found, key=lambda answer: (-counts[answer], answer), default=None)
+    def most_frequent(self, kind: str, many: bool | None = None, allowed: Sequence[str] | None = None) -> str | None:
+        """The most frequent answer to a kind of question, of the allowed ones; None where there is none.
 
-    def shown(self, unit: int) -> float:
-        """How often `yes` was right for a unit, drawn towards one half by one pretended question."""
+        Of equally frequent answers the alphabetically first, so that the order of the training rows does not matter.
+        """
+        counts = self.answers.get((kind, None, many), {})
+        answers = [answer for answer in counts if allowed is None or answer in allowed]
+        return min(answers, key=lambda answer: (-counts[answer], answer), default=None)
+
+    def share_of_yes(self, unit: int) -> float:
+        """How often `yes` was right for an action unit, smoothed (see `labels.smoothed_share`)."""
         counts = self.answers.get(("shown", unit, None), Counter())
         return smoothed_share(counts["yes"], counts.total())
 
-    def units(self, many: bool) -> str:
-        """The most frequent list of the wording; where training has no such wording, from the other one."""
-        same, other = self.most("units", many=many), self.most("units", many=not many)
-        if same is None and other is None:
+    def list_units(self, many: bool) -> str:
+        """The most frequent list of the wording; where training has no such wording, made from the other one's.
+
+        Raises ValueError where training has neither.
+        """
+        fitting, other = self.most_frequent("units", many=many), self.most_frequent("units", many=not many)
+        if fitting is None and other is None:
             raise ValueError("the training questions hold no list of action units")
-        return same or (other if many else other.split(",")[0])
+        return fitting or (other if many else other.split(",")[0])
 
     def answer(self, question: Question, dataset: str) -> str:
         """The answer to a question. Raises ValueError where training says nothing about its kind."""
         if question.kind in ("long", "analysis"):
             classes = (self.answer(Question(kind), dataset) for kind in ("fine", "coarse"))
-            return compose_long(self.units(bool(question.many)), *classes)
+            return compose_long(self.list_units(bool(question.many)), *classes)
         if question.kind == "units":
-            return self.units(bool(question.many))
+            return self.list_units(bool(question.many))
         if question.kind == "shown":
-            return "yes" if self.shown(question.unit) > 0.5 else "no"
+            return "yes" if self.share_of_yes(question.unit) > 0.5 else "no"
+        # a dataset whose classes training never shows still gets one of its classes
         allowed = allowed_answers(question, dataset)
-        found = self.most(question.kind, allowed=allowed) or next(iter(allowed or ()), None)
-        if found is None:
+        answer = self.most_frequent(question.kind, allowed=allowed) or next(iter(allowed or ()), None)
+        if answer is None:
             raise ValueError(f"no training question of the kind {question.kind!r}")
-        return found
+        return answer
 
 
-def prior_only(train: Sequence[dict], test: Sequence[dict]) -> list[str]:
-    """Answers to the test records by the priors of the training records (instruction records, as `Prior` says)."""
+def answer_with_prior(train: Sequence[dict], test: Sequence[dict]) -> list[str]:
+    """Answers to the test records by the `Prior` of the training records. Raises ValueError as `Prior.answer`."""
     prior = Prior(train)
     return [prior.answer(parse(question_of(record)), record["dataset"]) for record in test]
 
 
 def answer_from_labels(labels: ClipLabels, question: Question) -> str | None:
-    """The answer that a clip with these labels would have; None for the side, which another clip's cannot tell."""
+    """The answer that a clip with these labels would have; None for the side, which another clip cannot tell."""
     units = join_units(list(labels.units))
     if question.kind in ("long", "analysis"):
         return compose_long(units, labels.fine, labels.coarse)
@@ -76,7 +85,7 @@ def answer_from_labels(labels: ClipLabels, question: Question) -> str | None:
     return {"coarse": labels.coarse, "fine": labels.fine, "units": units}.get(question.kind)
 
 
-def prior_sampled(
+def answer_with_drawn_labels(
     train: Sequence[dict], test: Sequence[dict], seed: int = 0, draws: int = DRAWS
 ) -> list[tuple[str, ...]]:
     """Answers to the test records by the labels of training clips that are drawn for each test clip: `draws` sets of
@@ -107,6 +116,7 @@ def prior_sampled(
             classes = FINE_OF_DATASET.get(dataset, FINE_EMOTIONS)
             of_dataset = [label for label in complete if label.fine in classes] or complete
             alike = [label for label in of_dataset if (len(label.units) > 1) == many.get(clip)] or of_dataset
+            # a generator of the clip's own: leaving a clip out does not change the others' draws
             drawn[clip] = random.Random(f"{seed}:{clip}").choices(alike, k=draws)
         texts = [answer_from_labels(label, question) for label in drawn.get(clip, ())] or [None] * draws
         answers.append(tuple(text or prior.answer(question, dataset) for text in texts))

@@ -1,4 +1,4 @@
-"""The flow probe: logistic regressions on a clip's pooled flow, whose sentence is composed from its own answers."""
+"""Flow probe: logistic regressions on a clip's pooled flow; the sentence is composed from the other answers."""
 
 import math
 from collections import Counter, defaultdict
@@ -25,7 +25,7 @@ RARE = 3  # an action unit of fewer training clips has no regression of its own
 
 @dataclass(frozen=True)
 class _Constant:
-    """Stands in for a regression where training knows one class only."""
+    """Stands in for a regression where training has one class only."""
 
     classes_: np.ndarray
 
@@ -37,14 +37,15 @@ def _regression(strength: float = 0.01, weight: str | None = None) -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight=weight, max_iter=2000))
 
 
-def _fit(features: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> Pipeline | _Constant:
+def _fit_regression(features: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> Pipeline | _Constant:
     """A logistic regression whose strength and class weight are chosen by folds of the training subjects."""
     if len(set(labels)) < 2:
         return _Constant(np.unique(labels))
+    # with few subjects a fold may have one class only to fit, or no row to judge by: it is left out
     folds, splits = min(5, len(set(subjects)), max(Counter(labels.tolist()).values())), []
     if folds > 1:
         parts = StratifiedGroupKFold(folds).split(features, labels, subjects)
-        splits = [(fit, held) for fit, held in parts if len(set(labels[fit])) > 1 and len(held)]
+        splits = [(fit, judge) for fit, judge in parts if len(set(labels[fit])) > 1 and len(judge)]
     if not splits:
         return _regression().fit(features, labels)
     grid = {"logisticregression__C": STRENGTHS, "logisticregression__class_weight": [None, "balanced"]}
@@ -52,13 +53,17 @@ def _fit(features: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> Pipe
 
 
 def _logit(share: float) -> float:
+    """Log-odds, kept finite for shares of 0 and 1."""
     return float(logit(min(max(share, 1e-4), 1 - 1e-4)))
 
 
 def likeliest_list(
     lists: Mapping[tuple[int, ...], float], odds: Mapping[int, float], weight: float = 1.0
 ) -> tuple[int, ...]:
-    """The list whose units' log-odds add up highest with `weight` times the log of how often training has it."""
+    """The list with the highest sum of its units' log-odds and of `weight` times the log of its training frequency.
+
+    `lists`: how often training has each list of FACS numbers; `odds`: log-odds of each unit.
+    """
     return max(lists, key=lambda numbers: sum(odds[unit] for unit in numbers) + weight * math.log(lists[numbers]))
 
 
@@ -72,11 +77,11 @@ class Probe:
 
     def __init__(self, records: Sequence[dict], features: Mapping[str, np.ndarray]) -> None:
         self.prior = Prior(records)
-        asked: dict[str, list[dict]] = defaultdict(list)
+        by_kind: dict[str, list[dict]] = defaultdict(list)
         for record in records:
-            asked[question_kind(record)].append(record)
-        self.classes = {kind: self._classifier(asked[kind], features) for kind in ("coarse", "fine", "side")}
-        self._learn_units(asked["units"], features)
+            by_kind[question_kind(record)].append(record)
+        self.classes = {kind: self._classifier(by_kind[kind], features) for kind in ("coarse", "fine", "side")}
+        self._learn_units(by_kind["units"], features)
 
     @staticmethod
     def _classifier(records: Sequence[dict], features: Mapping[str, np.ndarray]) -> Pipeline | _Constant | None:
@@ -84,47 +89,49 @@ class Probe:
             return None
         subjects = np.array([subject_key(record) for record in records])
         labels = np.array([answer_of(record) for record in records])
-        return _fit(np.array([features[record["clip"]] for record in records]), labels, subjects)
+        return _fit_regression(np.array([features[record["clip"]] for record in records]), labels, subjects)
 
     def _learn_units(self, records: Sequence[dict], features: Mapping[str, np.ndarray]) -> None:
         lists = [tuple(number for number in split_units(answer_of(record)) if number) for record in records]
         self.lists = Counter(lists)
         self.base = {unit: sum(unit in numbers for numbers in lists) / len(lists) for unit in {*sum(lists, ())}}
-        table = np.array([features[record["clip"]] for record in records])
+        table = np.array([features[record["clip"]] for record in records])  # (clips, features)
+        # units are too many and too rare to choose a strength for each: the fine class's is taken
         strength = 0.01
         if isinstance(fine := self.classes["fine"], Pipeline):
             strength = fine.named_steps["logisticregression"].C
         self.units = {}
         for unit in sorted(self.base):
-            there = np.array([unit in numbers for numbers in lists])
-            if RARE <= there.sum() < len(there):
-                self.units[unit] = _regression(strength).fit(table, there)
+            present = np.array([unit in numbers for numbers in lists])
+            if RARE <= present.sum() < len(present):
+                self.units[unit] = _regression(strength).fit(table, present)
 
-    def probabilities(self, kind: str, feature: np.ndarray) -> dict[str, float]:
+    def class_chances(self, kind: str, feature: np.ndarray) -> dict[str, float]:
         """Probability of each label of a kind (`coarse`, `fine`, `side`); empty where training does not ask for it."""
         model = self.classes[kind]
         if model is None:
             return {}
         return dict(zip(model.classes_, model.predict_proba(feature[None])[0], strict=True))
 
-    def unit_probabilities(self, feature: np.ndarray) -> dict[int, float]:
+    def unit_chances(self, feature: np.ndarray) -> dict[int, float]:
         """Probability of each action unit of the training clips; of a rare one its share of them."""
         units = {unit: float(model.predict_proba(feature[None])[0, 1]) for unit, model in self.units.items()}
         return {**self.base, **units}
 
-    def read(self, feature: np.ndarray, dataset: str) -> dict:
-        """What the flow of one clip says: `fine` (of the dataset's classes), `coarse`, `side`, and `units`, the
-        probability of each unit."""
-        coarse, fine = self.probabilities("coarse", feature), self.probabilities("fine", feature)
+    def predict(self, feature: np.ndarray, dataset: str) -> dict:
+        """Labels of a clip by its pooled flow, shape (features,): `fine` (of the dataset's classes), `coarse`, `side`,
+        and `units`, the probability of each action unit. None for what training does not ask."""
+        coarse, fine = self.class_chances("coarse", feature), self.class_chances("fine", feature)
         allowed = allowed_answers(Question("fine"), dataset)
+        # the fine class is chosen together with its coarse class, which more clips teach
         joint = {name: p * coarse.get(FINE_TO_COARSE[name], 1e-6) for name, p in fine.items() if name in allowed}
-        side = self.probabilities("side", feature)
+        side = self.class_chances("side", feature)
         best = max(joint, key=joint.get) if joint else None
         return {
             "fine": best,
             "coarse": FINE_TO_COARSE.get(best) if best else max(coarse, key=coarse.get, default=None),
             "side": max(side, key=side.get, default=None),
-            "units": self.unit_probabilities(feature),
+            "units": self.unit_chances(feature),
         }
 
     def list_units(self, units: Mapping[int, float], many: bool) -> str | None:
@@ -133,26 +140,27 @@ class Probe:
         odds = {unit: _logit(p) for unit, p in units.items()}
         return join_units(list(likeliest_list(lists, odds))) if lists else None
 
-    def answer(self, question: Question, dataset: str, seen: dict) -> str:
-        """The answer to a question on a clip of which `read` returned `seen`."""
+    def answer(self, question: Question, dataset: str, labels: dict) -> str:
+        """The answer to a question on a clip with the labels of `predict`."""
         if question.kind in ("long", "analysis"):
-            fine, coarse = (self.answer(Question(kind), dataset, seen) for kind in ("fine", "coarse"))
-            units = self.answer(Question("units", many=question.many), dataset, seen)
+            fine, coarse = (self.answer(Question(kind), dataset, labels) for kind in ("fine", "coarse"))
+            units = self.answer(Question("units", many=question.many), dataset, labels)
             return compose_long(units, fine, coarse)
         if question.kind == "units":
-            return self.list_units(seen["units"], bool(question.many)) or self.prior.units(bool(question.many))
+            return self.list_units(labels["units"], bool(question.many)) or self.prior.list_units(bool(question.many))
         if question.kind == "shown":
-            asked = _logit(self.prior.shown(question.unit))
+            # questions are drawn so that half are right: only how far the flow moves a unit from its base rate counts
+            odds = _logit(self.prior.share_of_yes(question.unit))
             if question.unit in self.base:
-                asked += _logit(seen["units"][question.unit]) - _logit(self.base[question.unit])
-            return "yes" if asked > 0 else "no"
-        return seen.get(question.kind) or self.prior.answer(question, dataset)
+                odds += _logit(labels["units"][question.unit]) - _logit(self.base[question.unit])
+            return "yes" if odds > 0 else "no"
+        return labels.get(question.kind) or self.prior.answer(question, dataset)
 
 
-def flow_probe(train: Sequence[dict], test: Sequence[dict], features: Mapping[str, np.ndarray]) -> list[str]:
+def answer_with_probe(train: Sequence[dict], test: Sequence[dict], features: Mapping[str, np.ndarray]) -> list[str]:
     """Answers to the test records by a `Probe` of the training records; `features` are those of `read_features`."""
     with threadpool_limits(1):  # threads cost more than these small matrices
         probe = Probe(train, features)
         clips = {record["clip"]: record["dataset"] for record in test}
-        seen = {clip: probe.read(features[clip], dataset) for clip, dataset in clips.items()}
-    return [probe.answer(parse(question_of(record)), record["dataset"], seen[record["clip"]]) for record in test]
+        labels = {clip: probe.predict(features[clip], dataset) for clip, dataset in clips.items()}
+    return [probe.answer(parse(question_of(record)), record["dataset"], labels[record["clip"]]) for record in test]

@@ -152,7 +152,7 @@ def check_mismatch(
 ) -> list[str]:
     """Compare what is asked for with what the checkpoint was trained on; returns a line a setting.
 
-    `prompts` are the records of the prompts at hand (`mismatch.prompt_records`). Raises DataError for a prompt or
+    `prompts` are the records of the prompts at hand (`instructions.read_prompts`). Raises DataError for a prompt or
     pixel budget other than the checkpoint's, unless `allow_mismatch`; of a prompt, it names what differs.
     """
     if not allow_mismatch and prompt_hash is not None:

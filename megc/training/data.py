@@ -6,18 +6,16 @@ tokens, which needs a tokenizer and a pixel budget, but no weights.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from transformers import PretrainedConfig
 
-from megc.files import read_json
 from megc.model.distributed import print_main
 from megc.model.packing import Packed, pack_samples
 from megc.model.samples import PictureStore, Sample, read_samples, training_texts, vocabulary_beside
 from megc.problems import DataError
 from megc.splits import make_folds, record_subjects, subjects_in
 from megc.training.settings import SftSettings
-from megc.vqa.instructions import question_kind
+from megc.vqa.instructions import question_kind, read_split
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def read_training_data(settings: SftSettings, seed: int) -> TrainingData:
         return TrainingData(settings, samples, [])
     evaluated = read_samples(settings.eval_file)
     fix = "evaluate on subjects of neither side: --validation_share takes them out of the training file"
-    tested = set(split_beside(settings.train_file).get("test", ()))
+    tested = set(read_split(settings.train_file).get("test", ()))
     _refuse_subjects(evaluated, set(subjects_of(samples)), settings.eval_file, "is also trained on", fix)
     _refuse_subjects(evaluated, tested, settings.eval_file, "is kept for the test", fix)
     return TrainingData(settings, samples, evaluated)
@@ -85,17 +83,6 @@ def subjects_of(samples: Iterable[Sample]) -> list[str]:
 def question_kinds(samples: Iterable[Sample]) -> dict[str, str]:
     """Kind of question by row id; "other" for wordings that are none of the challenge's."""
     return {sample.record["id"]: question_kind(sample.record, unknown="other") for sample in samples}
-
-
-def split_beside(train_file: Path | str) -> dict:
-    """The frozen split of a training file; empty where there is none. See `splits.write_sides`."""
-    path = Path(train_file).with_suffix(".split.json")
-    fix = "write the split again with train/set_train_dataset.py, or delete it"
-    split = read_json(path, missing={}, fix=fix)
-    try:
-        return split["folds"][split["settings"]["fold"]] if split else {}
-    except (KeyError, IndexError, TypeError) as error:
-        raise DataError(path, None, f"the split has no fold of its own ({error!r})", fix) from error
 
 
 def _hold_out(samples: list[Sample], settings: SftSettings, seed: int) -> tuple[list[Sample], list[Sample]]:

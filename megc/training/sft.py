@@ -39,7 +39,7 @@ from megc.training.resume import Beginning, find_beginning
 from megc.training.settings import SftSettings, adapter_targets, check_settings
 from megc.training.trainer import CheckpointTrainer, count_steps, run_training
 from megc.training.training_info import training_info
-from megc.vqa.mismatch import prompt_records
+from megc.vqa.instructions import read_prompts
 
 
 class SftTrainer(CheckpointTrainer):
@@ -234,7 +234,7 @@ def open_base(data: TrainingData, args: TrainingArguments) -> BaseCheckpoint:
         min_pixels=settings.min_pixels,
         max_pixels=settings.max_pixels,
         prompt_hash=data.samples[0].record["prompt"],
-        prompts=prompt_records(Path(settings.train_file), data.samples[0].pictures),
+        prompts=read_prompts(Path(settings.train_file), data.samples[0].pictures),
         allow_mismatch=settings.allow_mismatch,
     )
     budget = inherited_budget(info, settings.min_pixels, settings.max_pixels)

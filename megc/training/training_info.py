@@ -8,12 +8,13 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from megc.commits import software
-from megc.files import read_json, sha256_of
+from megc.files import sha256_of
 from megc.model.checkpoint import read_training_info
 from megc.model.samples import Sample
 from megc.model.weights import file_hash
 from megc.problems import DataError
-from megc.training.data import TrainingData, split_beside, subjects_of
+from megc.training.data import TrainingData, subjects_of
+from megc.vqa.instructions import read_prompt, read_split
 
 # Settings of one call of the program, which say nothing about what it trains.
 _OF_THE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "plan", "gpus", "gpu_memory", "show_sample")
@@ -43,7 +44,7 @@ def training_info(data: TrainingData, args: TrainingArguments, budget: tuple[int
     if len(prompts) > 1:
         what = f"{len(prompts)} different prompts in one file"
         raise DataError(file, None, what, "build all of it with the same prompt settings")
-    prompt = read_json(file.parent / "prompt.json", missing={})
+    prompt = read_prompt(file)
     training = {**dataclasses.asdict(settings), **args.to_sanitized_dict(), "processes": args.world_size}
     return {
         "kind": "trained",
@@ -61,7 +62,7 @@ def training_info(data: TrainingData, args: TrainingArguments, budget: tuple[int
             "clips": len({sample.clip for sample in samples}),
             "subjects": subjects_of(samples),
             "validation_subjects": subjects_of(evaluated),
-            "split": split_beside(file).get("hash"),
+            "split": read_split(file).get("hash"),
         },
         "training": {name: value for name, value in training.items() if name not in _OF_THE_CALL},
         **software(),

@@ -7,11 +7,20 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from megc.files import lock_folder, png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
+from megc.files import lock_folder, png_bytes, resolve_inside, sha256_of, write_bytes
 from megc.motion.flow_pictures import SIGNED, mirror_picture, mix_pictures, roughen_picture
 from megc.problems import DataError, Problems
 from megc.splits import subject_key
-from megc.vqa.instructions import answer_of, question_kind, read_record_picture, read_records, write_records
+from megc.vqa.instructions import (
+    answer_of,
+    copy_side_files,
+    question_kind,
+    read_prompt,
+    read_record_picture,
+    read_records,
+    read_split,
+    write_records,
+)
 from megc.vqa.settings import AugmentSettings
 
 _OTHER = {"left": "right", "right": "left"}
@@ -30,7 +39,7 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
         raise DataError(train, None, "nothing to add", "ask for copies (--copies) or mixed pictures (--mixed)")
     if out.parent.resolve() != train.parent.resolve():
         raise DataError(out, None, f"not in the folder of {train}", "write it beside the training file")
-    prompt = read_json(train.parent / "prompt.json", fix="build the instructions again")
+    prompt = read_prompt(train, required=True)
     if prompt.get("images") != ["flow"] or prompt.get("encoding") not in SIGNED:
         what = f"pictures are {prompt.get('images')} in the encoding {prompt.get('encoding')}"
         raise DataError(train, None, what, f"augment flow pictures alone, drawn as {' or '.join(SIGNED)}")
@@ -41,13 +50,9 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     for group, picture in tqdm(zip(groups, pictures, strict=True), desc="augmenting", unit="clip", disable=None):
         for number in range(settings.copies):
             made += _copy(group, picture, number, settings, out.parent)
-    split = train.with_suffix(".split.json")
-    frozen = read_json(split, missing={})
-    kept = frozen["folds"][frozen["settings"]["fold"]]["test"] if frozen else ()
-    made += _mixed(groups, pictures, settings, out, kept)
+    made += _mixed(groups, pictures, settings, out, read_split(train).get("test", ()))
     write_records(out, made)
-    if frozen:
-        write_json(out.with_suffix(".split.json"), frozen)
+    copy_side_files(train, out)
     return f"{out}: {len(made)} questions on {len(groups) * (settings.copies + 1)} clips, {len(groups)} of them real"
 
 

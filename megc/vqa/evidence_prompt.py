@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, unit_number
-from megc.files import read_jsonl, sha256_of, write_bytes
+from megc.files import read_jsonl
 from megc.problems import DataError, Problems, excerpt
 from megc.records import Contract, Share, check_record
-from megc.vqa.instructions import read_records, write_records
-from megc.vqa.prompts import QUESTION_MARK
+from megc.vqa.instructions import copy_side_files, read_records, write_records
+from megc.vqa.prompts import QUESTION_MARK, evidence_hash
 from megc.vqa.settings import EvidencePromptSettings
 
 LEAD = "Motion statistics suggest: "
@@ -75,7 +75,7 @@ def with_evidence(records: Sequence[dict], evidence: Mapping[str, Mapping]) -> l
             raise ValueError(f"{record['id']} {'tells its evidence already' if mark else 'has no line `Question:`'}")
         text = f"{shared}\n{evidence_text(evidence[record['clip']])}{mark}{question}"
         messages = [system, {**user, "content": text}, *answer]
-        changed.append({**record, "messages": messages, "prompt": sha256_of(record["prompt"], "evidence")})
+        changed.append({**record, "messages": messages, "prompt": evidence_hash(record["prompt"])})
     return changed
 
 
@@ -108,9 +108,7 @@ def add_evidence(source: Path, evidence: Path, part: str, out: Path) -> str:
         fix = f"write the evidence of this file with test/answer_baselines.py --evidence ({part} clips)"
         raise DataError(evidence, None, str(error), fix) from error
     write_records(out, records)
-    split = source.with_suffix(".split.json")
-    if split.is_file():
-        write_bytes(out.with_suffix(".split.json"), split.read_bytes())
+    copy_side_files(source, out)
     return f"{out}: {len(records)} questions with evidence; prompt {records[0]['prompt'] if records else 'none'}"
 
 

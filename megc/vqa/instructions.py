@@ -5,19 +5,21 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from megc.clips import LEFT_OUT, Clip
 from megc.facs import coarse_of
-from megc.files import read_jsonl, read_picture, resolve_inside, write_jsonl
+from megc.files import read_json, read_jsonl, read_picture, resolve_inside, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
 from megc.records import TrainingInstruction, check_instruction, check_row
-from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, prompt_hash
+from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, evidence_hash, prompt_hash
 from megc.vqa.questions import parse, question_rows
 
+PROMPT_FILE = "prompt.json"  # beside instruction files, one for all files of a folder
+SPLIT_SUFFIX = ".split.json"  # in place of `.jsonl`: the frozen split of one file
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
 
 
@@ -32,11 +34,6 @@ def check_question(file: Path | str, answered: dict, question: str) -> None:
     if answered.get("question", question) != question:
         what = f"answers another question, {answered['question']!r}"
         raise DataError(file, row_id(answered), what, "answer this version of the question file")
-
-
-def is_motion_picture(image: str) -> bool:
-    """True for the flow picture among a record's pictures: it lies in a folder `flow`, or `flow_centred`."""
-    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
 
 
 def row_key(row: dict) -> tuple[str, ...]:
@@ -283,6 +280,72 @@ def read_record_picture(file: Path | str, record: dict, image: str) -> Image.Ima
         what = f"picture {image} of {shape} is more than {LONGEST} times as long as wide"
         raise DataError(file, record["clip"], what, "crop the picture, or drop the clip")
     return picture
+
+
+def read_prompt(file: Path | str, required: bool = False) -> dict:
+    """What an instruction file is asked with (see `prompts.prompt_record`), of the `prompt.json` beside it.
+
+    Empty where there is none, unless it is `required`. Raises DataError for a file that cannot be read.
+    """
+    fix = "write the questions again with data_process/build_instructions.py"
+    return read_json(Path(file).with_name(PROMPT_FILE), missing=None if required else {}, fix=fix)
+
+
+def read_prompts(file: Path | str, pictures: Iterable[Path]) -> list[dict]:
+    """Every `prompt.json` beside an instruction file, or above one of its pictures within the file's folder.
+
+    The nearest to the file comes first. Files that were put together keep the prompts of their parts beside the
+    pictures. Raises DataError for one that cannot be read.
+    """
+    root = Path(os.path.abspath(file)).parent
+    folders = [root, *(folder for picture in pictures for folder in picture.parents if root in folder.parents)]
+    prompts = [read_prompt(folder / Path(file).name) for folder in dict.fromkeys(folders)]
+    return [prompt for prompt in prompts if prompt]
+
+
+def read_split(file: Path | str) -> dict:
+    """The fold that an instruction file is a side of: `name`, `train`, `test` (subjects) and `hash`, as
+    `splits.write_folds` froze it in `<name>.split.json`; empty where there is no such file.
+
+    Raises DataError for a file that cannot be read or has no such fold.
+    """
+    path = Path(file).with_suffix(SPLIT_SUFFIX)
+    fix = "write the split again with train/set_train_dataset.py, or delete it"
+    split = read_json(path, missing={}, fix=fix)
+    try:
+        return split["folds"][split["settings"]["fold"]] if split else {}
+    except (KeyError, IndexError, TypeError) as error:
+        raise DataError(path, None, f"the split has no fold of its own ({error!r})", fix) from error
+
+
+def copy_side_files(source: Path, target: Path, split: bool = True) -> None:
+    """Copy what stands beside the instruction file `source` to the file `target` that is made from it.
+
+    Its prompt (where the folder is another one), which goes on into checkpoints, and its frozen split.
+    """
+    pairs = [(source.with_name(PROMPT_FILE), target.with_name(PROMPT_FILE))]
+    if split:
+        pairs.append((source.with_suffix(SPLIT_SUFFIX), target.with_suffix(SPLIT_SUFFIX)))
+    for old, new in pairs:
+        if old != new and old.is_file():
+            write_bytes(new, old.read_bytes())
+
+
+def picture_names(record: dict, prompt: Mapping) -> list[str]:
+    """What each picture of a record shows (`onset`, `apex`, `flow`, …), in order, by the `prompt` of its file.
+
+    Where that is not the prompt that the record is asked with, as in files of other projects, a picture in a folder
+    `flow` or `flow_centred` is the flow, and any other is named after its file.
+    """
+    hashes = (prompt["hash"], evidence_hash(prompt["hash"])) if "hash" in prompt else ()
+    if record["prompt"] in hashes and len(prompt.get("images", ())) == len(record["images"]):
+        return list(prompt["images"])
+    return ["flow" if is_motion_picture(image) else PurePosixPath(image).stem for image in record["images"]]
+
+
+def is_motion_picture(image: str) -> bool:
+    """Whether a picture lies in a folder `flow` or `flow_centred`: use `picture_names` where the prompt is known."""
+    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
 
 
 def read_records(path: Path | str) -> list[dict]:

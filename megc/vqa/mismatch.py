@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from megc.files import read_json, sha256_of
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
+from megc.vqa.prompts import evidence_hash
 from megc.vqa.settings import DEFAULT_IMAGES
 
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
@@ -13,25 +13,12 @@ _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings
 _DEFAULTS = {"hierarchy": False, "statistics": []}  # not recorded where not in use
 
 
-def prompt_records(questions: Path, pictures: Iterable[Path]) -> list[dict]:
-    """What each `prompt.json` beside the questions and above the pictures says; nearest first.
-
-    Raises DataError for one that is not JSON.
-    """
-    folders = [questions.parent, *(folder for picture in pictures for folder in picture.parents)]
-    records = []
-    for file in dict.fromkeys(folder / "prompt.json" for folder in folders):
-        if file.is_file():
-            records.append(read_json(file, fix="write the questions again with data_process/build_instructions.py"))
-    return records
-
-
 def check_prompt(checkpoint: Path | str, trained: Mapping, asked: str, records: Iterable[Mapping]) -> None:
     """Compare the prompt of questions with the one in a checkpoint's `megc.json`.
 
-    `asked` is the hash of the questions' prompt, `records` are those of `prompt_records`. Raises DataError that
-    names the settings that differ and the command that builds the right rows. A checkpoint that does not say what
-    it was trained with passes.
+    `asked` is the hash of the questions' prompt, `records` are those of `instructions.read_prompts`. A checkpoint that
+    does not say what it was trained with passes. Raises DataError that names the settings that differ and the command
+    that builds the right rows.
     """
     hash_ = trained.get("prompt_hash")
     if hash_ is None or hash_ == asked:
@@ -39,7 +26,7 @@ def check_prompt(checkpoint: Path | str, trained: Mapping, asked: str, records: 
     what = f"prompt_hash is {asked}, but the checkpoint was trained with {hash_}"
     known = next((record for record in records if record.get("hash") in (asked, hash_) or _told(record, asked)), None)
     prompt = trained.get("prompt")
-    if known and sha256_of(known["hash"], "evidence") == hash_:
+    if known and evidence_hash(known["hash"]) == hash_:
         what += ", which tells evidence of the flow"
         fix = f"run data_process/add_evidence.py on them and ask its --out, {ANYWAY}"
     elif prompt and _told(prompt, asked):
@@ -56,7 +43,7 @@ def check_prompt(checkpoint: Path | str, trained: Mapping, asked: str, records: 
 
 def _told(record: Mapping, hash_: str) -> bool:
     """Whether a hash is that of the record's prompt with evidence (see `evidence.with_evidence`)."""
-    return sha256_of(record.get("hash", ""), "evidence") == hash_
+    return evidence_hash(record.get("hash", "")) == hash_
 
 
 def differences(asked: Mapping, trained: Mapping) -> list[str]:

@@ -21,8 +21,7 @@ from megc.model.checkpoint import load_processor
 from megc.model.samples import read_samples
 from megc.motion.colour import neutral_picture
 from megc.problems import DataError
-from megc.vqa.instructions import read_records
-from megc.vqa.mismatch import prompt_records
+from megc.vqa.instructions import read_prompts, read_records
 
 PROGRAM = Path(__file__).parents[2] / "test" / "generate_answers.py"
 
@@ -168,7 +167,7 @@ def test_a_bad_picture_is_told_the_others_are_answered_and_a_rerun_mends_it(chec
 def test_blank_pictures_are_neutral_and_only_those_asked_for(checkpoint, questions):
     processor = load_processor(checkpoint)
     sample = read_samples(questions)[0]
-    prompt = find_prompt(sample.record["prompt"], prompt_records(questions, sample.pictures), questions)
+    prompt = find_prompt(sample.record["prompt"], read_prompts(questions, sample.pictures), questions)
     assert prompt == PROMPT
     apex, flow = Pictures(processor).read(sample)
     for blank, same in {

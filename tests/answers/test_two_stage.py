@@ -14,9 +14,8 @@ from megc.clips import write_clips
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
 from megc.vqa.build import build_files
-from megc.vqa.instructions import answer_of, question_of, read_records, write_records
+from megc.vqa.instructions import answer_of, question_of, read_prompts, read_records, write_records
 from megc.vqa.labels import ClipLabels, coarse_statistics
-from megc.vqa.mismatch import prompt_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash
 from megc.vqa.questions import Question, parse
 from megc.vqa.settings import BuildSettings
@@ -107,7 +106,7 @@ def test_prompts_without_a_hierarchy_keep_their_hash_and_with_one_have_another()
 def test_the_record_of_the_prompt_brings_the_hierarchy_back(built, tmp_path):
     records = built("statistics")
     questions = tmp_path / "instructions.jsonl"
-    found = find_prompt(records[0]["prompt"], prompt_records(questions, ()), questions)
+    found = find_prompt(records[0]["prompt"], read_prompts(questions, ()), questions)
     assert found.hierarchy and found.statistics and json.loads((tmp_path / "prompt.json").read_text())["statistics"]
 
 
@@ -136,7 +135,7 @@ def test_testing_tells_the_models_own_answer_and_never_the_true_one(built, tmp_p
     records = built("coarse")
     samples = [Sample(record, (tmp_path / "x.png",), ()) for record in records]
     questions = tmp_path / "instructions.jsonl"
-    prompt = find_prompt(records[0]["prompt"], prompt_records(questions, ()), questions)
+    prompt = find_prompt(records[0]["prompt"], read_prompts(questions, ()), questions)
     model, problems = Asked(), Problems()
     answers = TwoStage(model, prompt).answer(samples, problems)
     assert not any(f"{TOLD}negative" in said(record) for record in model.records)

@@ -19,10 +19,10 @@ from megc.problems import DataError, Problems
 from megc.reasoning.rules import read_rules
 from megc.scoring.report import make_legend
 from megc.scoring.runs import read_references, read_runs
-from megc.training.data import split_beside
 from megc.training.settings import read_config
 from megc.vqa.augment import augment_file
 from megc.vqa.build import prompt_settings
+from megc.vqa.instructions import read_split
 from megc.vqa.settings import AugmentSettings, BuildSettings
 
 LINES = {
@@ -134,7 +134,7 @@ USERS = {
         lambda root: prompt_settings(BuildSettings(root / "clips.jsonl", root / "out.jsonl"), root / "flow"),
     ),
     "run.json": ("run.json", lambda root: read_runs([root / "predictions.jsonl"], None, [], Problems())),
-    "split": ("train.split.json", lambda root: split_beside(root / "train.jsonl")),
+    "split": ("train.split.json", lambda root: read_split(root / "train.jsonl")),
     "vocabulary": ("vocabulary.json", lambda root: vocabulary_beside(root / "train.jsonl")),
     "record of a checkpoint": ("megc.json", read_training_info),
     "DeepSpeed": ("zero.json", lambda root: stage_of(str(root / "zero.json"))),
@@ -167,4 +167,4 @@ def test_a_damaged_record_of_key_frames_makes_them_be_done_again(content, tmp_pa
 def test_a_split_without_its_fold_is_named(split, tmp_path):
     write_json(tmp_path / "train.split.json", split)
     with pytest.raises(DataError, match=r"train\.split\.json: the split has no fold"):
-        split_beside(tmp_path / "train.jsonl")
+        read_split(tmp_path / "train.jsonl")

@@ -1,12 +1,20 @@
 """Instruction records and fields of made-up clips whose motion tells their classes: files for tests of baselines."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from PIL import Image
 
+from megc.baselines.features import pool
 from megc.facs import FINE_TO_COARSE
-from megc.files import write_jsonl
-from megc.vqa.instructions import row_clip
+from megc.files import read_jsonl, write_jsonl
+from megc.scoring.vqa_metrics import score_answers
+from megc.vqa.instructions import answer_of, question_kind, row_clip
+from megc.vqa.prompts import QUESTION_MARK
 from megc.vqa.questions import Question, compose_long, join_units, question_text
+
+REAL = Path(__file__).parents[3] / "shared" / "real"
 
 FINE = ("disgust", "happiness", "repression", "surprise")
 UNITS = {"disgust": (4, 7), "happiness": (12,), "repression": (17,), "surprise": (1, 2)}
@@ -71,3 +79,39 @@ def store(root, records, flows):
         picture = np.zeros((80, 80, 3), np.uint8)
         picture[..., :2] = np.clip(128 + 60 * flow.astype(np.float32), 0, 255)
         Image.fromarray(picture).save(path.with_suffix(".png"))
+
+
+def with_prompts(records):
+    """The records, changed: each asks after a line `Question:`, with a tag for its picture."""
+    for record in records:
+        record["messages"][1]["content"] = f"Picture 1: <image> flow.{QUESTION_MARK}{record['row']['question']}"
+    return records
+
+
+def features_of(flows):
+    """Features of the probe by clip, of the fields themselves."""
+    return {clip: pool(flow.astype(float), 8) for clip, flow in flows.items()}
+
+
+def split_by_subject(records, last):
+    """Records of the subjects up to `last`, and of those behind it."""
+    return [r for r in records if r["subject"] <= last], [r for r in records if r["subject"] > last]
+
+
+def score_records(records, answers):
+    """Metrics of answers to the records."""
+    return score_answers(
+        [answer_of(record) for record in records], answers, [question_kind(record) for record in records]
+    )
+
+
+def casme2_records():
+    """The real CASME II rows as records on their flow pictures; the test skips where they are not there."""
+    if not (REAL / "me_vqa_casme2.jsonl").is_file():
+        pytest.skip(f"needs the CASME II rows and flow pictures in {REAL}")
+    records = []
+    for _, row in read_jsonl(REAL / "me_vqa_casme2.jsonl"):
+        messages = [{"role": "user", "content": ""}, {"role": "assistant", "content": row["answer"]}]
+        images = [f"flow_casme2/{row['image_id']}.png"]
+        records.append({"id": row["id"], **row_clip(row), "messages": messages, "images": images, "row": row})
+    return records

@@ -114,7 +114,8 @@ PLACES = {
         read_records(_records(root, images=[name])), root / "instructions.jsonl", root
     ),
     "pictures of the probe": lambda root, name: read_features(
-        [{**read_records(_records(root))[0], "images": [f"{'a/.' if name == '.' else name}/flow/x"]}], root
+        [{**read_records(_records(root))[0], "images": [f"{'a/.' if name == '.' else name}/flow/x"]}],
+        root / "instructions.jsonl",
     ),
     "pictures to augment": lambda root, name: augment_file(
         _records(root, clip="casme2/x/y", images=[name]), root / "out.jsonl", AugmentSettings(copies=1)

@@ -8,12 +8,25 @@ import pytest
 from clip_folder import build, make_clips
 from PIL import Image
 
+from megc.files import write_json
 from megc.problems import DataError, Problems
-from megc.splits import make_folds, select, subject_key
+from megc.splits import Fold, make_folds, select, subject_key, write_folds
 from megc.vqa.build import build_files, write_sides
 from megc.vqa.checks import check_records, check_splits
-from megc.vqa.instructions import answer_of, make_record, question_kind, read_records, row_clip, write_records
-from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash
+from megc.vqa.instructions import (
+    answer_of,
+    copy_side_files,
+    make_record,
+    picture_names,
+    question_kind,
+    read_prompt,
+    read_prompts,
+    read_records,
+    read_split,
+    row_clip,
+    write_records,
+)
+from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, evidence_hash, prompt_hash, prompt_record
 from megc.vqa.questions import CLIP_KINDS, Question, question_rows
 from megc.vqa.settings import BuildSettings
 
@@ -176,3 +189,37 @@ def test_kind_of_a_question_in_other_words_is_the_callers_to_name() -> None:
     assert question_kind(weather, unknown="other") == "other"
     with pytest.raises(ValueError, match="not a question of the challenge"):
         question_kind(weather)
+
+
+def test_side_files_go_with_a_file_that_is_made_from_another(tmp_path: Path) -> None:
+    source, other = tmp_path / "train.jsonl", tmp_path / "elsewhere" / "copy.jsonl"
+    assert read_prompt(source) == {} and read_split(source) == {}
+    with pytest.raises(DataError, match=r"prompt\.json.*build_instructions\.py"):
+        read_prompt(source, required=True)
+    fold = Fold("fold1", ("casme2/sub01",), ("casme2/sub02",))
+    write_folds(source.with_suffix(".split.json"), [Fold("fold0", (), ()), fold], {"fold": 1})
+    write_json(tmp_path / "prompt.json", prompt_record(PromptSettings()))
+    copy_side_files(source, other)
+    assert read_split(other) == {"name": "fold1", "train": [*fold.train], "test": [*fold.test], "hash": fold.hash}
+    assert read_prompt(other) == read_prompt(source) == json.loads(json.dumps(prompt_record(PromptSettings())))
+    copy_side_files(source, tmp_path / "third" / "copy.jsonl", split=False)
+    assert [path.name for path in (tmp_path / "third").iterdir()] == ["prompt.json"]
+
+
+def test_prompts_are_looked_for_between_the_pictures_and_the_file_only(tmp_path: Path, monkeypatch) -> None:
+    for folder in (".", "dataset", "dataset/demo", "dataset/demo/flow"):
+        write_json(tmp_path / folder / "prompt.json", {"hash": folder})
+    picture = tmp_path / "dataset/demo/flow/casme2/sub01/a.png"
+    monkeypatch.chdir(tmp_path)
+    prompts = read_prompts("dataset/test.jsonl", [picture])
+    assert [prompt["hash"] for prompt in prompts] == ["dataset", "dataset/demo/flow", "dataset/demo"]
+
+
+def test_pictures_are_named_by_the_prompt_of_their_record() -> None:
+    record = {"prompt": "a", "images": ["x/1.png", "x/2.png"]}
+    prompt = {"hash": "a", "images": ["apex", "flow"]}
+    assert picture_names(record, prompt) == ["apex", "flow"]
+    assert picture_names({**record, "prompt": evidence_hash("a")}, prompt) == ["apex", "flow"]
+    assert picture_names({**record, "prompt": "b"}, prompt) == ["1", "2"]  # of another project, or another prompt
+    foreign = {"prompt": "b", "images": ["flow/casme2/sub01/a.png", "frames/casme2/sub01/a/onset.png"]}
+    assert picture_names(foreign, {}) == ["flow", "onset"]

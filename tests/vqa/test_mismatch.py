@@ -8,7 +8,8 @@ import pytest
 
 from megc.files import sha256_of, write_json
 from megc.problems import DataError
-from megc.vqa.mismatch import build_command, check_prompt, differences, prompt_records
+from megc.vqa.instructions import read_prompts
+from megc.vqa.mismatch import build_command, check_prompt, differences
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
 from megc.vqa.settings import HIERARCHIES
 
@@ -27,7 +28,7 @@ def check(trained: PromptSettings | None, asked: str, records, **more) -> str:
 
 def test_the_settings_that_differ_are_named_with_the_command(tmp_path: Path) -> None:
     write_json(tmp_path / "dataset/prompt.json", prompt_record(ASKED))
-    records = prompt_records(tmp_path / "questions.jsonl", [tmp_path / "dataset/flow/casme2/sub01/EP01.png"])
+    records = read_prompts(tmp_path / "questions.jsonl", [tmp_path / "dataset/flow/casme2/sub01/EP01.png"])
     said = check(TRAINED, prompt_hash(ASKED), records)
     for words in (
         "checkpoints/mine: prompt_hash is ",

@@ -1,0 +1,35 @@
+"""Log-linear pools by hand, and weights fitted by likelihood."""
+
+import numpy as np
+import pytest
+
+from megc.baselines.loglinear import fit_weights, logs, pooled
+
+
+def test_pooled_by_hand():
+    terms = np.column_stack([logs([0.8, 0.2]), logs([0.5, 0.5]), logs([0.5, 0.5])])
+    assert np.exp(pooled(terms, (0.5, 0.5, 0))) == pytest.approx([2 / 3, 1 / 3])  # square roots of 4 : 1
+    assert np.exp(pooled(terms, (2, 0, 0))) == pytest.approx([16 / 17, 1 / 17])
+    assert logs([0, 1])[0] > -20
+
+
+def test_weights_go_to_the_opinion_that_is_right():
+    rng, examples = np.random.default_rng(0), []
+    for _ in range(200):
+        truth = rng.integers(3)
+        good = np.full(3, 0.2) + 0.4 * (np.arange(3) == (truth if rng.random() < 0.8 else rng.integers(3)))
+        examples.append((np.column_stack([logs(rng.dirichlet([1, 1, 1])), logs(good), np.zeros(3)]), int(truth)))
+    bad, good, _ = fit_weights(examples, (0.5, 0.5, 0))
+    assert bad < 0.15 and good > 1
+    assert fit_weights([], (0.5, 0.5, 0)) == (0.5, 0.5, 0)
+    few = fit_weights(examples[:2], (0.5, 0.5, 0), ridge=100)
+    assert few == pytest.approx((0.5, 0.5, 0), abs=0.05)
+
+
+def test_calibration_undoes_overconfidence():
+    rng, examples = np.random.default_rng(1), []
+    for _ in range(2000):  # says .99 and is right four times of five
+        truth = int(rng.random() < 0.8)
+        examples.append((np.column_stack([logs([0.01, 0.99]), np.zeros(2)]), truth))
+    weights = fit_weights(examples, (1, 0))
+    assert np.exp(pooled(examples[0][0], weights))[1] == pytest.approx(0.8, abs=0.02)
