@@ -39,10 +39,8 @@ SHORT_FILES = {
     "motion/apex.py": "reads the regions' motion, which other spotters read too",
     "motion/region_motion.py": "the signal that apex and spotting share",
     "motion/original.py": "the original project's rules, kept apart from ours",
-    "model/parts.py": "grows by the adapters",
     "planning/example_clip.py": "the stand-in clip of plan and tests",
     "reasoning/nearest.py": "answers from servers and stored answers both need it",
-    "training/schedule.py": "steps and warm-up, shared by plan and trainer",
 }
 
 # Names that do not say what they hold (as modules, functions, parameters and local variables).
