@@ -144,6 +144,7 @@ def _details(details: Mapping[str, object]) -> list[str]:
 
 
 def _answer(reference: Reference, run: Run, row: int, profile: str) -> dict:
+    """What the page shows of a run's answer to the question of a row."""
     text = run.answers[row]
     return {
         "run": run.name,
@@ -166,7 +167,7 @@ def make_cards(
         clips.setdefault(reference.clip, []).append(row)
     names = list(clips)
     if len(names) > limit:
-        names = [names[place] for place in np.linspace(0, len(names) - 1, limit).astype(int)]
+        names = [names[index] for index in np.linspace(0, len(names) - 1, limit).astype(int)]
     cards = []
     for name in names:
         first = references[clips[name][0]]

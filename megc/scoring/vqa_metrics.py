@@ -219,6 +219,7 @@ def read_class_labels(
 
 
 def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -> float:
+    """BLEU-4 of the profile: corpus BLEU by eq. 2 of the challenge paper, or the mean of smoothed sentence BLEU."""
     reference_tokens = [profile.tokens(text) for text in references]
     answer_tokens = [profile.tokens(text) for text in answers]
     if profile.bleu == "sentence":
