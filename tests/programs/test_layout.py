@@ -29,8 +29,6 @@ README_BYTES, README_LINES = 8000, 130
 
 # Files of the package under 60 lines, each with the reason why it is no part of a neighbour.
 SHORT_FILES = {
-    "ablation/content.py": "goes with the scheduler",
-    "ablation/sources.py": "goes into grid.py",
     "answers/pictures.py": "blanking is a control, no part of answering",
     "baselines/features.py": "pools flow for probe and evidence; neither should need the other",
     "baselines/loglinear.py": "the optimiser that fusion and evidence share",
