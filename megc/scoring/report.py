@@ -41,7 +41,7 @@ from megc.scoring.tables import (
     text_table,
     write_metrics,
 )
-from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, is_invalid, is_right
+from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, MORE_METRICS, is_invalid, is_right
 
 THUMBNAIL = 160  # pixels wide
 CARDS = 150  # clips shown; about 25 kB each
@@ -56,13 +56,8 @@ HEADS = {
     "rouge1": "ROUGE-1",
     "avg": "mean of six",
 }
-UNIT_HEADS = {
-    "au_precision": "AU precision",
-    "au_recall": "AU recall",
-    "au_f1": "AU F1",
-    "au_precision_macro": "AU precision, macro",
-    "au_recall_macro": "AU recall, macro",
-    "au_f1_macro": "AU F1, macro",
+MORE_HEADS = {
+    **{column: heading for more in MORE_METRICS for column, heading in more.headings.items()},
     "consistent": "consistent clips",
     "invalid_share": "invalid answers",
 }
@@ -244,7 +239,7 @@ def write_report(
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
         rows=pooled_only(rows),
         overview=_data_uri(draw_intervals(main_rows(rows)), "png") if len(runs) > 1 else None,
-        unit_heads=UNIT_HEADS,
+        more_heads=MORE_HEADS,
         main_rows=main_rows(rows),
         checks=agreement_by_check(references, runs, profile),
         runs=runs,
