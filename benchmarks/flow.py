@@ -49,7 +49,8 @@ from megc.motion.region_motion import sample_numbers
 from megc.motion.regions import face_mask
 from megc.motion.settings import DEFAULT_ENCODING, FlowSettings
 from megc.synthesis.render import ClipSpec, Rendering
-from megc.synthesis.scenes import Difficulty, plan_clips
+from megc.synthesis.scenes import plan_clips
+from megc.synthesis.settings import Difficulty
 from megc.synthesis.subjects import View
 
 CAMERA = View(640, 480, 250.0, 319.5, 215.0)

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from megc.scoring.bootstrap import RESAMPLES, Sampling, bootstrap_intervals, paired_differences
+from megc.scoring.bootstrap import Sampling, bootstrap_intervals, paired_differences
 from megc.scoring.consistency import count_consistent_clips
 from megc.scoring.counts import RowCounts, count_rows
 from megc.scoring.runs import Reference, Run
+from megc.scoring.settings import RESAMPLES
 from megc.scoring.vqa_metrics import (
     CLASS_KINDS,
     METRICS,

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from io import BytesIO
 from itertools import groupby
@@ -21,29 +21,15 @@ from tqdm import tqdm
 
 from megc.files import lock_folder, read_json, write_bytes, write_json, write_jsonl
 from megc.motion.parallel import process_pool, submit, use_one_thread
-from megc.problems import DataError
+from megc.problems import DataError, Problems
 from megc.synthesis.demo_sheets import Annotation, annotate, casme2_workbook, samm_workbook
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
-from megc.synthesis.scenes import Difficulty, plan_clips, samm_view
+from megc.synthesis.scenes import plan_clips, samm_view
+from megc.synthesis.settings import DemoSettings, MakeDemoSettings
 
 _FLOW_UNIT = 64  # the true flow is kept in 1/64 px, which float16 holds exactly up to 32 px
 _GENERATOR = 1  # raise it when the same settings give other bytes
 _OWN = ("CASME2", "SAMM", "true_flow", "truth.jsonl", ".partial")
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """What decides the bytes of a demo set. `every`: only each n-th frame is written, besides onset, apex and offset;
-    `samm_width`: frame width of the SAMM part (the database's own is 960); `others`: share of clips labelled so."""
-
-    seed: int = 2
-    casme2_subjects: int = 24
-    samm_subjects: int = 12
-    clips: int = 16
-    every: int = 4
-    samm_width: int = 480
-    others: float = 0.08
-    difficulty: Difficulty = field(default_factory=Difficulty)
 
 
 def plan_demo(settings: DemoSettings) -> list[ClipSpec]:
@@ -237,3 +223,10 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
         _write_tables(root, specs)
         _write_clips(root, specs, settings.every, workers)
     return specs
+
+
+def make_demo(settings: MakeDemoSettings, _problems: Problems) -> str:
+    """`write_demo` into the settings' folder; returns a summary."""
+    specs = write_demo(settings.out, settings.demo, settings.workers, settings.overwrite)
+    subjects = {spec.id.rsplit("/", 1)[0] for spec in specs}
+    return f"{len(specs)} clips of {len(subjects)} synthetic subjects in {settings.out}"

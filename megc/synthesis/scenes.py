@@ -1,11 +1,10 @@
 """Plans of synthetic sets: which subjects, clips, frame numbers and motions, before anything is drawn."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from megc.synthesis.label_counts import sample_labels
 from megc.synthesis.render import ClipSpec, UnitMotion
+from megc.synthesis.settings import Difficulty
 from megc.synthesis.subjects import View
 
 FPS = 200.0
@@ -14,20 +13,6 @@ CASME2_VIEW = View(280, 340, 232.0, 139.5, 128.0)
 # Frames from onset to offset: median, spread of the logarithm, shortest, longest.
 _LENGTHS = {"casme2": (61, 0.38, 24, 141), "samm": (78, 0.27, 30, 101)}
 _SAMM_SUBJECTS = (6, 7, *range(9, 38))
-
-
-@dataclass(frozen=True)
-class Difficulty:
-    """What makes a set hard: `amplitude`, the median px on a face 236 px wide of a clip's largest action unit;
-    `spread`, the standard deviation of its logarithm; factors of `variation` between subjects' action units, head
-    `drift` and sensor `noise`; `blink`, the share of clips with a blink."""
-
-    amplitude: float = 1.7
-    spread: float = 0.38
-    variation: float = 1.0
-    drift: float = 1.0
-    noise: float = 1.0
-    blink: float = 0.1
 
 
 def samm_view(width: int = 480) -> View:
