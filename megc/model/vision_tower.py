@@ -55,12 +55,12 @@ def _windows_of(height: int, width: int, merge: int, window: int, patch: int) ->
     order, bounds = get_vision_window_index(torch.tensor([[1, height, width]]), merge, window, patch)
     lengths = bounds.diff().tolist()
     windows = order.split([length // merge**2 for length in lengths])
-    places = sorted(range(len(windows)), key=lambda place: -lengths[place])
-    return torch.cat([windows[place] for place in places]), tuple(lengths[place] for place in places)
+    by_size = sorted(range(len(windows)), key=lambda index: -lengths[index])
+    return torch.cat([windows[index] for index in by_size]), tuple(lengths[index] for index in by_size)
 
 
 def _windows(tower: torch.nn.Module, grids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the tower is told of the windows of pictures with `grids` (n, 3): equal ones of a picture together."""
+    """Order and bounds of the windows of pictures with `grids` (n, 3): equal windows of a picture together."""
     orders, lengths, start = [], [0], 0
     for _, height, width in grids.tolist():
         order, patches = _windows_of(height, width, tower.spatial_merge_size, tower.window_size, tower.patch_size)
