@@ -13,15 +13,14 @@ flow beside it. Every table has the priors and the flow probe. Killed and starte
 import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from megc.ablation.grid import Places, run_grid, show_grid
-from megc.ablation.sources import data_changes
+from megc.ablation.grid import Places, data_changes, run_grid, show_grid
 from megc.ablation.spec import read_grid
+from megc.ablation.workflow import LOCAL, Execution
 from megc.command import run_command
-from megc.datasets import READERS
+from megc.datasets.readers import READERS
 from megc.problems import Problems
 from megc.splits import PROTOCOLS
 
@@ -43,9 +42,14 @@ def main() -> int:
     add("--folds", type=int, help="number of folds of kfold (None: as the grid file says)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a default, as train.max_steps=50")
     add("--only", nargs="+", default=[], metavar="ARM", help="these arms and the baselines")
-    add("--jobs", type=int, default=os.cpu_count() or 1, help="steps at the same time (default: one a core)")
+    add("--jobs", type=int, help="steps at the same time (None: one a core; elsewhere as the profile says)")
     add("--redo", nargs="+", default=[], metavar="KIND", help="do steps of a kind again: data, train, answer, …")
-    add("--dry-run", action="store_true", help="say what is done and what is missing, and stop")
+    words = "take finished steps of a kind, such as train, though code has changed since; the table names the commit"
+    add("--keep", nargs="+", default=[], metavar="KIND", help=words)
+    add("--executor", default=LOCAL, help="where steps run: local, slurm, or another executor of Snakemake")
+    words = "folder of Snakemake's profile: resources of jobs (None: ablation/profiles/EXECUTOR)"
+    add("--profile", type=Path, help=words)
+    add("--dry-run", action="store_true", help="say what is done and what is missing, with its commands, and stop")
     add("--table", type=Path, default=Path("result/real_casme2.csv"), help="the pooled table")
     add("--work", type=Path, default=Path("result/real_casme2"), help="folder of steps, answers and report")
     args = parser.parse_args()
@@ -54,10 +58,11 @@ def main() -> int:
     changes = data_changes(args.work, problems, args.rows, args.annotations, args.clips, args.flow_dir, args.dataset)
     changes += [f"{key}={args.__dict__[key]}" for key in ("protocol", "folds") if args.__dict__[key] is not None]
     grid = read_grid(args.grid, [*changes, *args.set])
+    execution = Execution(args.jobs, args.executor, args.profile, tuple(args.redo), tuple(args.keep))
     if args.dry_run:
-        print(show_grid(grid, places, args.only))
+        print(show_grid(grid, places, args.only, execution))
     else:
-        print(run_grid(grid, places, problems, args.jobs, args.only, args.redo))
+        print(run_grid(grid, places, problems, execution, args.only))
     problems.report()
     return problems.exit_code()
 

@@ -19,24 +19,24 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.datasets import READERS
-from megc.datasets.index import Source, index_clips, summary
+from megc.datasets.index import DatasetSource, index_clips, summarise_clips
+from megc.datasets.readers import READERS
 from megc.problems import DataError, Problems
 
 DEMO = Path("dataset/demo")
 DEMO_SOURCES = [
-    Source("casme2", DEMO / "CASME2/CASME2-coding-20190701.xlsx", DEMO / "CASME2"),
-    Source("samm", DEMO / "SAMM/SAMM_Micro_FACS_Codes_v2.xlsx", DEMO / "SAMM"),
+    DatasetSource("casme2", DEMO / "CASME2/CASME2-coding-20190701.xlsx", DEMO / "CASME2"),
+    DatasetSource("samm", DEMO / "SAMM/SAMM_Micro_FACS_Codes_v2.xlsx", DEMO / "SAMM"),
 ]
 
 
 class SourceAction(argparse.Action):
-    """`--dataset` starts a Source; `--annotations` and `--frames` fill the last one."""
+    """`--dataset` starts a DatasetSource; `--annotations` and `--frames` fill the last one."""
 
     def __call__(self, parser, namespace, value, option=None):
         namespace.sources = list(namespace.sources or [])
         if self.dest == "dataset":
-            namespace.sources.append(Source(value))
+            namespace.sources.append(DatasetSource(value))
         elif not namespace.sources:
             parser.error(f"{option} belongs behind a --dataset")
         else:
@@ -75,7 +75,7 @@ def main() -> int:
     except DataError:
         problems.report()
         raise
-    print(summary(clips))
+    print(summarise_clips(clips))
     print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
     problems.report()
     return problems.exit_code(args.skip_bad)

@@ -15,6 +15,7 @@ from megc.records import ClosedContract, FrameNumber, check_record
 
 LEFT_OUT = "not in ME-VQA: "  # starts the note that tells why a clip has no coarse class
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
 
 
 @dataclass(frozen=True)

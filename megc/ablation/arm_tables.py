@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.ablation.arms import ANSWERS, PROBE, Chain
-from megc.ablation.scheduler import Outcome
 from megc.ablation.spec import Grid, answers_name
+from megc.ablation.steps import steps_in_order
+from megc.ablation.workflow import Outcome
 from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl
 from megc.problems import Problems
 from megc.scoring.bootstrap import RESAMPLES
@@ -50,12 +51,25 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
     return sorted(found, key=lambda one: order[id(one.chain)])
 
 
-def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
-    """A row of `ablation.csv`: what was compared, what made it, its scores and its time."""
+def arm_rows(grid: Grid, scored: Sequence[Scored], outcome: Outcome) -> list[dict]:
+    """Rows of `ablation.csv`. Where steps were kept although their code has changed, `kept` names them with the commit
+    that made each; without such steps there is no such column."""
+    rows = [_arm_row(grid, one, outcome) for one in scored]
+    kept = [_kept_steps(one.chain, outcome) for one in scored]
+    return [row | {"kept": names} for row, names in zip(rows, kept, strict=True)] if any(kept) else rows
+
+
+def _kept_steps(chain: Chain, outcome: Outcome) -> str:
+    results = [(step, outcome.results[step]) for step in steps_in_order([chain.answers]) if step in outcome.results]
+    return "; ".join(f"{step.title} by {result.commit}" for step, result in results if result.kept)
+
+
+def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
+    """What was compared, what made it, its scores and its time."""
     chain, references = scored.chain, scored.references
     answers = outcome.results[chain.answers]
     data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
-    asked = outcome.results.get(chain.asked) if chain.asked else None
+    model_answers = outcome.results.get(chain.model_answers) if chain.model_answers else None
     values = score_run(references, scored.run, PROFILE)
     splits = (data.folder / f"{name}.split.json" for name in ("test", "plain_test"))
     split = next((read_json(file) for file in splits if file.is_file()), {})
@@ -76,7 +90,7 @@ def arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
         **{metric: values[metric] for metric in METRICS},
         "invalid": values["invalid"],
         "train_seconds": train.seconds if train else 0,
-        "answer_seconds": (asked or answers).seconds,
+        "answer_seconds": (model_answers or answers).seconds,
     }
 
 

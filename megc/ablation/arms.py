@@ -1,14 +1,15 @@
 """From a grid to its steps: the chain of programs behind each arm, fold and seed."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from megc.ablation.content import REPOSITORY
 from megc.ablation.flags import TRAIN, as_flags
+from megc.ablation.program_code import REPOSITORY
 from megc.ablation.spec import PROGRAMS, ZERO_SHOT, Arm, Grid, merge
-from megc.ablation.steps import Argument, Made, Neutral, Own, Source, Step
+from megc.ablation.steps import ALL_GPUS, Argument, InputFile, OutputOf, SpeedFlag, Step, StepFile
 from megc.clips import read_clips
 from megc.files import read_jsonl, read_yaml
 from megc.problems import DataError
@@ -18,8 +19,9 @@ from megc.vqa.instructions import row_clip
 BASELINES = {"prior": "prior only", "prior-sampled": "prior sampled", "flow-probe": "flow probe"}
 PROBE = BASELINES["flow-probe"]
 _PATHS = ("clips", "rows", "frames", "flow", "flow-dir")  # flags of build_instructions.py that name inputs
-_NEUTRAL = ("workers", "threads", "batch-size", "device")  # flags that change speed, not results
+_SPEED = ("workers", "threads", "batch-size", "device")  # flags that change speed, not results
 ANSWERS = "predictions.jsonl"
+_PROCESSES = re.compile(r"(?:nproc[-_]per[-_]node|num[-_]gpus|num[-_]processes)[= ]+(\d+)")  # in `launch`
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Chain:
     data: Step
     answers: Step
     train: Step | None = None
-    asked: Step | None = None  # the model's own answers, before reasoning and fusion
+    model_answers: Step | None = None  # before reasoning and fusion
 
 
 def number_of_folds(grid: Grid) -> int:
@@ -56,232 +58,304 @@ def number_of_folds(grid: Grid) -> int:
 
 def chains(grid: Grid, only: tuple[str, ...] = ()) -> list[Chain]:
     """A chain for each arm, fold and seed, the baselines' last; with `only`, of these arms and the baselines."""
-    found = []
+    planned = []
     for fold in range(number_of_folds(grid)):
         for seed in grid.seeds:
-            planner = Planner(grid, fold, seed)
-            found += [planner.chain(arm) for arm in grid.arms.values() if not only or arm.name in only]
-            found += planner.baselines()
+            part = Part(grid, fold, seed)
+            planned += [arm_chain(part, arm) for arm in grid.arms.values() if not only or arm.name in only]
+            planned += baseline_chains(part)
     order = {name: place for place, name in enumerate([*grid.arms, *BASELINES.values()])}
-    return sorted(found, key=lambda chain: order[chain.arm])
+    return sorted(planned, key=lambda chain: order[chain.arm])
 
 
-class Planner:
-    """Steps of the arms of one fold and seed."""
+@dataclass(frozen=True)
+class Part:
+    """One fold and seed of a grid, which all steps of an arm share."""
 
-    def __init__(self, grid: Grid, fold: int, seed: int) -> None:
-        self.grid, self.fold, self.seed = grid, fold, seed
-        many = [f"fold {fold}"] if grid.protocol != "holdout" else []
-        self.where = "".join(f" · {word}" for word in [*many, *([f"seed {seed}"] if len(grid.seeds) > 1 else [])])
+    grid: Grid
+    fold: int
+    seed: int
 
-    def _step(
+    def step(
         self, kind: str, arm: str, *commands: tuple[Argument, ...], makes: tuple[str, ...], **more: object
     ) -> Step:
-        return Step(kind, f"{kind} {arm}{self.where}", commands, makes, **more)
-
-    def chain(self, arm: Arm) -> Chain:
-        """The chain of an arm that a model answers."""
-        data, train = self.data(arm), self.train(arm)
-        asked = self.answer(arm, data, train, "test.jsonl")
-        answers = asked
-        for entry in arm.sections.get("then", ()):
-            ((name, settings),) = entry.items()
-            after = self.reason if name == "reason" else self.fuse
-            answers = after(arm, settings, data, answers)
-        made = train.step if isinstance(train, Made) else None
-        return Chain(arm.name, self.fold, self.seed, arm.hash, data, answers, made, asked)
-
-    def baselines(self) -> list[Chain]:
-        """The baselines, on the data of the defaults with the flow picture alone: all arms answer the same rows."""
-        arm = self._probe_arm()
-        data = self.data(arm)
-        found = []
-        for baseline, name in BASELINES.items():
-            drawn = ("--seed", str(self.seed)) if baseline == "prior-sampled" else ()
-            command = (PROGRAMS["baselines"], "--baseline", baseline, *self._probe_words(), *drawn, *self._sides(data))
-            command += ("--out", Own(ANSWERS))
-            step = self._step("baseline", name, command, makes=(ANSWERS,))
-            found.append(Chain(name, self.fold, self.seed, arm.hash, data, step))
-        return found
-
-    def _probe_arm(self) -> Arm:
-        sections = {**self.grid.defaults.sections, "evidence": None, "augment": None}
-        own = dict((self.grid.baselines or {}).get("data") or {})
-        return Arm("baselines", merge(sections, {"data": {"images": ["flow"], "hierarchy": None, **own}}))
-
-    def _probe_words(self) -> tuple[str, ...]:
-        settings = {key: value for key, value in (self.grid.baselines or {}).items() if key != "data"}
-        return as_flags(PROGRAMS["baselines"], settings)
-
-    @staticmethod
-    def _sides(data: Step) -> tuple[Argument, ...]:
-        return ("--train", Made(data, "train.jsonl"), "--test", Made(data, "test.jsonl"))
-
-    def data(self, arm: Arm) -> Step:
-        """Build the instructions and split them; pictures are made first where the arm says how."""
-        settings = arm.section("data")
-        places: dict[str, Argument] = {key: Source(Path(settings[key])) for key in _PATHS if settings.get(key)}
-        if frames := arm.section("frames"):
-            if "clips" not in places:
-                raise DataError(self.grid.file, f"arms: {arm.name}: frames", "no clips to cut them from", "give clips")
-            words = (*_words("frames", frames), "--out", Own("frames"))
-            command = (PROGRAMS["frames"], "--clips", places["clips"], *words)
-            places["frames"] = Made(self._step("frames", arm.name, command, makes=("frames",)), "frames")
-        if flow := arm.section("flow"):
-            command = (PROGRAMS["flow"], "--frames", places["frames"], *_words("flow", flow), "--out", Own("flow"))
-            places["flow"] = Made(self._step("flow", arm.name, command, makes=("flow",)), "flow")
-        others = {key: value for key, value in settings.items() if key not in _PATHS}
-        found = tuple(word for key, place in places.items() for word in (f"--{key}", place))
-        build: tuple[Argument, ...] = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], others), *found)
-        told = bool(arm.sections.get("evidence"))
-        sides = [f"plain_{side}.jsonl" if told else f"{side}.jsonl" for side in ("train", "test")]
-        commands = []
-        if settings.get("hierarchy"):  # the true classes of training subjects only are told: split once before
-            once = merge(others, {"hierarchy": None})
-            commands.append((PROGRAMS["data"], *as_flags(PROGRAMS["data"], once), *found, "--out", Own("first.jsonl")))
-            commands.append(self._split("first.jsonl", "first_train.jsonl", "first_test.jsonl"))
-            build += ("--training", Own("first_train.jsonl"))
-        commands += [(*build, "--out", Own("instructions.jsonl")), self._split("instructions.jsonl", *sides)]
-        makes = ["train.jsonl", "test.jsonl"]
-        if told:
-            commands += self._tell(*sides)
-        if self.grid.inner_folds:
-            makes += ["inner_train.jsonl", "inner_test.jsonl"]
-            commands.append(self._split("train.jsonl", *makes[2:], inner=True))
-        if augment := arm.section("augment"):
-            words = as_flags(PROGRAMS["augment"], augment)
-            for side in [name for name in makes if "train" in name]:
-                sides_of = ("--train", Own(side), "--out", Own(f"augmented_{side}"))
-                commands.append((PROGRAMS["augment"], *sides_of, *words))
-                makes.append(f"augmented_{side}")
-        return self._step("data", arm.name, *commands, makes=tuple(makes))
-
-    def _split(self, file: str, train: str, test: str, inner: bool = False) -> tuple[Argument, ...]:
-        grid = self.grid
-        how = ("kfold", grid.inner_folds, 0) if inner else (grid.protocol, grid.folds, self.fold)
-        words = [f"--{name}={value}" for name, value in zip(("protocol", "folds", "fold"), how, strict=True)]
-        files = ("--instructions", Own(file), "--train", Own(train), "--test", Own(test))
-        return ("train/set_train_dataset.py", *files, *words, f"--seed={grid.split_seed}")
-
-    def _tell(self, train: str, test: str) -> list[tuple[Argument, ...]]:
-        """Commands that write what the flow probe believes into the prompts."""
-        sides = ("--train", Own(train), "--test", Own(test))
-        tell = ("data_process/add_evidence.py", *sides, "--evidence", Own("evidence.jsonl"))
-        return [
-            (PROGRAMS["baselines"], *self._probe_words(), *sides, "--evidence", Own("evidence.jsonl")),
-            (*tell, "--out-train", Own("train.jsonl"), "--out-test", Own("test.jsonl")),
-        ]
-
-    def train(self, arm: Arm, side: str = "train.jsonl") -> Argument:
-        """The arm's checkpoint, trained on `side` of its data; of another arm where it says `train_of`.
-
-        Without training it is the model that the others start from. The tiny one has to be built: a training with a
-        rate of zero makes it, with prompt and pixel budget in its record like the others.
-        """
-        if other := arm.sections.get("train_of"):
-            return self.train(self.grid.arms[other], side)
-        start, settings = self._start(arm, side), arm.section("train")
-        if arm.sections.get("train") == ZERO_SHOT:
-            if start is not None:
-                return start
-            settings = {**self.grid.defaults.section("train"), "max_steps": 1, "learning_rate": 0, "warmup_steps": 0}
-        data = Made(self.data(arm), f"augmented_{side}" if arm.section("augment") else side)
-        kind = "train" if side == "train.jsonl" else "train-inner"
-        return Made(self._training(kind, arm, settings, data, start, ("--seed", str(self.seed))), "checkpoint")
-
-    def _start(self, arm: Arm, side: str) -> Argument | None:
-        """What training starts from; None for the tiny model, which is built then."""
-        if other := arm.sections.get("after"):
-            return self.train(self.grid.arms[other], side)
-        if arm.section("pretrain"):
-            return Made(self.pretrain(arm), "checkpoint")
-        return self._base(arm)
-
-    def _base(self, arm: Arm) -> Argument | None:
-        settings = self.grid.defaults.section("train") | arm.section("train")
-        fixed = read_yaml(_config(settings))
-        model = arm.sections.get("model") or (None if fixed.get("build_tiny") else fixed.get("model"))
-        return Source(Path(model)) if model and Path(model).is_dir() else model
-
-    def pretrain(self, arm: Arm) -> Step:
-        """Synthetic flow pictures and a training on them: no dataset's labels, so all folds and seeds share it."""
-        found = arm.section("pretrain")
-        command = (PROGRAMS["make"], *as_flags(PROGRAMS["make"], found.get("make", {})), "--out", Own("."))
-        flows = Step("flows", f"flows {arm.name}", (command,), ("instructions.jsonl",))
-        settings = merge(self.grid.defaults.section("train"), found.get("train", {}))
-        step = self._training("pretrain", arm, settings, Made(flows, "instructions.jsonl"), self._base(arm), ())
-        return replace(step, title=f"pretrain {arm.name}")
-
-    def _training(
-        self, kind: str, arm: Arm, settings: dict, data: Argument, start: Argument | None, seed: tuple[str, ...]
-    ) -> Step:
-        settings = dict(settings)
-        config, launch = _config(settings), settings.pop("launch", None)
-        settings.pop("config", None)
-        model = (start, "--build_tiny", "false") if start else (Own("base"), "--build_tiny", "true")
-        model += ("--allow_mismatch", "true") if start else ()  # it was trained with another prompt
-        program = [Neutral(word) for word in [*shlex.split(launch), str(REPOSITORY / TRAIN)]] if launch else [TRAIN]
-        command = (*program, "--config", Source(config), "--train_file", data, "--model", *model)
-        command += (*as_flags(TRAIN, settings), *seed, "--output_dir", Own("checkpoint"), "--resume", "true")
-        return self._step(kind, arm.name, command, makes=("checkpoint",), resumes="checkpoint/*")
-
-    def answer(self, arm: Arm, data: Step, model: Argument, side: str) -> Step:
-        """The model's answers to `side` of the data."""
-        words = _words("answer", arm.section("answer"))
-        if self._shown(arm) != self._shown(self._trained(arm)):
-            words += ("--allow-mismatch",)  # the point of the arm: asked otherwise than it was trained
-        asked = ("--questions", Made(data, side), "--seed", str(self.seed))
-        command = (PROGRAMS["answer"], "--model", model, *asked, *words, "--out", Own("."))
-        kind = "answer" if side == "test.jsonl" else "answer-inner"
-        return self._step(kind, arm.name, command, makes=(ANSWERS,), resumes=f"{ANSWERS}*")
-
-    def _trained(self, arm: Arm) -> Arm:
-        while other := arm.sections.get("train_of"):
-            arm = self.grid.arms[other]
-        return arm
-
-    @staticmethod
-    def _shown(arm: Arm) -> list:
-        return [arm.sections.get(name) for name in ("data", "frames", "flow", "evidence")]
-
-    def reason(self, arm: Arm, settings: Mapping, data: Step, answers: Step) -> Step:
-        """Reasoning over the answers of a step."""
-        words = as_flags(PROGRAMS["reason"], dict(settings))
-        command = (PROGRAMS["reason"], "--predictions", Made(answers, ANSWERS), "--train", Made(data, "train.jsonl"))
-        return self._step("reason", arm.name, (*command, *words, "--out", Own(".")), makes=(ANSWERS,))
-
-    def fuse(self, arm: Arm, settings: Mapping, data: Step, answers: Step) -> Step:
-        """Fusion of the answers of a step with the flow probe's evidence.
-
-        With `fit: true` the weights are fitted on answers to a fold of the training subjects, by a model that is
-        trained in the same way on the others; nothing of the test subjects is read.
-        """
-        settings = dict(settings)
-        fit = settings.pop("fit", False)
-        command: tuple[Argument, ...] = (PROGRAMS["fuse"], "--predictions", Made(answers, ANSWERS))
-        command += ("--train", Made(data, "train.jsonl"), "--evidence", Made(self._evidence(), "evidence.jsonl"))
-        if fit and not self.grid.inner_folds:
-            raise DataError(self.grid.file, f"arms: {arm.name}: fit", "needs inner folds", "set inner_folds: 4")
-        if fit:
-            held = self.answer(arm, data, self.train(arm, "inner_train.jsonl"), "inner_test.jsonl")
-            command += ("--fit", Made(held, ANSWERS))
-        command += (*as_flags(PROGRAMS["fuse"], settings), "--out", Own("."))
-        return self._step("fuse", arm.name, command, makes=(ANSWERS,))
-
-    def _evidence(self) -> Step:
-        data = self.data(self._probe_arm())
-        command = (PROGRAMS["baselines"], *self._probe_words(), *self._sides(data))
-        command += ("--evidence", Own("evidence.jsonl"))
-        return self._step("evidence", PROBE, command, makes=("evidence.jsonl",))
+        """A step whose title names the arm and, where there are several, the fold and the seed."""
+        words = [f"{kind} {arm}"]
+        words += [f"fold {self.fold}"] if self.grid.protocol != "holdout" else []
+        words += [f"seed {self.seed}"] if len(self.grid.seeds) > 1 else []
+        return Step(kind, " · ".join(words), commands, makes, **more)
 
 
-def _words(section: str, settings: Mapping) -> tuple[Argument, ...]:
-    """Flags of a section; those that only change its speed are no part of a step's key."""
-    program = PROGRAMS[section]
-    slow = {key: value for key, value in settings.items() if key in _NEUTRAL}
-    kept = {key: value for key, value in settings.items() if key not in _NEUTRAL}
-    return (*as_flags(program, kept), *(Neutral(word) for word in as_flags(program, slow)))
+def arm_chain(part: Part, arm: Arm) -> Chain:
+    """The chain of an arm that a model answers."""
+    data, model = data_step(part, arm), trained_model(part, arm)
+    model_answers = answer_step(part, arm, data, model, "test.jsonl")
+    answers = after_steps(part, arm, data, model_answers)
+    train = model.step if isinstance(model, OutputOf) else None
+    return Chain(arm.name, part.fold, part.seed, arm.hash, data, answers, train, model_answers)
+
+
+def baseline_chains(part: Part) -> list[Chain]:
+    """The baselines, on the data of the defaults with the flow picture alone: all arms answer the same rows."""
+    arm = _baseline_arm(part.grid)
+    data = data_step(part, arm)
+    planned = []
+    for baseline, name in BASELINES.items():
+        drawn = ("--seed", str(part.seed)) if baseline == "prior-sampled" else ()
+        command = (
+            PROGRAMS["baselines"],
+            "--baseline",
+            baseline,
+            *_baseline_flags(part.grid),
+            *drawn,
+            *_both_sides(data),
+        )
+        step = part.step("baseline", name, (*command, "--out", StepFile(ANSWERS)), makes=(ANSWERS,))
+        planned.append(Chain(name, part.fold, part.seed, arm.hash, data, step))
+    return planned
+
+
+def _baseline_arm(grid: Grid) -> Arm:
+    sections = {**grid.defaults.sections, "evidence": None, "augment": None}
+    settings = dict((grid.baselines or {}).get("data") or {})
+    return Arm("baselines", merge(sections, {"data": {"images": ["flow"], "hierarchy": None, **settings}}))
+
+
+def _baseline_flags(grid: Grid) -> tuple[str, ...]:
+    settings = {key: value for key, value in (grid.baselines or {}).items() if key != "data"}
+    return as_flags(PROGRAMS["baselines"], settings)
+
+
+def _both_sides(data: Step) -> tuple[Argument, ...]:
+    return ("--train", OutputOf(data, "train.jsonl"), "--test", OutputOf(data, "test.jsonl"))
+
+
+# Data: pictures where the arm makes its own, instructions, sides of the fold
+
+
+def data_step(part: Part, arm: Arm) -> Step:
+    """Build the instructions and split them; pictures are made first where the arm says how.
+
+    Makes train.jsonl and test.jsonl; with inner folds inner_train.jsonl and inner_test.jsonl; with augmentation the
+    training sides again as augmented_….jsonl.
+    """
+    settings = arm.section("data")
+    inputs = _picture_inputs(part, arm)
+    others = {key: value for key, value in settings.items() if key not in _PATHS}
+    words = tuple(word for key, path in inputs.items() for word in (f"--{key}", path))
+    with_evidence = bool(arm.sections.get("evidence"))
+    sides = tuple(f"plain_{side}.jsonl" if with_evidence else f"{side}.jsonl" for side in ("train", "test"))
+    commands = _build_commands(part, others, words)
+    commands.append(_split_command(part, "instructions.jsonl", *sides))
+    makes = ["train.jsonl", "test.jsonl"]
+    if with_evidence:
+        commands += _evidence_commands(part.grid, *sides)
+    if part.grid.inner_folds:
+        makes += ["inner_train.jsonl", "inner_test.jsonl"]
+        commands.append(_split_command(part, "train.jsonl", *makes[2:], inner=True))
+    if augment := arm.section("augment"):
+        flags = as_flags(PROGRAMS["augment"], augment)
+        for side in [name for name in makes if "train" in name]:
+            files = ("--train", StepFile(side), "--out", StepFile(f"augmented_{side}"))
+            commands.append((PROGRAMS["augment"], *files, *flags))
+            makes.append(f"augmented_{side}")
+    return part.step("data", arm.name, *commands, makes=tuple(makes))
+
+
+def _picture_inputs(part: Part, arm: Arm) -> dict[str, Argument]:
+    """Flags of build_instructions.py that name inputs, with the arm's own key frames and flow where it makes them."""
+    settings = arm.section("data")
+    inputs: dict[str, Argument] = {key: InputFile(Path(settings[key])) for key in _PATHS if settings.get(key)}
+    if frames := arm.section("frames"):
+        if "clips" not in inputs:
+            raise DataError(part.grid.file, f"arms: {arm.name}: frames", "no clips to cut them from", "give clips")
+        words = (*_section_flags("frames", frames), "--out", StepFile("frames"))
+        command = (PROGRAMS["frames"], "--clips", inputs["clips"], *words)
+        inputs["frames"] = OutputOf(part.step("frames", arm.name, command, makes=("frames",)), "frames")
+    if flow := arm.section("flow"):
+        words = (*_section_flags("flow", flow), "--out", StepFile("flow"))
+        command = (PROGRAMS["flow"], "--frames", inputs["frames"], *words)
+        inputs["flow"] = OutputOf(part.step("flow", arm.name, command, makes=("flow",)), "flow")
+    return inputs
+
+
+def _build_commands(part: Part, settings: Mapping, inputs: tuple[Argument, ...]) -> list[tuple[Argument, ...]]:
+    build: tuple[Argument, ...] = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], settings), *inputs)
+    commands = []
+    if settings.get("hierarchy"):  # only training subjects show their true classes: split once before
+        plain = as_flags(PROGRAMS["data"], merge(settings, {"hierarchy": None}))
+        commands.append((PROGRAMS["data"], *plain, *inputs, "--out", StepFile("first.jsonl")))
+        commands.append(_split_command(part, "first.jsonl", "first_train.jsonl", "first_test.jsonl"))
+        build += ("--training", StepFile("first_train.jsonl"))
+    return [*commands, (*build, "--out", StepFile("instructions.jsonl"))]
+
+
+def _split_command(part: Part, file: str, train: str, test: str, inner: bool = False) -> tuple[Argument, ...]:
+    grid = part.grid
+    values = ("kfold", grid.inner_folds, 0) if inner else (grid.protocol, grid.folds, part.fold)
+    words = [f"--{name}={value}" for name, value in zip(("protocol", "folds", "fold"), values, strict=True)]
+    files = ("--instructions", StepFile(file), "--train", StepFile(train), "--test", StepFile(test))
+    return ("train/set_train_dataset.py", *files, *words, f"--seed={grid.split_seed}")
+
+
+def _evidence_commands(grid: Grid, train: str, test: str) -> list[tuple[Argument, ...]]:
+    """Commands that write the flow probe's probabilities into the prompts."""
+    sides = ("--train", StepFile(train), "--test", StepFile(test))
+    write = ("data_process/add_evidence.py", *sides, "--evidence", StepFile("evidence.jsonl"))
+    return [
+        (PROGRAMS["baselines"], *_baseline_flags(grid), *sides, "--evidence", StepFile("evidence.jsonl")),
+        (*write, "--out-train", StepFile("train.jsonl"), "--out-test", StepFile("test.jsonl")),
+    ]
+
+
+# Training
+
+
+def trained_model(part: Part, arm: Arm, side: str = "train.jsonl") -> Argument:
+    """The arm's checkpoint, trained on `side` of its data; of another arm where it says `train_of`.
+
+    Without training it is the model that the others start from. The tiny one has to be built: a training with a
+    rate of zero makes it, with prompt and pixel budget in its record like the others.
+    """
+    if other := arm.sections.get("train_of"):
+        return trained_model(part, part.grid.arms[other], side)
+    start, settings = _start_model(part, arm, side), arm.section("train")
+    if arm.sections.get("train") == ZERO_SHOT:
+        if start is not None:
+            return start
+        settings = {**part.grid.defaults.section("train"), "max_steps": 1, "learning_rate": 0, "warmup_steps": 0}
+    data = OutputOf(data_step(part, arm), f"augmented_{side}" if arm.section("augment") else side)
+    kind = "train" if side == "train.jsonl" else "train-inner"
+    step = train_step(part, kind, arm, settings, data, start, ("--seed", str(part.seed)))
+    return OutputOf(step, "checkpoint")
+
+
+def _start_model(part: Part, arm: Arm, side: str) -> Argument | None:
+    """What training starts from; None for the tiny model, which is built then."""
+    if other := arm.sections.get("after"):
+        return trained_model(part, part.grid.arms[other], side)
+    if arm.section("pretrain"):
+        return OutputOf(pretrain_step(part, arm), "checkpoint")
+    return _base_model(part.grid, arm)
+
+
+def _base_model(grid: Grid, arm: Arm) -> Argument | None:
+    settings = grid.defaults.section("train") | arm.section("train")
+    config = read_yaml(_config(settings))
+    model = arm.sections.get("model") or (None if config.get("build_tiny") else config.get("model"))
+    return InputFile(Path(model)) if model and Path(model).is_dir() else model
+
+
+def pretrain_step(part: Part, arm: Arm) -> Step:
+    """Synthetic flow pictures and a training on them: no dataset's labels, so all folds and seeds share it."""
+    section = arm.section("pretrain")
+    command = (PROGRAMS["make"], *as_flags(PROGRAMS["make"], section.get("make", {})), "--out", StepFile("."))
+    flows = Step("flows", f"flows {arm.name}", (command,), ("instructions.jsonl",))
+    settings = merge(part.grid.defaults.section("train"), section.get("train", {}))
+    data, start = OutputOf(flows, "instructions.jsonl"), _base_model(part.grid, arm)
+    step = train_step(part, "pretrain", arm, settings, data, start, ())
+    return replace(step, title=f"pretrain {arm.name}")
+
+
+def train_step(
+    part: Part, kind: str, arm: Arm, settings: Mapping, data: Argument, start: Argument | None, seed: tuple[str, ...]
+) -> Step:
+    """A training on an instruction file, from the checkpoint `start` or from the tiny model, which is built then."""
+    settings = dict(settings)
+    config, launch = _config(settings), settings.pop("launch", None)
+    settings.pop("config", None)
+    model = (start, "--build_tiny", "false") if start else (StepFile("base"), "--build_tiny", "true")
+    model += ("--allow_mismatch", "true") if start else ()  # it was trained with another prompt
+    program = [SpeedFlag(word) for word in [*shlex.split(launch), str(REPOSITORY / TRAIN)]] if launch else [TRAIN]
+    command = (*program, "--config", InputFile(config), "--train_file", data, "--model", *model)
+    command += (*as_flags(TRAIN, settings), *seed, "--output_dir", StepFile("checkpoint"), "--resume", "true")
+    gpus = _processes(launch) if launch else 1
+    return part.step(kind, arm.name, command, makes=("checkpoint",), resumes="checkpoint/*", gpus=gpus)
+
+
+def _processes(launch: str) -> int:
+    """Processes, each with a GPU, that a launcher starts; all GPUs where it does not say."""
+    number = _PROCESSES.search(launch)
+    return int(number[1]) if number else ALL_GPUS
 
 
 def _config(settings: Mapping) -> Path:
     return Path(settings.get("config", "train/tiny.yaml"))
+
+
+# Answers, and what is made of them
+
+
+def answer_step(part: Part, arm: Arm, data: Step, model: Argument, side: str) -> Step:
+    """The model's answers to `side` of the data."""
+    words = _section_flags("answer", arm.section("answer"))
+    if _prompt_sections(arm) != _prompt_sections(_training_arm(part.grid, arm)):
+        words += ("--allow-mismatch",)  # the point of the arm: another prompt than in training
+    questions = ("--questions", OutputOf(data, side), "--seed", str(part.seed))
+    command = (PROGRAMS["answer"], "--model", model, *questions, *words, "--out", StepFile("."))
+    kind = "answer" if side == "test.jsonl" else "answer-inner"
+    return part.step(kind, arm.name, command, makes=(ANSWERS,), resumes=f"{ANSWERS}*", gpus=1)
+
+
+def _training_arm(grid: Grid, arm: Arm) -> Arm:
+    while other := arm.sections.get("train_of"):
+        arm = grid.arms[other]
+    return arm
+
+
+def _prompt_sections(arm: Arm) -> list:
+    return [arm.sections.get(name) for name in ("data", "frames", "flow", "evidence")]
+
+
+def after_steps(part: Part, arm: Arm, data: Step, answers: Step) -> Step:
+    """The last of the steps of `then` over the model's answers; these where there are none."""
+    for entry in arm.sections.get("then", ()):
+        ((name, settings),) = entry.items()
+        make_step = reason_step if name == "reason" else fuse_step
+        answers = make_step(part, arm, settings, data, answers)
+    return answers
+
+
+def reason_step(part: Part, arm: Arm, settings: Mapping, data: Step, answers: Step) -> Step:
+    """Reasoning over the answers of a step."""
+    words = as_flags(PROGRAMS["reason"], dict(settings))
+    command = (PROGRAMS["reason"], "--predictions", OutputOf(answers, ANSWERS))
+    command += ("--train", OutputOf(data, "train.jsonl"), *words, "--out", StepFile("."))
+    return part.step("reason", arm.name, command, makes=(ANSWERS,))
+
+
+def fuse_step(part: Part, arm: Arm, settings: Mapping, data: Step, answers: Step) -> Step:
+    """Fusion of the answers of a step with the flow probe's evidence.
+
+    With `fit: true` the weights are fitted on answers to a fold of the training subjects, by a model that is
+    trained in the same way on the others; nothing of the test subjects is read.
+    """
+    settings = dict(settings)
+    fit = settings.pop("fit", False)
+    evidence = OutputOf(evidence_step(part), "evidence.jsonl")
+    command: tuple[Argument, ...] = (PROGRAMS["fuse"], "--predictions", OutputOf(answers, ANSWERS))
+    command += ("--train", OutputOf(data, "train.jsonl"), "--evidence", evidence)
+    if fit and not part.grid.inner_folds:
+        raise DataError(part.grid.file, f"arms: {arm.name}: fit", "needs inner folds", "set inner_folds: 4")
+    if fit:
+        inner_model = trained_model(part, arm, "inner_train.jsonl")
+        inner_answers = answer_step(part, arm, data, inner_model, "inner_test.jsonl")
+        command += ("--fit", OutputOf(inner_answers, ANSWERS))
+    command += (*as_flags(PROGRAMS["fuse"], settings), "--out", StepFile("."))
+    return part.step("fuse", arm.name, command, makes=(ANSWERS,))
+
+
+def evidence_step(part: Part) -> Step:
+    """The flow probe's probabilities for both sides of the fold."""
+    data = data_step(part, _baseline_arm(part.grid))
+    command = (PROGRAMS["baselines"], *_baseline_flags(part.grid), *_both_sides(data))
+    command += ("--evidence", StepFile("evidence.jsonl"))
+    return part.step("evidence", PROBE, command, makes=("evidence.jsonl",))
+
+
+def _section_flags(section: str, settings: Mapping) -> tuple[Argument, ...]:
+    """Flags of a section; those that only change its speed are no part of a step's key."""
+    program = PROGRAMS[section]
+    speed = {key: value for key, value in settings.items() if key in _SPEED}
+    others = {key: value for key, value in settings.items() if key not in _SPEED}
+    return (*as_flags(program, others), *(SpeedFlag(word) for word in as_flags(program, speed)))

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from megc.ablation.content import REPOSITORY
+from megc.ablation.program_code import REPOSITORY
 from megc.command import flags_of
 from megc.problems import DataError, did_you_mean
 

@@ -1,12 +1,13 @@
 """A whole grid: plan, run, score, tables and report. The work of ablation/run_grid.py and cross_validate.py."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from megc.ablation.arm_tables import (
     POOLED_COLUMNS,
-    arm_row,
+    arm_rows,
     markdown_table,
     pool,
     pooled_rows,
@@ -15,11 +16,13 @@ from megc.ablation.arm_tables import (
 )
 from megc.ablation.arms import Chain, chains
 from megc.ablation.flags import check_keys
-from megc.ablation.scheduler import Outcome, in_order, look, run_steps
 from megc.ablation.spec import Grid
+from megc.ablation.steps import KINDS, Step, command_line, step_folder, steps_in_order
+from megc.ablation.workflow import HERE, Execution, Outcome, find_finished, run_steps
 from megc.csv_tables import write_table
+from megc.datasets.index import DatasetSource, index_clips
 from megc.files import write_bytes, write_text
-from megc.problems import Problem, Problems
+from megc.problems import DataError, Problem, Problems
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.evaluation import OVERALL
 from megc.scoring.plots import draw_intervals
@@ -37,21 +40,38 @@ class Places:
     pooled: Path
 
 
-def _planned(grid: Grid, only: Sequence[str]) -> list[Chain]:
+def _plan_chains(grid: Grid, only: Sequence[str], execution: Execution) -> list[Chain]:
     check_keys(grid.file, "--only", only, grid.arms)
+    check_keys(grid.file, "--redo", execution.redo, KINDS)
+    check_keys(grid.file, "--keep", execution.keep, KINDS)
     return chains(grid, tuple(only))
 
 
-def show_grid(grid: Grid, places: Places, only: Sequence[str] = ()) -> str:
-    """What is done and what is missing, a line a step; nothing is started."""
-    planned = _planned(grid, only)
-    outcome = look([chain.answers for chain in planned], places.work)
+def show_grid(grid: Grid, places: Places, only: Sequence[str] = (), execution: Execution = HERE) -> str:
+    """What is done and what is missing, a line a step, with the commands of what is missing; nothing is started.
+
+    `<data flow>` stands for the folder of a step that is not known yet, since it hashes what others will have made.
+    """
+    planned = _plan_chains(grid, only, execution)
+    answers = [chain.answers for chain in planned]
+    outcome, missing = find_finished(answers, places.work, execution)
+    folders: dict[Step, Path | str] = {step: result.folder for step, result in outcome.results.items()}
     lines = []
-    for step in in_order([chain.answers for chain in planned]):
-        result = outcome.results.get(step)
-        lines.append(f"done     {step.title}  {result.folder}" if result else f"missing  {step.title}")
+    for step in steps_in_order(answers):
+        if result := outcome.results.get(step):
+            lines.append(f"done     {step.title}  {result.folder}" + (f"  by {result.commit}" if result.kept else ""))
+        elif step in outcome.failed:
+            lines.append(f"missing  {step.title}: {outcome.failed[step]}")
+        else:
+            is_known = step in missing and all(needed in outcome.results for needed in step.needs())
+            folders[step] = step_folder(step, outcome.results, places.work) if is_known else f"<{step.title}>"
+            lines.append(f"missing  {step.title}")
+        if step not in outcome.results:
+            here = folders.setdefault(step, f"<{step.title}>")
+            lines += [f"         $ {shlex.join(command_line(command, here, folders))}" for command in step.commands]
+    total = len(steps_in_order(answers))
     lines += [
-        f"{len(outcome.results)} of {len(lines)} steps are done; one behind another that is not may turn out to be",
+        f"{len(outcome.results)} of {total} steps are done; one behind another that is not may turn out to be",
         f"{len(planned)} rows in the table",
     ]
     return "\n".join(lines)
@@ -61,17 +81,16 @@ def run_grid(
     grid: Grid,
     places: Places,
     problems: Problems,
-    jobs: int = 1,
+    execution: Execution = HERE,
     only: Sequence[str] = (),
-    redo: Sequence[str] = (),
     resamples: int = RESAMPLES,
 ) -> str:
     """Do what is missing, write both tables and the report; returns the pooled table as markdown.
 
     A failed step becomes a problem, and the arms that do not need it are scored all the same.
     """
-    planned = _planned(grid, only)
-    outcome = run_steps([chain.answers for chain in planned], places.work, jobs, redo)
+    planned = _plan_chains(grid, only, execution)
+    outcome = run_steps([chain.answers for chain in planned], places.work, execution)
     for step, why in outcome.failed.items():
         fix = "read its log, mend what it says and start again: what is finished is kept"
         problems.add(Problem(str(places.work), step.title, why, fix))
@@ -82,19 +101,20 @@ def _write(
     grid: Grid, planned: list[Chain], outcome: Outcome, places: Places, problems: Problems, resamples: int
 ) -> str:
     scored = read_scored(planned, outcome, problems)
+    failures = _failure_note(planned, outcome)
     if not scored:
-        return "no arm is finished"
+        return "\n\n".join(["no arm is finished", *failures])
     commits = {result.commit for result in outcome.results.values()}
-    write_table(places.table, [arm_row(grid, one, outcome) for one in scored], commits=commits)
+    write_table(places.table, arm_rows(grid, scored, outcome), commits=commits)
     references, runs = pool(scored)
     if not runs:
-        return f"no arm has all its folds and seeds; written: {places.table}"
+        return "\n\n".join([f"no arm has all its folds and seeds; written: {places.table}", *failures])
     rows = pooled_rows(grid, references, runs, places.work.name, resamples)
     write_table(places.pooled, rows, POOLED_COLUMNS, commits)
     shown = [{**row, "run": row["arm"]} for row in rows if row["dataset"] == OVERALL]
     write_bytes(places.pooled.with_suffix(".png"), draw_intervals(shown))
     write_pooled_answers(places.work / "answers", scored, outcome)
-    notes = [note for note in (rare_note(references), draws_note(list(runs.values()))) if note]
+    notes = [note for note in (rare_note(references), draws_note(list(runs.values())), *failures) if note]
     table = "\n\n".join([markdown_table(rows, grid.full), *notes])
     write_text(places.work / "table.md", table + "\n")
     first, first_runs = pool([one for one in scored if one.chain.seed == grid.seeds[0]])
@@ -105,3 +125,48 @@ def _write(
     if left:
         lines.append(f"{left} arm(s) are not in the pooled table, for want of folds or seeds")
     return "\n".join(lines)
+
+
+def _failure_note(planned: Sequence[Chain], outcome: Outcome) -> list[str]:
+    """A line that names the arms without an answer and the step that failed for each; none where all is well."""
+    causes: dict[str, str] = {}
+    for chain in planned:
+        failed = [step.title for step in steps_in_order([chain.answers]) if step in outcome.failed]
+        if failed:
+            causes.setdefault(chain.arm, failed[0])
+    listed = "; ".join(f"{arm} ({step} failed)" for arm, step in causes.items())
+    return [f"Not complete: {listed}."] if causes else []
+
+
+def data_changes(
+    work: Path,
+    problems: Problems,
+    rows: Path | None = None,
+    annotations: Path | None = None,
+    clips: Path | None = None,
+    flow_dir: Path | None = None,
+    dataset: str = "casme2",
+) -> list[str]:
+    """Changes for `read_grid` that put one of rows, annotations and clips in the place of the grid's own data; none
+    where none is given. The annotations of a coding sheet are indexed into `work/clips.jsonl` first.
+
+    Raises DataError for rows or annotations without `flow_dir`, and for a sheet that cannot be read.
+    """
+    if not (rows or annotations or clips):
+        return []
+    if (rows or annotations) and not flow_dir:
+        fix = "name the folder of <image_id>.png with --flow-dir, or give --clips with key frames and flow beside it"
+        raise DataError(rows or annotations, None, "pictures are missing", fix)
+    found: dict[str, Path | None] = dict.fromkeys(("rows", "clips", "frames", "flow", "flow-dir"))
+    if rows:
+        found |= {"rows": rows, "flow-dir": flow_dir}
+    elif annotations:
+        clips = work / "clips.jsonl"
+        work.mkdir(parents=True, exist_ok=True)
+        index_clips([DatasetSource(dataset, annotations, None)], clips, problems)
+        found |= {"clips": clips, "flow-dir": flow_dir}
+    elif clips:  # compute_flow.py recorded how its pictures are drawn, and the field lies beside them
+        found |= {"clips": clips, "frames": clips.parent / "frames", "flow": clips.parent / "flow"}
+        found |= {"encoding": None, "centre": None}
+    changes = [f"data.{key}={'null' if path is None else path}" for key, path in found.items()]
+    return [*changes, f"baselines.features={'picture' if flow_dir else 'flow'}"]

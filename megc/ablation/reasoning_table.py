@@ -8,7 +8,7 @@ from megc.commits import answer_commits
 from megc.csv_tables import write_table
 from megc.files import read_jsonl, write_text
 from megc.problems import DataError, Problem, Problems
-from megc.reasoning.agreement import OPTIONS, apply
+from megc.reasoning.agreement import OPTIONS, reason_over_rows
 from megc.reasoning.rules import Knowledge
 from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.consistency import CHECKS, count_consistent_clips
@@ -61,7 +61,9 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     runs, lines, differences = {}, [], {}
     for arm in ((), *settings.arms):
         name = "+".join(arm) or NONE
-        rows = [row for fold, known in zip(folds, knowledge, strict=True) for row in apply(fold, arm, known)]
+        rows = [
+            row for fold, known in zip(folds, knowledge, strict=True) for row in reason_over_rows(fold, arm, known)
+        ]
         runs[name] = _run(name, rows, references)
         draws = (settings.profile, settings.resamples, settings.seed)
         differences[name] = compare_runs(references, runs[NONE], runs[name], *draws)

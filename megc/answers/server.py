@@ -28,7 +28,7 @@ from megc.answers.settings import Decoding, Endpoint
 from megc.model.distributed import print_main
 from megc.model.samples import Sample
 from megc.problems import DataError, Problem, Problems
-from megc.reasoning.nearest import nearest
+from megc.reasoning.nearest import nearest_answer
 
 NEAREST = "nearest"  # the way that works with every server
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds between tries, doubling
@@ -138,7 +138,9 @@ class ServedAnswerer:
                 continue
         votes = self._write(request, {})
         return [
-            replace(vote, text=nearest(vote.text, request.allowed, request.kind), written=vote.text, way=NEAREST)
+            replace(
+                vote, text=nearest_answer(vote.text, request.allowed, request.kind), written=vote.text, way=NEAREST
+            )
             for vote in votes
         ]
 

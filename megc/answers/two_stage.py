@@ -11,7 +11,7 @@ from megc.answers.answerer import Answer, Answerer, make_prediction
 from megc.facs import COARSE_EMOTIONS
 from megc.model.samples import Sample
 from megc.problems import DataError, Problems
-from megc.reasoning.nearest import nearest
+from megc.reasoning.nearest import nearest_answer
 from megc.vqa.instructions import question_kind, with_coarse
 from megc.vqa.prompts import PromptSettings
 from megc.vqa.questions import Question, question_text
@@ -66,7 +66,7 @@ class TwoStage:
 
     def _coarse_class(self, sample: Sample) -> str:
         """The coarse class that the first stage's votes make, one of the three."""
-        return nearest(make_prediction(sample, self._coarse[sample.clip])["answer"], COARSE_EMOTIONS, "coarse")
+        return nearest_answer(make_prediction(sample, self._coarse[sample.clip])["answer"], COARSE_EMOTIONS, "coarse")
 
     def _coarse_question(self, sample: Sample) -> Sample:
         row = {**sample.record["row"], "question": question_text(Question("coarse"))}

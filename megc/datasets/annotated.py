@@ -1,48 +1,87 @@
-"""From a spreadsheet's rows to clips: what all annotated datasets share. A dataset adds its own names and rules."""
+"""From a spreadsheet's rows to clips: what all annotated datasets share. A dataset adds its record and its rule."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from megc.clips import LEFT_OUT, Clip, list_frames
 from megc.datasets.folders import find_layout, relative_to_root
-from megc.datasets.origins import ORIGINS, check_origin
 from megc.datasets.repairs import Interval, fit_to_frames, repair_interval
-from megc.datasets.spreadsheets import Row, cell_excerpt, frame_of, is_empty, read_rows, subject_number, text_of
+from megc.datasets.spreadsheets import (
+    Row,
+    cell_excerpt,
+    frame_of,
+    is_empty,
+    read_sheet,
+    subject_number,
+    text_of,
+)
 from megc.facs import FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
 from megc.files import resolve_inside
 from megc.problems import DataError, Problem, Problems, excerpt
 
 
 @dataclass(frozen=True)
+class ClipNames:
+    """How a dataset names its clips: its title, a regular expression of the file names, and an example.
+
+    A group `subject` of the pattern is the number of the clip's subject, which must be that of its row.
+    """
+
+    title: str
+    pattern: str
+    example: str
+
+    def match(self, name: str) -> re.Match[str] | None:
+        """The match of a whole file name, upper or lower case; None for a name of another dataset."""
+        return re.fullmatch(self.pattern, name, re.IGNORECASE)
+
+
+# Datasets whose sheets have much the same columns, so that they would be read as another one without a complaint.
+# Who writes the reader of one moves its names into the record.
+WITHOUT_READER = (
+    ClipNames("CAS(ME)²", r"(anger|disgust|happy)\d_\d+", "anger1_1"),
+    ClipNames("CAS(ME)³", r"[a-z]", "a"),
+    ClipNames("SMIC", r"s\d+_(ne|po|sur)_\d+", "s1_ne_01"),
+    ClipNames("MMEW", r"S\d+-\d+-\d+", "S01-01-001"),
+)
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """How a dataset names and lays out its clips.
+    """How a dataset with a spreadsheet names and lays out its clips.
 
     `subject` formats a subject's number as its folder; `layouts` are the places of the subjects' folders below
-    `--frames`; `offsets` corrects (subject, filename, annotated offset); `me_vqa_without` gives the reason why
-    ME-VQA leaves a clip out, from (subject number, filename, emotion, onset, apex as annotated), or None.
+    `--frames`; `me_vqa_without` gives the reason why ME-VQA leaves a clip out, from (subject number, filename,
+    emotion, onset, apex as annotated), or None; `offsets` corrects (subject number, filename, annotated offset);
+    `headers` adds spellings of column headers to `spreadsheets.COLUMNS`.
     """
 
     name: str
+    clip_names: ClipNames
     fps: float
     subject: str
     layouts: tuple[str, ...]
-    offsets: dict[tuple[int, str, int], int]
     me_vqa_without: Callable[[int, str, str, int | None, int | None], str | None]
+    offsets: Mapping[tuple[int, str, int | None], int] = field(default_factory=dict)
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_annotated(
-    dataset: Dataset, annotations: Path | str, frames: Path | str | None, root: Path | str, problems: Problems
+    dataset: Dataset, annotations: Path | str | None, frames: Path | str | None, root: Path | str, problems: Problems
 ) -> list[Clip]:
     """Clips of a spreadsheet, in its order; bad rows go to `problems`.
 
     `frames` is the folder of the frames (None: annotations only, `Clip.frames` empty); `root` the folder of the
     `clips.jsonl` to be, which frames are written relative to. Raises DataError when the whole is unusable.
     """
-    read = read_rows(annotations, problems)
-    check_origin(dataset.name, annotations, read)
-    rows: list[tuple[Row, int]] = []
-    for row in read:
+    if annotations is None:
+        raise DataError(dataset.name, None, "no spreadsheet", "give it as --annotations")
+    sheet = read_sheet(annotations, problems, dataset.headers)
+    check_clip_names(dataset, annotations, sheet)
+    rows: list[tuple[Row, int]] = []  # with the number of the subject
+    for row in sheet:
         with problems.collect():
             rows.append((row, _subject(row)))
     folder = None
@@ -61,6 +100,35 @@ def read_annotated(
             first_rows[clip.id] = row.number
             clips.append(clip)
     return clips
+
+
+def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) -> None:
+    """Raises DataError where fewer than half of the sheet's file names are like those of the dataset.
+
+    The message names the dataset that the sheet looks like, and the flag that reads it.
+    """
+    from megc.datasets.readers import ANNOTATED  # here: the readers rest on this file
+
+    names = [name for row in rows if (name := text_of(row.cells["filename"]))]
+
+    def count(clip_names: ClipNames) -> int:
+        return sum(bool(clip_names.match(name)) for name in names)
+
+    expected = dataset.clip_names
+    if 2 * count(expected) >= len(names):
+        return
+    flags = {other.clip_names: f"`--dataset {other.name}`" for other in ANNOTATED}
+    likeliest = max((*flags, *WITHOUT_READER), key=count)
+    if 2 * count(likeliest) < len(names):
+        what = f"{count(expected)} of {len(names)} file names are like those of {expected.title} ({expected.example})"
+        raise DataError(file, None, what, f"give the spreadsheet of {expected.title} as its owners release it")
+    what = (
+        f"this looks like a sheet of {likeliest.title}, not of {expected.title}: "
+        f"{count(likeliest)} of {len(names)} file names are like {likeliest.example}"
+    )
+    readable = ", ".join(f"{flag} ({clip_names.title})" for clip_names, flag in flags.items())
+    fix = f"read it with {flags[likeliest]}" if likeliest in flags else f"only these can be read: {readable}"
+    raise DataError(file, None, what, fix)
 
 
 def _subject(row: Row) -> int:
@@ -87,9 +155,13 @@ def _without_absent(
         return rows
     row, number = absent[0]
     first = f"{dataset.subject.format(number)}/{text_of(row.cells['filename'])} of row {row.number}"
-    there = len(rows) - len(absent)
+    present = len(rows) - len(absent)
     what = f"{len(absent)} of {len(rows)} clips have no folder in {folder} (the first: {first})"
-    fix = f"unpack the others, or go on with the {there} that are there (--skip-bad)" if there else "unpack the frames"
+    fix = (
+        f"unpack the others, or go on with the {present} that are there (--skip-bad)"
+        if present
+        else "unpack the frames"
+    )
     problems.add(Problem(str(file), None, what, fix))
     left_out = {row.number for row, _ in absent}
     return [(row, number) for row, number in rows if row.number not in left_out]
@@ -127,8 +199,8 @@ def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root:
     name = _filename(row)
     emotion = normalise_emotion(text_of(row.cells["emotion"]))
     if emotion not in (*FINE_TO_COARSE, "others", ""):
-        known = ", ".join((*FINE_TO_COARSE, "others"))
-        raise row.error(f"unknown emotion {excerpt(emotion)}", f"write one of {known}")
+        names = ", ".join((*FINE_TO_COARSE, "others"))
+        raise row.error(f"unknown emotion {excerpt(emotion)}", f"write one of {names}")
     interval, annotated = _interval(dataset, row, number, name)
     units, unit_notes = _units(row)
     subject = dataset.subject.format(number)
@@ -158,11 +230,14 @@ def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root:
 
 
 def _name_notes(dataset: Dataset, number: int, name: str) -> tuple[str, ...]:
-    origin = ORIGINS[dataset.name]
-    if not origin.named_like(name):
-        return (f"file name {excerpt(name)}: not like those of {origin.title} ({origin.example})",)
-    if dataset.name == "samm" and int(name.split("_")[0]) != number:
-        return (f"file name {name}: that of a clip of subject {name.split('_')[0]}, not {number}",)
+    """Notes on a file name that is not like the dataset's, or that is of a clip of another subject."""
+    clip_names = dataset.clip_names
+    match = clip_names.match(name)
+    if match is None:
+        return (f"file name {excerpt(name)}: not like those of {clip_names.title} ({clip_names.example})",)
+    subject = match.groupdict().get("subject")
+    if subject is not None and int(subject) != number:
+        return (f"file name {name}: that of a clip of subject {subject}, not {number}",)
     return ()
 
 

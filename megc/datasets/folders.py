@@ -1,8 +1,10 @@
 """Where a dataset's frames lie: the folder layouts in circulation, tried in order, one for the whole dataset."""
 
 import os
+import re
 from pathlib import Path
 
+from megc.clips import IMAGE_SUFFIXES
 from megc.problems import DataError
 
 
@@ -34,3 +36,15 @@ def relative_to_root(folder: Path, root: Path | str) -> str:
         fix = f"write --out above the frames, or link them (ln -s {os.path.abspath(folder)} {link}) and give the link"
         raise DataError(folder, None, f"the frames are not below {root}", fix)
     return Path(relative).as_posix()
+
+
+def list_clip_folders(frames: Path) -> list[Path]:
+    """Folders below `frames` that hold images, in the order a reader expects: CAS-2 before CAS-10."""
+    images = (path for path in frames.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    folders = {path.parent for path in images} - {frames}
+
+    def natural(folder: Path) -> list[tuple[int, str]]:
+        parts = re.findall(r"\d+|\D+", folder.relative_to(frames).as_posix())
+        return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+    return sorted(folders, key=natural)

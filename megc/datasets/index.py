@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from megc.clips import Clip, write_clips
-from megc.datasets import reader
+from megc.datasets.readers import READERS
 from megc.facs import UNREAD
 from megc.problems import DataError, Problems
 
 
 @dataclass
-class Source:
+class DatasetSource:
     """One dataset to read: a name of `READERS`, its spreadsheet, and the folder of its frames (None: not at hand)."""
 
     dataset: str
@@ -19,7 +19,7 @@ class Source:
     frames: Path | None = None
 
 
-def index_clips(sources: list[Source], out: Path, problems: Problems) -> list[Clip]:
+def index_clips(sources: list[DatasetSource], out: Path, problems: Problems) -> list[Clip]:
     """Read all `sources` and write their clips to `out`; what is wrong goes to `problems`.
 
     A dataset that cannot be read at all is a problem too, and the others are still indexed. Raises DataError,
@@ -28,9 +28,7 @@ def index_clips(sources: list[Source], out: Path, problems: Problems) -> list[Cl
     clips: dict[str, Clip] = {}
     for source in sources:
         with problems.collect():
-            if source.annotations is None and source.dataset != "unlabelled":
-                raise DataError(source.dataset, None, "no spreadsheet", "give it as --annotations")
-            for clip in reader(source.dataset).read(source.annotations, source.frames, out.parent, problems):
+            for clip in READERS[source.dataset](source.annotations, source.frames, out.parent, problems):
                 with problems.collect():
                     if clip.id in clips:
                         raise DataError(source.dataset, clip.id, "read before", "give each dataset once")
@@ -41,21 +39,22 @@ def index_clips(sources: list[Source], out: Path, problems: Problems) -> list[Cl
     return list(clips.values())
 
 
-def summary(clips: list[Clip]) -> str:
-    """Lines that tell, for each dataset: clips, subjects, those that ME-VQA uses, emotions, repairs, frames."""
+def summarise_clips(clips: list[Clip]) -> str:
+    """Lines of each dataset: clips, subjects, those that ME-VQA uses, emotions, repairs, frames."""
     lines = []
     for dataset in dict.fromkeys(clip.dataset for clip in clips):
-        mine = [clip for clip in clips if clip.dataset == dataset]
-        subjects = {clip.subject for clip in mine}
-        emotions = Counter(clip.fine or "no emotion" for clip in mine)
+        members = [clip for clip in clips if clip.dataset == dataset]
+        subjects = {clip.subject for clip in members}
+        emotions = Counter(clip.fine or "no emotion" for clip in members)
+        classed, with_frames = (sum(bool(getattr(clip, name)) for clip in members) for name in ("coarse", "frames"))
         lines += [
-            f"{dataset}: {len(mine)} clips of {len(subjects)} subjects; {sum(bool(clip.coarse) for clip in mine)} "
-            f"with a coarse class (ME-VQA uses them); {sum(bool(clip.frames) for clip in mine)} with frames",
+            f"{dataset}: {len(members)} clips of {len(subjects)} subjects; {classed} with a coarse class (ME-VQA uses "
+            f"them); {with_frames} with frames",
             "  emotions: " + ", ".join(f"{name} {count}" for name, count in emotions.most_common()),
-            f"  apex estimated: {sum(clip.apex_estimated for clip in mine)}; "
-            f"clips with notes: {sum(bool(clip.notes) for clip in mine)}",
+            f"  apex estimated: {sum(clip.apex_estimated for clip in members)}; "
+            f"clips with notes: {sum(bool(clip.notes) for clip in members)}",
         ]
-        unread = [clip.id for clip in mine if any(UNREAD in note for note in clip.notes)]
+        unread = [clip.id for clip in members if any(UNREAD in note for note in clip.notes)]
         if unread:
             lines.append(
                 f"  action units not read in full: {len(unread)} (the first: {unread[0]}; its notes say what)"

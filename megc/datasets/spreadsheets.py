@@ -5,15 +5,16 @@ import unicodedata
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from pathlib import Path
-
-import pandas as pd
-from openpyxl.utils import get_column_letter
+from typing import TYPE_CHECKING
 
 from megc.problems import DataError, Problem, Problems, excerpt
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADER_ROWS = 50  # SAMM has 13 rows of notes above its header
 _MOST_BYTES = 512 * 1024**2  # of a spreadsheet's unpacked parts: the released ones have under ten million
@@ -54,13 +55,22 @@ class Row:
 
     def cell_error(self, column: str, what: str, fix: str) -> DataError:
         """The DataError that names this row and the cell of a column, as `H3`."""
-        return self.error(f"cell {get_column_letter(self.columns[column] + 1)}{self.number}: {what}", fix)
+        return self.error(f"cell {column_letter(self.columns[column])}{self.number}: {what}", fix)
 
 
 def clean_header(cell: object) -> str:
     """A header for comparison: lower case, only letters and digits (`'Onset\\xa0Frame '` → `onsetframe`)."""
     text = unicodedata.normalize("NFKC", str(cell)).casefold()
     return "".join(letter for letter in text if letter.isalnum())
+
+
+def column_letter(index: int) -> str:
+    """Name of the column `index` (from 0) in a spreadsheet program: A, …, Z, AA, AB, …"""
+    letters = ""
+    while index >= 0:
+        letters = chr(ord("A") + index % 26) + letters
+        index = index // 26 - 1
+    return letters
 
 
 def is_empty(cell: object) -> bool:
@@ -107,12 +117,12 @@ def subject_number(cell: object) -> int:
     return int(match[1])
 
 
-def _columns_of(header: list[object]) -> dict[str, list[int]]:
-    """Places of each column of `COLUMNS` that the header has, the one to read first: by spelling, then by place."""
+def _find_columns(header: list[object], spellings: dict[str, tuple[str, ...]]) -> dict[str, list[int]]:
+    """Places (from 0) of each column that the header has, the one to read first: by spelling, then by place."""
     cleaned = [clean_header(cell) for cell in header]
     places = {
-        name: [place for spelling in spellings for place, text in enumerate(cleaned) if text == spelling]
-        for name, spellings in COLUMNS.items()
+        name: [place for spelling in texts for place, text in enumerate(cleaned) if text == clean_header(spelling)]
+        for name, texts in spellings.items()
     }
     return {name: columns for name, columns in places.items() if columns}
 
@@ -140,7 +150,10 @@ def _check_archive(path: Path) -> None:
         raise DataError(path, None, "not a readable spreadsheet (a zip archive of other files)", fix)
 
 
-def _sheets(path: Path) -> dict[str, pd.DataFrame]:
+def _sheets(path: Path) -> dict[str, "pd.DataFrame"]:
+    """All sheets of a workbook, cells as they are. Raises DataError for what is no readable .xlsx."""
+    import pandas as pd  # here: it takes a third of a second, and `--help` must be quick
+
     if not path.is_file():
         raise DataError(path, None, "the spreadsheet does not exist", "check --annotations")
     if path.suffix.lower() not in (".xlsx", ".xlsm"):
@@ -177,27 +190,31 @@ class _Table:
         ]
 
 
-def _tables(sheets: dict[str, pd.DataFrame]) -> Iterator[_Table]:
+def _tables(sheets: dict[str, "pd.DataFrame"], spellings: dict[str, tuple[str, ...]]) -> Iterator[_Table]:
     """The sheets that have a header with a subject and a file name in their first rows."""
     for name, sheet in sheets.items():
         cells = sheet.values.tolist()
         for index, header in enumerate(cells[:HEADER_ROWS]):
-            columns = _columns_of(header)
+            columns = _find_columns(header, spellings)
             if {"subject", "filename"} <= columns.keys():
                 yield _Table(name, cells, index, columns)
                 break
 
 
-def read_rows(path: Path | str, problems: Problems) -> list[Row]:
+def read_sheet(
+    path: Path | str, problems: Problems, headers: Mapping[str, tuple[str, ...]] | None = None
+) -> list[Row]:
     """Rows of the first sheet that has a header with a subject and a file name, with the cells of `COLUMNS`.
 
-    Blank rows are passed over. Another such sheet, and a second column for the same thing, are told in `problems`.
-    Raises DataError for a missing or unreadable file, when no sheet has such a header in its first rows, when a
-    needed column is missing (it lists those found and those needed), and when no row stands below the header.
+    `headers` are further spellings of column headers, by the names of `COLUMNS`. Blank rows are passed over. Another
+    such sheet, and a second column for the same thing, are reported in `problems`. Raises DataError for a missing or
+    unreadable file, when no sheet has such a header in its first rows, when a needed column is missing (it lists
+    those of the sheet and those needed), and when no row stands below the header.
     """
     path = Path(path)
     sheets = _sheets(path)
-    tables = list(_tables(sheets))
+    columns = {name: (*spellings, *(headers or {}).get(name, ())) for name, spellings in COLUMNS.items()}
+    tables = list(_tables(sheets, columns))
     if not tables:
         names = ", ".join(sheets) or "no sheet"
         what = f"no header with Subject and Filename in the first {HEADER_ROWS} rows of {names}"
@@ -220,7 +237,7 @@ def read_rows(path: Path | str, problems: Problems) -> list[Row]:
         problems.add(Problem(str(path), None, what, f"keep one of it and {table.sheet!r} in the file"))
     for column, places in table.columns.items():
         if len(places) > 1:
-            first, *rest = (get_column_letter(place + 1) for place in places)
+            first, *rest = (column_letter(place) for place in places)
             what = f"column {', '.join(rest)} is for the {column} as {first} is, which is read"
             problems.add(Problem(str(path), table.header + 1, what, "keep one of them, or rename the other"))
     return rows

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from PIL import ImageOps
 
-from megc.clips import list_frames, nearest_frame
+from megc.clips import VIDEO_SUFFIXES, list_frames, nearest_frame
 from megc.files import open_picture
 from megc.problems import DataError
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
 UNCOUNTED = (".mkv",)  # Matroska holds no number of frames; OpenCV makes one from the duration, about right
 SMALLEST, LARGEST = 16, 32766  # pixels a side: below there is no face, and OpenCV warps no larger picture
 

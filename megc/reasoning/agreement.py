@@ -1,8 +1,8 @@
-"""A clip's answers made to agree with each other, with the wording of its questions and with what is known.
+"""Reconcile a clip's answers with each other, with the wording of its questions, with rules and training labels.
 
-Works on stored predictions, rows of the challenge's format, so that any model's answers can be reasoned over and
-every option can be switched on its own. Options run in the order of OPTIONS, whatever order they are given in.
-No option makes an answer outside the allowed ones; an empty answer is not filled in unless the others imply it.
+Works on stored predictions, rows of the challenge's format, so that it takes any model's answers and every option
+can be switched on its own. Options run in the order of OPTIONS, whatever order they are given in. No option makes an
+answer outside the allowed ones; an empty answer is not filled in unless the others imply it.
 """
 
 import json
@@ -16,9 +16,9 @@ from megc.commits import answer_commits, commit
 from megc.facs import FINE_TO_COARSE
 from megc.files import lock_folder, sha256_of, write_json, write_jsonl
 from megc.problems import DataError
-from megc.reasoning.nearest import nearest, nearest_units
+from megc.reasoning.nearest import nearest_answer, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
-from megc.reasoning.unit_lists import Evidence, agree, fit_number, odds_of
+from megc.reasoning.unit_lists import Evidence, log_odds, match_count, reconcile_yes_no
 from megc.vqa.instructions import row_clip, row_id
 from megc.vqa.labels import PRETENDED_VOTES, read_answers
 from megc.vqa.questions import Question, allowed_answers, compose_long, is_unit_list, join_units, parse, split_long
@@ -35,7 +35,7 @@ OPTIONS = {
 NEED_TRAINING = ("learnt-rules",)
 
 
-def chosen_options(names: Iterable[str]) -> tuple[str, ...]:
+def order_options(names: Iterable[str]) -> tuple[str, ...]:
     """The options of these names in the order they run. Raises ValueError for an unknown name."""
     names = set(names)
     if unknown := sorted(names - OPTIONS.keys()):
@@ -43,62 +43,64 @@ def chosen_options(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in OPTIONS if name in names)
 
 
-def _check_known(options: Iterable[str], knowledge: Knowledge | Path | str | None) -> None:
+def _check_training(options: Iterable[str], knowledge: Knowledge | Path | str | None) -> None:
     if knowledge is None and (lacking := [name for name in options if name in NEED_TRAINING]):
         raise ValueError(f"{', '.join(lacking)} needs the training answers (--train)")
 
 
 def read_knowledge(options: Iterable[str], train: Path | str | None) -> Knowledge | None:
-    """What the training side in the file `train` teaches; None without one. Raises DataError for a bad file, and
-    ValueError for an option that needs one."""
-    _check_known(options, train)
+    """Labels of the training side in the file `train`; None without one.
+
+    Raises DataError for a bad file, and ValueError for an option that needs one.
+    """
+    _check_training(options, train)
     return Knowledge.from_file(train) if train else None
 
 
 @dataclass
 class _Clip:
-    """The rows of one clip, and the list of action units as reasoning has left it."""
+    """The rows of one clip with their questions, and the list of action units as reasoning has left it."""
 
     dataset: str
     rows: list[dict] = field(default_factory=list)
-    asked: list[Question] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
     units: list[int] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)  # of the fine classes, where reasoning weighed them
 
-    def of(self, *kinds: str) -> list[tuple[dict, Question]]:
-        """Answered rows of these kinds."""
-        pairs = zip(self.rows, self.asked, strict=True)
-        return [(row, asked) for row, asked in pairs if asked.kind in kinds and row["answer"].strip()]
+    def answered(self, *kinds: str) -> list[tuple[dict, Question]]:
+        """Answered rows of these kinds, with their questions."""
+        pairs = zip(self.rows, self.questions, strict=True)
+        return [(row, question) for row, question in pairs if question.kind in kinds and row["answer"].strip()]
 
-    def allowed(self, row: dict, asked: Question) -> tuple[str, ...]:
+    def allowed(self, row: dict, question: Question) -> tuple[str, ...]:
         """Allowed answers of a closed question: those that were compared, else the challenge's."""
-        return tuple(row.get("choices") or allowed_answers(asked, self.dataset) or ())
+        return tuple(row.get("choices") or allowed_answers(question, self.dataset) or ())
 
-    def say(self, kind: str, answer: str) -> None:
+    def set_answers(self, kind: str, answer: str) -> None:
         """Write an answer to every question of a kind."""
-        for row, asked in zip(self.rows, self.asked, strict=True):
-            if asked.kind == kind:
+        for row, question in zip(self.rows, self.questions, strict=True):
+            if question.kind == kind:
                 row["answer"] = answer
 
-    def said(self, kind: str) -> str | None:
+    def class_named(self, kind: str) -> str | None:
         """The class of `kind` that the clip's own answer names; else, of coarse, its fine class; else its sentence."""
-        for row, asked in self.of(kind):
-            return nearest(row["answer"], self.allowed(row, asked), kind)
-        if kind == "coarse" and self.of("fine"):
-            return FINE_TO_COARSE.get(self.said("fine"))
-        for row, _ in self.of("long"):
+        for row, question in self.answered(kind):
+            return nearest_answer(row["answer"], self.allowed(row, question), kind)
+        if kind == "coarse" and self.answered("fine"):
+            return FINE_TO_COARSE.get(self.class_named("fine"))
+        for row, _ in self.answered("long"):
             if split_long(row["answer"]):
-                return nearest(row["answer"], allowed_answers(Question(kind), self.dataset), kind)
+                return nearest_answer(row["answer"], allowed_answers(Question(kind), self.dataset), kind)
         return None
 
-    def log_shares(self, row: dict, asked: Question) -> dict[str, float]:
+    def log_shares(self, row: dict, question: Question) -> dict[str, float]:
         """Log of the share of each allowed answer: by likelihood where answers were compared, else by votes."""
-        allowed = self.allowed(row, asked)
+        allowed = self.allowed(row, question)
         if row.get("choices"):
             top = max(row["choices"].values())
             total = top + math.log(math.fsum(math.exp(value - top) for value in row["choices"].values()))
             return {name: row["choices"][name] - total for name in allowed}
-        votes = [nearest(text, allowed, asked.kind) for text in _votes(row)]
+        votes = [nearest_answer(text, allowed, question.kind) for text in _votes(row)]
         total = len(votes) + PRETENDED_VOTES * len(allowed)
         return {name: math.log((votes.count(name) + PRETENDED_VOTES) / total) for name in allowed}
 
@@ -107,12 +109,12 @@ def _votes(row: dict) -> list[str]:
     return [text for text in row.get("votes") or () if text.strip()] or [row["answer"]]
 
 
-def _weighed(row: dict) -> bool:
+def _is_weighed(row: dict) -> bool:
     """Whether more is known of an answer than its text."""
     return bool(row.get("choices")) or len(_votes(row)) > 1
 
 
-def apply(
+def reason_over_rows(
     rows: Sequence[dict],
     options: Iterable[str],
     knowledge: Knowledge | None = None,
@@ -125,15 +127,14 @@ def apply(
     `rules` are those of `read_rules`. Raises ValueError for an unknown option, for an option that needs
     knowledge and has none, for a subject of `rows` among the training subjects, and for an unknown question.
     """
-    options = chosen_options(options)
-    _check_known(options, knowledge)
+    options = order_options(options)
+    _check_training(options, knowledge)
     copies = [{**row, "answer": row.get("raw", row.get("answer", ""))} for row in rows]
-    # drawn sets of answers are scored in place of `answer`; what is reasoned over is one set
     copies = [{**row, "raw": row["answer"]} for row in copies]
     for row in copies:
-        row.pop("draws", None)
-    if wrong := [row_id(row) for row in copies if not isinstance(row["answer"], str)]:
-        raise ValueError(f"the answer of {wrong[0]} is not text")
+        row.pop("draws", None)  # of a baseline: scored in place of `answer`, which reasoning changes
+        if not isinstance(row["answer"], str):
+            raise ValueError(f"the answer of {row_id(row)} is not text")
     if not options:
         return copies
     clips: dict[str, _Clip] = {}
@@ -143,7 +144,7 @@ def apply(
             raise ValueError(f"{key} is among the training subjects: nothing may be learnt from a test subject")
         clip = clips.setdefault(origin["clip"], _Clip(origin["dataset"]))
         clip.rows.append(row)
-        clip.asked.append(parse(row["question"]))
+        clip.questions.append(parse(row["question"]))
     rules = read_rules() if rules is None and "rules" in options else rules
     for clip in clips.values():
         _reason(clip, options, knowledge, rules)
@@ -151,22 +152,23 @@ def apply(
 
 
 def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None, rules: Rules | None) -> None:
+    """Apply the options to the rows of a clip: wording first, then action units, classes, and last the sentence."""
     clip.units = _listed_units(clip)
-    before, evidence = list(clip.units), _evidence(clip, knowledge)
+    before, evidence = list(clip.units), _collect_evidence(clip, knowledge)
     if "snap" in options:
         _snap(clip)
     if "number" in options:
-        clip.units = fit_number(clip.units, _many(clip), evidence)
+        clip.units = match_count(clip.units, _asks_for_several(clip), evidence)
     if "shown" in options:
-        clip.units = agree(clip.units, _many(clip), evidence)
-        for row, asked in clip.of("shown") if clip.units else ():
-            row["answer"] = "yes" if asked.unit in clip.units else "no"
-    if clip.units != before:
-        clip.say("units", join_units(clip.units))
+        clip.units = reconcile_yes_no(clip.units, _asks_for_several(clip), evidence)
+        for row, question in clip.answered("shown") if clip.units else ():
+            row["answer"] = "yes" if question.unit in clip.units else "no"
+    if clip.units != before:  # an untouched list keeps its spelling
+        clip.set_answers("units", join_units(clip.units))
     if "rules" in options:
-        _weigh(clip, rules.evidence(clip.units, _fine_classes(clip)))
+        _add_to_fine_scores(clip, rules.evidence(clip.units, _fine_classes(clip)))
     if "learnt-rules" in options:
-        _weigh(clip, knowledge.evidence(clip.dataset, clip.units, _fine_classes(clip)))
+        _add_to_fine_scores(clip, knowledge.evidence(clip.dataset, clip.units, _fine_classes(clip)))
     if "joint" in options:
         _choose_jointly(clip)
     if "compose" in options:
@@ -176,31 +178,32 @@ def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None, ru
 def _listed_units(clip: _Clip) -> list[int]:
     """Action units of the clip's list, else of its sentence."""
     for kind in ("units", "long"):
-        for row, _ in clip.of(kind):
+        for row, _ in clip.answered(kind):
             if kind == "units" or split_long(row["answer"]):
                 return nearest_units(row["answer"])
     return []
 
 
-def _many(clip: _Clip) -> bool | None:
-    """What the wording of the clip's questions says of the number of its action units."""
-    return next((asked.many for asked in clip.asked if asked.many is not None), None)
+def _asks_for_several(clip: _Clip) -> bool | None:
+    """Whether the wording of the clip's questions speaks of several action units; None where it does not tell."""
+    return next((question.many for question in clip.questions if question.many is not None), None)
 
 
-def _evidence(clip: _Clip, knowledge: Knowledge | None) -> Evidence:
+def _collect_evidence(clip: _Clip, knowledge: Knowledge | None) -> Evidence:
+    """Evidence for the clip's action units, from the answers before any option changed them."""
     lists = [
         nearest_units(text)
-        for row, asked in clip.of("units", "long")
+        for row, question in clip.answered("units", "long")
         for text in _votes(row)
-        if asked.kind == "units" or split_long(text)
+        if question.kind == "units" or split_long(text)
     ]
-    named = sorted({unit for units in lists for unit in units})
-    listed = {unit: odds_of(sum(unit in units for units in lists), len(lists)) for unit in named}
+    listed_units = sorted({unit for units in lists for unit in units})
+    listed = {unit: log_odds(sum(unit in units for units in lists), len(lists)) for unit in listed_units}
     shown: dict[int, float] = defaultdict(float)
-    for row, asked in clip.of("shown"):
-        shares = clip.log_shares(row, asked)
+    for row, question in clip.answered("shown"):
+        shares = clip.log_shares(row, question)
         if shares.keys() == {"yes", "no"}:
-            shown[asked.unit] += shares["yes"] - shares["no"]
+            shown[question.unit] += shares["yes"] - shares["no"]
     if knowledge is None:
         return Evidence(listed, dict(shown))
 
@@ -212,32 +215,34 @@ def _evidence(clip: _Clip, knowledge: Knowledge | None) -> Evidence:
 
 def _snap(clip: _Clip) -> None:
     """Closed answers, lists and sentences in the challenge's words; what a sentence lacks comes from the clip."""
-    for row, asked in clip.of("coarse", "fine", "shown", "side", "event_type"):
-        row["answer"] = nearest(row["answer"], clip.allowed(row, asked), asked.kind)
-    for row, _ in clip.of("units", "distinct_units"):
+    for row, question in clip.answered("coarse", "fine", "shown", "side", "event_type"):
+        row["answer"] = nearest_answer(row["answer"], clip.allowed(row, question), question.kind)
+    for row, _ in clip.answered("units", "distinct_units"):
         if not is_unit_list(row["answer"]):
             row["answer"] = join_units(nearest_units(row["answer"]))
-    for row, _ in clip.of("long"):
-        parts = split_long(row["answer"])
-        units = nearest_units(row["answer"]) if parts else clip.units
-        fine, coarse = (
-            nearest(row["answer"], allowed_answers(Question(kind), clip.dataset), kind) if parts else clip.said(kind)
-            for kind in ("fine", "coarse")
-        )
+    for row, _ in clip.answered("long"):
+        if split_long(row["answer"]):  # a sentence keeps its own parts, in the challenge's words
+            units = nearest_units(row["answer"])
+            fine, coarse = (
+                nearest_answer(row["answer"], allowed_answers(Question(kind), clip.dataset), kind)
+                for kind in ("fine", "coarse")
+            )
+        else:
+            units, fine, coarse = clip.units, clip.class_named("fine"), clip.class_named("coarse")
         if units and fine and coarse:
             row["answer"] = compose_long(join_units(units), fine, coarse)
 
 
 def _fine_classes(clip: _Clip) -> tuple[str, ...]:
-    return next((clip.allowed(*pair) for pair in clip.of("fine")), ())
+    return next((clip.allowed(*pair) for pair in clip.answered("fine")), ())
 
 
-def _weigh(clip: _Clip, evidence: dict[str, float]) -> None:
+def _add_to_fine_scores(clip: _Clip, evidence: dict[str, float]) -> None:
     """Add evidence to the clip's fine classes and answer with the best; of equals, the answer that was there."""
-    for row, asked in clip.of("fine") if clip.units else ():
-        scores = clip.scores or clip.log_shares(row, asked)
+    for row, question in clip.answered("fine") if clip.units else ():
+        scores = clip.scores or clip.log_shares(row, question)
         clip.scores = {name: score + evidence[name] for name, score in scores.items()}
-        clip.say("fine", _best(clip.scores, clip.said("fine")))
+        clip.set_answers("fine", _best(clip.scores, clip.class_named("fine")))
 
 
 def _best(scores: dict[str, float], present: str | None) -> str:
@@ -246,26 +251,26 @@ def _best(scores: dict[str, float], present: str | None) -> str:
 
 def _choose_jointly(clip: _Clip) -> None:
     """The fine class that is likeliest together with its coarse class; where only texts are known, the fine one's."""
-    for row, asked in clip.of("fine"):
-        scores = clip.scores or clip.log_shares(row, asked)
+    for row, question in clip.answered("fine"):
+        scores = clip.scores or clip.log_shares(row, question)
         scores = {name: score for name, score in scores.items() if name in FINE_TO_COARSE}
-        coarse = next(iter(clip.of("coarse")), None)
-        if coarse and _weighed(row) and _weighed(coarse[0]):
+        coarse = next(iter(clip.answered("coarse")), None)
+        if coarse and _is_weighed(row) and _is_weighed(coarse[0]):
             shares = clip.log_shares(*coarse)
-            least = min(shares.values())
+            least = min(shares.values())  # of a class that --coarse left out: as unlikely as the least likely
             scores = {name: score + shares.get(FINE_TO_COARSE[name], least) for name, score in scores.items()}
         if scores:
-            best = _best(scores, clip.said("fine"))
-            clip.say("fine", best)
-            clip.say("coarse", FINE_TO_COARSE[best])
-    if not clip.of("fine") and (fine := clip.said("fine")) in FINE_TO_COARSE:
-        clip.say("coarse", FINE_TO_COARSE[fine])  # the sentence alone names it, and keeps it
+            best = _best(scores, clip.class_named("fine"))
+            clip.set_answers("fine", best)
+            clip.set_answers("coarse", FINE_TO_COARSE[best])
+    if not clip.answered("fine") and (fine := clip.class_named("fine")) in FINE_TO_COARSE:
+        clip.set_answers("coarse", FINE_TO_COARSE[fine])  # the sentence alone names it, and keeps it
 
 
 def _compose(clip: _Clip) -> None:
-    fine, coarse = clip.said("fine"), clip.said("coarse")
+    fine, coarse = clip.class_named("fine"), clip.class_named("coarse")
     if clip.units and fine and coarse:
-        clip.say("long", compose_long(join_units(clip.units), fine, coarse))
+        clip.set_answers("long", compose_long(join_units(clip.units), fine, coarse))
 
 
 def reason_file(
@@ -275,14 +280,14 @@ def reason_file(
 
     Returns a summary. Raises DataError for files that cannot be read and for rows that cannot be reasoned over.
     """
-    options = chosen_options(options)
+    options = order_options(options)
     target = Path(out) / "predictions.jsonl"
     if target.resolve() == Path(predictions).resolve():
         raise DataError(target, None, "would be written over itself", "choose another --out")
     rows = read_answers(predictions, "answer questions with test/generate_answers.py")
     knowledge = read_knowledge(options, train)
     try:
-        reasoned = apply(rows, options, knowledge)
+        reasoned = reason_over_rows(rows, options, knowledge)
     except (ValueError, KeyError) as error:
         fix = "give predictions in the challenge's format, and training answers of other subjects"
         raise DataError(predictions, None, f"cannot be reasoned over ({error})", fix) from error

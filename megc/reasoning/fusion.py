@@ -1,8 +1,8 @@
-"""Two opinions on each question made into one answer: the language model's choices and the flow probe's evidence.
+"""Fuse the language model's answers with the flow probe's evidence, by a log-linear pool.
 
 score(answer) = a · log p_model + b · log p_probe + c · log p_training, a log-linear pool with weights of its own for
 each kind of question. The weights are fitted on held-out predictions of training subjects, or equal. A clip's answers
-go together: coarse follows fine, the sentence is composed.
+agree: coarse follows fine, the sentence is composed.
 """
 
 import math
@@ -38,26 +38,26 @@ from megc.vqa.questions import (
 
 CLOSED = ("coarse", "fine", "side", "shown")
 OPINIONS = ("model", "probe", "training frequencies")
-EQUAL = (0.5, 0.5, 0.0)
+EQUAL = (0.5, 0.5, 0.0)  # of OPINIONS, where no weights are fitted
 _ANSWER = "answer questions with test/generate_answers.py"
 
 
-def model_chances(row: Mapping, labels: Sequence[str]) -> np.ndarray:
-    """The model's log-probabilities of `labels`: of its `choices`, else of how its votes (else its answer) fell."""
+def model_log_shares(row: Mapping, labels: Sequence[str]) -> np.ndarray:
+    """The model's log-probabilities of `labels` (labels,): by its `choices`, else by its votes, else by its answer."""
     if choices := row.get("choices"):
-        found = {normalise_answer(text): value for text, value in choices.items()}
-        likelihoods = np.array([found.get(normalise_answer(label), -math.inf) for label in labels])
+        values = {normalise_answer(text): value for text, value in choices.items()}
+        likelihoods = np.array([values.get(normalise_answer(label), -math.inf) for label in labels])
         if np.isfinite(likelihoods).any():
             return logs(np.exp(likelihoods - logsumexp(likelihoods)))
     votes = Counter(normalise_answer(text) for text in row.get("votes") or [row.get("answer") or ""])
     return logs([votes[normalise_answer(label)] + PRETENDED_CLIPS / len(labels) for label in labels])
 
 
-def unit_support(row: Mapping | None) -> dict[int, float]:
+def unit_shares(row: Mapping | None) -> dict[int, float]:
     """Probability of each action unit by the model's lists, from its `choices`, its votes or its one answer.
 
-    Half a vote for and half a vote against every unit come on top, so that none is certain. Under the key 0 stands
-    the probability of units that no list names.
+    Half a vote for and half a vote against every unit are added, so that none is certain. The key 0 is for
+    all units that no list names.
     """
     lists: dict[tuple, float] = defaultdict(float)
     total = 1.0
@@ -78,8 +78,8 @@ def unit_support(row: Mapping | None) -> dict[int, float]:
 
 
 @dataclass(frozen=True)
-class AskedClip:
-    """What is known of a clip: its prediction rows with their questions, and its evidence."""
+class ClipAnswers:
+    """A clip's prediction rows with their questions, and its evidence by kind of question."""
 
     dataset: str
     rows: tuple[tuple[dict, Question], ...]
@@ -90,17 +90,17 @@ class AskedClip:
         return next((row for row, question in self.rows if question.kind == kind), None)
 
 
-def group(rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> dict[str, AskedClip]:
+def group_by_clip(rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> dict[str, ClipAnswers]:
     """Prediction rows by clip, with their evidence. Raises ValueError for a clip that has none."""
-    asked: dict[str, list] = defaultdict(list)
+    pairs: dict[str, list] = defaultdict(list)
     datasets = {}
     for row in rows:
         origin = row_clip(row)
         if origin["clip"] not in evidence:
             raise ValueError(f"no evidence of {origin['clip']}: write it with test/answer_baselines.py --evidence")
-        asked[origin["clip"]].append((row, parse(row["question"])))
+        pairs[origin["clip"]].append((row, parse(row["question"])))
         datasets[origin["clip"]] = origin["dataset"]
-    return {clip: AskedClip(datasets[clip], tuple(found), evidence[clip]) for clip, found in asked.items()}
+    return {clip: ClipAnswers(datasets[clip], tuple(pairs[clip]), evidence[clip]) for clip in pairs}
 
 
 class Fusion:
@@ -116,47 +116,48 @@ class Fusion:
         self.shares, self.prior = LabelShares(labels), Prior(train)
         self.lists = Counter(label.units for label in labels if label.units)
 
-    def weights_of(self, kind: str) -> tuple[float, ...]:
+    def weights_for(self, kind: str) -> tuple[float, ...]:
         """Weights of model, probe and training frequencies for a kind of question."""
         return self.weights.get(kind, EQUAL)
 
-    def terms(self, row: Mapping, question: Question, clip: AskedClip) -> tuple[tuple[str, ...], np.ndarray]:
-        """Allowed answers of a closed question, and what model, probe and training say of each (answers, 3)."""
+    def terms(self, row: Mapping, question: Question, clip: ClipAnswers) -> tuple[tuple[str, ...], np.ndarray]:
+        """Allowed answers of a closed question, and of each the log-shares by OPINIONS (answers, 3)."""
         labels = allowed_answers(question, clip.dataset)
         if question.kind == "shown":
             base = self.shares.share_of_unit(question.unit)
             chance = clip.evidence["units"].get(unit_name(question.unit), base)
-            # being asked about is news that the probe has not; only how far it moves from the base rate counts
+            # units that a question names are present more often than others, which the probe does not know: only
+            # how far it moves from the base rate counts
             probe = logs([chance / base if label == "yes" else (1 - chance) / (1 - base) for label in labels])
             yes = self.prior.share_of_yes(question.unit)
             prior = logs([yes if label == "yes" else 1 - yes for label in labels])
         else:
-            found = clip.evidence.get(question.kind, {})
-            probe = logs([found.get(label, 0.0) for label in labels]) if found else logs([1.0] * len(labels))
+            shares = clip.evidence.get(question.kind)
+            probe = logs([shares.get(label, 0.0) if shares else 1.0 for label in labels])  # no evidence: no opinion
             prior = logs([self.shares.share_of_label(question.kind, label) for label in labels])
-        return labels, np.column_stack([model_chances(row, labels), probe, prior])
+        return labels, np.column_stack([model_log_shares(row, labels), probe, prior])
 
-    def unit_terms(self, clip: AskedClip) -> dict[int, np.ndarray]:
-        """What model, probe and training say of the absence and presence of each action unit: (2, 3) by number."""
+    def unit_terms(self, clip: ClipAnswers) -> dict[int, np.ndarray]:
+        """By action unit: log-shares of its absence and its presence by OPINIONS (2, 3)."""
         row = clip.first("units")
-        support = unit_support(row)
+        model = unit_shares(row)
         listed = filter(None, split_units((row or {}).get("answer") or ""))
-        found = {unit_number(name): p for name, p in clip.evidence["units"].items()}
+        probe = {unit_number(name): share for name, share in clip.evidence["units"].items()}
         terms = {}
-        for unit in sorted({*filter(None, support), *listed, *found, *self.shares.units}):
-            share = self.shares.share_of_unit(unit)
-            opinions = support.get(unit, support[0]), found.get(unit, share), share
-            terms[unit] = np.column_stack([logs([1 - p, p]) for p in opinions])
+        for unit in sorted({*filter(None, model), *listed, *probe, *self.shares.units}):
+            training = self.shares.share_of_unit(unit)
+            opinions = model.get(unit, model[0]), probe.get(unit, training), training
+            terms[unit] = np.column_stack([logs([1 - share, share]) for share in opinions])
         return terms
 
-    def fitted(self, rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> "Fusion":
+    def fit(self, rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> "Fusion":
         """The same with weights fitted on held-out predictions `rows` of training subjects.
 
         Raises ValueError for a row that `train` does not hold: its true answer is not known.
         """
         truth = {record_key(record): answer_of(record) for record in self.train}
         examples: dict[str, list] = defaultdict(list)
-        for clip in group(rows, evidence).values():
+        for clip in group_by_clip(rows, evidence).values():
             for row, question in clip.rows:
                 key = (row_clip(row)["clip"], row_id(row), row["question"])
                 if key not in truth:
@@ -167,61 +168,63 @@ class Fusion:
                     if answer in labels:
                         examples[question.kind].append((terms, labels.index(answer)))
                 elif question.kind == "units" and row is clip.first("units"):
-                    there = split_units(answer)
-                    examples["units"] += [(terms, int(unit in there)) for unit, terms in self.unit_terms(clip).items()]
-        return Fusion(self.train, {kind: fit_weights(found, EQUAL) for kind, found in examples.items()})
+                    present = split_units(answer)
+                    terms_by_unit = self.unit_terms(clip).items()
+                    examples["units"] += [(terms, int(unit in present)) for unit, terms in terms_by_unit]
+        return Fusion(self.train, {kind: fit_weights(pairs, EQUAL) for kind, pairs in examples.items()})
 
-    def _classes(self, clip: AskedClip) -> tuple[str, str]:
-        """Fine and coarse class that fit best together; the model has a say in those that it was asked for."""
+    def _choose_classes(self, clip: ClipAnswers) -> tuple[str, str]:
+        """The fine and coarse class that are likeliest together; the model counts for the kinds that it answered."""
         chances = {}
         for kind in ("coarse", "fine"):
             row = clip.first(kind) or {}
             labels, terms = self.terms(row, Question(kind), clip)
-            opinion = terms if row else terms[:, 1:]  # the model was not asked
-            weights = self.weights_of(kind) if row else self.weights_of(kind)[1:]
-            chances[kind] = dict(zip(labels, pooled(opinion, weights), strict=True))
+            first = 0 if row else 1  # 1: without the model's column
+            log_shares = pooled(terms[:, first:], self.weights_for(kind)[first:])
+            chances[kind] = dict(zip(labels, log_shares, strict=True))
         fine = max(chances["fine"], key=lambda name: chances["fine"][name] + chances["coarse"][FINE_TO_COARSE[name]])
         return fine, FINE_TO_COARSE[fine]
 
-    def _units(self, clip: AskedClip, many: bool) -> str:
-        """The likeliest list of the wording, of those that training has and the model's own."""
-        chances = {unit: pooled(terms, self.weights_of("units")) for unit, terms in self.unit_terms(clip).items()}
-        odds = {unit: float(there - absent) for unit, (absent, there) in chances.items()}
-        own = tuple(filter(None, split_units((clip.first("units") or {}).get("answer") or "")))
-        lists = {numbers: count for numbers, count in {**{own: 1}, **self.lists}.items() if numbers}
+    def _choose_units(self, clip: ClipAnswers, many: bool) -> str:
+        """The likeliest list, of one unit or `many`, of those that training has and the model's own."""
+        log_shares = {unit: pooled(terms, self.weights_for("units")) for unit, terms in self.unit_terms(clip).items()}
+        odds = {unit: float(present - absent) for unit, (absent, present) in log_shares.items()}
+        model = tuple(filter(None, split_units((clip.first("units") or {}).get("answer") or "")))
+        lists = {numbers: count for numbers, count in {model: 1, **self.lists}.items() if numbers}
         fitting = {numbers: count for numbers, count in lists.items() if (len(numbers) > 1) == many}
         if not fitting:
             ordered = sorted(odds, key=lambda unit: -odds[unit])
             return join_units(ordered[: 2 if many else 1])
         # how often training has a list is one opinion more, as heavy as the others on average
-        return join_units(list(likeliest_list(fitting, odds, sum(self.weights_of("units")[:2]) / 2)))
+        return join_units(list(likeliest_list(fitting, odds, sum(self.weights_for("units")[:2]) / 2)))
 
-    def answer(self, clip: AskedClip) -> list[dict]:
+    def answer(self, clip: ClipAnswers) -> list[dict]:
         """The clip's rows with fused answers; of closed questions also the fused log-probability of each choice."""
-        fine, coarse = self._classes(clip)
+        fine, coarse = self._choose_classes(clip)
         rows = []
         for row, question in clip.rows:
             answers, choices, margin = {"fine": fine, "coarse": coarse}, None, None
             if question.kind in CLOSED:
                 labels, terms = self.terms(row, question, clip)
-                chances = pooled(terms, self.weights_of(question.kind))
+                chances = pooled(terms, self.weights_for(question.kind))
                 choices = {label: round(float(chance), 6) for label, chance in zip(labels, chances, strict=True)}
                 first, second = sorted(np.exp(chances), reverse=True)[:2]
                 margin = round(float(first - second), 6)
                 answers.setdefault(question.kind, max(choices, key=choices.get))
             if question.kind in ("units", "long", "analysis"):
-                units = self._units(clip, bool(question.many))
+                units = self._choose_units(clip, bool(question.many))
                 answers |= {"units": units}
                 answers |= dict.fromkeys(("long", "analysis"), compose_long(units, fine, coarse))
-            said = {"answer": answers.get(question.kind, row.get("answer", "")), "votes": [], "agreement": None}
+            fused = {"answer": answers.get(question.kind, row.get("answer", "")), "votes": [], "agreement": None}
+            # a fused row is no row of the run that answered, and must not be taken for one when that goes on
             kept = {key: value for key, value in row.items() if key not in ("run", "input", "draws")}
-            rows.append({**kept, **said, "margin": margin, "choices": choices})
+            rows.append({**kept, **fused, "margin": margin, "choices": choices})
         return rows
 
 
-def fuse(rows: Sequence[dict], evidence: Mapping[str, Mapping], fusion: Fusion) -> list[dict]:
+def fuse_rows(rows: Sequence[dict], evidence: Mapping[str, Mapping], fusion: Fusion) -> list[dict]:
     """Prediction rows with fused answers, in their order."""
-    fused = {row_key(row): row for clip in group(rows, evidence).values() for row in fusion.answer(clip)}
+    fused = {row_key(row): row for clip in group_by_clip(rows, evidence).values() for row in fusion.answer(clip)}
     return [fused[row_key(row)] for row in rows]
 
 
@@ -236,24 +239,24 @@ def fuse_files(
     """Fuse a predictions file with evidence into `out/predictions.jsonl`, its weights in `out/run.json`; a summary.
 
     `fit` are predictions for training clips by a model that did not train on their subjects; their evidence is the
-    `train` part of `fit_evidence` (None: of `evidence`). Raises ValueError when a subject of `predictions` is one of
-    `train`.
+    `train` part of `fit_evidence` (None: of `evidence`). Raises DataError for files that cannot be read or hold no
+    answer, and ValueError when a subject of `predictions` is one of `train`.
     """
-    known = [record for record in read_records(train) if answer_of(record)]
-    if not known:
+    training = [record for record in read_records(train) if answer_of(record)]
+    if not training:
         raise DataError(train, None, "no answered row in the file", "give the training side of set_train_dataset.py")
     rows = read_answers(predictions, _ANSWER)
-    subjects = subjects_in(known)
+    subjects = subjects_in(training)
     if shared := {subject_key(row_clip(row)) for row in rows} & subjects:
         raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {predictions}: split by subject")
-    fusion, words = Fusion(known), "no --fit file: model and probe weigh the same"
+    fusion, words = Fusion(training), "no --fit file: model and probe weigh the same"
     if fit:
         held = read_answers(fit, _ANSWER)
-        fusion = fusion.fitted(held, read_evidence(fit_evidence or evidence, "train"))
+        fusion = fusion.fit(held, read_evidence(fit_evidence or evidence, "train"))
         words = f"weights fitted on {len(held)} held-out answers of {fit}"
-    fused = fuse(rows, read_evidence(evidence, "test"), fusion)
+    fused = fuse_rows(rows, read_evidence(evidence, "test"), fusion)
     kinds = (*CLOSED[:2], "units", *CLOSED[2:])
-    weights = {kind: dict(zip(OPINIONS, fusion.weights_of(kind), strict=True)) for kind in kinds}
+    weights = {kind: dict(zip(OPINIONS, fusion.weights_for(kind), strict=True)) for kind in kinds}
     files = {"predictions": predictions, "evidence": evidence, "train": train, "fit": fit}
     settings = {name: str(path) for name, path in {**files, "fit_evidence": fit_evidence}.items() if path}
     sources = [path for path in (predictions, fit) if path]
@@ -261,5 +264,8 @@ def fuse_files(
     with lock_folder(out, "answers"):  # both files of one run
         write_jsonl(out / "predictions.jsonl", fused)
         write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights, "commits": commits})
-    lines = [f"{kind}: {', '.join(f'{name} {w:.2f}' for name, w in found.items())}" for kind, found in weights.items()]
+    lines = [
+        f"{kind}: {', '.join(f'{name} {weight:.2f}' for name, weight in pool.items())}"
+        for kind, pool in weights.items()
+    ]
     return "\n".join([words, *lines, f"{out / 'predictions.jsonl'}: {len(fused)} fused answers"])

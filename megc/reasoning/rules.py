@@ -1,4 +1,4 @@
-"""What action units say of the fine class, and of each other: rules that others published, and training labels.
+"""Evidence of action units for the fine class and for each other: published rules, and labels of training clips.
 
 Rules are data (`rules.json`), and so is what is learnt: labels of clips of training subjects.
 """
@@ -31,9 +31,9 @@ class Rule:
     fine: str
 
     def fits(self, units: Iterable[int]) -> bool:
-        """Whether a clip with these action units is one that the rule speaks of."""
-        found = set(units)
-        return self.units <= found and not self.without & found
+        """Whether the rule holds for a clip with these action units."""
+        present = set(units)
+        return self.units <= present and not self.without & present
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rules:
     def evidence(self, units: Sequence[int], classes: Iterable[str]) -> dict[str, float]:
         """What to add to the log-likelihood of each class: `strength` for the first rule's that fits, else 0.
 
-        A rule whose class is none of `classes` does not speak.
+        A rule for a class that is none of `classes` is passed over.
         """
         classes = list(classes)
         first = next((rule.fine for rule in self.rules if rule.fits(units) and rule.fine in classes), None)
@@ -74,7 +74,10 @@ def read_rules(path: Path | str = RULES) -> Rules:
 
 
 class Knowledge:
-    """What labels of training clips tell: of a dataset that is among them its own, of any other all of them."""
+    """Frequencies of action units in training clips, by dataset; for a dataset without clips, in all of them.
+
+    `labels`: training subjects only. Raises ValueError where none has action units.
+    """
 
     def __init__(self, labels: Iterable[ClipLabels]) -> None:
         self.labels = tuple(label for label in labels if label.units)
@@ -96,17 +99,17 @@ class Knowledge:
         """Sixteen hex digits of the labels."""
         return sha256_of(*(repr(label) for label in self.labels))
 
-    def of(self, dataset: str) -> tuple[ClipLabels, ...]:
-        """Labels that speak for a dataset."""
+    def labels_for(self, dataset: str) -> tuple[ClipLabels, ...]:
+        """Labels of a dataset's clips; of all clips where it has none."""
         return self._by_dataset.get(dataset, self._by_dataset[ANY])
 
     @cached_property
     def _by_dataset(self) -> dict[str, tuple[ClipLabels, ...]]:
-        found: dict[str, list[ClipLabels]] = defaultdict(list)
+        groups: dict[str, list[ClipLabels]] = defaultdict(list)
         for label in self.labels:
-            found[label.dataset].append(label)
-            found[ANY].append(label)
-        return {name: tuple(labels) for name, labels in found.items()}
+            groups[label.dataset].append(label)
+            groups[ANY].append(label)
+        return {name: tuple(labels) for name, labels in groups.items()}
 
     @cached_property
     def _units(self) -> list[int]:
@@ -114,19 +117,20 @@ class Knowledge:
 
     @cached_property
     def _models(self) -> dict[str, tuple[BernoulliNB, BernoulliNB]]:
-        """By dataset: action units given the fine class, and whatever the class, both by naive Bayes."""
+        """By dataset: action units given the fine class, and given any class, both by naive Bayes."""
         models = {}
         for dataset, labels in self._by_dataset.items():
-            known = [label for label in labels if label.fine]
-            if known:
-                seen = np.array([self._vector(label.units) for label in known])
-                by_class = BernoulliNB(alpha=_SMOOTHING, fit_prior=False).fit(seen, [label.fine for label in known])
-                models[dataset] = (by_class, BernoulliNB(alpha=_SMOOTHING).fit(seen, ["any"] * len(known)))
+            classed = [label for label in labels if label.fine]
+            if classed:
+                present = np.array([self._vector(label.units) for label in classed])  # (clips, units) bool
+                classes = [label.fine for label in classed]
+                by_class = BernoulliNB(alpha=_SMOOTHING, fit_prior=False).fit(present, classes)
+                models[dataset] = (by_class, BernoulliNB(alpha=_SMOOTHING).fit(present, ["any"] * len(classed)))
         return models
 
     def _vector(self, units: Iterable[int]) -> list[bool]:
-        there = set(units)
-        return [unit in there for unit in self._units]
+        present = set(units)
+        return [unit in present for unit in self._units]
 
     def evidence(self, dataset: str, units: Sequence[int], classes: Iterable[str]) -> dict[str, float]:
         """log p(action units | fine class) - log p(action units), by naive Bayes with half a clip of smoothing.
@@ -138,24 +142,24 @@ class Knowledge:
         pair = self._models.get(dataset, self._models.get(ANY))
         if pair is None:
             return dict.fromkeys(classes, 0.0)
-        by_class, whatever = pair
-        seen = np.array([self._vector(units)])
+        by_class, any_class = pair
+        present = np.array([self._vector(units)])
         # the priors are uniform, so joint log-likelihoods differ from likelihoods by one constant
-        joint = by_class.predict_joint_log_proba(seen)[0] + math.log(len(by_class.classes_))
-        base = float(whatever.predict_joint_log_proba(seen)[0, 0])
-        found = {name: float(value) - base for name, value in zip(by_class.classes_, joint, strict=True)}
-        return {name: found.get(name, 0.0) for name in classes}
+        joint = by_class.predict_joint_log_proba(present)[0] + math.log(len(by_class.classes_))
+        base = float(any_class.predict_joint_log_proba(present)[0, 0])
+        ratios = {name: float(value) - base for name, value in zip(by_class.classes_, joint, strict=True)}
+        return {name: ratios.get(name, 0.0) for name in classes}
 
     def unit_support(self, dataset: str, unit: int, others: Sequence[int], many: bool) -> float:
-        """log of how often a training clip shows `unit`: alone (`many` false), or together with `others`.
+        """Log of how often a training clip shows `unit`: alone (`many` false), or together with `others`.
 
-        Smoothed by one clip that shows it as often as all clips do.
+        Smoothed by one pretended clip that shows it as often as all clips do.
         """
-        clips = [label for label in self.of(dataset) if (len(label.units) > 1) == many]
+        clips = [label for label in self.labels_for(dataset) if (len(label.units) > 1) == many]
         counts = self._counts(dataset)
-        base = (counts[unit] + 0.1) / (len(self.of(dataset)) + 1)
+        base = (counts[unit] + 0.1) / (len(self.labels_for(dataset)) + 1)
         with_others = [label for label in clips if set(others) & set(label.units)] if others else clips
         return math.log((sum(unit in label.units for label in with_others) + base) / (len(with_others) + 1))
 
     def _counts(self, dataset: str) -> Mapping[int, int]:
-        return Counter(unit for label in self.of(dataset) for unit in label.units)
+        return Counter(unit for label in self.labels_for(dataset) for unit in label.units)

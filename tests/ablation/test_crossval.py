@@ -1,17 +1,24 @@
 """Cross-validation on the grid: every row answered once by a fold that never saw its subject, pooled, resumed."""
 
 import json
+import os
+import pickle
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from clip_folder import build
+from grid_runs import run_plan_here
 from test_grid import grid_of
 
-from megc.ablation import scheduler as run
+from megc.ablation import steps, workflow
 from megc.ablation.arms import chains
-from megc.ablation.grid import Places, run_grid, show_grid
-from megc.ablation.scheduler import REPOSITORY
-from megc.ablation.sources import data_changes
+from megc.ablation.grid import Places, data_changes, run_grid, show_grid
+from megc.ablation.program_code import REPOSITORY
 from megc.ablation.spec import Grid
 from megc.csv_tables import read_table
 from megc.files import read_jsonl, write_jsonl
@@ -38,7 +45,7 @@ key = lambda record: record["dataset"] + "/" + record["subject"]
 if Path(__file__).name == "train.py":
     trained = sorted({key(record) for record in read(flags["--train_file"])})
     out = Path(flags["--output_dir"])
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps([trained, flags["--max_steps"]]))
     sys.exit()
 answered = Path(__file__).name == "generate_answers.py"
@@ -65,7 +72,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for name in ("train.py", "test/generate_answers.py", "test/answer_baselines.py"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text(FALSE)
-    monkeypatch.setattr(run, "REPOSITORY", root)
+    monkeypatch.setattr(workflow, "REPOSITORY", root)
+    monkeypatch.setattr(workflow, "_run_plan", run_plan_here)
     return root
 
 
@@ -85,7 +93,7 @@ def test_pooled_table_and_resume(data: Path, programs: Path) -> None:
     build(data)
     problems, grid = Problems(), kfold(data)
     assert "0 of" in show_grid(grid, places(data))
-    told = run_grid(grid, places(data), problems, jobs=2, resamples=100)
+    told = run_grid(grid, places(data), problems, resamples=100)
     assert not problems and "| model | 1.000 / 1.000 |" in told
     assert calls(programs) == 2 * 5, "each fold trains, answers and has three baselines"
     answers = [row["id"] for _, row in read_jsonl(data / "work" / "answers" / "model.jsonl")]
@@ -129,9 +137,93 @@ def test_an_arm_that_fails_leaves_the_others(data: Path, programs: Path) -> None
     told = run_grid(kfold(data), places(data), problems, resamples=100)
     assert "no memory left" in str(next(iter(problems))) and problems.exit_code() == 1
     assert "prior only" in told and "| model" not in told
+    assert "Not complete: model (answer model · fold 0 failed)." in told
     (programs / "fail").unlink()
     again = Problems()
     assert "| model |" in run_grid(kfold(data), places(data), again, resamples=100) and not again
+
+
+def test_kept_trainings_are_named_with_their_commit(data: Path, programs: Path, monkeypatch) -> None:
+    build(data)
+    grid = grid_of(data, {"model": {}})
+    run_grid(grid, places(data), Problems(), resamples=50)
+    assert "kept" not in read_table(data / "folds.csv")
+    monkeypatch.setattr(steps, "code_hash", lambda programs: "other code")
+    keep = workflow.Execution(keep=("train",))
+    assert "done     train model" not in show_grid(grid, places(data), execution=keep), "its data is done again first"
+    shown = show_grid(grid, places(data), execution=workflow.Execution(keep=("data", "train")))
+    assert "done     train model" in shown and "$ test/generate_answers.py --model" in shown
+    run_grid(grid, places(data), Problems(), keep, resamples=50)
+    names = (programs / "calls.txt").read_text().split()
+    assert names.count("train.py") == 1 and names.count("generate_answers.py") == 2
+    kept = read_table(data / "folds.csv").set_index("arm")["kept"]
+    assert kept["model"].startswith("train model by ") and isinstance(kept["prior only"], float)
+    with pytest.raises(DataError, match=r"--keep: trian.*did you mean train"):
+        run_grid(grid, places(data), Problems(), workflow.Execution(keep=("trian",)))
+
+
+RUN = """
+import pickle, sys
+from pathlib import Path
+from megc.ablation import workflow
+
+root, work, steps = map(Path, sys.argv[1:])
+workflow.REPOSITORY = root
+outcome = workflow.run_steps(pickle.loads(steps.read_bytes()), work, workflow.Execution(jobs=2))
+sys.exit(bool(outcome.failed))
+"""
+
+
+def test_a_grid_killed_and_started_again_ends_in_the_same_tables(data: Path, programs: Path) -> None:
+    build(data)
+    grid = grid_of(data, {"model": {}, "longer": {"after": "model", "train": {"max_steps": 9}}})
+    whole, work = (
+        (data / name, data / f"{name}/folds.csv", data / f"{name}/pooled.csv") for name in ("whole", "work")
+    )
+    run_grid(grid, Places(*whole), Problems(), resamples=50)
+    (programs / "calls.txt").unlink()
+    (programs / "calls.txt").touch()
+    (data / "steps").write_bytes(pickle.dumps([chain.answers for chain in chains(grid)]))
+    command = [sys.executable, "-c", RUN, str(programs), str(work[0]), str(data / "steps")]
+    moment = random.Random(0)
+    for _ in range(3):
+        target = calls(programs) + moment.randint(0, 2)
+        process = subprocess.Popen(command)
+        wait_until(lambda target=target: calls(programs) >= target and list(work[0].glob("steps/*")))
+        with pytest.raises(DataError, match="another run is at work"):
+            workflow.run_steps([], work[0])
+        time.sleep(moment.random() / 2)
+        process.kill()
+        process.wait()
+        wait_until(lambda: sys.platform != "linux" or not processes_of(str(work[0])))
+    subprocess.run(command, check=True)
+    assert calls(programs) <= 7 + 3 * 2, "finished steps are kept: each kill cost two running programs at most"
+    before = calls(programs)
+    run_grid(grid, Places(*work), Problems(), resamples=50)
+    assert calls(programs) == before, "all was done"
+    for own, other in zip(whole[1:], work[1:], strict=True):
+        tables = [read_table(file) for file in (own, other)]
+        columns = [name for name in tables[0] if not name.endswith("seconds") and name != "run"]
+        pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])
+
+
+def wait_until(is_true, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def processes_of(word: str) -> list[str]:
+    """Command lines of running processes that name a folder."""
+    lines = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path(f"/proc/{number}/cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        lines += [line] * (word in line)
+    return lines
 
 
 def test_seeds_are_pooled_by_clip(data: Path, programs: Path) -> None:

@@ -7,9 +7,8 @@ import yaml
 
 from megc.ablation.arms import PROBE, chains
 from megc.ablation.flags import as_flags, known_flags
-from megc.ablation.scheduler import in_order
 from megc.ablation.spec import Grid, merge, read_grid
-from megc.ablation.steps import Made, Step
+from megc.ablation.steps import OutputOf, Step, steps_in_order
 from megc.problems import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -29,13 +28,13 @@ def grid_of(folder: Path, arms: dict, changes: tuple[str, ...] = (), **top: obje
 def steps_of(grid: Grid, arm: str) -> dict[str, Step]:
     """The steps of an arm by kind."""
     found = [chain.answers for chain in chains(grid, (arm,)) if chain.arm == arm]
-    return {step.kind: step for step in in_order(found)}
+    return {step.kind: step for step in steps_in_order(found)}
 
 
 def words(step: Step, command: int = -1) -> list[str]:
     """A command's words; what earlier steps made by the step's kind."""
     return [
-        f"{a.step.kind}/{a.name}" if isinstance(a, Made) else str(getattr(a, "text", a))
+        f"{a.step.kind}/{a.name}" if isinstance(a, OutputOf) else str(getattr(a, "text", a))
         for a in step.commands[command]
     ]
 
@@ -111,7 +110,7 @@ def test_arms_share_data_and_training(data: Path) -> None:
     assert untrained[untrained.index("--learning_rate") + 1] == "0"
     other = steps_of(grid, "base of others")
     assert "train" not in other and "some/name" in words(other["answer"])
-    kinds = [step.kind for step in in_order([chain.answers for chain in chains(grid)])]
+    kinds = [step.kind for step in steps_in_order([chain.answers for chain in chains(grid)])]
     assert kinds.count("data") == 2 and kinds.count("train") == 3, "bare data, and three trainings"
 
 
@@ -119,11 +118,11 @@ def test_pretraining_is_shared_by_folds_and_seeds(data: Path) -> None:
     arms = {"a": {"pretrain": {"make": {"clips": 10}, "train": {"max_steps": 5}}}}
     grid = grid_of(data, arms, protocol="kfold", folds=2, seeds=[0, 1])
     found = chains(grid)
-    steps = in_order([chain.answers for chain in found])
+    steps = steps_in_order([chain.answers for chain in found])
     kinds = [step.kind for step in steps]
     assert kinds.count("pretrain") == 1 and kinds.count("flows") == 1 and kinds.count("train") == 4
     assert [chain.arm for chain in found][:4] == ["a"] * 4 and found[-1].arm == PROBE
-    assert not {"data"} & {step.kind for step in in_order([s for s in steps if s.kind == "pretrain"])}
+    assert not {"data"} & {step.kind for step in steps_in_order([s for s in steps if s.kind == "pretrain"])}
 
 
 def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:
@@ -138,7 +137,7 @@ def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:
     assert "data/inner_test.jsonl" in words(found["answer-inner"])
     assert "data/inner_train.jsonl" in words(found["train-inner"])
     inner = words(found["data"], -1)
-    assert inner[inner.index("--instructions") + 1] == "Own(name='train.jsonl')", (
+    assert inner[inner.index("--instructions") + 1] == "StepFile(name='train.jsonl')", (
         "the inner split is of the training side"
     )
 

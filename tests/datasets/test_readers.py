@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from sheets import CASME2_HEADER, SAMM_HEADER, casme2_row, read_casme2, read_samm, samm_row, write_sheet
+from sheets import CASME2_HEADER, SAMM_HEADER, casme2_row, read_casme2, read_samm, samm_row, write_frames, write_sheet
 
 from megc.clips import read_clips
-from megc.datasets.index import Source, index_clips, summary
-from megc.datasets.readers import casme2
+from megc.datasets.annotated import ClipNames, Dataset, read_annotated
+from megc.datasets.index import DatasetSource, index_clips, summarise_clips
+from megc.datasets.readers import READERS
 from megc.datasets.repairs import repair_interval
-from megc.datasets.spreadsheets import frame_of, read_rows, subject_number
+from megc.datasets.spreadsheets import frame_of, read_sheet, subject_number
 from megc.problems import DataError, Problems
 
 ROOT = Path(__file__).parents[2]
@@ -119,13 +120,13 @@ def test_a_spreadsheet_that_cannot_be_read_says_so(tmp_path, content):
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=r"does not exist|not a readable|no header"):
-        read_rows(path, Problems())
+        read_sheet(path, Problems())
 
 
 def test_an_old_xls_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "label.xls").touch()
     with pytest.raises(DataError, match=r"save the spreadsheet as \.xlsx"):
-        read_rows(tmp_path / "label.xls", Problems())
+        read_sheet(tmp_path / "label.xls", Problems())
 
 
 @pytest.mark.parametrize(
@@ -211,21 +212,23 @@ def test_the_action_units_of_samm(tmp_path, units, numbers, note):
 def both(tmp_path):
     write_sheet(tmp_path / "c.xlsx", CASME2_HEADER, casme2_row(), casme2_row(2, onset="a"))
     write_sheet(tmp_path / "s.xlsx", SAMM_HEADER, samm_row(), notes=13)
-    return [Source("casme2", tmp_path / "c.xlsx"), Source("samm", tmp_path / "s.xlsx")]
+    return [DatasetSource("casme2", tmp_path / "c.xlsx"), DatasetSource("samm", tmp_path / "s.xlsx")]
 
 
 def test_several_datasets_go_into_one_file(tmp_path):
     problems = Problems()
-    clips = index_clips([*both(tmp_path), Source("samm", tmp_path / "gone.xlsx")], tmp_path / "clips.jsonl", problems)
+    clips = index_clips(
+        [*both(tmp_path), DatasetSource("samm", tmp_path / "gone.xlsx")], tmp_path / "clips.jsonl", problems
+    )
     assert read_clips(tmp_path / "clips.jsonl") == clips
     assert [clip.dataset for clip in clips] == ["casme2", "samm"]
     assert len(problems) == 2  # a row, and a file that is not there
-    assert "samm: 1 clips of 1 subjects; 1 with a coarse class" in summary(clips)
+    assert "samm: 1 clips of 1 subjects; 1 with a coarse class" in summarise_clips(clips)
 
 
 def test_no_clip_at_all_writes_nothing(tmp_path):
     with pytest.raises(DataError, match="no clip to write"):
-        index_clips([Source("casme2")], tmp_path / "clips.jsonl", Problems())
+        index_clips([DatasetSource("casme2")], tmp_path / "clips.jsonl", Problems())
     assert not (tmp_path / "clips.jsonl").exists()
 
 
@@ -250,7 +253,7 @@ def real_clips():
     if not sheet.is_file():
         pytest.skip("the CASME II spreadsheet is not at hand (../shared/real/annotations)")
     problems = Problems()
-    clips = casme2.read(sheet, None, sheet.parent, problems)
+    clips = READERS["casme2"](sheet, None, sheet.parent, problems)
     assert len(problems) == 0
     return clips
 
@@ -279,3 +282,30 @@ def test_real_casme2_clips_of_me_vqa_are_those_of_the_organisers(real_clips):
     }
     named = {(clip.subject, clip.name): ", ".join(unit.name for unit in clip.action_units) for clip in real_clips}
     assert {key: named[key] for key in units} == units
+
+
+def test_a_dataset_is_its_record_and_its_rule_alone(tmp_path):
+    """What a new file in readers/ holds, here for a layout that no real dataset has."""
+    record = Dataset(
+        name="studio",
+        clip_names=ClipNames("Studio", r"take_(?P<subject>\d+)\w*", "take_7a"),
+        fps=120.0,
+        subject="actor{}",
+        layouts=("", "takes"),
+        me_vqa_without=lambda subject, name, emotion, onset, apex: "rehearsal" if name.endswith("r") else None,
+        offsets={(7, "take_7a", 30): 40},
+        headers={"subject": ("Actor",), "filename": ("Take",), "units": ("Muscles (FACS)",)},
+    )
+    header = ["Actor", "Take", "Onset", "Apex", "Offset", "Muscles (FACS)", "Emotion"]
+    rows = [7, "take_7a", 10, 20, 30, "6+12", "happy"], [8, "take_9r", 10, 20, 30, "4", "anger"]
+    sheet = write_sheet(tmp_path / "studio.xlsx", header, *rows)
+    for subject, name in (("actor7", "take_7a"), ("actor8", "take_9r")):
+        write_frames(tmp_path / "takes" / subject / name, "{}.png", 10, 20, 30, 40)
+    problems = Problems()
+    first, second = read_annotated(record, sheet, tmp_path, tmp_path, problems)
+    assert list(problems) == []
+    assert (first.id, first.frames) == ("studio/actor7/take_7a", "takes/actor7/take_7a")
+    assert (first.fps, first.offset, first.coarse) == (120.0, 40, "positive")
+    assert first.notes == ("offset 30: known to be wrong, 40 is taken",)
+    assert second.left_out == "rehearsal"
+    assert second.notes[0] == "file name take_9r: that of a clip of subject 9, not 8"

@@ -10,9 +10,9 @@ import pytest
 from sheets import CASME2_HEADER, SAMM_HEADER, casme2_row, read_casme2, read_samm, samm_row, write_frames, write_sheet
 
 from megc.datasets import spreadsheets
-from megc.datasets.index import Source, index_clips, summary
-from megc.datasets.readers import casme2, unlabelled
-from megc.datasets.spreadsheets import frame_of, read_rows, subject_number
+from megc.datasets.index import DatasetSource, index_clips, summarise_clips
+from megc.datasets.readers import READERS, unlabelled
+from megc.datasets.spreadsheets import frame_of, read_sheet, subject_number
 from megc.problems import DataError, Problems
 
 EMOTIONS = ("disgust", "happiness", "surprise", "repression")
@@ -49,7 +49,7 @@ def read_outcome(folder, workbook: bytes) -> str:
     path, problems = folder / "damaged.xlsx", Problems()
     path.write_bytes(workbook)
     try:
-        clips = casme2.read(path, None, folder, problems)
+        clips = READERS["casme2"](path, None, folder, problems)
     except DataError as error:
         assert len(str(error)) < 500
         return "error"
@@ -88,7 +88,7 @@ def test_a_sheet_whose_parts_are_nonsense_inside_whole_zips_is_refused_in_words(
 def test_another_file_named_xlsx_is_told(tmp_path, content, words):
     (tmp_path / "a.xlsx").write_bytes(content)
     with pytest.raises(DataError, match="not a readable spreadsheet") as caught:
-        read_rows(tmp_path / "a.xlsx", Problems())
+        read_sheet(tmp_path / "a.xlsx", Problems())
     assert words in str(caught.value)
 
 
@@ -96,7 +96,7 @@ def test_a_sheet_that_says_it_unpacks_to_too_much_is_not_unpacked(tmp_path, monk
     monkeypatch.setattr(spreadsheets, "_MOST_BYTES", 1000)
     path = write_sheet(tmp_path / "a.xlsx", CASME2_HEADER, *ROWS)
     with pytest.raises(DataError, match=r"say that they unpack to \d+ MB"):
-        read_rows(path, Problems())
+        read_sheet(path, Problems())
 
 
 # ---- cells
@@ -150,8 +150,8 @@ def test_onset_zero_and_unread_units_are_noted_on_the_clip(tmp_path):
 
 def test_the_summary_counts_clips_whose_units_are_not_read_in_full(tmp_path):
     clips, _ = read_casme2(tmp_path, casme2_row(units="4+U24A"), casme2_row(2))
-    assert "action units not read in full: 1 (the first: casme2/sub01/EP02_01f" in summary(clips)
-    assert "not read" not in summary(clips[1:])
+    assert "action units not read in full: 1 (the first: casme2/sub01/EP02_01f" in summarise_clips(clips)
+    assert "not read" not in summarise_clips(clips[1:])
 
 
 def test_a_decimal_of_a_whole_number_is_the_unit(tmp_path):
@@ -169,7 +169,7 @@ def test_a_second_sheet_with_rows_is_told(tmp_path):
         book["Sheet2"].append(row)
     book.create_sheet("Sheet3").append(CASME2_HEADER)  # without rows: nothing is lost
     book.save(path)
-    assert len(read_rows(path, problems)) == 1
+    assert len(read_sheet(path, problems)) == 1
     assert ["'Sheet2' has a header and 2 row(s) too" in str(problem) for problem in problems] == [True]
 
 
@@ -242,5 +242,5 @@ def test_a_video_is_not_a_missing_folder(tmp_path):
 def test_a_sheet_of_another_dataset_is_no_source_of_clips(tmp_path):
     sheet, problems = write_sheet(tmp_path / "b.xlsx", CASME2_HEADER, *ROWS), Problems()
     with pytest.raises(DataError, match="no clip to write"):
-        index_clips([Source("samm", sheet)], tmp_path / "clips.jsonl", problems)
+        index_clips([DatasetSource("samm", sheet)], tmp_path / "clips.jsonl", problems)
     assert "--dataset casme2" in str(next(iter(problems)))

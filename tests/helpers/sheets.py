@@ -2,7 +2,7 @@
 
 import openpyxl
 
-from megc.datasets.readers import casme2, samm
+from megc.datasets.readers import READERS
 from megc.problems import Problems
 
 CASME2_HEADER = ["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units"]
@@ -40,10 +40,10 @@ def write_frames(folder, pattern, *numbers):
 def read_casme2(tmp_path, *rows, header=CASME2_HEADER, frames=None):
     problems = Problems()
     sheet = write_sheet(tmp_path / "CASME2-coding-20190701.xlsx", header, *rows)
-    return casme2.read(sheet, frames, tmp_path, problems), [str(problem) for problem in problems]
+    return READERS["casme2"](sheet, frames, tmp_path, problems), [str(problem) for problem in problems]
 
 
 def read_samm(tmp_path, *rows, header=SAMM_HEADER, frames=None, notes=13):
     problems = Problems()
     sheet = write_sheet(tmp_path / "SAMM_Micro_FACS_Codes_v2.xlsx", header, *rows, notes=notes)
-    return samm.read(sheet, frames, tmp_path, problems), [str(problem) for problem in problems]
+    return READERS["samm"](sheet, frames, tmp_path, problems), [str(problem) for problem in problems]

@@ -11,8 +11,8 @@ from flow_set import make_set
 from flow_set import store as store_set
 from PIL import Image
 
-from megc.ablation.content import content_hash
 from megc.ablation.spec import read_grid
+from megc.ablation.steps import path_hash
 from megc.baselines.features import read_features
 from megc.clips import Clip, frames_folder
 from megc.files import resolve_inside, write_json
@@ -109,7 +109,7 @@ PLACES = {
     "pictures to train on or to answer": lambda root, name: read_samples(_records(root, images=[name])),
     "pictures to check": lambda root, name: _checked(_records(root, images=[name])),
     "pictures to score": lambda root, name: _referenced(_records(root, images=[name])),
-    "pictures of a grid's step": lambda root, name: content_hash(_records(root, images=[name])),
+    "pictures of a grid's step": lambda root, name: path_hash(_records(root, images=[name])),
     "pictures that move with a split": lambda root, name: rebase(
         read_records(_records(root, images=[name])), root / "instructions.jsonl", root
     ),
@@ -178,4 +178,4 @@ def test_data_elsewhere_may_be_linked(tmp_path):
     linked = tmp_path / "data" / path.name
     linked.write_bytes(path.read_bytes())
     assert len(read_samples(linked)) == len(read_records(path))
-    assert content_hash(linked) == content_hash(path)
+    assert path_hash(linked) == path_hash(path)

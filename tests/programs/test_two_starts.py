@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from programs import run_program
 
-from megc.ablation.scheduler import run_steps
+from megc.ablation.workflow import run_steps
 from megc.clips import Clip, write_clips
 from megc.files import lock_folder
 from megc.problems import DataError

@@ -12,7 +12,7 @@ from flow_set import FINE, UNITS, make_set
 
 from megc.facs import FINE_TO_COARSE, unit_name
 from megc.files import read_jsonl, write_jsonl
-from megc.reasoning.fusion import Fusion, fuse, model_chances, unit_support
+from megc.reasoning.fusion import Fusion, fuse_rows, model_log_shares, unit_shares
 from megc.scoring.vqa_metrics import score_answers
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import compose_long, join_units, parse, split_long
@@ -76,19 +76,19 @@ def accuracy(rows, records, kind="fine"):
 def test_what_the_model_says_by_hand():
     labels = ("no", "yes")
     row = {"choices": {"no": math.log(0.2) - 9, "Yes": math.log(0.6) - 9}}
-    assert np.exp(model_chances(row, labels)) == pytest.approx([0.25, 0.75])
+    assert np.exp(model_log_shares(row, labels)) == pytest.approx([0.25, 0.75])
     row = {"choices": None, "votes": ["yes", "Yes.", "no"]}
-    assert np.exp(model_chances(row, labels)) == pytest.approx([1.5 / 4, 2.5 / 4])
-    assert np.exp(model_chances({"answer": "yes"}, labels)) == pytest.approx([0.25, 0.75])
-    assert np.exp(model_chances({"answer": ""}, labels)) == pytest.approx([0.5, 0.5])
+    assert np.exp(model_log_shares(row, labels)) == pytest.approx([1.5 / 4, 2.5 / 4])
+    assert np.exp(model_log_shares({"answer": "yes"}, labels)) == pytest.approx([0.25, 0.75])
+    assert np.exp(model_log_shares({"answer": ""}, labels)) == pytest.approx([0.5, 0.5])
 
 
 def test_support_of_action_units_by_hand():
     votes = ["brow lowerer, lid tightener", "brow lowerer", "lid raiser"]
-    assert unit_support({"votes": votes}) == pytest.approx({4: 2.5 / 4, 7: 1.5 / 4, 5: 1.5 / 4, 0: 0.5 / 4})
+    assert unit_shares({"votes": votes}) == pytest.approx({4: 2.5 / 4, 7: 1.5 / 4, 5: 1.5 / 4, 0: 0.5 / 4})
     choices = {"dimpler": math.log(0.75), "chin raiser": math.log(0.25)}
-    assert unit_support({"choices": choices}) == pytest.approx({14: 1.25 / 2, 17: 0.75 / 2, 0: 0.25})
-    assert unit_support(None)[0] == 0.25
+    assert unit_shares({"choices": choices}) == pytest.approx({14: 1.25 / 2, 17: 0.75 / 2, 0: 0.25})
+    assert unit_shares(None)[0] == 0.25
 
 
 def test_equal_weights_by_hand():
@@ -98,7 +98,7 @@ def test_equal_weights_by_hand():
     chances = {"negative": 0.6, "positive": 0.3, "surprise": 0.1}
     row |= {"choices": {label: math.log(p) for label, p in chances.items()}}
     evidence = {"coarse": {"negative": 0.1, "positive": 0.8, "surprise": 0.1}, "fine": {}, "units": {}}
-    fused = fuse([row], {clip: evidence}, Fusion(known))[0]
+    fused = fuse_rows([row], {clip: evidence}, Fusion(known))[0]
     product = {"negative": 0.06, "positive": 0.24, "surprise": 0.01}
     total = sum(math.sqrt(p) for p in product.values())
     expected = {label: math.log(math.sqrt(p) / total) for label, p in product.items()}
@@ -112,7 +112,7 @@ def test_two_opinions_are_better_than_one():
     records = make_set(60)[0]
     known, asked = sides(records, "sub20")
     rows, evidence = predictions_of(asked, 1.5), evidence_of(asked, 1.5)
-    fused = fuse(rows, evidence, Fusion(known))
+    fused = fuse_rows(rows, evidence, Fusion(known))
     probe = np.mean([max(one["fine"], key=one["fine"].get) == FINE[int(clip[-1])] for clip, one in evidence.items()])
     assert accuracy(fused, asked) > max(accuracy(rows, asked), probe) + 0.05
     truths, kinds = [answer_of(r) for r in asked], [parse(r["row"]["question"]).kind for r in asked]
@@ -126,16 +126,18 @@ def test_two_opinions_are_better_than_one():
 def test_fitted_weights_follow_the_better_opinion(model, probe):
     records = make_set(20)[0]
     known, asked = sides(records, "sub10")
-    fusion = Fusion(known).fitted(predictions_of(known, model, 3), evidence_of(known, probe, 4))
-    a, b, _ = fusion.weights_of("fine")
+    fusion = Fusion(known).fit(predictions_of(known, model, 3), evidence_of(known, probe, 4))
+    a, b, _ = fusion.weights_for("fine")
     assert (a > 2 * b) if model > probe else (b > 2 * a)
     rows, evidence = predictions_of(asked, model, 5), evidence_of(asked, probe, 6)
-    assert accuracy(fuse(rows, evidence, fusion), asked) > accuracy(fuse(rows, evidence, Fusion(known)), asked)
+    assert accuracy(fuse_rows(rows, evidence, fusion), asked) > accuracy(
+        fuse_rows(rows, evidence, Fusion(known)), asked
+    )
 
 
 def test_a_clips_answers_go_together():
     known, asked = sides(make_set(8)[0], "sub04")
-    fused = fuse(predictions_of(asked, 1), evidence_of(asked, 1, 9), Fusion(known))
+    fused = fuse_rows(predictions_of(asked, 1), evidence_of(asked, 1, 9), Fusion(known))
     for start in range(0, len(fused), 7):
         coarse, fine, units, *_, sentence = (row["answer"] for row in fused[start : start + 7])
         assert split_long(sentence) == (units, fine, coarse) and coarse == FINE_TO_COARSE[fine]
@@ -148,15 +150,15 @@ def test_an_answer_that_its_votes_do_not_hold_counts_as_a_list_too():
     rows = [{**row, "votes": ["dimpler"]} for row in predictions_of(asked, 1)]
     units = next(row for row in rows if parse(row["question"]).kind == "units" and "," not in row["answer"])
     units["answer"] = "jaw drop"  # no training list and no vote has it
-    assert len(fuse(rows, evidence_of(asked, 1), Fusion(known))) == len(rows)
+    assert len(fuse_rows(rows, evidence_of(asked, 1), Fusion(known))) == len(rows)
 
 
 def test_test_answers_never_reach_the_weights():
     known, asked = sides(make_set(6)[0], "sub03")
     with pytest.raises(ValueError, match="weights are fitted on training subjects only"):
-        Fusion(known).fitted(predictions_of(asked, 1), evidence_of(asked, 1))
+        Fusion(known).fit(predictions_of(asked, 1), evidence_of(asked, 1))
     with pytest.raises(ValueError, match="no evidence of"):
-        fuse(predictions_of(asked, 1), {}, Fusion(known))
+        fuse_rows(predictions_of(asked, 1), {}, Fusion(known))
 
 
 def test_files_in_files_out(tmp_path, monkeypatch, capsys):

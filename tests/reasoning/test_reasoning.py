@@ -4,15 +4,19 @@ import itertools
 import json
 import math
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from megc.facs import FINE_EMOTIONS, FINE_TO_COARSE, ME_VQA_UNITS
 from megc.problems import DataError
-from megc.reasoning.agreement import OPTIONS, apply, chosen_options, reason_file
-from megc.reasoning.nearest import nearest, nearest_units
+from megc.reasoning import agreement
+from megc.reasoning.agreement import OPTIONS, order_options, reason_file, reason_over_rows
+from megc.reasoning.nearest import nearest_answer, nearest_units
 from megc.reasoning.rules import Knowledge, read_rules
-from megc.reasoning.unit_lists import Evidence, agree, fit_number
+from megc.reasoning.unit_lists import Evidence, match_count, reconcile_yes_no
 from megc.scoring.vqa_metrics import is_invalid
 from megc.vqa.labels import ClipLabels
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, question_text, split_long
@@ -90,7 +94,7 @@ def test_no_option_makes_an_answer_that_is_not_allowed_and_classes_agree():
         rows = random_clip(draw, number)
         options = draw.sample(list(OPTIONS), draw.randint(1, len(OPTIONS)))
         before = json.dumps(rows)
-        made = apply(rows, options, KNOWN, rules)
+        made = reason_over_rows(rows, options, KNOWN, rules)
         assert json.dumps(rows) == before  # pure
         assert [one["raw"] for one in made] == [one["answer"] for one in rows]
         for one in made:
@@ -107,7 +111,7 @@ def test_no_option_makes_an_answer_that_is_not_allowed_and_classes_agree():
             if sentence and fine:
                 sentences += 1
                 assert sentence[1:] == (fine, FINE_TO_COARSE[fine])
-        assert apply(made, options, KNOWN, rules) == made  # again from the original answers
+        assert reason_over_rows(made, options, KNOWN, rules) == made  # again from the original answers
     assert changed > 500 and sentences > 50
 
 
@@ -115,7 +119,7 @@ def test_no_option_makes_an_answer_that_is_not_allowed_and_classes_agree():
 def test_options_run_in_one_order(options):
     rows = [row("fine", "disgust"), row("coarse", "positive"), row("units", "dimpler, chin raiser", many=False)]
     rows.append(row("long", "no idea", many=False))
-    made = answers(apply(rows, options))
+    made = answers(reason_over_rows(rows, options))
     wanted = compose_long("dimpler", "disgust", "negative")
     assert made == {
         ("fine", None): "disgust",
@@ -123,64 +127,68 @@ def test_options_run_in_one_order(options):
         ("units", None): "dimpler",
         ("long", None): wanted,
     }
-    assert chosen_options(options) == ("number", "joint", "compose")
+    assert order_options(options) == ("number", "joint", "compose")
 
 
 def test_joint_takes_the_pair_that_is_likeliest_together():
     fine = logs(disgust=0.40, happiness=0.35, repression=0.15, surprise=0.10)
     coarse = logs(negative=0.2, positive=0.7, surprise=0.1)  # 0.40 x 0.2 < 0.35 x 0.7
     rows = [row("coarse", "negative", choices=coarse), row("fine", "disgust", choices=fine)]
-    assert answers(apply(rows, ["joint"])) == {("coarse", None): "positive", ("fine", None): "happiness"}
+    assert answers(reason_over_rows(rows, ["joint"])) == {("coarse", None): "positive", ("fine", None): "happiness"}
     texts = [{**one, "choices": None} for one in rows]  # without likelihoods the fine answer decides
-    assert answers(apply(texts, ["joint"])) == {("coarse", None): "negative", ("fine", None): "disgust"}
+    assert answers(reason_over_rows(texts, ["joint"])) == {("coarse", None): "negative", ("fine", None): "disgust"}
     voted = [row("coarse", "positive", votes=["positive"] * 5), row("fine", "disgust", votes=["disgust"] * 3)]
     voted[1]["votes"] += ["happiness"] * 2
-    assert answers(apply(voted, ["joint"]))[("fine", None)] == "happiness"
+    assert answers(reason_over_rows(voted, ["joint"]))[("fine", None)] == "happiness"
 
 
 def test_a_clip_may_lack_any_question():
-    assert answers(apply([row("coarse", "surprise")], OPTIONS, KNOWN)) == {("coarse", None): "surprise"}
+    assert answers(reason_over_rows([row("coarse", "surprise")], OPTIONS, KNOWN)) == {("coarse", None): "surprise"}
     alone = [row("long", compose_long("brow lowerer", "disgust", "positive"), many=False), row("coarse", "")]
-    made = answers(apply(alone, ["joint", "compose"]))
+    made = answers(reason_over_rows(alone, ["joint", "compose"]))
     assert made[("coarse", None)] == "negative"  # what the sentence implies
     assert made[("long", None)] == compose_long("brow lowerer", "disgust", "negative")
-    assert answers(apply([row("analysis", "It moves.")], OPTIONS, KNOWN)) == {("analysis", None): "It moves."}
+    assert answers(reason_over_rows([row("analysis", "It moves.")], OPTIONS, KNOWN)) == {
+        ("analysis", None): "It moves."
+    }
     nothing = [row("fine", ""), row("units", "", many=True), row("long", "", many=True)]
-    assert set(answers(apply(nothing, OPTIONS, KNOWN)).values()) == {""}
+    assert set(answers(reason_over_rows(nothing, OPTIONS, KNOWN)).values()) == {""}
 
 
 def test_one_action_unit_where_the_question_speaks_of_one():
     units = row("units", "brow lowerer, lid tightener", many=False)
-    assert answers(apply([units], ["number"]))[("units", None)] == "brow lowerer"  # the first
+    assert answers(reason_over_rows([units], ["number"]))[("units", None)] == "brow lowerer"  # the first
     sure = row("shown", "yes", unit=7, choices=logs(yes=0.99, no=0.01))
-    assert answers(apply([units, sure], ["number"]))[("units", None)] == "lid tightener"
+    assert answers(reason_over_rows([units, sure], ["number"]))[("units", None)] == "lid tightener"
     alone = row("units", "lid tightener, brow lowerer", many=False)
-    assert answers(apply([alone], ["number"], KNOWN))[("units", None)] == "brow lowerer"  # training: 4 of 8 against 0
+    assert (
+        answers(reason_over_rows([alone], ["number"], KNOWN))[("units", None)] == "brow lowerer"
+    )  # training: 4 of 8 against 0
 
 
 def test_several_action_units_where_the_question_speaks_of_several():
     units = row("units", "brow lowerer", many=True)
-    assert answers(apply([units], ["number"]))[("units", None)] == "brow lowerer"  # nothing says which
-    assert answers(apply([units], ["number"], KNOWN))[("units", None)] == "brow lowerer, lid tightener"
+    assert answers(reason_over_rows([units], ["number"]))[("units", None)] == "brow lowerer"  # nothing says which
+    assert answers(reason_over_rows([units], ["number"], KNOWN))[("units", None)] == "brow lowerer, lid tightener"
     shown = row("shown", "yes", unit=1)
-    assert answers(apply([units, shown], ["number"]))[("units", None)] == "inner brow raiser, brow lowerer"
+    assert answers(reason_over_rows([units, shown], ["number"]))[("units", None)] == "inner brow raiser, brow lowerer"
     several = row("units", "brow lowerer, dimpler", many=True)
-    assert answers(apply([several], ["number"], KNOWN))[("units", None)] == "brow lowerer, dimpler"
+    assert answers(reason_over_rows([several], ["number"], KNOWN))[("units", None)] == "brow lowerer, dimpler"
 
 
 def test_the_surer_of_list_and_yes_or_no_is_kept():
     units = row("units", "brow lowerer, dimpler", many=True)
     weak = row("shown", "yes", unit=7, choices=logs(yes=0.6, no=0.4))
-    made = answers(apply([units, weak], ["shown"]))
+    made = answers(reason_over_rows([units, weak], ["shown"]))
     assert made == {("units", None): "brow lowerer, dimpler", ("shown", 7): "no"}
     sure = row("shown", "yes", unit=7, choices=logs(yes=0.999, no=0.001))
-    made = answers(apply([units, sure], ["shown"]))
+    made = answers(reason_over_rows([units, sure], ["shown"]))
     assert made == {("units", None): "brow lowerer, lid tightener, dimpler", ("shown", 7): "yes"}
     absent = row("shown", "no", unit=4, choices=logs(yes=0.001, no=0.999))
-    made = answers(apply([units, absent], ["shown"]))  # two is the least that `several` may be
+    made = answers(reason_over_rows([units, absent], ["shown"]))  # two is the least that `several` may be
     assert made == {("units", None): "brow lowerer, dimpler", ("shown", 4): "yes"}
     single = row("units", "dimpler", many=False)
-    made = answers(apply([single, sure], ["shown"]))
+    made = answers(reason_over_rows([single, sure], ["shown"]))
     assert made == {("units", None): "lid tightener", ("shown", 7): "yes"}
 
 
@@ -190,15 +198,15 @@ def test_agreeing_never_breaks_the_number_that_the_wording_gives():
         many = draw.random() < 0.5
         units = draw.sample(ME_VQA_UNITS, draw.randint(2, 4) if many else 1)
         shown = {unit: draw.uniform(-9, 9) for unit in draw.sample(ME_VQA_UNITS, 2)}
-        found = agree(units, many, Evidence(dict.fromkeys(units, 1.0), shown))
+        found = reconcile_yes_no(units, many, Evidence(dict.fromkeys(units, 1.0), shown))
         assert (len(found) > 1) == many and len(set(found)) == len(found)
-        assert (len(fit_number(units, not many, Evidence(trained=True))) > 1) != many
+        assert (len(match_count(units, not many, Evidence(trained=True))) > 1) != many
 
 
 def test_published_rules_weigh_in_on_the_fine_class():
     shares = logs(disgust=0.5, happiness=0.3, repression=0.1, surprise=0.1)
     rows = [row("fine", "disgust", choices=shares), row("units", "lip corner puller", many=False)]
-    assert answers(apply(rows, ["rules"]))[("fine", None)] == "happiness"  # 0.3 e > 0.5
+    assert answers(reason_over_rows(rows, ["rules"]))[("fine", None)] == "happiness"  # 0.3 e > 0.5
     rules = read_rules()
     assert rules.evidence([4, 7], ["repression", "fear"]) == {"repression": 1.0, "fear": 0.0}  # the longer rule
     assert rules.evidence([4, 5], ["fear", "surprise"]) == {"fear": 1.0, "surprise": 0.0}
@@ -216,7 +224,7 @@ def test_learnt_rules_are_bayes_with_half_a_clip():
     assert found["surprise"] == 0.0
     shares = logs(disgust=0.6, happiness=0.3, repression=0.05, surprise=0.05)
     rows = [row("fine", "disgust", choices=shares), row("units", "lip corner puller", many=False)]
-    assert answers(apply(rows, ["learnt-rules"], known))[("fine", None)] == "happiness"
+    assert answers(reason_over_rows(rows, ["learnt-rules"], known))[("fine", None)] == "happiness"
 
 
 def test_a_dataset_learns_from_its_own_clips_where_it_has_some():
@@ -228,9 +236,9 @@ def test_a_dataset_learns_from_its_own_clips_where_it_has_some():
 def test_nothing_is_learnt_from_a_test_subject():
     known = Knowledge(labels(((4,), "disgust"), subject="7"))
     with pytest.raises(ValueError, match="casme2/7 is among the training subjects"):
-        apply([row("fine", "disgust")], ["joint"], known)
+        reason_over_rows([row("fine", "disgust")], ["joint"], known)
     with pytest.raises(ValueError, match="learnt-rules needs the training answers"):
-        apply([row("fine", "disgust")], ["learnt-rules"])
+        reason_over_rows([row("fine", "disgust")], ["learnt-rules"])
 
 
 @pytest.mark.parametrize(
@@ -247,7 +255,7 @@ def test_nothing_is_learnt_from_a_test_subject():
 )
 def test_an_answer_is_snapped_to_the_nearest_allowed_one(text, kind, wanted):
     allowed = allowed_answers(Question(kind), "casme3")
-    found = nearest(text, allowed, kind)
+    found = nearest_answer(text, allowed, kind)
     assert found in allowed and wanted in (None, found)
 
 
@@ -293,3 +301,12 @@ def test_faults_name_the_file(tmp_path):
     (tmp_path / "rules.json").write_text('{"strength": 1, "rules": [{"units": [4], "fine": "boredom"}]}')
     with pytest.raises(DataError, match="unknown fine class boredom"):
         read_rules(tmp_path / "rules.json")
+
+
+def test_the_room_imports_no_torch():
+    """It works on stored rows, also on a machine that could load no model."""
+    files = Path(agreement.__file__).parent.glob("*.py")
+    modules = ", ".join(f"megc.reasoning.{file.stem}" for file in files if file.stem != "__init__")
+    code = f"import sys, {modules}; print(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from megc.clips import list_frames
-from megc.datasets.index import Source, index_clips
+from megc.datasets.index import DatasetSource, index_clips
 from megc.facs import parse_action_units
 from megc.files import lock_folder
 from megc.problems import DataError, Problems
@@ -112,8 +112,8 @@ def test_the_readers_find_every_clip_with_its_labels(small):
     root, specs = small
     problems = Problems()
     sources = [
-        Source("casme2", root / "CASME2" / "CASME2-coding-20190701.xlsx", root / "CASME2"),
-        Source("samm", root / "SAMM" / "SAMM_Micro_FACS_Codes_v2.xlsx", root / "SAMM"),
+        DatasetSource("casme2", root / "CASME2" / "CASME2-coding-20190701.xlsx", root / "CASME2"),
+        DatasetSource("samm", root / "SAMM" / "SAMM_Micro_FACS_Codes_v2.xlsx", root / "SAMM"),
     ]
     clips = {clip.id: clip for clip in index_clips(sources, root / "clips.jsonl", problems)}
     (root / "clips.jsonl").unlink()

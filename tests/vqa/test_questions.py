@@ -131,10 +131,10 @@ def test_real_rows_all_parse_and_keep_the_rules() -> None:
 
 @needs_real
 def test_regenerated_rows_of_the_145_clips_equal_the_organisers() -> None:
-    from megc.datasets.readers import casme2
+    from megc.datasets.readers import READERS
 
     problems = Problems()
-    clips = casme2.read(REAL / "annotations" / "CASME2-coding-20190701.xlsx", None, REAL, problems)
+    clips = READERS["casme2"](REAL / "annotations" / "CASME2-coding-20190701.xlsx", None, REAL, problems)
     assert len(clips) == 255 and not problems
     lines = (REAL / "me_vqa_casme2.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines if line.strip()]

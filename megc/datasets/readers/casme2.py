@@ -1,17 +1,12 @@
 """CASME II (Yan et al., PLoS ONE 2014): 255 clips of 26 subjects at 200 frames a second.
 
-Reads `CASME2-coding-20190701.xlsx` and the older `CASME2-coding-20140508.xlsx`. Frames: `Cropped` (faces,
+Its sheets are `CASME2-coding-20190701.xlsx` and the older `CASME2-coding-20140508.xlsx`. Frames: `Cropped` (faces,
 `reg_img46.jpg`), `CASME2_RAW_selected` or `CASME2-RAW` (`img46.jpg`), each also unpacked one folder too deep.
 """
 
-from pathlib import Path
-
-from megc.clips import Clip
-from megc.datasets.annotated import Dataset, read_annotated, reason_of_emotion
-from megc.problems import Problems
+from megc.datasets.annotated import ClipNames, Dataset, reason_of_emotion
 
 _FOLDERS = ("Cropped", "CASME2_Cropped", "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW")
-LAYOUTS = ("", *(layout for folder in _FOLDERS for layout in (folder, f"{folder}/{folder}")))
 # Called sadness in the file of 2014 and surprise in that of 2019; in neither case among the ME-VQA clips.
 _RENAMED = {(24, "EP07_01"), (24, "EP07_04f"), (24, "EP10_03")}
 
@@ -31,14 +26,10 @@ def _me_vqa_without(subject: int, name: str, emotion: str, onset: int | None, ap
 
 CASME2 = Dataset(
     name="casme2",
+    clip_names=ClipNames("CASME II", r"EP\d+\w*", "EP02_01f"),
     fps=200.0,
     subject="sub{:02d}",
-    layouts=LAYOUTS,
-    offsets={(7, "EP06_01", 68): 91},  # the frames go on, and the movement with them
+    layouts=("", *(layout for folder in _FOLDERS for layout in (folder, f"{folder}/{folder}"))),
     me_vqa_without=_me_vqa_without,
+    offsets={(7, "EP06_01", 68): 91},  # the frames go on, and the movement with them
 )
-
-
-def read(annotations: Path | str, frames: Path | str | None, root: Path | str, problems: Problems) -> list[Clip]:
-    """Clips of CASME II; see `reading.read_annotated`. `Clip.coarse` is set for the clips that ME-VQA uses."""
-    return read_annotated(CASME2, annotations, frames, root, problems)

@@ -3,26 +3,13 @@
 import re
 from pathlib import Path
 
-from megc.clips import IMAGE_SUFFIXES, Clip, list_frames
-from megc.datasets.folders import relative_to_root
-from megc.motion.frames import VIDEO_SUFFIXES
+from megc.clips import VIDEO_SUFFIXES, Clip, list_frames
+from megc.datasets.folders import list_clip_folders, relative_to_root
 from megc.problems import DataError, Problems
 
 # Test clips of the challenge tell their dataset by name: (dataset, frames a second).
 _CHALLENGE = {"CAS": ("casme3", 30.0), "SAMM": ("samm", 200.0)}
 _UNKNOWN_FPS = 30.0
-
-
-def _clip_folders(frames: Path) -> list[Path]:
-    """Folders below `frames` that hold images, in the order a reader expects: CAS-2 before CAS-10."""
-    images = (path for path in frames.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    folders = {path.parent for path in images} - {frames}
-
-    def natural(folder: Path) -> list[tuple[int, str]]:
-        parts = re.findall(r"\d+|\D+", folder.relative_to(frames).as_posix())
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
-
-    return sorted(folders, key=natural)
 
 
 def read(
@@ -44,7 +31,7 @@ def read(
         raise DataError(frames, None, what, fix)
     if frames is None or not Path(frames).is_dir():
         raise DataError(frames or "--frames", None, "the folder of clips does not exist", "give it as --frames")
-    folders = _clip_folders(Path(frames))
+    folders = list_clip_folders(Path(frames))
     if not folders:
         videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in Path(frames).rglob("*"))
         what = f"no folder with images{f', but {videos} video(s)' if videos else ''}"
