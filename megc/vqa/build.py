@@ -287,5 +287,7 @@ def _write_prompt(
     for file in files:
         copy_side_files(file, path, split=False)  # what the prompt was made of goes on into checkpoints
     present = read_prompt(path)
-    if present.get("hierarchy") and present["hash"] != records[0]["prompt"]:  # of an earlier split in two stages
-        write_json(path.with_name(PROMPT_FILE), prompt_record(_prompt_of(path, records)))
+    if present.get("hierarchy"):  # of an earlier split in two stages, which these records may not be asked in
+        plain = PromptSettings.from_record(present).single_stage
+        if prompt_hash(plain) == records[0]["prompt"]:
+            write_json(path.with_name(PROMPT_FILE), prompt_record(plain))
