@@ -32,7 +32,7 @@ from megc.model.checkpoint import load_model, load_processor
 from megc.model.packing import IGNORED, Packed, pack_samples
 from megc.model.parts import is_matrix, part_of
 from megc.model.samples import PictureStore, Sample, read_samples, training_texts
-from megc.planning.dry_run import outline
+from megc.planning.dry_run import dry_run
 from megc.planning.example_clip import example_records
 from megc.planning.plan import count_parameters, epoch_flops
 from megc.training.collate import Collator, answer_loss
@@ -167,9 +167,9 @@ def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]
 def on_paper() -> None:
     """Tokens and operations of a clip for the 7B model at its pixel budget, in both arms, by the planner."""
     budget = read_yaml(LARGE_YAML)["max_pixels"]
-    large = outline(SftSettings(model=LARGE, train_file="", max_pixels=budget), made_up=True)
+    large = dry_run(SftSettings(model=LARGE, train_file="", max_pixels=budget), allow_example=True)
     parameters = count_parameters(large.config, large.settings)
-    packed = {packing: large.packed(packing) for packing in ("none", "clip")}
+    packed = {packing: large.pack(packing) for packing in ("none", "clip")}
     tokens = {packing: sum(map(len, sequences)) for packing, sequences in packed.items()}
     flops = {packing: epoch_flops(large, packed[packing], parameters, checkpointing=True) for packing in packed}
     print(f"On paper, {LARGE}, four aligned crops, six questions, --max_pixels {budget}, activation checkpointing:")

@@ -29,8 +29,8 @@ from transformers import (
 )
 
 from megc.files import read_json, write_json
-from megc.model import lora
 from megc.model.distributed import print_main
+from megc.model.parts import merge_adapters
 from megc.model.versions import check_versions
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
 from megc.model.weights import INFO_NAME, base_of, weights_hash
@@ -97,6 +97,16 @@ def pixel_budget(processor: ProcessorMixin) -> tuple[int, int]:
     return size["shortest_edge"], size["longest_edge"]
 
 
+def inherited_budget(
+    info: Mapping, min_pixels: int | None = None, max_pixels: int | None = None
+) -> tuple[int | None, int | None]:
+    """The given pixel budget, and where there is none that of the checkpoint whose `megc.json` is `info`."""
+    return (
+        info.get("min_pixels") if min_pixels is None else min_pixels,
+        info.get("max_pixels") if max_pixels is None else max_pixels,
+    )
+
+
 def load_config(path: Path | str) -> PretrainedConfig:
     """Configuration of a checkpoint's model, without its weights. Raises DataError for that of another model."""
     _check_folder(path)
@@ -121,7 +131,7 @@ def load_model(
     check_weights(path, read_training_info(path).get("weights_hash"))
     base = base_of(path)
     if base:
-        return lora.merge(load_model(base, dtype, attn_implementation), path)
+        return merge_adapters(load_model(base, dtype, attn_implementation), path)
     try:
         return AutoModelForImageTextToText.from_pretrained(
             path, dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True

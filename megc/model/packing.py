@@ -133,22 +133,21 @@ def pack_samples(
     packing: str = "clip",
     max_length: int = 4096,
     file: Path | str = "",
-    problems: Problems | None = None,
 ) -> list[Packed]:
     """Sequences of the samples: a sequence a clip (`packing` "clip") or a sequence a sample ("none").
 
     Neighbours with the same clip and pictures are packed. A clip whose questions do not fit into `max_length`
     tokens is cut into several sequences between questions. Raises DataError, naming `file` and row, for a sample
     that is longer than `max_length` by itself, or has a picture that cannot be cut into tokens; nothing is ever
-    truncated. With `problems`, such samples are collected and left out.
+    truncated. All of them are printed before the first is raised.
     """
     positions = PositionIds(config)
-    collected = Problems() if problems is None else problems
+    problems = Problems()
     packed = []
     for (_, pictures), group in groupby(samples, key=lambda sample: (sample.clip, sample.pictures)):
         encoded = []
         for sample in group:
-            with collected.collect():
+            with problems.collect():
                 encoded.append(_encode_checked(sample, pixels, positions, max_length, file))
         together = encoded if packing == "clip" else []
         prefix = shared_prefix(encoded) if together else 0
@@ -158,10 +157,7 @@ def pack_samples(
             packed += [pack([sample], pictures, 0) for sample in encoded]
         else:
             packed += [pack(part, pictures, prefix) for part in _fitting(together, prefix, max_length)]
-    if problems is None:
-        raise_first(collected)
-    if samples and not packed:
-        raise DataError(file, None, "no usable row in the file", "see the problems above")
+    raise_first(problems)
     return packed
 
 

@@ -8,10 +8,11 @@ import torch
 from tiny_data import write_instructions
 from transformers import TrainingArguments
 
-from megc.model import checkpoint, lora
+from megc.model import checkpoint
+from megc.model.parts import ADAPTER_FOLDER
 from megc.problems import DataError
 from megc.training.settings import SftSettings, training_defaults
-from megc.training.sft import prepare, save, train
+from megc.training.sft import prepare, train
 
 RANK = {"lora_rank": 4, "lora_alpha": 8.0, "lora_dropout": 0.1}
 
@@ -50,13 +51,13 @@ def batch_of(run):
 def test_finished_checkpoint_is_an_ordinary_one_and_computes_what_was_trained(train_file, base, tmp_path):
     run = prepare(settings(train_file, base), arguments(tmp_path))
     run.trainer.train()
-    save(run, tmp_path)
+    run.trainer.save_final()
     inputs = {**batch_of(run)}
     loaded = checkpoint.load(tmp_path, device="cpu")
-    adapters = checkpoint.load(tmp_path / lora.FOLDER, device="cpu")
+    adapters = checkpoint.load(tmp_path / ADAPTER_FOLDER, device="cpu")
     plain = checkpoint.load_model(base)
     assert set(loaded.model.state_dict()) == set(plain.state_dict())
-    assert sorted(path.suffix for path in (tmp_path / lora.FOLDER).glob("adapter_*")) == [".json", ".safetensors"]
+    assert sorted(path.suffix for path in (tmp_path / ADAPTER_FOLDER).glob("adapter_*")) == [".json", ".safetensors"]
     with torch.no_grad():
         wanted = run.trainer.model.eval()(**inputs).logits
         torch.testing.assert_close(loaded.model(**inputs).logits, wanted, atol=1e-4, rtol=1e-4)

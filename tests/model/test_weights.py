@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from sft_runs import arguments, settings
 from tiny_data import write_instructions
 
-from megc.model import checkpoint, lora, tiny
+from megc.model import checkpoint, tiny
+from megc.model.parts import ADAPTER_FOLDER
 from megc.model.weights import content_hash, weights_hash
-from megc.planning.dry_run import outline
+from megc.planning.dry_run import dry_run
 from megc.problems import DataError
 from megc.training import sft
 
@@ -153,10 +154,10 @@ def test_training_and_plan_refuse_broken_weights(whole, copy, train_file, tmp_pa
     with pytest.raises(DataError, match=message):
         sft.prepare(run, arguments(tmp_path / "out"))
     if fault in VALUES_ONLY:
-        outline(run)
+        dry_run(run)
     else:
         with pytest.raises(DataError, match=message):
-            outline(run)
+            dry_run(run)
 
 
 def test_nothing_is_answered_with_broken_weights(copy, tmp_path):
@@ -195,7 +196,7 @@ def test_adapters_are_checked_too_and_merge_as_before(train_file, tmp_path):
     out = tmp_path / "out"
     sft.train(run, arguments(out, max_steps=1))
     assert checkpoint.read_training_info(out)["weights_hash"] == weights_hash(out)
-    adapters = out / lora.FOLDER
+    adapters = out / ADAPTER_FOLDER
     assert checkpoint.read_training_info(adapters)["weights_hash"] == weights_hash(adapters)
     merged, loaded = (checkpoint.load_model(folder).state_dict() for folder in (adapters, out))
     assert all(torch.equal(merged[name], value) for name, value in loaded.items())

@@ -13,8 +13,7 @@ from tiny_data import write_instructions
 from megc.model import checkpoint
 from megc.problems import DataError
 from megc.training.log import LossLog
-from megc.training.sft import prepare, train
-from megc.training.trainer import SftTrainer
+from megc.training.sft import SftTrainer, prepare, train
 
 STEPS = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 1}
 STEPS |= {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "weight_decay": 0.1}

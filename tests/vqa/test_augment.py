@@ -13,8 +13,8 @@ from megc.motion.colour import draw_flow
 from megc.motion.flow_pictures import mirror_picture, mix_pictures, roughen_picture
 from megc.problems import DataError, Problems
 from megc.splits import Fold, subject_key, subjects_in, write_folds
+from megc.training.data import read_training_data
 from megc.training.settings import SftSettings
-from megc.training.validation import read_training_samples
 from megc.vqa.augment import augment_file
 from megc.vqa.build import write_split
 from megc.vqa.checks import check_splits
@@ -162,7 +162,8 @@ def test_validation_shows_no_subject_of_training_in_a_mixed_picture(tmp_path, ca
     train, _ = training_file(tmp_path, subjects=6)
     more = tmp_path / "more.jsonl"
     augment_file(train, more, AugmentSettings(copies=1, mixed=12))
-    trained, evaluated = read_training_samples(SftSettings(train_file=str(more), validation_share=0.2), seed=0)
+    data = read_training_data(SftSettings(train_file=str(more), validation_share=0.2), seed=0)
+    trained, evaluated = data.samples, data.evaluated
     held = subjects_in(sample.record for sample in evaluated)
     assert held and not held & subjects_in(sample.record for sample in trained)
     assert any("sources" in sample.record for sample in trained)
