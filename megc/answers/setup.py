@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from megc.answers.answerer import Answerer, Ensemble, RewordedAnswerer, change_wording
@@ -114,11 +114,9 @@ def find_prompt(prompt: str, records: Iterable[Mapping | None], questions: Path)
     `records` are those that may be it: of the checkpoint's training, of a `prompt.json` beside the `questions` or
     above their pictures. Raises DataError when none of them has that hash.
     """
-    names = {field.name for field in fields(PromptSettings)}
     for record in records:
         if isinstance(record, dict) and record.get("hash") == prompt:
-            values = {name: value for name, value in record.items() if name in names}
-            settings = PromptSettings(**{**values, "images": tuple(values["images"])})
+            settings = PromptSettings.from_record(record)
             if prompt_hash(settings) == prompt:  # the record may be of a version of the code with another wording
                 return settings
     what = f"no prompt.json tells which pictures prompt {prompt} has"
