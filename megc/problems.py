@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 _LONGEST = 1000  # characters of what a message says of a fault: an answer that it quotes may fill pages
+_MOST_NAMES = 40  # that a remedy lists
 _EXCERPT = 60  # characters of a cell or value that a message quotes
 
 
@@ -25,7 +26,8 @@ def did_you_mean(name: object, known: Iterable[object], otherwise: str = "") -> 
     names = [str(option) for option in known]
     if near := get_close_matches(str(name), names, 1):
         return f"did you mean {near[0]}?"
-    return otherwise or f"choose from {', '.join(names)}"
+    more = f" … and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return otherwise or f"choose from {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 @dataclass(frozen=True)

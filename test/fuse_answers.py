@@ -10,32 +10,16 @@ for the model. --fit takes predictions for training clips by a model that did no
 are fitted on them, never on the test. Score the fused answers with test/score_answers.py.
 """
 
-import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
-
-import argparse
-import sys
-from pathlib import Path
-
-from megc.command import run_command
-from megc.reasoning.fusion import fuse_files
+from megc.command import Work, run
+from megc.reasoning.settings import FuseSettings
 
 
-def main() -> int:
-    """Parse, fuse, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    add = parser.add_argument
-    add("--predictions", type=Path, default=Path("result/demo/tiny/predictions.jsonl"), help="the model's answers")
-    add("--evidence", type=Path, default=Path("dataset/evidence.jsonl"), help="of answer_baselines.py --evidence")
-    add("--train", type=Path, default=Path("dataset/train_dataset.jsonl"), help="answered, for frequencies and truth")
-    add("--fit", type=Path, help="held-out predictions of training subjects (None: equal weights)")
-    add("--fit-evidence", type=Path, help="evidence of the clips of --fit (None: the training part of --evidence)")
-    add("--out", type=Path, default=Path("result/demo/fused"), help="folder of predictions.jsonl and run.json")
-    args = parser.parse_args()
-    print(fuse_files(**vars(args)))
-    return 0
+def main() -> Work:
+    """The work, imported when it begins: --help is quick."""
+    from megc.reasoning.fusion import fuse_answers
+
+    return fuse_answers
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    run(__doc__, FuseSettings, main)

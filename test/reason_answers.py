@@ -7,33 +7,16 @@
 Works on any predictions in the challenge's format; likelihoods and votes are used where rows have them.
 """
 
-import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
-
-import argparse
-import sys
-from pathlib import Path
-
-from megc.command import run_command
-from megc.reasoning.agreement import OPTIONS, reason_file
+from megc.command import Work, run
+from megc.reasoning.settings import ReasonSettings
 
 
-def main() -> int:
-    """Parse, reason, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0],
-        epilog="; ".join(f"{name}: {words}" for name, words in OPTIONS.items()),
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    default = Path("result/demo/tiny/predictions.jsonl")
-    parser.add_argument("--predictions", type=Path, default=default, help="rows with answers")
-    words = "what to apply; always in the order listed below"
-    parser.add_argument("--reason", nargs="+", choices=OPTIONS, default=["joint", "compose"], help=words)
-    parser.add_argument("--train", type=Path, help="answered rows of training subjects, to learn from")
-    parser.add_argument("--out", type=Path, default=Path("result/demo/reasoned"), help="folder of predictions.jsonl")
-    args = parser.parse_args()
-    print(reason_file(args.predictions, args.out, args.reason, args.train))
-    return 0
+def main() -> Work:
+    """The work, imported when it begins: --help is quick."""
+    from megc.reasoning.agreement import reason_answers
+
+    return reason_answers
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    run(__doc__, ReasonSettings, main)

@@ -8,15 +8,18 @@ The original's own files are read too: results of `swift infer` and the instruct
 missing answer counts as wrong. All metrics with intervals: test/score_answers.py.
 """
 
-import sys
+from functools import partial
 
-from _command import run
+from megc.command import Work, run
+from megc.scoring.settings import MetricSettings
 
 
-def main() -> int:
-    """Parse, score, print."""
-    return run(__doc__, ("bleu", "rouge1"))
+def main() -> Work:
+    """The work, imported when it begins: --help is quick."""
+    from megc.scoring.tables import score_metrics
+
+    return partial(score_metrics, metrics=("bleu", "rouge1"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(__doc__, MetricSettings, main)

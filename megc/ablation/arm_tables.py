@@ -11,9 +11,9 @@ from megc.ablation.workflow import Outcome
 from megc.files import read_checked, read_jsonl, resolve_inside, sha256_of, write_jsonl
 from megc.problems import Problems
 from megc.records import RunRecord
-from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare_runs, evaluate_run, score_run
 from megc.scoring.runs import Reference, Run, read_references, read_run
+from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import BOTH, SCORE_HEADS, format_count, format_interval, format_markdown, format_score_cells
 from megc.scoring.vqa_metrics import METRICS
 from megc.vqa.instructions import read_split

@@ -23,10 +23,10 @@ from megc.csv_tables import write_table
 from megc.datasets.index import DatasetSource, index_clips
 from megc.files import write_bytes, write_text
 from megc.problems import DataError, Problem, Problems
-from megc.scoring.bootstrap import RESAMPLES
 from megc.scoring.evaluation import OVERALL
 from megc.scoring.plots import draw_intervals
 from megc.scoring.report import score_runs
+from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import draws_note, rare_note
 
 

@@ -8,12 +8,13 @@ from megc.commits import answer_commits
 from megc.csv_tables import write_table
 from megc.files import write_text
 from megc.problems import DataError, Problem, Problems
-from megc.reasoning.agreement import OPTIONS, reason_over_rows
+from megc.reasoning.agreement import reason_over_rows
 from megc.reasoning.rules import Knowledge
-from megc.scoring.bootstrap import RESAMPLES
+from megc.reasoning.settings import OPTIONS
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import ENDS, PairedDifference, compare_runs
 from megc.scoring.runs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
+from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import (
     BOTH,
     SCORE_HEADS,

@@ -7,15 +7,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from megc.baselines.features import read_features
-from megc.baselines.prior import DRAWS, answer_with_drawn_labels, answer_with_prior
+from megc.baselines.prior import answer_with_drawn_labels, answer_with_prior
 from megc.baselines.probe import answer_with_probe
+from megc.baselines.settings import BASELINES, DRAWS
 from megc.commits import commit
 from megc.files import write_json, write_jsonl
 from megc.problems import DataError
 from megc.splits import make_folds, select, subjects_in
 from megc.vqa.instructions import answer_of, read_records, record_key
-
-BASELINES = ("prior", "prior-sampled", "flow-probe")
 
 Answer = str | tuple[str, ...]  # one, or one of each drawn set
 Baseline = Callable[[Sequence[dict], Sequence[dict]], list[Answer]]  # training and test records → answers

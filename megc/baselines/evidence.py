@@ -14,12 +14,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from megc.baselines.answer import read_training_and_test
+from megc.baselines.answer import answer_files, read_training_and_test
 from megc.baselines.features import read_features
 from megc.baselines.loglinear import fit_weights, logs, pooled
 from megc.baselines.probe import Probe
+from megc.baselines.settings import BaselineSettings
 from megc.facs import unit_name
 from megc.files import write_json, write_jsonl
+from megc.problems import Problems
 from megc.splits import make_folds, select, subject_key
 from megc.vqa.instructions import answer_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
@@ -192,3 +194,12 @@ def write_evidence(
     write_json(Path(out).with_suffix(".run.json"), {**settings, "features": source, "folds": folds, "seed": seed})
     parts = Counter(row["part"] for row in rows)
     return f"{out}: evidence of {parts['train']} clips from other folds, of {parts['test']} from all training subjects"
+
+
+def answer_or_write_evidence(settings: BaselineSettings, _problems: Problems) -> str:
+    """Answers of a baseline, or with `evidence` the probabilities of the probe; returns a summary."""
+    options = {"source": settings.features, "loso": settings.leave_one_subject_out, "seed": settings.seed}
+    if settings.evidence:
+        return write_evidence(settings.train, settings.test, settings.evidence, **options)
+    files = (settings.train, settings.test, settings.predictions)
+    return answer_files(settings.baseline, *files, **options, draws=settings.draws)

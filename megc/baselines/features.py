@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from megc.baselines.settings import SOURCES
 from megc.files import read_picture, resolve_inside
 from megc.motion.flow_files import read_flow
 from megc.problems import DataError
 from megc.vqa.instructions import picture_names, read_prompt
 
-SOURCES = ("flow", "picture", "picture-centred")
 FLOW_GRID, PICTURE_GRID = 8, 7
 
 

@@ -4,12 +4,11 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from megc.baselines.settings import DRAWS
 from megc.facs import FINE_EMOTIONS, FINE_OF_DATASET
 from megc.vqa.instructions import answer_of, question_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse
-
-DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
 
 
 class Prior:

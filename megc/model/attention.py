@@ -4,12 +4,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
-from transformers import PreTrainedModel
 
 from megc.problems import DataError
 
-CHOICES = ("sdpa", "eager", "flash_attention_2", "flex_attention")
 ANSWERING = ("sdpa", "eager")
 
 
@@ -24,47 +21,37 @@ class Attention:
     @property
     def implementation(self) -> dict[str, str]:
         """`attn_implementation` of transformers' from_pretrained."""
-        language = "sdpa" if self.language == "flex_attention" else self.language
-        return {"": language, "text_config": language, "vision_config": self.vision}
-
-    def settle(self, model: PreTrainedModel) -> None:
-        """What from_pretrained refuses: transformers has flex attention, but does not claim it for Qwen2.5-VL.
-
-        Its forward pass with `block_mask` equals that of sdpa with `packed_mask`.
-        """
-        if self.language == "flex_attention":
-            model.config.text_config._attn_implementation = self.language
+        return {"": self.language, "text_config": self.language, "vision_config": self.vision}
 
     def __str__(self) -> str:
         vision = "" if self.vision == self.language else f", of the vision tower {self.vision}"
         return f"{self.language}{vision} ({self.reason})"
 
 
-def _flash_lacks() -> str:
-    """What flash attention lacks on this machine; empty where it can run."""
+def _missing_for_flash() -> str:
+    """Why flash attention cannot run on this machine; empty where it can."""
     if not torch.cuda.is_available():
         return "no GPU"
     return "" if find_spec("flash_attn") else "flash-attn is not installed"
 
 
-def choose_attention(asked: str | None, packing: str) -> Attention:
-    """The kernels that were asked for, or the fastest ones that fit `packing` and this machine.
+def choose_attention(requested: str | None, packing: str) -> Attention:
+    """The `requested` kernels (--attention), or the fastest ones that fit `packing` and this machine.
 
     Raises ValueError for what this machine cannot run.
     """
-    gpu, missing = torch.cuda.is_available(), _flash_lacks()
-    flash = not missing
-    if asked == "flash_attention_2" and not flash:
+    missing = _missing_for_flash()
+    if requested == "flash_attention_2" and missing:
         raise ValueError(f"--attention flash_attention_2: {missing}; leave the flag out, or take sdpa")
-    if asked == "flex_attention" and not gpu:
-        raise ValueError("--attention flex_attention: its backward pass needs a GPU; take sdpa")
-    vision = "flash_attention_2" if flash else "sdpa"  # its windows are sequences of their own, never packed
-    if asked:
-        return Attention(asked, vision if asked == "flex_attention" else asked, "as asked")
+    if requested:
+        return Attention(requested, requested, "as asked")
+    # the tower's windows are sequences of their own, never packed: flash attention takes them in any case
+    vision = "sdpa" if missing else "flash_attention_2"
     if packing == "clip":
         return Attention("sdpa", vision, "packed clips need a 4-D mask")
-    reason = "flash-attn is installed and clips are not packed" if flash else missing
-    return Attention("flash_attention_2" if flash else "sdpa", vision, reason)
+    if missing:
+        return Attention("sdpa", vision, missing)
+    return Attention("flash_attention_2", vision, "flash-attn is installed and clips are not packed")
 
 
 def check_answering_attention(attention: str | None) -> None:
@@ -94,18 +81,7 @@ def packed_mask(branch: torch.Tensor) -> torch.Tensor:
     Padding looks at itself, so that no row of the mask is empty (its softmax would be NaN).
     """
     length = branch.shape[1]
-    before = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()
-    own = branch[:, :, None] == branch[:, None, :]
-    prefix = (branch == 0)[:, None, :]
-    return (before & (own | prefix))[:, None]
-
-
-def block_mask(branch: torch.Tensor) -> BlockMask:
-    """The same mask for flex attention, which skips the blocks of 128 × 128 that nobody looks at."""
-
-    def sees(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        seen = branch[row, key]
-        return (query >= key) & ((seen == 0) | (seen == branch[row, query]))
-
-    rows, length = branch.shape
-    return create_block_mask(sees, rows, None, length, length, device=branch.device)
+    before = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()  # (L, L)
+    same = branch[:, :, None] == branch[:, None, :]  # (B, L, L): query and key in one branch; padding with padding
+    prefix = (branch == 0)[:, None, :]  # (B, 1, L): keys that every branch sees
+    return (before & (same | prefix))[:, None]

@@ -32,8 +32,8 @@ from transformers import (
 )
 
 from megc.files import read_checked, write_json
-from megc.model import lora
 from megc.model.distributed import print_main
+from megc.model.parts import merge_adapters
 from megc.model.versions import check_versions
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
 from megc.model.weights import INFO_NAME, base_of, settings_hashes, weights_hash
@@ -59,8 +59,8 @@ class DataRecord(Contract):
     split: str | None = None
 
 
-class CheckpointRecord(Contract):
-    """`megc.json` of a checkpoint; a key may be absent, as in records of older releases and of the tiny checkpoint."""
+class TrainingInfo(Contract):
+    """`megc.json` of a checkpoint; a key may be absent, as in those of older releases and of the tiny checkpoint."""
 
     kind: str = ""
     recipe: str = ""
@@ -92,7 +92,7 @@ class LoadedCheckpoint:
 def read_training_info(path: Path | str) -> dict:
     """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
     file, fix = Path(path) / INFO_NAME, "train the checkpoint again"
-    return read_checked(CheckpointRecord, file, missing={}, fix=fix)
+    return read_checked(TrainingInfo, file, missing={}, fix=fix)
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
@@ -122,6 +122,16 @@ def pixel_budget(processor: ProcessorMixin) -> tuple[int, int]:
     return size["shortest_edge"], size["longest_edge"]
 
 
+def inherited_budget(
+    info: Mapping, min_pixels: int | None = None, max_pixels: int | None = None
+) -> tuple[int | None, int | None]:
+    """The given pixel budget, and where there is none that of the checkpoint whose `megc.json` is `info`."""
+    return (
+        info.get("min_pixels") if min_pixels is None else min_pixels,
+        info.get("max_pixels") if max_pixels is None else max_pixels,
+    )
+
+
 def load_config(path: Path | str) -> PretrainedConfig:
     """Configuration of a checkpoint's model, without its weights. Raises DataError for that of another model."""
     _check_folder(path)
@@ -143,10 +153,11 @@ def load_model(
     A checkpoint of adapters alone (`checkpoint-*` of a run with LoRA) is merged into the model that it began with.
     Raises DataError for what `check_weights` refuses and for a folder that is no Qwen2.5-VL checkpoint.
     """
+    # before loading: transformers fills missing tensors with random numbers, and only warns
     check_weights(path, read_training_info(path).get("weights_hash"))
     base = base_of(path)
     if base:
-        return lora.merge(load_model(base, dtype, attn_implementation), path)
+        return merge_adapters(load_model(base, dtype, attn_implementation), path)
     try:
         return AutoModelForImageTextToText.from_pretrained(
             path, dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True
@@ -157,7 +168,7 @@ def load_model(
 
 def check_mismatch(
     path: Path | str,
-    record: dict,
+    info: dict,
     *,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
@@ -165,17 +176,18 @@ def check_mismatch(
     prompts: Iterable[Mapping] = (),
     allow_mismatch: bool = False,
 ) -> list[str]:
-    """Compare what is asked for with what the checkpoint was trained on; returns a line a setting.
+    """Compare prompt and pixel budget with those that the checkpoint was trained on; returns a line a setting.
 
-    `prompts` are the records of the prompts at hand (`instructions.read_prompts`). Raises DataError for a prompt or
-    pixel budget other than the checkpoint's, unless `allow_mismatch`; of a prompt, it names what differs.
+    `info` is the checkpoint's `megc.json`, `prompts` are the prompt settings at hand (`instructions.read_prompts`).
+    Raises DataError for a prompt or pixel budget other than the checkpoint's, unless `allow_mismatch`; of a prompt,
+    it names what differs.
     """
     if not allow_mismatch and prompt_hash is not None:
-        check_prompt(path, record, prompt_hash, prompts)
+        check_prompt(path, info, prompt_hash, prompts)
     lines = []
-    asked = {"prompt_hash": prompt_hash, "min_pixels": min_pixels, "max_pixels": max_pixels}
-    for name, value in asked.items():
-        trained = record.get(name)
+    given = {"prompt_hash": prompt_hash, "min_pixels": min_pixels, "max_pixels": max_pixels}
+    for name, value in given.items():
+        trained = info.get(name)
         if trained is None:
             lines.append(f"{name}: {'as the checkpoint has it' if value is None else f'{value} (given)'}")
         elif value is None:
@@ -203,7 +215,7 @@ def load(
     allow_mismatch: bool = False,
     attn_implementation: str | None = None,
 ) -> LoadedCheckpoint:
-    """Model (in eval mode, on `device`: a GPU if there is one), processor and record of a checkpoint.
+    """Model (in eval mode, on `device`: a GPU if there is one), processor and `megc.json` of a checkpoint.
 
     `path` is a folder, or a name on the hub. Pixel budget and prompt come with the checkpoint; what is inherited
     and what is overridden is printed. Raises DataError for a mismatch (see `check_mismatch`), for weights that are
@@ -211,18 +223,25 @@ def load(
     transformers that is known to answer wrongly.
     """
     check_versions()
-    record = read_training_info(path)
-    asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
-    lines = check_mismatch(path, record, **asked, prompts=prompts, allow_mismatch=allow_mismatch)
-    budget = [record.get(name) if asked[name] is None else asked[name] for name in ("min_pixels", "max_pixels")]
+    info = read_training_info(path)
+    lines = check_mismatch(
+        path,
+        info,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        prompt_hash=prompt_hash,
+        prompts=prompts,
+        allow_mismatch=allow_mismatch,
+    )
+    budget = inherited_budget(info, min_pixels, max_pixels)
     load_config(path)  # names another model, which the processor may fit
     processor = load_processor(path, *budget)
     model = load_model(path, dtype, attn_implementation)
     check_tokens(path, model, processor)
-    _check_settings(path, record.get("settings_hashes"))  # last: what else is wrong says more
+    _check_settings(path, info.get("settings_hashes"))  # last: what else is wrong says more
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     print_main(f"Loaded {path} ({model.dtype}, {device})", *(f"  {line}" for line in lines))
-    return LoadedCheckpoint(model.to(device).eval(), processor, record)
+    return LoadedCheckpoint(model.to(device).eval(), processor, info)
 
 
 def _check_settings(path: Path | str, recorded: Mapping[str, str] | None) -> None:
@@ -238,13 +257,14 @@ def _check_settings(path: Path | str, recorded: Mapping[str, str] | None) -> Non
 def check_tokens(path: Path | str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Raise DataError when tokenizer and model disagree on the picture token or the vocabulary's size."""
     config = model.config
-    same = processor.image_token_id == config.image_token_id
-    if not same or len(processor.tokenizer) > config.text_config.vocab_size:
+    same_token = processor.image_token_id == config.image_token_id
+    # the model's vocabulary is padded to a multiple of 64, so that it may be larger than the tokenizer's
+    if not same_token or len(processor.tokenizer) > config.text_config.vocab_size:
         what = f"tokenizer (picture token {processor.image_token_id}) and model ({config.image_token_id}) differ"
         raise DataError(path, None, what, "take tokenizer and weights from one checkpoint")
 
 
-def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> None:
+def save_beside(path: Path | str, processor: ProcessorMixin, info: dict) -> None:
     """Write tokenizer, chat template, preprocessor_config.json (with the pixel budget) and `megc.json` to `path`.
 
     The weights must lie there already: their hash goes into `megc.json`. The picture settings are written under the
@@ -265,10 +285,10 @@ def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> No
     }
     write_json(path / "preprocessor_config.json", pictures)
     hashes = {"weights_hash": weights_hash(path), "settings_hashes": settings_hashes(path)}
-    write_json(path / INFO_NAME, {**record, **hashes})
+    write_json(path / INFO_NAME, {**info, **hashes})
 
 
 def _check_folder(path: Path | str) -> None:
-    """Tell a folder that is gone from a name on the hub (`Qwen/Qwen2.5-VL-7B-Instruct`), which is left to it."""
+    """Raise DataError for a folder that is gone; a name on the hub (`Qwen/Qwen2.5-VL-7B-Instruct`) passes."""
     if not Path(path).is_dir() and not is_hub_name(path):
         raise DataError(path, None, "the folder does not exist", "check the path, or train a checkpoint with train.py")

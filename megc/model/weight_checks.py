@@ -32,7 +32,7 @@ def check_weights(path: Path | str, recorded: str | None = None, *, values: bool
         _check_tensors(path)  # of a name on the hub, this downloads the files
     folder = folder or local_folder(path)
     if folder and values:
-        _check_values(folder, recorded)
+        check_values(folder, recorded)
 
 
 def local_folder(path: Path | str) -> Path | None:
@@ -50,6 +50,7 @@ def _check_tensors(path: Path | str) -> None:
     fix = "download or copy the checkpoint again, or take its own config.json"
     try:
         with _quiet(), unpartitioned_models():
+            # on the meta device tensors have shapes and no values, and loading reports names and shapes that differ
             _, report = AutoModelForImageTextToText.from_pretrained(
                 path, device_map="meta", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
             )
@@ -64,8 +65,11 @@ def _check_tensors(path: Path | str) -> None:
         raise DataError(path, None, what, fix)
 
 
-def _check_values(folder: Path, recorded: str | None) -> None:
-    """Raise DataError for tensors with NaN or infinity, and for weights of another hash than `recorded`."""
+def check_values(folder: Path | str, recorded: str | None = None) -> None:
+    """Raise DataError for tensors with NaN or infinity, and for weights of another hash than `recorded`.
+
+    All bytes of the folder's safetensors files are read: seconds for a model of 7B parameters.
+    """
     for file in weight_files(folder):
         with safe_open(file, framework="pt") as tensors:
             names = [name for name in tensors.keys() if not _is_finite(tensors.get_tensor(name))]  # noqa: SIM118
@@ -106,7 +110,7 @@ def is_hub_name(path: Path | str) -> bool:
 
 
 def not_a_checkpoint(path: Path | str, error: Exception) -> DataError:
-    """What to say of a checkpoint that transformers does not load."""
+    """The DataError for a checkpoint that transformers does not load."""
     lines = " ".join(str(error).split())
     reason = f"{type(error).__name__}: {lines[:_LONGEST]}" if lines else type(error).__name__
     fix = "give the folder of a Qwen2.5-VL checkpoint with safetensors weights, or train one with train.py"

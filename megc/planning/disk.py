@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transformers import TrainingArguments
 
 from megc.planning.fit import Parameters
-from megc.training.schedule import Schedule
+from megc.training.trainer import Schedule
 
 GB = 10**9  # disks are sold and shown in these
 
@@ -31,11 +31,12 @@ def checkpoint_size(parameters: Parameters, stage: str, half: bool) -> Checkpoin
     zero = stage != "none"
     size = 2 if half and (zero or parameters.adapters) else 4
     weights = 4 * trained if parameters.adapters else size * parameters.all
+    # ZeRO-2 writes the weights of the passes into its states too
     again = size * (trained if parameters.adapters else parameters.all) if stage == "zero2" else 0
     return CheckpointSize(size * parameters.all, weights, (12 if zero else 8) * trained + again)
 
 
-def saves(args: TrainingArguments, run: Schedule) -> int:
+def count_saves(args: TrainingArguments, run: Schedule) -> int:
     """How many checkpoints the run writes on its way, the one behind the last step included."""
     if args.save_strategy == "no":
         return 0
@@ -46,10 +47,10 @@ def saves(args: TrainingArguments, run: Schedule) -> int:
 
 
 def disk_lines(parameters: Parameters, stage: str, args: TrainingArguments, run: Schedule) -> list[str]:
-    """The price of each way to save, and what the run as it is set takes at most."""
+    """Size of a checkpoint with states and without, and what the run as it is set takes at most."""
     size = checkpoint_size(parameters, stage, args.bf16)
     whole = size.weights + size.states
-    written = saves(args, run)
+    written = count_saves(args, run)
     # transformers deletes an old one only after the next is written
     kept = min(written, args.save_total_limit + 1) if args.save_total_limit else written
     each = size.weights if args.save_only_model else whole

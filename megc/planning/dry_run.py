@@ -23,32 +23,40 @@ from transformers import (
 
 from megc.files import write_json
 from megc.model import tiny
-from megc.model.checkpoint import load_config, load_processor, read_training_info
-from megc.model.packing import Packed, pack_samples
-from megc.model.samples import PictureStore, Sample, training_texts
+from megc.model.checkpoint import inherited_budget, load_config, load_processor, read_training_info
+from megc.model.packing import Packed
+from megc.model.samples import PictureStore
 from megc.model.weight_checks import check_weights
 from megc.model.weights import holds_weights
 from megc.planning.example_clip import example_samples
-from megc.problems import DataError, Problems
+from megc.problems import DataError
+from megc.training.data import TrainingData, read_training_data
 from megc.training.settings import SftSettings
-from megc.training.validation import read_training_samples
 
 STAND_IN_VOCABULARY = 50_000  # enough for every word of the texts to be one token
 
 
 @dataclass(frozen=True)
-class Outline:
-    """What a run would be made of. `notes`: where each thing comes from; `made_up`: the data comes from nowhere."""
+class DryRun:
+    """What a run would consist of, without its weights.
 
-    settings: SftSettings
+    `notes` say where each thing comes from; `is_example`: the training file is missing, and one made-up clip stands
+    for it.
+    """
+
+    data: TrainingData
     config: PretrainedConfig
     processor: ProcessorMixin
-    samples: list[Sample]
     notes: tuple[str, ...]
-    made_up: bool = False
+    is_example: bool = False
+
+    @property
+    def settings(self) -> SftSettings:
+        """Settings of the run."""
+        return self.data.settings
 
     @cached_property
-    def pixels(self) -> PictureStore:
+    def pictures(self) -> PictureStore:
         """Pictures at the pixel budget of the run; only their sizes are read."""
         return PictureStore(self.processor)
 
@@ -57,21 +65,24 @@ class Outline:
         """Height and width of every picture on disk."""
         return {
             picture: size
-            for sample in self.samples
+            for sample in self.data.samples
             for picture, size in zip(sample.pictures, sample.sizes, strict=True)
         }
 
-    def packed(self, packing: str) -> list[Packed]:
+    @property
+    def clips(self) -> list[str]:
+        """Ids of the clips to train on, in the order of the file."""
+        return list(dict.fromkeys(sample.clip for sample in self.data.samples))
+
+    def pack(self, packing: str) -> list[Packed]:
         """The sequences that training would take, `packing` as in SftSettings."""
         # the ids of the special tokens are the processor's, which a stand-in numbers in its own way
         config = tiny.tiny_config(self.processor.tokenizer)
-        problems = Problems() if self.settings.skip_bad else None
-        options = {"packing": packing, "max_length": self.settings.max_length, "problems": problems}
-        return pack_samples(self.samples, self.pixels, config, **options, file=self.settings.train_file)
+        return self.data.pack(self.pictures, config, packing)
 
     def grids(self, packed: Packed) -> tuple[tuple[int, int], ...]:
         """Patches in height and width of a sequence's pictures."""
-        return tuple(self.pixels.grid(*self.sizes[picture])[1:] for picture in packed.pictures)
+        return tuple(self.pictures.grid(*self.sizes[picture])[1:] for picture in packed.pictures)
 
 
 def folder_of(model: str, file: str) -> Path | None:
@@ -80,19 +91,19 @@ def folder_of(model: str, file: str) -> Path | None:
         return Path(model)
     if Path(model).is_absolute() or model.count("/") != 1:
         return None
-    found = try_to_load_from_cache(model, file)
-    return Path(found).parent if isinstance(found, str) else None
+    cached = try_to_load_from_cache(model, file)  # a path, None, or a mark that the hub has no such file
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def public_architecture(model: str) -> Qwen2_5_VLConfig | None:
     """Configuration of the public checkpoint that `model` names in its last part, or None."""
-    known = json.loads(files(__package__).joinpath("architectures.json").read_text(encoding="utf-8"))
-    known.pop("source")
-    found = next((value for name, value in known.items() if name.lower() == Path(model).name.lower()), None)
-    return Qwen2_5_VLConfig(**found) if found else None
+    architectures = json.loads(files(__package__).joinpath("architectures.json").read_text(encoding="utf-8"))
+    del architectures["source"]  # a sentence, no architecture
+    values = {name.lower(): value for name, value in architectures.items()}.get(Path(model).name.lower())
+    return Qwen2_5_VLConfig(**values) if values else None
 
 
-def read_config(settings: SftSettings, texts: list[str]) -> tuple[PretrainedConfig, str]:
+def find_config(settings: SftSettings, texts: list[str]) -> tuple[PretrainedConfig, str]:
     """Configuration of the model and where it comes from.
 
     Raises DataError for a model that is neither here nor known, and for one whose weights are not whole.
@@ -111,42 +122,40 @@ def read_config(settings: SftSettings, texts: list[str]) -> tuple[PretrainedConf
     return config, "model: not on this machine; sizes from megc/planning/architectures.json"
 
 
-def read_processor(settings: SftSettings, texts: list[str]) -> tuple[ProcessorMixin, str]:
+def find_processor(settings: SftSettings, texts: list[str]) -> tuple[ProcessorMixin, str]:
     """Processor of the run with its pixel budget, and where its tokenizer comes from."""
-    record = read_training_info(settings.model)
-    budget = [
-        record.get(name) if getattr(settings, name) is None else getattr(settings, name)
-        for name in ("min_pixels", "max_pixels")
-    ]
+    budget = inherited_budget(read_training_info(settings.model), settings.min_pixels, settings.max_pixels)
     folder = folder_of(settings.model, "tokenizer.json")
     if folder:
         return load_processor(folder, *budget), f"tokenizer: {folder}"
-    own = settings.build_tiny
-    with tempfile.TemporaryDirectory() as made:
-        tiny.train_tokenizer(texts, tiny.VOCABULARY if own else STAND_IN_VOCABULARY).save_pretrained(made)
-        write_json(Path(made) / "preprocessor_config.json", tiny.PREPROCESSOR)
-        processor = load_processor(made, *budget)
-    if own:
+    vocabulary = tiny.VOCABULARY if settings.build_tiny else STAND_IN_VOCABULARY
+    with tempfile.TemporaryDirectory() as stand_in:
+        tiny.train_tokenizer(texts, vocabulary).save_pretrained(stand_in)
+        write_json(Path(stand_in) / "preprocessor_config.json", tiny.PREPROCESSOR)
+        processor = load_processor(stand_in, *budget)
+    if settings.build_tiny:
         return processor, "tokenizer: the one that the run would build"
     return processor, "tokenizer: not on this machine; a word counts as one token"
 
 
-def outline(settings: SftSettings, seed: int = 0, *, made_up: bool = False) -> Outline:
+def dry_run(settings: SftSettings, seed: int = 0, *, allow_example: bool = False) -> DryRun:
     """What the run of `settings` would read, without its weights; `seed` draws the validation subjects.
 
-    `made_up`: where the training file is missing, a made-up clip stands for it. Raises DataError for bad rows
-    (unless `skip_bad`), for a missing file otherwise, and for a model that is not known.
+    `allow_example`: where the training file is missing, a made-up clip stands for it. Raises DataError for bad rows,
+    for a missing file otherwise, and for a model that is not known.
     """
-    is_here = not made_up or Path(settings.train_file).is_file()
-    samples = read_training_samples(settings, seed)[0] if is_here else example_samples()
-    texts = training_texts(sample.record for sample in samples)
-    config, where = read_config(settings, texts)
-    processor, tokenizer = read_processor(settings, texts)
-    data = () if is_here else (f"data: {settings.train_file} is missing; one made-up clip stands for it",)
-    return Outline(settings, config, processor, samples, (where, tokenizer, *data), not is_here)
+    is_example = allow_example and not Path(settings.train_file).is_file()
+    data = TrainingData(settings, example_samples(), []) if is_example else read_training_data(settings, seed)
+    texts = data.texts
+    config, config_note = find_config(settings, texts)
+    processor, processor_note = find_processor(settings, texts)
+    notes = [config_note, processor_note]
+    if is_example:
+        notes.append(f"data: {settings.train_file} is missing; one made-up clip stands for it")
+    return DryRun(data, config, processor, tuple(notes), is_example)
 
 
-def on_meta(config: PretrainedConfig) -> PreTrainedModel:
+def build_on_meta(config: PretrainedConfig) -> PreTrainedModel:
     """The model of a configuration with parameters that have a size and no values."""
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(config)

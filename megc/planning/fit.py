@@ -1,4 +1,4 @@
-"""Ways to train a model, the memory that each takes, and which would fit."""
+"""Setups of a training (ZeRO stage, GPUs, batch), the memory that each needs, and which fit a GPU."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -42,8 +42,8 @@ class Parameters:
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to train: the ZeRO stage, GPUs, whether blocks are computed again, whether in 16 bits."""
+class TrainingSetup:
+    """ZeRO stage (of memory.STAGES), number of GPUs, whether blocks are computed again, whether in 16 bits."""
 
     stage: str
     gpus: int
@@ -53,8 +53,8 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Need:
-    """Bytes of a GPU for a way: states, activations, and bytes of the machine's memory."""
+class MemoryNeed:
+    """Bytes of a GPU that a setup needs for states and activations, and bytes of the machine's memory."""
 
     states: memory.States
     activations: int
@@ -108,54 +108,62 @@ def stage_of(deepspeed: str | dict | None) -> str:
     return "zero2" if stage == 2 else "none"
 
 
-def need(config: PretrainedConfig, parameters: Parameters, way: Way) -> Need:
-    """Memory of one GPU on that way."""
+def memory_needed(config: PretrainedConfig, parameters: Parameters, setup: TrainingSetup) -> MemoryNeed:
+    """Memory of one GPU in that setup."""
     trained = parameters.all_trained
+    # adapters come on top of the checkpoint, which is frozen as a whole
     frozen = parameters.all if parameters.adapters else parameters.all - trained
-    kinds = {"half": way.half, "adapters": parameters.adapters}
-    states = memory.model_states(frozen + trained, trained, parameters.largest, way.stage, way.gpus, **kinds)
-    kept = memory.activations(config, way.batch, way.checkpointing, 2 if way.half else 4)
-    return Need(states, sum(kept.values()))
+    kinds = {"half": setup.half, "adapters": parameters.adapters}
+    states = memory.model_states(frozen + trained, trained, parameters.largest, setup.stage, setup.gpus, **kinds)
+    kept = memory.activations(config, setup.batch, setup.checkpointing, 2 if setup.half else 4)
+    return MemoryNeed(states, sum(kept.values()))
 
 
-def changes(way: Way) -> Iterator[tuple[str, Way]]:
-    """Ways that take less, the least intrusive first, each with the flags that lead there."""
-    later = memory.STAGES[memory.STAGES.index(way.stage) :]
-    also = ""
-    if not way.checkpointing:
-        way, also = replace(way, checkpointing=True), "--activation_checkpointing true"
-        yield also, way
-    if way.batch.sequences > 1:
-        share = len(way.batch.grids) // way.batch.sequences
-        way = replace(way, batch=replace(way.batch, sequences=1, grids=way.batch.grids[:share]))
-        also = f"{also} --per_device_train_batch_size 1".strip()
-        yield also, way
-    yield f"{also} --max_pixels of half".strip(), replace(way, batch=way.batch.with_pictures_halved())
+def smaller_setups(setup: TrainingSetup) -> Iterator[tuple[str, TrainingSetup]]:
+    """Setups that need less, the least intrusive first, each with the flags that lead there."""
+    later = memory.STAGES[memory.STAGES.index(setup.stage) :]
+    flags = ""
+    # 1. The same steps, only slower: what was done stays in all later setups.
+    if not setup.checkpointing:
+        setup, flags = replace(setup, checkpointing=True), "--activation_checkpointing true"
+        yield flags, setup
+    if setup.batch.sequences > 1:
+        pictures = len(setup.batch.grids) // setup.batch.sequences  # of one sequence
+        setup = replace(setup, batch=replace(setup.batch, sequences=1, grids=setup.batch.grids[:pictures]))
+        flags = f"{flags} --per_device_train_batch_size 1".strip()
+        yield flags, setup
+    # 2. Smaller pictures alone, which the model sees.
+    yield f"{flags} --max_pixels of half".strip(), replace(setup, batch=setup.batch.with_pictures_halved())
+    # 3. Stages that share more, then more GPUs.
     for stage in later[1:]:
-        yield f"{also} --deepspeed train/{stage}.json".strip(), replace(way, stage=stage)
+        yield f"{flags} --deepspeed train/{stage}.json".strip(), replace(setup, stage=stage)
     for stage in later:
-        config = f"{also} --deepspeed train/{stage}.json".strip() if stage != way.stage else also
+        config = f"{flags} --deepspeed train/{stage}.json".strip() if stage != setup.stage else flags
         for gpus in COUNTS:
-            if gpus > way.gpus:
-                yield f"{gpus} GPUs {config}".strip(), replace(way, stage=stage, gpus=gpus)
+            if gpus > setup.gpus:
+                yield f"{gpus} GPUs {config}".strip(), replace(setup, stage=stage, gpus=gpus)
 
 
-def remedies(
-    config: PretrainedConfig, parameters: Parameters, way: Way, limit: float, adapters: Parameters | None = None
+def advice(
+    config: PretrainedConfig,
+    parameters: Parameters,
+    setup: TrainingSetup,
+    limit: float,
+    adapters: Parameters | None = None,
 ) -> list[str]:
     """What makes a run fit that does not: a line a change that is enough, more GPUs only as many as it takes.
 
-    `adapters`: what --lora_rank would train, if it is not asked for yet.
+    `limit`: GiB of a GPU; `adapters`: what --lora_rank would train, if the run has none yet.
     """
     lines, enough = [], set()  # stages that fit already on as many GPUs
-    if adapters and (wanted := need(config, adapters, way)).gib + RESERVE <= limit:
-        lines.append(f"  --lora_rank {LORA_RANK}: {wanted.gib:.1f} GiB a GPU")
-    for flags, other in changes(way):
-        wanted = need(config, parameters, other)
-        if wanted.gib + RESERVE > limit or (other.gpus > way.gpus and other.stage in enough):
+    if adapters and (need := memory_needed(config, adapters, setup)).gib + RESERVE <= limit:
+        lines.append(f"  --lora_rank {LORA_RANK}: {need.gib:.1f} GiB a GPU")
+    for flags, smaller in smaller_setups(setup):
+        need = memory_needed(config, parameters, smaller)
+        if need.gib + RESERVE > limit or (smaller.gpus > setup.gpus and smaller.stage in enough):
             continue
-        if other.stage != way.stage or other.gpus > way.gpus:
-            enough.add(other.stage)
-        host = f", {wanted.states.host / GIB:.0f} GiB of the machine's memory" if wanted.states.host else ""
-        lines.append(f"  {flags}: {wanted.gib:.1f} GiB a GPU{host}")
+        if smaller.stage != setup.stage or smaller.gpus > setup.gpus:
+            enough.add(smaller.stage)
+        host = f", {need.states.host / GIB:.0f} GiB of the machine's memory" if need.states.host else ""
+        lines.append(f"  {flags}: {need.gib:.1f} GiB a GPU{host}")
     return lines or ["  nothing known here is enough: take a smaller model"]

@@ -13,12 +13,12 @@ from megc.model.packing import IGNORED, Packed
 from megc.model.parts import PARTS, part_of
 from megc.planning import memory
 from megc.planning.disk import disk_lines
-from megc.planning.dry_run import Outline, on_meta, outline
-from megc.planning.fit import COUNTS, LORA_RANK, RESERVE, Parameters, Way, need, remedies, stage_of
+from megc.planning.dry_run import DryRun, build_on_meta, dry_run
+from megc.planning.fit import COUNTS, LORA_RANK, RESERVE, Parameters, TrainingSetup, advice, memory_needed, stage_of
 from megc.planning.memory import GIB, Batch
-from megc.training.schedule import Schedule, schedule
 from megc.training.settings import SftSettings, check_settings
-from megc.training.sft import what_is_trained
+from megc.training.sft import select_trained
+from megc.training.trainer import Schedule, count_steps
 
 NAMES = {
     "none": "none (DDP)",
@@ -32,22 +32,24 @@ _PEAK, _SHARE = 989e12, 0.4  # an H100's 16-bit operations a second, and the sha
 
 def count_parameters(config: PretrainedConfig, settings: SftSettings) -> Parameters:
     """Parameters of the model of `config`, and which of them `settings` train. No memory is taken."""
-    model = on_meta(config)
-    largest = max(sum(own.numel() for own in module.parameters(recurse=False)) for module in model.modules())
+    model = build_on_meta(config)
+    # ZeRO-3 gathers module by module: the largest one's own parameters count, here those of the embedding
+    largest = max(sum(value.numel() for value in module.parameters(recurse=False)) for module in model.modules())
     total, trained = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
-    for name, parameter in what_is_trained(model, settings, seed=0).named_parameters():
+    for name, parameter in select_trained(model, settings, seed=0).named_parameters():
         total[part_of(name)] += parameter.numel() * ("lora_" not in name)
         trained[part_of(name)] += parameter.numel() * parameter.requires_grad
     return Parameters(total, trained, largest, bool(settings.lora_rank))
 
 
-def batch_of(packed: list[Packed], made: Outline) -> Batch:
+def batch_of(packed: list[Packed], run: DryRun) -> Batch:
     """The micro-batch of these sequences."""
+    # as the collator has it: logits at each place where any row predicts
     length = max(map(len, packed))
     answers = torch.zeros(length, dtype=torch.bool)
-    for one in packed:
-        answers[: len(one)] |= one.targets != IGNORED
-    grids = tuple(grid for one in packed for grid in made.grids(one))
+    for sequence in packed:
+        answers[: len(sequence)] |= sequence.targets != IGNORED
+    grids = tuple(grid for sequence in packed for grid in run.grids(sequence))
     return Batch(len(packed), length, int(answers.sum()), grids)
 
 
@@ -59,15 +61,15 @@ def part_lines(parameters: Parameters) -> list[str]:
     return [*lines, f"  {'all':<16}{parameters.all:>15,}{parameters.all_trained:>15,}"]
 
 
-def data_lines(made: Outline, packings: dict[str, list[Packed]]) -> list[str]:
+def data_lines(run: DryRun, packings: dict[str, list[Packed]]) -> list[str]:
     """Pictures, sequences and tokens of the data, packed and not."""
-    clips = len({sample.clip for sample in made.samples})
-    pictures = [made.grids(one) for one in packings["clip"]]
-    merge = made.config.vision_config.spatial_merge_size**2
+    clips = len(run.clips)
+    pictures = [run.grids(sequence) for sequence in packings["clip"]]
+    merge = run.config.vision_config.spatial_merge_size**2
     tokens = [rows * columns // merge for grids in pictures for rows, columns in grids]
     each = f"{min(tokens)} to {max(tokens)}" if min(tokens) < max(tokens) else f"{tokens[0]}"
     lines = [
-        f"Data: {len(made.samples):,} questions of {clips:,} clips, {max(map(len, pictures))} picture(s) a clip"
+        f"Data: {len(run.data.samples):,} questions of {clips:,} clips, {max(map(len, pictures))} picture(s) a clip"
         f" of {each} tokens",
         f"  {'packing':<10}{'sequences':>12}{'tokens a clip':>16}{'tokens':>14}{'longest':>10}",
     ]
@@ -79,12 +81,13 @@ def data_lines(made: Outline, packings: dict[str, list[Packed]]) -> list[str]:
     return lines
 
 
-def epoch_flops(made: Outline, packed: list[Packed], parameters: Parameters, checkpointing: bool) -> int:
+def epoch_flops(run: DryRun, packed: list[Packed], parameters: Parameters, checkpointing: bool) -> int:
     """Operations of forward and backward passes over all sequences, one by one."""
+    # any adapter in a part makes gradients flow through it
     trained = {part: parameters.trained[part] > 0 for part in PARTS}
     forward = dict.fromkeys(PARTS, 0)
-    for one in packed:
-        for part, number in memory.forward_flops(made.config, batch_of([one], made)).items():
+    for sequence in packed:
+        for part, number in memory.forward_flops(run.config, batch_of([sequence], run)).items():
             forward[part] += number
     return memory.training_flops(forward, trained, checkpointing, parameters.adapters)
 
@@ -93,74 +96,75 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
-def schedules(made: Outline, packings: dict, args: TrainingArguments, gpus: int) -> dict[int, Schedule]:
+def schedules(run: DryRun, packings: dict, args: TrainingArguments, gpus: int) -> dict[int, Schedule]:
     """Schedule of the run by its number of clips; of examples, the largest last, where the data is made up."""
-    sequences = len(packings[made.settings.packing])
-    clips = len({sample.clip for sample in made.samples})
-    return {
-        number: schedule(sequences * number // clips, gpus, args)
-        for number in (_EXAMPLES if made.made_up else (clips,))
-    }
+    sequences, clips = len(packings[run.settings.packing]), len(run.clips)
+    numbers = _EXAMPLES if run.is_example else (clips,)
+    return {number: count_steps(sequences * number // clips, gpus, args) for number in numbers}
 
 
-def step_lines(made: Outline, packings: dict, parameters: Parameters, args: TrainingArguments, way: Way) -> list[str]:
+def step_lines(
+    run: DryRun, packings: dict, parameters: Parameters, args: TrainingArguments, setup: TrainingSetup
+) -> list[str]:
     """Steps of an epoch and of the run, operations of a step, and hours at an assumed speed."""
-    flops = {packing: epoch_flops(made, packed, parameters, way.checkpointing) for packing, packed in packings.items()}
+    flops = {
+        packing: epoch_flops(run, packed, parameters, setup.checkpointing) for packing, packed in packings.items()
+    }
     size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
-    batch = (
-        f"{way.gpus} GPU(s) × {size} sequence(s) × {accumulated} accumulated = {way.gpus * size * accumulated} a step"
-    )
-    runs = schedules(made, packings, args, way.gpus)
-    warnings = [f"  {run.warning}" for run in runs.values() if run.warning]
-    if made.made_up:
+    sequences = setup.gpus * size * accumulated
+    batch = f"{setup.gpus} GPU(s) × {size} sequence(s) × {accumulated} accumulated = {sequences} a step"
+    runs = schedules(run, packings, args, setup.gpus)
+    warnings = [f"  {steps.warning}" for steps in runs.values() if steps.warning]
+    if run.is_example:
         return [
             f"Steps: {batch}",
-            *(f"  with {clips} clips: {run}" for clips, run in runs.items()),
+            *(f"  with {clips} clips: {steps}" for clips, steps in runs.items()),
             *warnings,
             *(f"  packing {packing}: {_short(number / 1e12)} TFLOP a clip" for packing, number in flops.items()),
         ]
-    (run,) = runs.values()
-    lines = [f"Steps: {batch}; {run}", *warnings]
+    (steps,) = runs.values()
+    lines = [f"Steps: {batch}; {steps}", *warnings]
     for packing, number in flops.items():
         lines.append(
-            f"  packing {packing}: {_short(number / run.epoch / 1e12)} TFLOP for the questions of a step,"
-            f" {_short(number * run.steps / run.epoch / _PEAK / _SHARE / 3600)} GPU hours in all"
+            f"  packing {packing}: {_short(number / steps.epoch / 1e12)} TFLOP for the questions of a step,"
+            f" {_short(number * steps.steps / steps.epoch / _PEAK / _SHARE / 3600)} GPU hours in all"
         )
     return [*lines, f"  (hours at {_SHARE:.0%} of an H100's {_PEAK / 1e12:.0f} TFLOP/s: an assumption)"]
 
 
-def memory_lines(config: PretrainedConfig, parameters: Parameters, way: Way, limit: float) -> list[str]:
-    """Memory at each stage, in parts for the way's number of GPUs, in sum for others."""
-    other = [gpus for gpus in COUNTS if gpus != way.gpus]
+def memory_lines(config: PretrainedConfig, parameters: Parameters, setup: TrainingSetup, limit: float) -> list[str]:
+    """Memory at each stage, in parts for the setup's number of GPUs, in sum for others."""
+    other = [gpus for gpus in COUNTS if gpus != setup.gpus]
     heads = "".join(f"{f'at {gpus}':>8}" for gpus in other)
     lines = [
-        f"Memory of each of {way.gpus} GPU(s) in GiB; fits: with {RESERVE:.0f} GiB to spare in {limit:.0f}",
+        f"Memory of each of {setup.gpus} GPU(s) in GiB; fits: with {RESERVE:.0f} GiB to spare in {limit:.0f}",
         f"  {'stage':<19}{'weights':>9}{'gradients':>11}{'optimizer':>11}{'activations':>13}{'sum':>8}  fits"
         f"{'machine':>9}{heads}",
     ]
     for stage in memory.STAGES:
-        wanted = need(config, parameters, replace(way, stage=stage))
-        states = wanted.states
+        need = memory_needed(config, parameters, replace(setup, stage=stage))
+        states = need.states
         parts = "".join(
             f"{value / GIB:>{width}.1f}"
             for value, width in (
                 (states.weights, 9),
                 (states.gradients, 11),
                 (states.optimizer, 11),
-                (wanted.activations, 13),
+                (need.activations, 13),
             )
         )
-        fits = "yes" if wanted.gib + RESERVE <= limit else "no"
-        sums = "".join(f"{need(config, parameters, replace(way, stage=stage, gpus=gpus)).gib:>8.1f}" for gpus in other)
-        mark = "→" if stage == way.stage else " "
+        fits = "yes" if need.gib + RESERVE <= limit else "no"
+        setups = (replace(setup, stage=stage, gpus=gpus) for gpus in other)
+        sums = "".join(f"{memory_needed(config, parameters, another).gib:>8.1f}" for another in setups)
+        mark = "→" if stage == setup.stage else " "
         machine = f"{states.host / GIB:>9.0f}" if states.host else f"{'':>9}"
-        lines.append(f"{mark} {NAMES[stage]:<19}{parts}{wanted.gib:>8.1f}  {fits:<4}{machine}{sums}")
-    size = 2 if way.half else 4
-    kept = {again: memory.activations(config, way.batch, again, size) for again in (True, False)}
-    everywhere = memory.activations(config, way.batch.with_logits_everywhere(), way.checkpointing, size)["logits"]
+        lines.append(f"{mark} {NAMES[stage]:<19}{parts}{need.gib:>8.1f}  {fits:<4}{machine}{sums}")
+    size = 2 if setup.half else 4
+    kept = {again: memory.activations(config, setup.batch, again, size) for again in (True, False)}
+    everywhere = memory.activations(config, setup.batch.with_logits_everywhere(), setup.checkpointing, size)["logits"]
     bound = "at most " if parameters.all_trained < parameters.all else ""  # frozen parts keep less
     lines += [
-        f"  activations of {way.batch.sequences} × {way.batch.length} tokens: {bound}"
+        f"  activations of {setup.batch.sequences} × {setup.batch.length} tokens: {bound}"
         f"{sum(kept[True].values()) / GIB:.2f}"
         f" with activation checkpointing, {sum(kept[False].values()) / GIB:.2f} without",
         f"  logits of the answers only: {kept[True]['logits'] / GIB:.2f}; at every token they were"
@@ -177,43 +181,44 @@ def choose_gpus(settings: SftSettings, fits: dict[int, bool]) -> tuple[int, str]
         return world_size(), "as the launcher started"
     if torch.cuda.device_count():
         return torch.cuda.device_count(), "of this machine"
-    enough = [gpus for gpus, fit in fits.items() if fit]
+    enough = [gpus for gpus, fit in fits.items() if fit]  # in rising order
     return (enough[0], "the fewest that it fits on") if enough else (COUNTS[-1], "and it does not fit")
 
 
 def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict | None = None) -> str:
     """The plan of a run as text; `deepspeed` is its configuration, which `args` need not know of.
 
-    Raises what `outline` raises.
+    Raises what `dry_run` raises.
     """
     check_settings(settings, args)
-    made = outline(settings, args.seed, made_up=True)
-    parameters = count_parameters(made.config, settings)
-    packings = {packing: made.packed(packing) for packing in ("clip", "none")}
+    run = dry_run(settings, args.seed, allow_example=True)
+    parameters = count_parameters(run.config, settings)
+    packings = {packing: run.pack(packing) for packing in ("clip", "none")}
     size = args.per_device_train_batch_size
-    longest = sorted(packings[settings.packing] * (size if made.made_up else 1), key=len)[-size:]
-    way = Way(stage_of(deepspeed), 1, args.activation_checkpointing, args.bf16, batch_of(longest, made))
+    # the largest micro-batch that a step may meet; of a single example clip, copies of it
+    longest = sorted(packings[settings.packing] * (size if run.is_example else 1), key=len)[-size:]
+    setup = TrainingSetup(stage_of(deepspeed), 1, args.activation_checkpointing, args.bf16, batch_of(longest, run))
     limit = settings.gpu_memory
 
     def fits(gpus: int) -> bool:
-        return need(made.config, parameters, replace(way, gpus=gpus)).gib + RESERVE <= limit
+        return memory_needed(run.config, parameters, replace(setup, gpus=gpus)).gib + RESERVE <= limit
 
     gpus, why = choose_gpus(settings, {gpus: fits(gpus) for gpus in COUNTS})
-    way = replace(way, gpus=gpus)
+    setup = replace(setup, gpus=gpus)
     lines = [
         f"Plan of training {settings.model} on {settings.train_file} (computed; no weight is loaded)",
-        *(f"  {note}" for note in made.notes),
+        *(f"  {note}" for note in run.notes),
         *part_lines(parameters),
-        *data_lines(made, packings),
-        *step_lines(made, packings, parameters, args, way),
-        *memory_lines(made.config, parameters, way, limit),
-        *disk_lines(parameters, way.stage, args, list(schedules(made, packings, args, gpus).values())[-1]),
+        *data_lines(run, packings),
+        *step_lines(run, packings, parameters, args, setup),
+        *memory_lines(run.config, parameters, setup, limit),
+        *disk_lines(parameters, setup.stage, args, list(schedules(run, packings, args, gpus).values())[-1]),
     ]
     if fits(gpus):
-        verdict = f"It fits: {NAMES[way.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB."
+        verdict = f"It fits: {NAMES[setup.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB."
         return "\n".join([*lines, verdict])
-    verdict = f"It does not fit: {NAMES[way.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB. Enough would be:"
+    verdict = f"It does not fit: {NAMES[setup.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB. Enough would be:"
     adapters = None
     if not settings.lora_rank:
-        adapters = count_parameters(made.config, replace(settings, lora_rank=LORA_RANK))
-    return "\n".join([*lines, verdict, *remedies(made.config, parameters, way, limit, adapters)])
+        adapters = count_parameters(run.config, replace(settings, lora_rank=LORA_RANK))
+    return "\n".join([*lines, verdict, *advice(run.config, parameters, setup, limit, adapters)])

@@ -10,7 +10,7 @@ import torch
 from transformers import ProcessorMixin
 
 from megc.model.packing import IGNORED, Packed
-from megc.planning.dry_run import outline
+from megc.planning.dry_run import dry_run
 from megc.training.settings import SftSettings
 
 _GREY, _GREEN, _PLAIN = "\033[90m", "\033[1;32m", "\033[0m"
@@ -29,7 +29,7 @@ def trained_tokens(packed: Packed) -> torch.Tensor:
     return trained
 
 
-def _text(ids: list[int], processor: ProcessorMixin, pictures: int) -> tuple[str, int]:
+def _decode_tokens(ids: list[int], processor: ProcessorMixin, pictures: int) -> tuple[str, int]:
     """Text of tokens, a run of picture tokens as one mark, and the number of pictures up to here."""
     pieces = []
     for is_picture, run in groupby(ids, key=lambda token: token == processor.image_token_id):
@@ -55,16 +55,16 @@ def show_packed(packed: Packed, processor: ProcessorMixin, colour: bool = False)
     ]
     pictures = 0
     for number in packed.branch.unique_consecutive().tolist():
-        own = packed.branch == number
-        positions = packed.position_ids[:, own]
+        branch = packed.branch == number  # (L,)
+        positions = packed.position_ids[:, branch]  # (3, tokens of the branch)
         name = f"question {number}, {packed.ids[number - 1]}" if number else "prefix"
-        counted = f", {int(trained[own].sum())} trained" if number else ""
+        counted = f", {int(trained[branch].sum())} trained" if number else ""
         span = f"positions {int(positions.min())} to {int(positions.max())}"
-        lines.append(f"── {name}: {int(own.sum())} tokens{counted}, {span}")
+        lines.append(f"── {name}: {int(branch.sum())} tokens{counted}, {span}")
         pieces = []
-        marked = zip(packed.input_ids[own].tolist(), trained[own].tolist(), strict=True)
+        marked = zip(packed.input_ids[branch].tolist(), trained[branch].tolist(), strict=True)
         for is_trained, run in groupby(marked, key=lambda pair: pair[1]):
-            text, pictures = _text([token for token, _ in run], processor, pictures)
+            text, pictures = _decode_tokens([token for token, _ in run], processor, pictures)
             if is_trained:
                 pieces.append(f"{before}{text}{behind}")
             else:
@@ -76,13 +76,14 @@ def show_packed(packed: Packed, processor: ProcessorMixin, colour: bool = False)
 def show_samples(settings: SftSettings, seed: int = 0, stream: TextIO | None = None) -> str:
     """The first `settings.show_sample` sequences of the training file as text for `stream` (standard output).
 
-    No weights are loaded. Raises what `outline` raises.
+    No weights are loaded. Raises what `dry_run` raises.
     """
-    made = outline(settings, seed)
-    clips = list(dict.fromkeys(sample.clip for sample in made.samples))[: settings.show_sample]
-    shown = replace(made, samples=[sample for sample in made.samples if sample.clip in set(clips)])
+    run = dry_run(settings, seed)
+    clips = set(run.clips[: settings.show_sample])  # a clip gives at least one sequence: no others need be packed
+    samples = [sample for sample in run.data.samples if sample.clip in clips]
+    run = replace(run, data=replace(run.data, samples=samples))
     colour = takes_colour(stream or sys.stdout)
-    parts = [f"{settings.train_file} as {settings.model} reads it", *(f"  {note}" for note in made.notes)]
-    for number, packed in enumerate(shown.packed(settings.packing)[: settings.show_sample], start=1):
-        parts.append(f"\nSequence {number}: {show_packed(packed, made.processor, colour)}")
-    return "\n".join(parts)
+    texts = [f"{settings.train_file} as {settings.model} reads it", *(f"  {note}" for note in run.notes)]
+    for number, packed in enumerate(run.pack(settings.packing)[: settings.show_sample], start=1):
+        texts.append(f"\nSequence {number}: {show_packed(packed, run.processor, colour)}")
+    return "\n".join(texts)

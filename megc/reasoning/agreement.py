@@ -15,23 +15,15 @@ from pathlib import Path
 from megc.commits import answer_commits, commit
 from megc.facs import FINE_TO_COARSE
 from megc.files import lock_folder, sha256_of, write_json, write_jsonl
-from megc.problems import DataError
+from megc.problems import DataError, Problems
 from megc.reasoning.nearest import nearest_answer, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
+from megc.reasoning.settings import OPTIONS, ReasonSettings
 from megc.reasoning.unit_lists import Evidence, log_odds, match_count, reconcile_yes_no
 from megc.vqa.instructions import row_clip, row_id
 from megc.vqa.labels import PRETENDED_VOTES, read_answers
 from megc.vqa.questions import Question, allowed_answers, compose_long, is_unit_list, join_units, parse, split_long
 
-OPTIONS = {
-    "snap": "an answer outside the allowed ones becomes the nearest of them",
-    "number": "one action unit where the question speaks of one, several where it speaks of several",
-    "shown": "yes/no answers and the list of action units agree; the surer of the two is kept",
-    "rules": "published rules from action units to the fine class weigh in on it",
-    "learnt-rules": "how the training clips of each fine class show the action units weighs in on it",
-    "joint": "fine and coarse class are chosen together, so that one implies the other",
-    "compose": "the composed sentence repeats the clip's own answers",
-}
 NEED_TRAINING = ("learnt-rules",)
 
 
@@ -96,7 +88,7 @@ class _Clip:
     def log_shares(self, row: dict, question: Question) -> dict[str, float]:
         """Log of the share of each allowed answer: by likelihood where answers were compared, else by votes."""
         allowed = self.allowed(row, question)
-        if row.get("choices"):
+        if row.get("choices"):  # log-softmax over the allowed answers
             top = max(row["choices"].values())
             total = top + math.log(math.fsum(math.exp(value - top) for value in row["choices"].values()))
             return {name: row["choices"][name] - total for name in allowed}
@@ -145,6 +137,7 @@ def reason_over_rows(
         clip = clips.setdefault(origin["clip"], _Clip(origin["dataset"]))
         clip.rows.append(row)
         clip.questions.append(parse(row["question"]))
+    # clip by clip: no answer depends on another clip of the test set
     rules = read_rules() if rules is None and "rules" in options else rules
     for clip in clips.values():
         _reason(clip, options, knowledge, rules)
@@ -177,7 +170,7 @@ def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None, ru
 
 def _listed_units(clip: _Clip) -> list[int]:
     """Action units of the clip's list, else of its sentence."""
-    for kind in ("units", "long"):
+    for kind in ("units", "long"):  # the list itself counts more than the sentence that repeats it
         for row, _ in clip.answered(kind):
             if kind == "units" or split_long(row["answer"]):
                 return nearest_units(row["answer"])
@@ -304,3 +297,8 @@ def reason_file(
         write_json(Path(out) / "run.json", {**record, "train": str(train) if train else None, "rows": len(reasoned)})
     changed = sum(row["answer"] != row["raw"] for row in reasoned)
     return f"{target}: {changed} of {len(reasoned)} answers changed by {', '.join(options)}"
+
+
+def reason_answers(settings: ReasonSettings, _problems: Problems) -> str:
+    """`reason_file` of the settings' predictions; returns a summary."""
+    return reason_file(settings.predictions, settings.out, settings.reason, settings.train)

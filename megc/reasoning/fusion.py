@@ -21,7 +21,8 @@ from megc.baselines.probe import likeliest_list
 from megc.commits import answer_commits, commit
 from megc.facs import FINE_TO_COARSE, unit_name, unit_number
 from megc.files import lock_folder, write_json, write_jsonl
-from megc.problems import DataError
+from megc.problems import DataError, Problems
+from megc.reasoning.settings import FuseSettings
 from megc.splits import subject_key, subjects_in
 from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
@@ -269,3 +270,9 @@ def fuse_files(
         for kind, pool in weights.items()
     ]
     return "\n".join([words, *lines, f"{out / 'predictions.jsonl'}: {len(fused)} fused answers"])
+
+
+def fuse_answers(settings: FuseSettings, _problems: Problems) -> str:
+    """`fuse_files` of the settings' files; returns a summary."""
+    files = (settings.predictions, settings.evidence, settings.train, settings.out)
+    return fuse_files(*files, fit=settings.fit, fit_evidence=settings.fit_evidence)

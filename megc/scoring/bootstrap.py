@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from megc.scoring.counts import RowCounts
+from megc.scoring.settings import RESAMPLES
 from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS
 
-RESAMPLES = 1000
 LEVEL = 0.95
 _TRIES = 100  # draws for one that is kept; a class in so few groups that more are needed leaves no interval
 

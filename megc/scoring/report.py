@@ -21,12 +21,12 @@ from megc.files import png_bytes, read_checked, read_picture, write_text
 from megc.motion.colour import ENCODINGS, legend_image, legend_text
 from megc.motion.flow_files import drawn_with
 from megc.motion.settings import SCALE
-from megc.problems import DataError
-from megc.scoring.bootstrap import RESAMPLES
+from megc.problems import DataError, Problems
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import PairedDifference, compare_runs, evaluate_run
 from megc.scoring.plots import count_confusions, draw_intervals, write_confusions
-from megc.scoring.runs import MOTION, Reference, Run
+from megc.scoring.runs import MOTION, Reference, Run, choose_predictions, read_references, read_runs
+from megc.scoring.settings import CARDS, RESAMPLES, ScoreSettings
 from megc.scoring.tables import (
     agreement_table,
     ceiling_note,
@@ -41,11 +41,10 @@ from megc.scoring.tables import (
     text_table,
     write_metrics,
 )
-from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, is_invalid, is_right
+from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, MORE_METRICS, PROFILES, is_invalid, is_right
 from megc.vqa.prompts import PromptRecord
 
 THUMBNAIL = 160  # pixels wide
-CARDS = 150  # clips shown; about 25 kB each
 CHOICES = 3  # of the allowed answers, the likeliest, with their probabilities
 
 HEADS = {
@@ -57,13 +56,8 @@ HEADS = {
     "rouge1": "ROUGE-1",
     "avg": "mean of six",
 }
-UNIT_HEADS = {
-    "au_precision": "AU precision",
-    "au_recall": "AU recall",
-    "au_f1": "AU F1",
-    "au_precision_macro": "AU precision, macro",
-    "au_recall_macro": "AU recall, macro",
-    "au_f1_macro": "AU F1, macro",
+MORE_HEADS = {
+    **{column: heading for more in MORE_METRICS for column, heading in more.headings.items()},
     "consistent": "consistent clips",
     "invalid_share": "invalid answers",
 }
@@ -148,6 +142,7 @@ def _details(details: Mapping[str, object]) -> list[str]:
 
 
 def _answer(reference: Reference, run: Run, row: int, profile: str) -> dict:
+    """What the page shows of a run's answer to the question of a row."""
     text = run.answers[row]
     return {
         "run": run.name,
@@ -170,7 +165,7 @@ def make_cards(
         clips.setdefault(reference.clip, []).append(row)
     names = list(clips)
     if len(names) > limit:
-        names = [names[place] for place in np.linspace(0, len(names) - 1, limit).astype(int)]
+        names = [names[index] for index in np.linspace(0, len(names) - 1, limit).astype(int)]
     cards = []
     for name in names:
         first = references[clips[name][0]]
@@ -247,7 +242,7 @@ def write_report(
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
         rows=pooled_only(rows),
         overview=_data_uri(draw_intervals(main_rows(rows)), "png") if len(runs) > 1 else None,
-        unit_heads=UNIT_HEADS,
+        more_heads=MORE_HEADS,
         main_rows=main_rows(rows),
         checks=agreement_by_check(references, runs, profile),
         runs=runs,
@@ -305,3 +300,16 @@ def score_runs(
     if differences:
         texts += ["", difference_table(runs[0].name, differences)]
     return "\n".join([*texts, "", f"written: {out / 'metrics.csv'}, {out / 'report.html'}"])
+
+
+def score_files(settings: ScoreSettings, problems: Problems) -> str:
+    """Score the settings' prediction files, or those in the folder that fit; returns the tables, and which were left
+    out."""
+    references = read_references(settings.references, problems)
+    paths, left_out = list(settings.predictions), []
+    if not paths:
+        paths, left_out = choose_predictions(settings.out, references)
+    runs = read_runs(paths, list(settings.names), references, problems)
+    profiles = list(PROFILES) if "all" in settings.profiles else settings.profiles
+    tables = score_runs(settings.out, references, runs, profiles, settings.resamples, settings.seed, settings.cards)
+    return "\n".join([tables, *(f"left out: {line}" for line in left_out)])

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from megc.csv_tables import write_table
+from megc.problems import Problems
 from megc.scoring.evaluation import COLUMNS, OVERALL, PairedDifference, find_rare_classes, score_ceiling, score_run
-from megc.scoring.runs import Reference, Run
+from megc.scoring.runs import Reference, Run, choose_predictions, read_references, read_runs
+from megc.scoring.settings import MetricSettings
 from megc.scoring.vqa_metrics import METRICS
 
 SCORE_HEADS = ("coarse UF1 / UAR", "fine UF1 / UAR", "BLEU", "ROUGE-1")
@@ -168,3 +170,14 @@ def _align(lines: list[list[str]], left: int) -> str:
         text = "  ".join(cell.ljust(width) if column < left else cell.rjust(width) for cell, width, column in cells)
         texts.append(text.rstrip())
     return "\n".join(texts)
+
+
+def score_metrics(settings: MetricSettings, problems: Problems, metrics: Sequence[str]) -> str:
+    """Table of some metrics of the settings' prediction files, or of those in result/demo that fit."""
+    references = read_references(settings.references, problems)
+    paths, left_out = list(settings.predictions), []
+    if not paths:
+        paths, left_out = choose_predictions("result/demo", references)
+    runs = read_runs(paths, None, references, problems)
+    table = metric_table(references, runs, metrics, settings.profile)
+    return "\n".join([table, *(f"left out: {line}" for line in left_out)])

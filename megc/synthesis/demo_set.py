@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from io import BytesIO
 from itertools import groupby
@@ -21,29 +21,15 @@ from tqdm import tqdm
 
 from megc.files import lock_folder, read_json, write_bytes, write_json, write_jsonl
 from megc.motion.parallel import process_pool, submit, use_one_thread
-from megc.problems import DataError
+from megc.problems import DataError, Problems
 from megc.synthesis.demo_sheets import Annotation, annotate, casme2_workbook, samm_workbook
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
-from megc.synthesis.scenes import Difficulty, plan_clips, samm_view
+from megc.synthesis.scenes import plan_clips, samm_view
+from megc.synthesis.settings import DemoSettings, MakeDemoSettings
 
 _FLOW_UNIT = 64  # the true flow is kept in 1/64 px, which float16 holds exactly up to 32 px
 _GENERATOR = 1  # raise it when the same settings give other bytes
-_OWN = ("CASME2", "SAMM", "true_flow", "truth.jsonl", ".partial")
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """What decides the bytes of a demo set. `every`: only each n-th frame is written, besides onset, apex and offset;
-    `samm_width`: frame width of the SAMM part (the database's own is 960); `others`: share of clips labelled so."""
-
-    seed: int = 2
-    casme2_subjects: int = 24
-    samm_subjects: int = 12
-    clips: int = 16
-    every: int = 4
-    samm_width: int = 480
-    others: float = 0.08
-    difficulty: Difficulty = field(default_factory=Difficulty)
+_WRITTEN = ("CASME2", "SAMM", "true_flow", "truth.jsonl", ".partial")
 
 
 def plan_demo(settings: DemoSettings) -> list[ClipSpec]:
@@ -75,7 +61,7 @@ def frame_name(spec: ClipSpec, number: int) -> str:
 
 
 def truth_row(spec: ClipSpec, annotation: Annotation) -> dict:
-    """The line of `truth.jsonl` of a clip: what is so, beside what the spreadsheet says.
+    """The line of `truth.jsonl` of a clip: the true values beside the cells of the spreadsheet.
 
     `onset`, `apex`, `offset` are true frame numbers, `annotated` the spreadsheet's cells; amplitudes are px on a face
     236 px wide; `drift_px` is how far the head's centre gets from its place at the onset (same pixels) and
@@ -138,6 +124,7 @@ def write_clip(root: Path, spec: ClipSpec, every: int, note: bool = False) -> No
     folder, partial = clip_folder(root, spec), root / ".partial" / spec.id.replace("/", "_")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    # the three annotated frames are always there, whatever the step
     rendering = Rendering(spec)
     numbers = sorted({*range(spec.onset, spec.offset + 1, every), spec.apex, spec.offset})
     for number in numbers:
@@ -153,30 +140,30 @@ def write_clip(root: Path, spec: ClipSpec, every: int, note: bool = False) -> No
 
 
 def _write_subject(root: Path, specs: list[ClipSpec], every: int, note: bool) -> int:
-    for place, spec in enumerate(specs):
-        write_clip(root, spec, every, note and place == 0)
+    for index, spec in enumerate(specs):
+        write_clip(root, spec, every, note and index == 0)
     return len(specs)
 
 
 def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
     """Raises DataError where the folder holds another set, or data that this program did not write."""
-    record, wanted = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
-    made_here = record.is_file()
-    if not made_here and any((root / name).exists() for name in _OWN):
+    record, description = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
+    is_demo = record.is_file()  # never delete what another program wrote: it may be licensed data
+    if not is_demo and any((root / name).exists() for name in _WRITTEN):
         fix = "choose another folder: this one may hold licensed data"
         raise DataError(root, None, "has data but no demo.json, so it is not a demo set", fix)
-    if made_here and overwrite:
-        for name in _OWN:
+    if is_demo and overwrite:
+        for name in _WRITTEN:
             path = root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif made_here and read_json(record, fix="use --overwrite or another --out") != wanted:
+    elif is_demo and read_json(record, fix="use --overwrite or another --out") != description:
         raise DataError(
             record,
             None,
             "the set was made with other settings, or by another version",
             "use --overwrite or another --out",
         )
-    write_json(record, wanted)
+    write_json(record, description)
 
 
 def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list[ClipSpec], bool]]:
@@ -208,6 +195,7 @@ def _write_tables(root: Path, specs: list[ClipSpec]) -> None:
 def _write_clips(root: Path, specs: list[ClipSpec], every: int, workers: int) -> None:
     """Frames and true flow of the clips that are not finished."""
     jobs = [(root, group, every, first) for group, first in _subjects_to_write(root, specs)]
+    # a job is a subject, so that its texture is made once
     with tqdm(total=sum(len(group) for _, group, *_ in jobs), desc="synthetic clips", unit="clip") as bar:
         if workers <= 1:
             use_one_thread()
@@ -237,3 +225,10 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
         _write_tables(root, specs)
         _write_clips(root, specs, settings.every, workers)
     return specs
+
+
+def make_demo(settings: MakeDemoSettings, _problems: Problems) -> str:
+    """`write_demo` into the settings' folder; returns a summary."""
+    specs = write_demo(settings.out, settings.demo, settings.workers, settings.overwrite)
+    subjects = {spec.id.rsplit("/", 1)[0] for spec in specs}
+    return f"{len(specs)} clips of {len(subjects)} synthetic subjects in {settings.out}"

@@ -9,7 +9,6 @@ frame is drawn, so a clip costs a few milliseconds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -18,9 +17,10 @@ from tqdm import tqdm
 
 from megc.clips import Clip
 from megc.facs import ME_VQA_UNITS, ActionUnit
-from megc.files import png_bytes, write_bytes, write_json, write_jsonl
+from megc.files import lock_folder, png_bytes, write_bytes, write_json, write_jsonl
 from megc.motion.colour import draw_flow
 from megc.problems import Problems
+from megc.synthesis.settings import FlowSetSettings
 from megc.synthesis.subjects import face_shape
 from megc.synthesis.unit_fields import ANCHORS, unit_field
 from megc.vqa.instructions import build_records, clip_picture, row_id, write_records
@@ -33,18 +33,6 @@ _ONE_SIDED = 0.3  # share of clips with a one-sided unit
 _SIDED_UNITS = (1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 20)
 _LIDS = 43  # its field, as a blink that has nothing to do with the expression
 DRAWN_UNITS = tuple(unit for unit in ME_VQA_UNITS if unit in ANCHORS)
-
-
-@dataclass(frozen=True)
-class FlowSetSettings:
-    """`clips` pictures of `size` pixels a side, `pairs` pairs of yes/no questions each, and how they are drawn."""
-
-    clips: int = 4000
-    size: int = 28
-    encoding: str = "uv-strain-centred"
-    pairs: int = 4
-    structured: bool = True
-    seed: int = 0
 
 
 def draw_units(rng: np.random.Generator) -> tuple[ActionUnit, ...]:
@@ -98,21 +86,27 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     """
     if settings.clips < 1:
         raise ValueError(f"{settings.clips} pictures asked for: ask for one at least")
-    prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=settings.structured)
+    prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=not settings.bare)
     find = clip_picture(out / "frames", out / "flow")
     rows = []
     for number in tqdm(range(settings.clips), desc="fields", unit="clip", disable=None):
-        rng = np.random.default_rng([settings.seed, number])
+        rng = np.random.default_rng([settings.seed, number])  # of the clip alone: a longer set begins with a shorter
         units = draw_units(rng)
         name = f"S{number:06d}"
         clip = Clip(f"synthetic/flow/{name}", "synthetic", "flow", name, 0.0, "", 0, 0, 0, action_units=units)
-        own = question_rows(clip, settings.seed, KINDS, settings.pairs)
+        questions = question_rows(clip, settings.seed, KINDS, settings.pairs)
         picture = draw_flow(sample_field(units, settings.size, rng), settings.encoding)
-        write_bytes(find(own[0], "flow"), png_bytes(picture))
-        rows += own
+        write_bytes(find(questions[0], "flow"), png_bytes(picture))
+        rows += questions
     records = build_records([(row_id(row), row) for row in rows], out, find, out, prompt, Problems())
     write_records(out / "instructions.jsonl", records)
     write_jsonl(out / "rows.jsonl", (record["row"] for record in records))
     write_json(out / "prompt.json", prompt_record(prompt))
     write_json(out / "vocabulary.json", challenge_texts(prompt))
     return f"{out / 'instructions.jsonl'}: {len(records)} questions on {settings.clips} synthetic flow pictures"
+
+
+def make_flow_set(settings: FlowSetSettings, _problems: Problems) -> str:
+    """`write_flow_set` into the settings' folder, while no other run writes there; returns a summary."""
+    with lock_folder(settings.out, "flow_set"):
+        return write_flow_set(settings.out, settings)

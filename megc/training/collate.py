@@ -17,7 +17,7 @@ from megc.model.samples import PictureStore
 class Clips(Dataset):
     """Packed sequences with the shift that augments their pictures in this epoch.
 
-    The shift is a function of seed, epoch and place, not of a generator's state: a resumed run sees the same
+    The shift is a function of seed, epoch and index, not of a generator's state: a resumed run sees the same
     pictures as one that was not interrupted. `epoch` is set by the trainer.
     """
 
@@ -27,12 +27,12 @@ class Clips(Dataset):
     def __len__(self) -> int:
         return len(self.packed)
 
-    def __getitem__(self, place: int) -> tuple[Packed, tuple[int, int]]:
+    def __getitem__(self, index: int) -> tuple[Packed, tuple[int, int]]:
         if not self.shift:
-            return self.packed[place], (0, 0)
-        generator = np.random.default_rng([self.seed, self.epoch, place])
+            return self.packed[index], (0, 0)
+        generator = np.random.default_rng([self.seed, self.epoch, index])
         down, right = generator.integers(-self.shift, self.shift + 1, 2).tolist()
-        return self.packed[place], (down, right)
+        return self.packed[index], (down, right)
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,26 @@ class Collator:
     """Batch of packed sequences, padded on the right.
 
     `packed_attention`: a 4-D mask; without, a plain 2-D one, which every attention implementation takes but which
-    is right only for sequences of one sample. `block_mask`: the branches (B, L) stand where the mask would, for
-    `attention.block_mask` to make it of them on the GPU. `additive`: the 4-D mask is added to the scores, as eager
-    attention takes it; sdpa takes the bool one. Logits are computed where an answer is predicted and nowhere else:
-    `labels` and `shift_labels` are the targets at those places (`logits_to_keep`).
+    is right only for sequences of one sample. `additive`: the 4-D mask is added to the scores, as eager attention
+    takes it; sdpa takes the bool one. Logits are computed where an answer is predicted and nowhere else: `labels` and
+    `shift_labels` are the targets at those places (`logits_to_keep`).
     """
 
-    pixels: PictureStore
+    pictures: PictureStore
     pad_token_id: int
     image_token_id: int
     packed_attention: bool = True
-    block_mask: bool = False
     additive: bool = False
 
     def __call__(self, items: Sequence[tuple[Packed, tuple[int, int]]]) -> dict[str, torch.Tensor]:
-        packed = [one for one, _ in items]
-        ids = _pad([one.input_ids for one in packed], self.pad_token_id)  # (B, L)
-        branch = _pad([one.branch for one in packed], -1)
-        targets = _pad([one.targets for one in packed], IGNORED)
-        positions = pad_sequence([one.position_ids.T for one in packed], batch_first=True)  # (B, L, 3)
-        kept = (targets != IGNORED).any(0).nonzero()[:, 0]
-        answers = targets[:, kept].contiguous()
+        sequences = [sequence for sequence, _ in items]
+        ids = _pad([sequence.input_ids for sequence in sequences], self.pad_token_id)  # (B, L)
+        branch = _pad([sequence.branch for sequence in sequences], -1)  # (B, L)
+        targets = _pad([sequence.targets for sequence in sequences], IGNORED)  # (B, L)
+        positions = pad_sequence([sequence.position_ids.T for sequence in sequences], batch_first=True)  # (B, L, 3)
+        # Places where any row predicts an answer: the head, 150,000 rows wide, runs at these K of L places only.
+        kept = (targets != IGNORED).any(0).nonzero()[:, 0]  # (K,)
+        answers = targets[:, kept].contiguous()  # (B, K)
         return {
             "input_ids": ids,
             "attention_mask": self._mask(branch),
@@ -69,13 +68,11 @@ class Collator:
             "labels": answers,
             "shift_labels": answers,
             "logits_to_keep": kept,
-            **self.pixels.batch([(one.pictures, shift) for one, shift in items]),
+            **self.pictures.batch([(sequence.pictures, shift) for sequence, shift in items]),
         }
 
     def _mask(self, branch: torch.Tensor) -> torch.Tensor:
         """The mask of branches (B, L) in the form that the attention takes."""
-        if self.block_mask:
-            return branch
         if not self.packed_attention:
             return (branch >= 0).long()
         allowed = packed_mask(branch)
@@ -95,7 +92,8 @@ def answer_weights(targets: torch.Tensor, end: int, loss_per: str) -> torch.Tens
     if loss_per == "token":
         return counted.float()
     ends = targets == end
-    answer = ends.cumsum(1) - ends.long()  # (B, K): number of the answer within its row
+    # The end of an answer belongs to it: ends before a place, not up to it, number the answers.
+    answer = ends.cumsum(1) - ends.long()  # (B, K)
     lengths = torch.zeros_like(targets).scatter_add_(1, answer, counted.long())
     return counted / lengths.gather(1, answer).clamp(min=1)
 
@@ -124,16 +122,16 @@ def answer_loss(
     return total / (weights.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
-def answers_marked(predicted: np.ndarray, targets: np.ndarray, end: int) -> list[list[bool]]:
+def mark_answers(predicted: np.ndarray, targets: np.ndarray, end: int) -> list[list[bool]]:
     """For each row of (B, K) arrays, and each answer in it: whether all of its tokens are predicted.
 
     An answer ends with token `end`. With the true answer as context, all tokens right means that greedy decoding
     writes this very answer.
     """
     marks = []
-    for row, wanted in zip(predicted, targets, strict=True):
-        places = np.flatnonzero(wanted != IGNORED)
-        ends = np.flatnonzero(wanted[places] == end)
-        answers = np.split(places, ends + 1)[: len(ends)]
-        marks.append([bool((row[answer] == wanted[answer]).all()) for answer in answers])
+    for row, truth in zip(predicted, targets, strict=True):
+        places = np.flatnonzero(truth != IGNORED)
+        ends = np.flatnonzero(truth[places] == end)
+        answers = np.split(places, ends + 1)[: len(ends)]  # places of each answer, its end included
+        marks.append([bool((row[answer] == truth[answer]).all()) for answer in answers])
     return marks

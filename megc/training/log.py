@@ -1,4 +1,4 @@
-"""The course of a training run beside its checkpoint: `train_log.csv` and `loss.png`."""
+"""Training log and loss plot beside the checkpoint: `train_log.csv` and `loss.png`."""
 
 import csv
 import io
@@ -6,20 +6,22 @@ import time
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from megc.files import figure_png, write_bytes, write_text
 
 COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "eval_answers_right", "seconds")
-KIND_PREFIX = "eval_right_"  # share of right answers to one kind of question
+_SPEED = ("_runtime", "_per_second", "_time")  # ends of metrics that Trainer adds: no results
 
 
 def log_csv(history: list[dict]) -> str:
-    """Trainer's log history as CSV; a column for each kind of question that was evaluated."""
-    kinds = sorted({name for row in history for name in row if name.startswith(KIND_PREFIX)})
+    """Trainer's log history as CSV: COLUMNS, and one more for each other metric of the evaluation data."""
+    metrics = {name for row in history for name in row if name.startswith("eval_") and not name.endswith(_SPEED)}
     text = io.StringIO()
-    writer = csv.DictWriter(text, (*COLUMNS, *kinds), extrasaction="ignore", lineterminator="\n")
+    columns = (*COLUMNS, *sorted(metrics.difference(COLUMNS)))
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
+    # Trainer's last row, a summary of the run, has neither
     writer.writerows(row for row in history if "loss" in row or "eval_loss" in row)
     return text.getvalue()
 
@@ -54,6 +56,7 @@ class LossLog(TrainerCallback):
         self.started = time.monotonic()
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
+        # seconds of a resumed run go on from the last logged ones: the time between the runs does not count
         spent = [row["seconds"] for row in state.log_history if "seconds" in row]
         self.started = time.monotonic() - max(spent, default=0.0)
 
@@ -62,9 +65,15 @@ class LossLog(TrainerCallback):
         if state.is_world_process_zero:
             write_text(Path(args.output_dir) / "train_log.csv", log_csv(state.log_history))
 
-    def draw(self, args, state, control, **kwargs) -> None:
-        """Write `loss.png`, once there is a loss."""
+    def on_evaluate(self, args, state, control, **kwargs) -> None:
+        self._write_plot(args, state)
+
+    def on_save(self, args, state, control, **kwargs) -> None:
+        self._write_plot(args, state)
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        self._write_plot(args, state)
+
+    def _write_plot(self, args: TrainingArguments, state: TrainerState) -> None:
         if state.is_world_process_zero and any("loss" in row for row in state.log_history):
             write_bytes(Path(args.output_dir) / "loss.png", loss_png(state.log_history))
-
-    on_evaluate = on_save = on_train_end = draw

@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 
 from megc.files import is_full_disk
 from megc.model.checkpoint import read_training_info
-from megc.model.lora import FOLDER as ADAPTERS
-from megc.model.tiny import INFO_NAME
+from megc.model.parts import ADAPTER_FOLDER
+from megc.model.weights import INFO_NAME
 from megc.problems import DataError
 
 PART = ".final-checkpoint.part"
@@ -26,7 +26,7 @@ WHOLE = ".final-checkpoint"
 REMOVED = ".removed"
 # How torch's and safetensors' writers, which raise no OSError, say that the disk is full.
 _FULL = ("No space left", "os error 28", "file write failed", "PytorchStreamWriter failed writing", "unexpected pos")
-_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", ADAPTERS)
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", ADAPTER_FOLDER)
 
 
 def checkpoints(folder: Path | str) -> list[Path]:
@@ -35,21 +35,21 @@ def checkpoints(folder: Path | str) -> list[Path]:
     return sorted(paths, key=lambda path: int(path.name.split("-")[1]))
 
 
-def finished_record(folder: Path | str) -> dict:
+def finished_info(folder: Path | str) -> dict:
     """`megc.json` of the finished run in the folder; empty where there is none."""
-    record = read_training_info(folder)
-    return record if record.get("kind") == "trained" else {}
+    info = read_training_info(folder)
+    return info if info.get("kind") == "trained" else {}
 
 
-def steps_of(record: dict) -> str:
-    """`N steps`, as the record of a finished run has it."""
-    return f"{record['steps']} steps" if "steps" in record else "number of steps not recorded"
+def format_steps(info: dict) -> str:
+    """`N steps`, as the `megc.json` of a finished run has it."""
+    return f"{info['steps']} steps" if "steps" in info else "number of steps not recorded"
 
 
 def check_foreign_weights(folder: Path | str) -> None:
     """Raise DataError when the folder holds weights that no finished run of this program left there."""
     weights = [path.name for path in Path(folder).glob("*.safetensors")]
-    if weights and not finished_record(folder):
+    if weights and not finished_info(folder):
         what = f"holds {weights[0]}, which is of no finished run of train.py"
         raise DataError(folder, None, what, "give another --output_dir, or delete it with --overwrite")
 
@@ -77,6 +77,7 @@ def complete_final_save(folder: Path | str) -> None:
     whole = folder / WHOLE
     if not whole.is_dir():
         return
+    # `megc.json`, which says that the checkpoint is finished, comes last
     for path in sorted(whole.iterdir(), key=lambda path: (path.name == INFO_NAME, path.name)):
         os.replace(path, folder / path.name)
     whole.rmdir()
@@ -105,7 +106,7 @@ def remove_run(folder: Path | str) -> None:
 
 
 def _remove_finished(folder: Path) -> None:
-    """Take the finished checkpoint away; its record first, for it says that the rest is whole."""
+    """Take the finished checkpoint away; `megc.json` first, since it says that the rest is whole."""
     for path in (folder / INFO_NAME, *_weights_in(folder)):
         if path.is_dir():
             shutil.rmtree(path)

@@ -16,12 +16,11 @@ from megc.training.output_folder import (
     check_foreign_weights,
     checkpoints,
     complete_final_save,
-    finished_record,
+    finished_info,
+    format_steps,
     remove_checkpoint,
     remove_run,
-    steps_of,
 )
-from megc.training.settings import SftSettings
 from megc.training.training_info import differences
 
 # Settings without which a run is not the one that it resumes, and settings that may change at a price.
@@ -60,7 +59,7 @@ def is_complete(folder: Path, processes: int) -> bool:
     return has_state(folder) and all((folder / name).is_file() for name in names)
 
 
-def resume_from(args: TrainingArguments, resume: bool) -> str | None:
+def find_checkpoint(args: TrainingArguments, resume: bool) -> str | None:
     """Folder of the checkpoint to go on from, or None to begin.
 
     `resume`: the latest checkpoint that is complete (a kill may have come while it was written); without any, the
@@ -76,6 +75,8 @@ def resume_from(args: TrainingArguments, resume: bool) -> str | None:
         complete = [path for path in checkpoints(args.output_dir) if is_complete(path, args.world_size)]
         if complete:
             return str(complete[-1])
+        # Checkpoints without states (--save_only_model) hold nothing to go on from: the run begins anew. With states
+        # of another number of processes it does not: they are the user's to use or to delete.
         if not named and not any(map(has_states, checkpoints(args.output_dir))):
             return None
     else:
@@ -97,38 +98,42 @@ class Beginning:
     finished: str = ""
 
 
-def find_beginning(settings: SftSettings, args: TrainingArguments, record: dict) -> Beginning:
-    """Compare the run of `record` (its `megc.json` to be) with what lies in the output folder, and make room for it.
+def find_beginning(args: TrainingArguments, info: dict, *, resume: bool = False, overwrite: bool = False) -> Beginning:
+    """Compare the run of `info` (its `megc.json` to be) with what lies in the output folder, and make room for it.
 
     All processes call it. A final save that a kill has interrupted is brought to its end first. Raises DataError
-    where the run would replace or mix in what it is not told to: see README, "Training the real model".
+    where the run would replace or mix in what the flags do not allow: see README, "Training the real model".
     """
+    # 1. Bring an interrupted save to its end, so that what lies there is either a checkpoint or not one.
     with args.main_process_first(local=False, desc="completing an earlier save"):
         if distributed.is_main():
             complete_final_save(args.output_dir)
-    resumes = bool(settings.resume or args.resume_from_checkpoint)
-    finished = {} if settings.overwrite else finished_record(args.output_dir)
+    # 2. The same run, finished: nothing is left to do.
+    resumes = bool(resume or args.resume_from_checkpoint)
+    finished = {} if overwrite else finished_info(args.output_dir)
     changes = []
     if finished:
-        changes = compare(args.output_dir, record)[1:] if resumes else differences(finished, record)
+        changes = compare_checkpoint(args.output_dir, info)[1:] if resumes else differences(finished, info)
         if not changes:
-            return Beginning(None, finished=steps_of(finished))
-    start = resume_from(args, settings.resume)
-    lines = compare(start, record) if start else []
+            return Beginning(None, finished=format_steps(finished))
+    # 3. A checkpoint to go on from.
+    start = find_checkpoint(args, resume)
+    lines = compare_checkpoint(start, info) if start else []
     if finished and not start:
         why = "holds no states to go on from" if resumes else "is of another run"
-        what = f"the finished checkpoint ({steps_of(finished)}) {why}: {'; '.join(changes[:3])}"
+        what = f"the finished checkpoint ({format_steps(finished)}) {why}: {'; '.join(changes[:3])}"
         raise DataError(args.output_dir, None, what, "give another --output_dir, or replace it with --overwrite")
+    # 4. None: begin at step 0, in a folder without checkpoints of another run.
     if not start:
-        lines += check_room(args, settings.overwrite, resumes)
+        lines += check_room(args, overwrite, resumes)
         with args.main_process_first(local=False, desc="making room"):
             if distributed.is_main():
-                make_room(args, settings.overwrite)
+                make_room(args, overwrite)
     return Beginning(start, tuple(lines))
 
 
 def check_room(args: TrainingArguments, overwrite: bool, resume: bool) -> list[str]:
-    """Raise DataError where the output folder holds something that a run from step 0 is not told to replace.
+    """Raise DataError where the output folder holds something that a run from step 0 may not replace.
 
     Returns a line about checkpoints that `resume` cannot go on from.
     """
@@ -136,7 +141,7 @@ def check_room(args: TrainingArguments, overwrite: bool, resume: bool) -> list[s
         return []
     check_foreign_weights(args.output_dir)
     left = checkpoints(args.output_dir)
-    if left and not resume:
+    if left and not resume:  # they may be days of training
         fix = "go on with --resume, or delete them with --overwrite"
         raise DataError(args.output_dir, None, f"holds {len(left)} checkpoint(s) of an earlier run", fix)
     why = "has weights without states (--save_only_model)" if left and has_state(left[-1]) else "is not whole"
@@ -151,18 +156,18 @@ def make_room(args: TrainingArguments, overwrite: bool) -> None:
         remove_checkpoint(folder)
 
 
-def compare(folder: str, record: dict) -> list[str]:
+def compare_checkpoint(folder: str, info: dict) -> list[str]:
     """A line for each setting that is not as it was when the checkpoint in `folder` was written.
 
-    Raises DataError when `record` (`megc.json` of the run to be) has another model, other rows or another prompt or
+    Raises DataError when `info` (`megc.json` of the run to be) has another model, other rows or another prompt or
     pixel budget, or adapters of another shape: what goes on would not be what began.
     """
     saved = read_training_info(folder)
-    pairs = {name: (saved, record) for name in ("base", "prompt_hash", "min_pixels", "max_pixels")}
+    pairs = {name: (saved, info) for name in ("base", "prompt_hash", "min_pixels", "max_pixels")}
     data = saved.get("data", {})
     names = ("rows_hash", "validation_subjects", *(["content_hash"] if "content_hash" in data else []))
-    pairs |= {name: (data, record["data"]) for name in names}
-    pairs |= {name: (saved.get("training", {}), record["training"]) for name in (*SAME, *NOTED)}
+    pairs |= {name: (data, info.get("data", {})) for name in names}
+    pairs |= {name: (saved.get("training", {}), info.get("training", {})) for name in (*SAME, *NOTED)}
     lines = [f"resumes {folder}"]
     for name, (before, now) in pairs.items():
         if before.get(name) == now.get(name):

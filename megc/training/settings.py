@@ -1,4 +1,7 @@
-"""Settings of a training run: what can be set, where it is read from, what does not go together."""
+"""Settings of a training run: what can be set, where it is read from, what does not go together.
+
+Nothing here waits for torch or transformers, so that the flags can be listed in a moment.
+"""
 
 import re
 from collections.abc import Mapping
@@ -7,19 +10,21 @@ from enum import Enum
 from functools import cache, reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import torch
-from accelerate.parallelism_config import ParallelismConfig
 from pydantic import BeforeValidator, Field
-from transformers import TrainingArguments
 
 from megc.files import read_yaml
-from megc.model.attention import CHOICES
-from megc.model.lora import TARGETS, part_of_target
-from megc.model.parts import PARTS
+from megc.model.parts import LORA_TARGETS, PARTS, part_of_target
 from megc.problems import DataError, did_you_mean
 from megc.records import check_record
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+PACKINGS = ("clip", "none")
+LOSS_UNITS = ("token", "question")
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 
 
 def _setting(default: object, text: str) -> object:
@@ -42,8 +47,7 @@ class SftSettings:
     max_length: int = _setting(4096, "tokens that a sequence may have; a longer row is an error, never cut")
     min_pixels: int | None = _setting(None, "fewest pixels of a picture; default: the checkpoint's")
     max_pixels: int | None = _setting(None, "most pixels of a picture; default: the checkpoint's")
-    cache_pictures: bool = _setting(True, "keep resized pictures in memory")
-    shift: int = _setting(0, "augmentation: move a clip's pictures by up to so many pixels, all alike")
+    shift: int = _setting(0, "augmentation: move a clip's pictures by up to so many pixels, all by the same")
     freeze_vision: bool = _setting(False, "do not train the vision tower")
     freeze_merger: bool = _setting(False, "do not train the merger between vision and language")
     freeze_language_model: bool = _setting(False, "do not train the language model")
@@ -55,15 +59,10 @@ class SftSettings:
     lora_dropout: float = _setting(0.0, "dropout before the adapters")
     lora_targets: list[str] = field(
         default_factory=lambda: ["vision", "merger", "q", "k"],
-        metadata={"help": f"what gets adapters, of {', '.join(TARGETS)} (q to mlp: of the language model)"},
+        metadata={"help": f"what gets adapters, of {', '.join(LORA_TARGETS)} (q to mlp: of the language model)"},
     )
-    attention: str | None = _setting(
-        None,
-        "sdpa, eager, flash_attention_2, or flex_attention (block mask for packed clips; needs a GPU, on which it "
-        "was never run: only its forward pass is checked, on a CPU); default: the best that fits",
-    )
+    attention: str | None = _setting(None, f"{', '.join(ATTENTIONS)}; default: the fastest that fits")
     threads: int = _setting(0, "CPU threads a process; 0: torch's choice")
-    skip_bad: bool = _setting(False, "train on the good rows when some are bad")
     allow_mismatch: bool = _setting(False, "start from a checkpoint of another prompt or pixel budget")
     resume: bool = _setting(False, "go on where an earlier run into --output_dir stopped")
     overwrite: bool = _setting(False, "delete what an earlier run left in --output_dir; on the command line only")
@@ -75,6 +74,8 @@ class SftSettings:
 
 def training_defaults() -> dict:
     """Defaults of TrainingArguments that this data and this machine need."""
+    import torch
+
     gpu = torch.cuda.is_available()
     return {
         "output_dir": "checkpoints/sft",
@@ -101,19 +102,20 @@ Number = Annotated[float, BeforeValidator(_as_number)]
 def setting_types() -> dict[str, Any]:
     """The contract of each setting of train.py, from the hints of its dataclasses: whole numbers that a machine has,
     and for a setting of an enumeration the names in it."""
+    from transformers import TrainingArguments
+
     types = {}
     for kind in (SftSettings, TrainingArguments):
         hints = get_type_hints(kind)
         for setting in fields(kind):
-            members = get_args(hints[setting.name]) or (hints[setting.name],)
-            if get_origin(hints[setting.name]) in (list, dict):
-                members = (hints[setting.name],)
+            hint = hints[setting.name]
+            members = (hint,) if get_origin(hint) in (list, dict, Literal) else get_args(hint) or (hint,)
             named = [member for member in members if isinstance(member, type) and issubclass(member, Enum)]
             if named:
                 members = (*(Literal[tuple(choice.value for choice in kind)] for kind in named), *members)
                 members = tuple(member for member in members if member not in (str, *named))
             strict = {int: Whole, float: Number}
-            known = [strict.get(member, member) for member in members if member is not ParallelismConfig]
+            known = [strict.get(member, member) for member in members if "ParallelismConfig" not in str(member)]
             types[setting.name] = reduce(or_, [*known, *([type(None)] if setting.default is None else [])])
     return types
 
@@ -126,33 +128,31 @@ def check_types(path: Path | str, values: Mapping[str, object], place: str = "")
             check_record(setting_types()[key], value, path, f"{place}{key}", fix, key)
 
 
-def read_config(path: Path | str, known: set[str]) -> dict:
-    """Settings of a yaml file. Raises DataError for a key that is none of `known`, and for a value of another type."""
+def read_config(path: Path | str, names: set[str]) -> dict:
+    """Settings of a yaml file. Raises DataError for a key that is none of `names`, and for a value of another type."""
     values = read_yaml(path, "give a yaml file of settings")
     if "overwrite" in values:
         what = "a file of settings cannot say that something is to be deleted"
         raise DataError(path, "overwrite", what, "give --overwrite on the command line, for one run")
     for key in values:
-        if key not in known:
+        if key not in names:
             raise DataError(
-                path, key, "no such setting", did_you_mean(key, sorted(known), "--help lists the settings")
+                path, key, "no such setting", did_you_mean(key, sorted(names), "--help lists the settings")
             )
     check_types(path, values)
     return values
 
 
-def check_settings(settings: SftSettings, args: TrainingArguments) -> None:
+def check_settings(settings: SftSettings, args: "TrainingArguments") -> None:
     """Raise ValueError for settings that do not go together, with the flag to change."""
-    if settings.packing not in ("clip", "none"):
-        raise ValueError(f"--packing is clip or none, not {settings.packing!r}")
-    if settings.loss_per not in ("token", "question"):
-        raise ValueError(f"--loss_per is token or question, not {settings.loss_per!r}")
-    if settings.attention not in (None, *CHOICES):
-        raise ValueError(f"--attention is one of {', '.join(CHOICES)}, not {settings.attention!r}")
+    if settings.packing not in PACKINGS:
+        raise ValueError(f"--packing is {' or '.join(PACKINGS)}, not {settings.packing!r}")
+    if settings.loss_per not in LOSS_UNITS:
+        raise ValueError(f"--loss_per is {' or '.join(LOSS_UNITS)}, not {settings.loss_per!r}")
+    if settings.attention not in (None, *ATTENTIONS):
+        raise ValueError(f"--attention is one of {', '.join(ATTENTIONS)}, not {settings.attention!r}")
     if settings.packing == "clip" and settings.attention == "flash_attention_2":
         raise ValueError("packed clips need a 4-D mask, which flash attention does not take: --packing none or sdpa")
-    if settings.packing == "none" and settings.attention == "flex_attention":
-        raise ValueError("flex_attention is for packed clips: --packing clip, or another --attention")
     if all(getattr(settings, f"freeze_{part}") for part in PARTS):
         raise ValueError("every part is frozen: leave one of --freeze_vision, _merger, _language_model out")
     if settings.eval_file and settings.validation_share:
@@ -165,7 +165,7 @@ def check_settings(settings: SftSettings, args: TrainingArguments) -> None:
     _check_lora(settings)
 
 
-def _check_output(settings: SftSettings, args: TrainingArguments) -> None:
+def _check_output(settings: SftSettings, args: "TrainingArguments") -> None:
     if settings.overwrite and (settings.resume or args.resume_from_checkpoint):
         raise ValueError("--resume goes on with what is there, --overwrite deletes it: give one of them")
     if Path(settings.model).resolve() == Path(args.output_dir).resolve():
@@ -174,17 +174,17 @@ def _check_output(settings: SftSettings, args: TrainingArguments) -> None:
         raise ValueError("DeepSpeed loads the best checkpoint from its states: add --save_only_model false")
 
 
-def lora_targets(settings: SftSettings) -> list[str]:
+def adapter_targets(settings: SftSettings) -> list[str]:
     """Targets of the adapters in parts that are not frozen; none without LoRA."""
-    names = settings.lora_targets if settings.lora_rank else []
-    return [name for name in names if not getattr(settings, f"freeze_{part_of_target(name)}")]
+    targets = settings.lora_targets if settings.lora_rank else []
+    return [target for target in targets if not getattr(settings, f"freeze_{part_of_target(target)}")]
 
 
 def _check_lora(settings: SftSettings) -> None:
     if settings.lora_rank < 0:
         raise ValueError(f"--lora_rank is 0 or more, not {settings.lora_rank}")
-    unknown = [name for name in settings.lora_targets if name not in TARGETS]
+    unknown = [name for name in settings.lora_targets if name not in LORA_TARGETS]
     if unknown:
-        raise ValueError(f"--lora_targets are of {', '.join(TARGETS)}; not {', '.join(unknown)}")
-    if settings.lora_rank and not lora_targets(settings):
+        raise ValueError(f"--lora_targets are of {', '.join(LORA_TARGETS)}; not {', '.join(unknown)}")
+    if settings.lora_rank and not adapter_targets(settings):
         raise ValueError("no part that is not frozen gets adapters: name one with --lora_targets")

@@ -1,23 +1,26 @@
 """Supervised fine-tuning of a Qwen2.5-VL checkpoint on an instruction JSONL, from one CPU to many GPUs.
 
-Order of work: settings → data (all of it checked) → model → table of what is trained → steps → checkpoint. Nothing
-is loaded before the settings fit together, and no step is taken before every row is known to be good.
+Order: settings → data (all of it checked) → model → table of what is trained → steps → checkpoint. Nothing is loaded
+before the settings fit together, and no step is taken before every row is known to be good.
 """
 
-import shutil
-import time
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from peft import PeftModel
-from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
+from torch import nn
+from transformers import EvalPrediction, PretrainedConfig, PreTrainedModel, ProcessorMixin, TrainingArguments
 
-from megc.model import distributed, lora, tiny
+from megc.model import distributed, tiny
 from megc.model.attention import Attention, choose_attention
 from megc.model.checkpoint import (
     check_mismatch,
     check_tokens,
+    inherited_budget,
     load_config,
     load_model,
     load_processor,
@@ -26,20 +29,123 @@ from megc.model.checkpoint import (
     save_beside,
 )
 from megc.model.distributed import print_main
-from megc.model.packing import Packed, pack_samples
-from megc.model.parts import PARTS, count, part_of
-from megc.model.samples import PictureStore, Sample, training_texts, vocabulary_beside
+from megc.model.packing import Packed
+from megc.model.parts import ADAPTER_FOLDER, PARTS, add_adapters, count_values, load_adapters, part_of, save_adapters
+from megc.model.samples import PictureStore, Sample
 from megc.model.weight_checks import check_weights
-from megc.problems import DataError, Problems
-from megc.training.collate import Clips, Collator
-from megc.training.output_folder import PART, empty_part, finished_record, full_disk_named, publish
+from megc.training.collate import Clips, Collator, answer_loss, answer_weights, mark_answers, token_losses
+from megc.training.data import TrainingData, question_kinds, read_training_data, subjects_of
 from megc.training.resume import Beginning, find_beginning
-from megc.training.schedule import schedule
-from megc.training.settings import SftSettings, check_settings, lora_targets
-from megc.training.trainer import SftTrainer
-from megc.training.training_info import training_record
-from megc.training.validation import question_kinds, read_training_samples, subjects_of
+from megc.training.settings import SftSettings, adapter_targets, check_settings
+from megc.training.trainer import CheckpointTrainer, count_steps, run_training
+from megc.training.training_info import training_info
 from megc.vqa.instructions import read_prompts
+
+
+class SftTrainer(CheckpointTrainer):
+    """Trainer for packed clips: the loss is on answers, and evaluation counts right answers by kind of question.
+
+    `processor` is written beside the weights of every checkpoint, so that each can be loaded; `dtype`: of the weights
+    that adapters are merged into; `loss_per`: see `collate.answer_loss`; `kinds`: for each sequence of the evaluation
+    data, the kind of each of its questions.
+    """
+
+    def __init__(
+        self,
+        *args: object,
+        processor: ProcessorMixin,
+        dtype: torch.dtype,
+        loss_per: str = "token",
+        kinds: Sequence[Sequence[str]] = (),
+        **kwargs: object,
+    ) -> None:
+        self.processor, self.dtype, self.loss_per, self.kinds = processor, dtype, loss_per, kinds
+        self.end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+        super().__init__(
+            *args,
+            compute_loss_func=self.loss_of,
+            compute_metrics=self.metrics_of,
+            # logits (B, K, V) of a whole evaluation would not fit into memory: two numbers a place are kept
+            preprocess_logits_for_metrics=lambda logits, labels: (logits.argmax(-1), token_losses(logits, labels)),
+            **kwargs,
+        )
+
+    # ---- loss and metrics
+
+    def weights_of(self, targets: torch.Tensor) -> torch.Tensor:
+        """What each target (B, K) counts for, float (B, K)."""
+        return answer_weights(targets, end=self.end, loss_per=self.loss_per)
+
+    def loss_of(
+        self, outputs: dict, targets: torch.Tensor, num_items_in_batch: torch.Tensor | float | None = None
+    ) -> torch.Tensor:
+        """Loss of a micro-batch, as Trainer calls it; `num_items_in_batch`: the sum of weights of the whole step."""
+        return answer_loss(outputs, targets, num_items_in_batch, end=self.end, loss_per=self.loss_per)
+
+    def metrics_of(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Loss and share of right answers over the whole evaluation data, however it is cut into batches.
+
+        The loss replaces Trainer's, which is the mean of the batches' means.
+        """
+        predicted, losses = map(np.asarray, prediction.predictions)  # (N, K) each, K of the longest batch
+        targets = np.asarray(prediction.label_ids)
+        weights = self.weights_of(torch.from_numpy(targets)).numpy()
+        marks = mark_answers(predicted, targets, self.end)
+        marks_by_kind = defaultdict(list)
+        for kinds, row in zip(self.kinds, marks, strict=True):
+            for kind, mark in zip(kinds, row, strict=True):
+                marks_by_kind[kind].append(mark)
+        return {
+            "loss": float((losses * weights).sum() / weights.sum()),
+            "answers_right": float(np.mean([mark for row in marks for mark in row])),
+            **{f"eval_right_{kind}": float(np.mean(row)) for kind, row in sorted(marks_by_kind.items())},
+        }
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> torch.Tensor | None:
+        # Trainer counts tokens; with --loss_per question an answer counts as one, however long it is
+        if not batch_samples:
+            return None
+        total = sum(self.weights_of(batch["labels"]).sum() for batch in batch_samples).to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return total
+
+    # ---- checkpoints
+
+    def part_of(self, name: str) -> str:
+        return part_of(name)
+
+    def write_beside(self, folder: Path) -> None:
+        save_beside(folder, self.processor, self.info_now())
+
+    def check_saved(self, folder: Path | str) -> None:
+        check_weights(folder, read_training_info(folder).get("weights_hash"))
+
+    def load_saved(self, model: nn.Module, folder: Path | str) -> None:
+        if isinstance(model, PeftModel):
+            load_adapters(model, folder)
+            return
+        saved = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
+        model.load_state_dict(saved.state_dict(), strict=True)
+
+    def write_final(self, folder: Path) -> None:
+        """The checkpoint; with adapters, the merged one, and the adapters in a folder in it."""
+        if not isinstance(self.model, PeftModel):
+            super().write_final(folder)
+            return
+        adapters = folder / ADAPTER_FOLDER
+        self.save_model(str(adapters))
+        if self.args.should_save:
+            # Merged from what was just written, in a model of its own: the trained one may be partitioned by ZeRO-3.
+            with distributed.unpartitioned_models():
+                load_model(adapters, self.dtype).save_pretrained(folder)
+            self.write_beside(folder)
+
+    def _save_weights(self, output_dir: str | None, state_dict: dict | None) -> None:
+        if not isinstance(self.model, PeftModel):
+            super()._save_weights(output_dir, state_dict)
+        elif self.args.should_save:
+            save_adapters(self.model, Path(output_dir or self.args.output_dir), state_dict)
 
 
 def choose_dtype(args: TrainingArguments, adapters: bool = False) -> tuple[torch.dtype, str]:
@@ -53,18 +159,13 @@ def choose_dtype(args: TrainingArguments, adapters: bool = False) -> tuple[torch
     return torch.float32, "small enough, or asked for, without --bf16"
 
 
-def freeze(model: PreTrainedModel, settings: SftSettings) -> None:
-    """Take the frozen parts out of training."""
+def select_trained(model: PreTrainedModel, settings: SftSettings, seed: int) -> PreTrainedModel:
+    """`model` with adapters, which alone are trained, or with its frozen parts frozen."""
+    targets = adapter_targets(settings)
+    if targets:
+        return add_adapters(model, targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout, seed)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not getattr(settings, f"freeze_{part_of(name)}"))
-
-
-def what_is_trained(model: PreTrainedModel, settings: SftSettings, seed: int) -> PreTrainedModel:
-    """`model` with adapters, which alone are trained, or with its frozen parts frozen."""
-    targets = lora_targets(settings)
-    if targets:
-        return lora.add_adapters(model, targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout, seed)
-    freeze(model, settings)
     return model
 
 
@@ -72,214 +173,178 @@ def part_table(model: PreTrainedModel, settings: SftSettings, rate: float) -> li
     """A line a part: parameters of the checkpoint, how many (of them, or of its adapters) are trained, rate."""
     lines = [f"  {'part':<16}{'parameters':>15}{'trained':>15}  learning rate"]
     for part in PARTS:
-        own = [(name, parameter) for name, parameter in model.named_parameters() if part_of(name) == part]
-        total = sum(count(parameter) for name, parameter in own if "lora_" not in name)
-        trained = sum(count(parameter) for _, parameter in own if parameter.requires_grad)
-        own_rate = getattr(settings, f"{part}_rate") or rate
-        lines.append(f"  {part:<16}{total:>15,}{trained:>15,}  {f'{own_rate:g}' if trained else 'frozen'}")
+        members = [(name, parameter) for name, parameter in model.named_parameters() if part_of(name) == part]
+        total = sum(count_values(parameter) for name, parameter in members if "lora_" not in name)
+        trained = sum(count_values(parameter) for _, parameter in members if parameter.requires_grad)
+        part_rate = getattr(settings, f"{part}_rate") or rate
+        lines.append(f"  {part:<16}{total:>15,}{trained:>15,}  {f'{part_rate:g}' if trained else 'frozen'}")
     return lines
 
 
 @dataclass(frozen=True)
-class Data:
-    """Rows to train on and to evaluate on, checked and packed; `lines` say where prompt and pixel budget are from."""
+class BaseCheckpoint:
+    """The checkpoint to start from without its weights; `notes` say where prompt and pixel budget are from."""
 
-    samples: list[Sample]
-    evaluated: list[Sample]
-    packed: list[Packed]
-    packed_eval: list[Packed]
-    store: PictureStore
     config: PretrainedConfig
-    lines: list[str]
+    processor: ProcessorMixin
+    notes: list[str]
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CheckedRun:
+    """A run whose settings, data and output folder are checked; no weight of it is loaded.
+
+    `packed`, `packed_evaluated`: the sequences of `data`; `info`: the run's `megc.json` to be.
+    """
+
+    args: TrainingArguments
+    attention: Attention
+    data: TrainingData
+    base: BaseCheckpoint
+    pictures: PictureStore
+    packed: list[Packed]
+    packed_evaluated: list[Packed]
+    info: dict
+    beginning: Beginning
+
+
+@dataclass(frozen=True)
+class PreparedRun:
     """Everything that a run needs, ready for step 1."""
 
     trainer: SftTrainer
     packed: list[Packed]
-    resume: str | None
-    dtype: torch.dtype
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A run whose settings and data are checked; no weight of it is loaded. `record`: its `megc.json` to be."""
-
-    settings: SftSettings
-    args: TrainingArguments
-    attention: Attention
-    data: Data
-    record: dict
     beginning: Beginning
 
 
-def read_data(settings: SftSettings, args: TrainingArguments) -> Data:
-    """Read, check and pack the rows; weights are not needed for it. The tiny checkpoint is built if asked for.
+def open_base(data: TrainingData, args: TrainingArguments) -> BaseCheckpoint:
+    """Configuration and processor of the checkpoint to start from; the tiny one is built if the settings say so.
 
-    Raises DataError for bad rows and for a checkpoint of another prompt or pixel budget.
+    Raises DataError for one of another prompt or pixel budget than the data and the settings.
     """
-    samples, evaluated = read_training_samples(settings, args.seed)
+    settings = data.settings
     if settings.build_tiny:
         with args.main_process_first(desc="building the tiny checkpoint"):
-            texts = training_texts(sample.record for sample in samples) + vocabulary_beside(settings.train_file)
-            if args.local_process_index == 0 and tiny.ensure(settings.model, texts, args.seed):
+            if args.local_process_index == 0 and tiny.ensure(settings.model, data.texts, args.seed):
                 print_main(f"Built the tiny checkpoint {settings.model}")
-    base = read_training_info(settings.model)
-    pixels = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
-    asked = {**pixels, "prompt_hash": samples[0].record["prompt"]}
-    prompts = read_prompts(Path(settings.train_file), samples[0].pictures)
-    lines = check_mismatch(settings.model, base, **asked, prompts=prompts, allow_mismatch=settings.allow_mismatch)
-    wanted = [base.get(name) if value is None else value for name, value in pixels.items()]
-    config = load_config(settings.model)
-    store = PictureStore(load_processor(settings.model, *wanted), settings.cache_pictures)
-    problems = Problems() if settings.skip_bad else None
-    options = {"packing": settings.packing, "max_length": settings.max_length, "problems": problems}
-    packed = pack_samples(samples, store, config, **options, file=settings.train_file)
-    held = settings.eval_file or settings.train_file
-    packed_eval = pack_samples(evaluated, store, config, **options, file=held) if evaluated else []
-    if problems:
-        problems.report()
-        used = {name for one in [*packed, *packed_eval] for name in one.ids}
-        samples, evaluated = ([one for one in side if one.record["id"] in used] for side in (samples, evaluated))
-    return Data(samples, evaluated, packed, packed_eval, store, config, lines)
+    info = read_training_info(settings.model)
+    notes = check_mismatch(
+        settings.model,
+        info,
+        min_pixels=settings.min_pixels,
+        max_pixels=settings.max_pixels,
+        prompt_hash=data.samples[0].record["prompt"],
+        prompts=read_prompts(Path(settings.train_file), data.samples[0].pictures),
+        allow_mismatch=settings.allow_mismatch,
+    )
+    budget = inherited_budget(info, settings.min_pixels, settings.max_pixels)
+    return BaseCheckpoint(load_config(settings.model), load_processor(settings.model, *budget), notes)
 
 
-def examine(settings: SftSettings, args: TrainingArguments) -> Examined:
+def check_run(settings: SftSettings, args: TrainingArguments) -> CheckedRun:
     """Check settings, data and output folder; what is to be replaced in the folder is deleted.
 
     Raises ValueError for settings that contradict each other and DataError for data, checkpoints or the folder.
     """
+    # 1. settings
     distributed.take_one_gpu(args)
     check_settings(settings, args)
     attention = choose_attention(settings.attention, settings.packing)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    data = read_data(settings, args)
-    record = training_record(settings, args, data.samples, data.evaluated, pixel_budget(data.store.processor))
-    return Examined(settings, args, attention, data, record, find_beginning(settings, args, record))
+    # 2. data, down to tokens: a row that is too long ends the run here, not hours later
+    data = read_training_data(settings, args.seed)
+    base = open_base(data, args)
+    pictures = PictureStore(base.processor)
+    packed = data.pack(pictures, base.config)
+    packed_evaluated = data.pack_evaluated(pictures, base.config)
+    # 3. what the run is, against what lies in the output folder
+    info = training_info(data, args, pixel_budget(base.processor))
+    beginning = find_beginning(args, info, resume=settings.resume, overwrite=settings.overwrite)
+    return CheckedRun(args, attention, data, base, pictures, packed, packed_evaluated, info, beginning)
 
 
-def prepare(settings: SftSettings, args: TrainingArguments) -> Prepared:
-    """Check everything, load the model, print what will be trained. Raises what `examine` raises."""
-    return load(examine(settings, args))
+def prepare(settings: SftSettings, args: TrainingArguments) -> PreparedRun:
+    """Check everything, load the model, print what will be trained. Raises what `check_run` raises."""
+    return load_run(check_run(settings, args))
 
 
-def load(run: Examined) -> Prepared:
+def load_run(run: CheckedRun) -> PreparedRun:
     """Load the model of the run and print what will be trained."""
-    settings, args, data, attention = run.settings, run.args, run.data, run.attention
-    processor = data.store.processor
+    settings, args = run.data.settings, run.args
     if distributed.uses_deepspeed(args):
         distributed.start_deepspeed()
     dtype, dtype_why = choose_dtype(args, bool(settings.lora_rank))
-    model = load_model(settings.model, dtype, attention.implementation)
-    attention.settle(model)
-    check_tokens(settings.model, model, processor)
-    model = what_is_trained(model, settings, args.seed)
-    trainer = _trainer(model, settings, args, data, run.record)
-    run_steps = schedule(len(data.packed), args.world_size, args)
-    print_main(
-        f"Training {settings.model} on {settings.train_file}",
-        *(f"  {line}" for line in [*data.lines, *run.beginning.lines]),
-        f"  {len(data.samples)} questions in {len(data.packed)} sequences of up to {max(map(len, data.packed))} tokens"
-        f" (packing: {settings.packing}, loss per {settings.loss_per})",
-        f"  {run_steps}",
-        *([f"  {run_steps.warning}"] if run_steps.warning else []),
-        *_validation_line(data.evaluated),
-        f"  weights {dtype} ({dtype_why}); attention {attention}",
-        *part_table(model, settings, args.learning_rate),
-    )
-    return Prepared(trainer, data.packed, run.beginning.checkpoint, dtype)
+    model = load_model(settings.model, dtype, run.attention.implementation)
+    check_tokens(settings.model, model, run.base.processor)
+    model = select_trained(model, settings, args.seed)
+    trainer = _build_trainer(run, model, dtype)
+    _print_run(run, [f"weights {dtype} ({dtype_why}); attention {run.attention}"], model)
+    return PreparedRun(trainer, run.packed, run.beginning)
 
 
-def _validation_line(evaluated: list[Sample]) -> list[str]:
-    subjects = ", ".join(subjects_of(evaluated))
-    return [f"  evaluated on {len(evaluated)} questions of {subjects}"] if evaluated else []
-
-
-def _trainer(
-    model: PreTrainedModel, settings: SftSettings, args: TrainingArguments, data: Data, record: dict
-) -> SftTrainer:
-    kinds = question_kinds(data.evaluated)
-    processor, packed = data.store.processor, settings.packing == "clip"
-    masks = {"block_mask": settings.attention == "flex_attention", "additive": settings.attention == "eager"}
+def _build_trainer(run: CheckedRun, model: PreTrainedModel, dtype: torch.dtype) -> SftTrainer:
+    """The trainer of the run: its data, its collator, and rates by part."""
+    settings, processor = run.data.settings, run.base.processor
+    kinds = question_kinds(run.data.evaluated)
+    rates = {part: getattr(settings, f"{part}_rate") for part in PARTS}
     return SftTrainer(
         model=model,
-        args=args,
-        train_dataset=Clips(data.packed, settings.shift, args.seed),
-        eval_dataset=Clips(data.packed_eval) if data.packed_eval else None,
+        args=run.args,
+        train_dataset=Clips(run.packed, settings.shift, run.args.seed),
+        eval_dataset=Clips(run.packed_evaluated) if run.packed_evaluated else None,
         data_collator=Collator(
-            data.store, processor.tokenizer.pad_token_id, data.config.image_token_id, packed, **masks
+            run.pictures,
+            processor.tokenizer.pad_token_id,
+            run.base.config.image_token_id,
+            packed_attention=settings.packing == "clip",
+            additive=settings.attention == "eager",
         ),
+        training_info=run.info,
+        rates={part: rate for part, rate in rates.items() if rate is not None},
         processor=processor,
-        record=record,
-        rates={part: rate for part in PARTS if (rate := getattr(settings, f"{part}_rate")) is not None},
+        dtype=dtype,
         loss_per=settings.loss_per,
-        kinds=[[kinds[name] for name in one.ids] for one in data.packed_eval],
+        kinds=[[kinds[name] for name in sequence.ids] for sequence in run.packed_evaluated],
     )
 
 
-def save(prepared: Prepared, folder: Path | str) -> None:
-    """Write the trained checkpoint to `folder`; with adapters, merged, and the adapters beside it. Call everywhere.
-
-    A kill at any moment leaves the folder without the checkpoint or with all of it (see `output_folder`). Raises
-    DataError, and leaves none, where the weights are not finite.
-    """
-    trainer = prepared.trainer
-    part = Path(folder) / PART
-    if trainer.args.should_save:
-        empty_part(folder)
-    distributed.wait_for_all()
-    with full_disk_named(part, trainer.args.should_save):
-        if isinstance(trainer.model, PeftModel):
-            _save_merged(prepared, part)
-        else:
-            trainer.save_model(str(part))
-    distributed.wait_for_all()
-    if trainer.args.should_save:
-        try:
-            check_weights(part)
-        except DataError:
-            shutil.rmtree(part)
-            raise
-        publish(folder)
+def _print_run(run: CheckedRun, weights: list[str], model: PreTrainedModel) -> None:
+    """Print what is trained on what, before the first step."""
+    settings, data, args = run.data.settings, run.data, run.args
+    steps = count_steps(len(run.packed), args.world_size, args)
+    lines = [
+        *run.base.notes,
+        *run.beginning.lines,
+        f"{len(data.samples)} questions in {len(run.packed)} sequences of up to {max(map(len, run.packed))} tokens"
+        f" (packing: {settings.packing}, loss per {settings.loss_per})",
+        str(steps),
+        *([steps.warning] if steps.warning else []),
+        *_evaluation_line(data.evaluated),
+        *weights,
+    ]
+    print_main(
+        f"Training {settings.model} on {settings.train_file}",
+        *(f"  {line}" for line in lines),
+        *part_table(model, settings, args.learning_rate),
+    )
 
 
-def _save_merged(prepared: Prepared, folder: Path) -> None:
-    trainer = prepared.trainer
-    adapters = folder / lora.FOLDER
-    trainer.save_model(str(adapters))
-    if trainer.args.should_save:
-        with distributed.unpartitioned_models():
-            load_model(adapters, prepared.dtype).save_pretrained(folder)
-        save_beside(folder, trainer.processor, trainer.record_now())
+def _evaluation_line(evaluated: list[Sample]) -> list[str]:
+    subjects = ", ".join(subjects_of(evaluated))
+    return [f"evaluated on {len(evaluated)} questions of {subjects}"] if evaluated else []
 
 
 def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
     """Train and write the checkpoint to `args.output_dir`; returns Trainer's metrics (train_loss, train_runtime, …).
 
-    Where the same run is finished already, nothing is done and no metrics come back. Raises what `examine` raises.
+    Where the same run is finished already, nothing is done and no metrics come back. Raises what `check_run` and
+    `run_training` raise.
     """
-    started = time.monotonic()
-    run = examine(settings, args)
+    run = check_run(settings, args)
     if run.beginning.finished:
-        print_main(
-            f"Checkpoint {args.output_dir} is already finished: {run.beginning.finished} with these settings and data"
-        )
+        steps = run.beginning.finished
+        print_main(f"Checkpoint {args.output_dir} is already finished: {steps} with these settings and data")
         return {}
-    prepared = load(run)
-    if prepared.resume and not distributed.uses_deepspeed(args):  # whose states lie in files of its own
-        check_weights(prepared.resume, read_training_info(prepared.resume).get("weights_hash"))
-    result = prepared.trainer.train(resume_from_checkpoint=prepared.resume)
-    if prepared.trainer.took_no_step and finished_record(args.output_dir):
-        print_main(
-            f"Checkpoint {args.output_dir} is already finished: {result.global_step} steps, and none is left to take"
-        )
-        return result.metrics
-    save(prepared, args.output_dir)
-    seconds = time.monotonic() - started
-    print_main(
-        f"Checkpoint {args.output_dir}: {result.global_step} steps, {seconds:.0f} s, log in train_log.csv and loss.png"
-    )
-    return result.metrics
+    prepared = load_run(run)
+    return run_training(prepared.trainer, prepared.beginning)

@@ -1,7 +1,6 @@
-"""The record of a training run, `megc.json`: what is trained on what, and whether two runs are the same."""
+"""`megc.json` of a training run: what is trained on what, and whether two runs are the same."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +11,9 @@ from megc.commits import software
 from megc.files import sha256_of
 from megc.model.checkpoint import read_training_info
 from megc.model.samples import Sample
+from megc.model.weights import file_hash
 from megc.problems import DataError
-from megc.training.settings import SftSettings
-from megc.training.validation import subjects_of
+from megc.training.data import TrainingData, subjects_of
 from megc.vqa.instructions import read_prompt, read_split
 
 # Settings of one call of the program, which say nothing about what it trains.
@@ -26,25 +25,20 @@ _NEUTRAL = frozenset(
         *("output_dir", "logging_dir", "run_name", "train_file", "eval_file", "model", "build_tiny", "allow_mismatch"),
         *("save_strategy", "save_steps", "save_total_limit", "save_only_model", "report_to", "disable_tqdm"),
         *("log_level", "log_level_replica", "log_on_each_node", "logging_first_step", "skip_memory_metrics"),
-        *("cache_pictures", "dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"),
-        *("dataloader_persistent_workers", "local_rank", "ddp_timeout", "push_to_hub", "hub_token", "skip_bad"),
+        *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"),
+        *("dataloader_persistent_workers", "local_rank", "ddp_timeout", "push_to_hub", "hub_token"),
     )
 )
 _OF_THE_RUN = ("base", "base_hash", "prompt_hash", "min_pixels", "max_pixels")
 _OF_THE_DATA = ("content_hash", "rows_hash", "validation_subjects", "split")
 
 
-def training_record(
-    settings: SftSettings,
-    args: TrainingArguments,
-    samples: list[Sample],
-    evaluated: list[Sample],
-    budget: tuple[int, int],
-) -> dict:
+def training_info(data: TrainingData, args: TrainingArguments, budget: tuple[int, int]) -> dict:
     """`megc.json` of the checkpoint to be (see `checkpoint`); `budget`: fewest and most pixels of a picture.
 
     Raises DataError when the rows have different prompts.
     """
+    settings, samples, evaluated = data.settings, data.samples, data.evaluated
     file = Path(settings.train_file)
     prompts = sorted({sample.record["prompt"] for sample in [*samples, *evaluated]})
     if len(prompts) > 1:
@@ -80,18 +74,18 @@ def samples_hash(samples: Iterable[Sample]) -> str:
     samples = list(samples)
     records = [json.dumps(sample.record, sort_keys=True) for sample in samples]
     pictures = sorted({picture for sample in samples for picture in sample.pictures})
-    return sha256_of(*records, *(_file_hash(picture) for picture in pictures))
+    return sha256_of(*records, *(file_hash(picture) for picture in pictures))
 
 
-def differences(saved: dict, record: dict) -> list[str]:
-    """What would be trained otherwise than in the run of the record `saved`, a phrase each; empty for the same run.
+def differences(saved: dict, info: dict) -> list[str]:
+    """What `info` would train otherwise than the run of `saved` did, a phrase each; empty for the same run.
 
     Versions of libraries do not count, nor settings that only one of two releases has.
     """
-    saved, record = (json.loads(json.dumps(value)) for value in (saved, record))
-    pairs = [(name, saved.get(name), record.get(name)) for name in _OF_THE_RUN]
-    pairs += [(name, saved.get("data", {}).get(name), record["data"].get(name)) for name in _OF_THE_DATA]
-    before, now = saved.get("training", {}), record["training"]
+    saved, info = (json.loads(json.dumps(value)) for value in (saved, info))  # as both are in a file: no tuples
+    pairs = [(name, saved.get(name), info.get(name)) for name in _OF_THE_RUN]
+    pairs += [(name, saved.get("data", {}).get(name), info.get("data", {}).get(name)) for name in _OF_THE_DATA]
+    before, now = saved.get("training", {}), info.get("training", {})
     pairs += [(name, before[name], now[name]) for name in now if name in before and name not in _NEUTRAL]
     return [_phrase(name, before, now) for name, before, now in pairs if before != now]
 
@@ -104,12 +98,7 @@ def _phrase(name: str, before: object, now: object) -> str:
     return f"{name} is {now} now, and was {before}"
 
 
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def _base_hash(model: str) -> str | None:
-    """Hash of the record of the checkpoint to start from, which knows its weights; None where it has none."""
+    """Hash of the `megc.json` of the checkpoint to start from, which knows its weights; None where it has none."""
     base = {key: value for key, value in read_training_info(model).items() if key not in ("versions", "git")}
     return sha256_of(json.dumps(base, sort_keys=True)) if base else None

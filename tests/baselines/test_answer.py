@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from flow_set import casme2_records, features_of, make_set, score_records, split_by_subject, store, with_prompts
 
-from megc.baselines.answer import BASELINES, answer_files, answer_left_out_subjects
+from megc.baselines.answer import answer_files, answer_left_out_subjects
 from megc.baselines.features import read_features
-from megc.baselines.prior import DRAWS, answer_with_prior
+from megc.baselines.prior import answer_with_prior
 from megc.baselines.probe import answer_with_probe
+from megc.baselines.settings import BASELINES, DRAWS
 from megc.files import read_jsonl, write_jsonl
 from megc.problems import DataError, Problems
 from megc.scoring.evaluation import evaluate_run

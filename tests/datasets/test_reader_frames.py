@@ -5,8 +5,9 @@ from sheets import casme2_row, read_casme2, read_samm, samm_row, write_frames
 
 from megc.datasets.readers import READERS, unlabelled
 from megc.problems import DataError, Problems
-from megc.synthesis.demo_set import DemoSettings, plan_demo, truth_row
+from megc.synthesis.demo_set import plan_demo, truth_row
 from megc.synthesis.demo_sheets import annotate, casme2_workbook, samm_workbook
+from megc.synthesis.settings import DemoSettings
 
 
 @pytest.mark.parametrize(

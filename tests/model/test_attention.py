@@ -10,13 +10,14 @@ from tiny_data import write_instructions
 
 from megc.answers.prefix import Branches, PromptPrefix, TokenSpan, encode_prefixes
 from megc.answers.settings import Decoding
-from megc.model.attention import CHOICES, Attention, additive_mask
+from megc.model.attention import additive_mask
 from megc.model.checkpoint import load
 from megc.problems import DataError
 from megc.training import sft
+from megc.training.settings import ATTENTIONS
 
 LANGUAGE_PAIRS = [
-    *(("sdpa", "clip"), ("sdpa", "none"), ("eager", "clip"), ("eager", "none"), ("flex_attention", "clip")),
+    *(("sdpa", "clip"), ("sdpa", "none"), ("eager", "clip"), ("eager", "none")),
 ]
 
 
@@ -25,11 +26,8 @@ def train_file(tmp_path_factory):
     return write_instructions(tmp_path_factory.mktemp("data"))
 
 
-def training_batch(train_file, tmp_path, monkeypatch, attention, packing):
+def training_batch(train_file, tmp_path, attention, packing):
     """Model of a run, its first two sequences, and the batch of them as the model gets it, logits at every place."""
-    if attention == "flex_attention":  # refused without a GPU, which its backward pass needs; forward it runs
-        flex = Attention("flex_attention", "sdpa", "as asked")
-        monkeypatch.setattr(sft, "choose_attention", lambda asked, packing: flex)
     run = settings(train_file, train_file.parent / "base", attention=attention, packing=packing, shift=0)
     trainer = sft.prepare(run, arguments(tmp_path / "out")).trainer
     packed = trainer.train_dataset.packed[:2]
@@ -40,15 +38,13 @@ def training_batch(train_file, tmp_path, monkeypatch, attention, packing):
 
 
 def logits_of(model, batch):
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+    with torch.no_grad():
         return model(**batch).logits
 
 
 @pytest.mark.parametrize(("attention", "packing"), LANGUAGE_PAIRS)
-def test_in_training_no_token_sees_a_later_one_or_another_question(
-    train_file, tmp_path, monkeypatch, attention, packing
-):
-    model, packed, batch = training_batch(train_file, tmp_path, monkeypatch, attention, packing)
+def test_in_training_no_token_sees_a_later_one_or_another_question(train_file, tmp_path, attention, packing):
+    model, packed, batch = training_batch(train_file, tmp_path, attention, packing)
     assert model.config.text_config._attn_implementation == attention
     logits = logits_of(model, batch)
     branch = packed[0].branch
@@ -69,14 +65,12 @@ def test_in_training_no_token_sees_a_later_one_or_another_question(
             torch.testing.assert_close(after[0, kept][others], logits[0, kept][others], atol=1e-5, rtol=0)
 
 
-def test_all_attentions_give_the_same_logits(train_file, tmp_path, monkeypatch):
+def test_all_attentions_give_the_same_logits(train_file, tmp_path):
     logits = {}
-    for attention in ("sdpa", "eager", "flex_attention"):
-        with monkeypatch.context() as patches:
-            model, packed, batch = training_batch(train_file, tmp_path, patches, attention, "clip")
-            logits[attention] = logits_of(model, batch)[0, : len(packed[0])]
+    for attention in ("sdpa", "eager"):
+        model, packed, batch = training_batch(train_file, tmp_path, attention, "clip")
+        logits[attention] = logits_of(model, batch)[0, : len(packed[0])]
     torch.testing.assert_close(logits["eager"], logits["sdpa"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(logits["flex_attention"], logits["sdpa"], atol=1e-4, rtol=0)
 
 
 def test_an_additive_mask_masks_what_is_not_allowed():
@@ -151,4 +145,4 @@ def test_an_attention_that_cannot_be_right_is_refused_by_name_before_anything_is
 
 def test_every_attention_that_training_offers_is_tested_here():
     without_gpu = {attention for attention, _ in LANGUAGE_PAIRS}
-    assert set(CHOICES) - without_gpu == {"flash_attention_2"}  # refused on a machine without it (test_sft)
+    assert set(ATTENTIONS) - without_gpu == {"flash_attention_2"}  # refused on a machine without it (test_sft)

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 from megc.model import checkpoint, tiny
 from megc.model.samples import read_samples, training_texts
 from megc.problems import DataError
-from megc.training.sft import read_data
+from megc.training.sft import check_run
 
 
 @pytest.fixture(scope="module")
@@ -163,4 +163,4 @@ def test_damaged_settings_of_a_checkpoint_are_named(name, change, message, built
         checkpoint.load(folder)
     with pytest.raises(DataError, match=message):
         run = settings(write_instructions(tmp_path), folder, build_tiny=False, allow_mismatch=True)
-        read_data(run, arguments(tmp_path / "out"))
+        check_run(run, arguments(tmp_path / "out"))

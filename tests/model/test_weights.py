@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 from sft_runs import arguments, settings
 from tiny_data import write_instructions
 
-from megc.model import checkpoint, lora, tiny
+from megc.model import checkpoint, tiny
+from megc.model.parts import ADAPTER_FOLDER
 from megc.model.weights import content_hash, weights_hash
-from megc.planning.dry_run import outline
+from megc.planning.dry_run import dry_run
 from megc.problems import DataError
 from megc.training import sft
 
@@ -153,10 +154,10 @@ def test_training_and_plan_refuse_broken_weights(whole, copy, train_file, tmp_pa
     with pytest.raises(DataError, match=message):
         sft.prepare(run, arguments(tmp_path / "out"))
     if fault in VALUES_ONLY:
-        outline(run)
+        dry_run(run)
     else:
         with pytest.raises(DataError, match=message):
-            outline(run)
+            dry_run(run)
 
 
 def test_nothing_is_answered_with_broken_weights(copy, tmp_path):
@@ -169,10 +170,20 @@ def test_nothing_is_answered_with_broken_weights(copy, tmp_path):
 # ---- the hash
 
 
-def test_a_saved_checkpoint_knows_its_weights(train_file, tmp_path):
-    base, out = tmp_path / "base", tmp_path / "out"
-    sft.train(settings(train_file, base), arguments(out, max_steps=1, save_strategy="steps", save_steps=1))
-    for folder in (base, out, out / "checkpoint-1"):
+STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(train_file, tmp_path_factory):
+    """Folder of a run of two steps, `out`, and of the checkpoint that it began with, `base`."""
+    folder = tmp_path_factory.mktemp("trained")
+    sft.train(settings(train_file, folder / "base"), arguments(folder / "out", **STEPS))
+    return folder
+
+
+def test_a_saved_checkpoint_knows_its_weights(trained, tmp_path):
+    out = shutil.copytree(trained / "out", tmp_path / "out")
+    for folder in (trained / "base", out, out / "checkpoint-1"):
         assert checkpoint.read_training_info(folder)["weights_hash"] == weights_hash(folder)
         checkpoint.load(folder, device="cpu")
     edit(out, lambda tensors: poison(tensors, 7.0))
@@ -180,14 +191,12 @@ def test_a_saved_checkpoint_knows_its_weights(train_file, tmp_path):
         checkpoint.load(out, device="cpu")
 
 
-def test_a_run_does_not_resume_from_weights_that_changed(train_file, tmp_path):
-    run, part = settings(train_file, tmp_path / "base"), tmp_path / "part"
-    steps = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
-    sft.train(run, arguments(tmp_path / "out", **steps))
-    shutil.copytree(tmp_path / "out/checkpoint-1", part / "checkpoint-1")
+def test_a_run_does_not_resume_from_weights_that_changed(train_file, trained, tmp_path):
+    run, part = settings(train_file, trained / "base"), tmp_path / "part"
+    shutil.copytree(trained / "out/checkpoint-1", part / "checkpoint-1")
     edit(part / "checkpoint-1", lambda tensors: tensors.pop(NORM))
     with pytest.raises(DataError, match=r"1 tensor\(s\) missing"):
-        sft.train(run, arguments(part, resume_from_checkpoint="last", **steps))
+        sft.train(run, arguments(part, resume_from_checkpoint="last", **STEPS))
 
 
 def test_adapters_are_checked_too_and_merge_as_before(train_file, tmp_path):
@@ -195,7 +204,7 @@ def test_adapters_are_checked_too_and_merge_as_before(train_file, tmp_path):
     out = tmp_path / "out"
     sft.train(run, arguments(out, max_steps=1))
     assert checkpoint.read_training_info(out)["weights_hash"] == weights_hash(out)
-    adapters = out / lora.FOLDER
+    adapters = out / ADAPTER_FOLDER
     assert checkpoint.read_training_info(adapters)["weights_hash"] == weights_hash(adapters)
     merged, loaded = (checkpoint.load_model(folder).state_dict() for folder in (adapters, out))
     assert all(torch.equal(merged[name], value) for name, value in loaded.items())

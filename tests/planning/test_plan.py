@@ -9,9 +9,8 @@ import pytest
 from tiny_data import write_instructions
 from transformers import Qwen2_5_VLForConditionalGeneration, TrainingArguments
 
-from megc.planning import fit as ways
-from megc.planning import plan
-from megc.planning.dry_run import on_meta, outline, public_architecture
+from megc.planning import fit, plan
+from megc.planning.dry_run import build_on_meta, dry_run, public_architecture
 from megc.planning.memory import Batch
 from megc.problems import DataError
 from megc.training.settings import SftSettings, training_defaults
@@ -34,37 +33,37 @@ def test_adapters_are_counted_as_peft_makes_them():
     counted = plan.count_parameters(config, SftSettings(lora_rank=8, lora_targets=["q", "k"]))
     assert counted.all == TOTALS["Qwen/Qwen2.5-VL-7B-Instruct"]
     assert counted.trained == {"vision": 0, "merger": 0, "language_model": 28 * 8 * (2 * 3584 + 3584 + 512)}
-    way = ways.Way("none", 1, True, True, Batch(1, 500, 50, ((24, 20),)))
-    weights = ways.need(config, counted, way).states.weights
+    way = fit.TrainingSetup("none", 1, True, True, Batch(1, 500, 50, ((24, 20),)))
+    weights = fit.memory_needed(config, counted, way).states.weights
     assert weights == 2 * counted.all + 6 * counted.all_trained  # 16 bits, and 32 for adapters with their copies
     large = plan.count_parameters(config, SftSettings())
-    lines = ways.remedies(config, large, way, 80.0, counted)
+    lines = fit.advice(config, large, way, 80.0, counted)
     assert lines[0].startswith("  --lora_rank 16: ")
 
 
 def test_zero_stage_is_read_from_the_configurations():
-    found = {path.stem: ways.stage_of(str(path)) for path in (ROOT / "train").glob("zero*.json")}
+    found = {path.stem: fit.stage_of(str(path)) for path in (ROOT / "train").glob("zero*.json")}
     assert found == {"zero2": "zero2", "zero3": "zero3", "zero3_offload": "zero3_offload"}
-    assert ways.stage_of(None) == ways.stage_of({}) == "none"
-    assert ways.stage_of('{"zero_optimization": {"stage": 2}}') == "zero2"
+    assert fit.stage_of(None) == fit.stage_of({}) == "none"
+    assert fit.stage_of('{"zero_optimization": {"stage": 2}}') == "zero2"
     with pytest.raises(DataError, match="the file does not exist"):
-        ways.stage_of("train/gone.json")
+        fit.stage_of("train/gone.json")
     with pytest.raises(DataError, match="stage is 1, not one of 0, 2, 3"):
-        ways.stage_of({"zero_optimization": {"stage": 1}})
+        fit.stage_of({"zero_optimization": {"stage": 1}})
 
 
 def test_every_remedy_fits_and_says_how():
     config = public_architecture("Qwen2.5-VL-7B-Instruct")
     counted = plan.count_parameters(config, SftSettings())
-    way = ways.Way("zero2", 2, False, True, Batch(4, 2000, 100, ((24, 20),) * 16))
-    assert ways.need(config, counted, way).gib > 80
-    for flags, other in ways.changes(way):
-        assert ways.need(config, counted, other).gib < ways.need(config, counted, way).gib, flags
-    lines = ways.remedies(config, counted, way, 80.0)
+    way = fit.TrainingSetup("zero2", 2, False, True, Batch(4, 2000, 100, ((24, 20),) * 16))
+    assert fit.memory_needed(config, counted, way).gib > 80
+    for flags, other in fit.smaller_setups(way):
+        assert fit.memory_needed(config, counted, other).gib < fit.memory_needed(config, counted, way).gib, flags
+    lines = fit.advice(config, counted, way, 80.0)
     assert any("--deepspeed train/zero3.json" in line for line in lines)
     assert any(line.strip().startswith("4 GPUs --activation_checkpointing true") for line in lines)
-    assert all(float(line.split(": ")[1].split()[0]) + ways.RESERVE <= 80 for line in lines)
-    assert ways.remedies(config, counted, way, 6.0) == ["  nothing known here is enough: take a smaller model"]
+    assert all(float(line.split(": ")[1].split()[0]) + fit.RESERVE <= 80 for line in lines)
+    assert fit.advice(config, counted, way, 6.0) == ["  nothing known here is enough: take a smaller model"]
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +82,10 @@ def test_plan_of_a_run_counts_what_the_run_has(train_file, tmp_path):
     text = plan.plan(settings, args, {"zero_optimization": {"stage": 3}})
     assert "30 questions of 5 clips, 2 picture(s) a clip of 16 tokens" in text
     assert "2 GPU(s) × 2 sequence(s) × 2 accumulated = 8 a step; 1 steps an epoch, 7 in all" in text
-    made = outline(settings)
+    made = dry_run(settings)
     for packing, sequences in (("clip", 5), ("none", 30)):
         line = next(line for line in text.splitlines() if line.strip().startswith(packing))
-        packed = made.packed(packing)
+        packed = made.pack(packing)
         assert len(packed) == sequences
         assert line.split()[1:] == [
             str(sequences),
@@ -109,10 +108,10 @@ def test_without_data_a_made_up_clip_is_planned_with(tmp_path):
 
 def test_the_number_of_parameters_is_that_of_the_real_model(train_file):
     settings = SftSettings(model="nowhere", build_tiny=True, train_file=str(train_file))
-    config = outline(settings).config
+    config = dry_run(settings).config
     real = sum(parameter.numel() for parameter in Qwen2_5_VLForConditionalGeneration(config).parameters())
     assert plan.count_parameters(config, settings).all == real
-    assert all(parameter.is_meta for parameter in on_meta(config).parameters())
+    assert all(parameter.is_meta for parameter in build_on_meta(config).parameters())
 
 
 @pytest.mark.parametrize(
@@ -136,11 +135,11 @@ def test_plan_of_the_large_model_needs_nothing_but_its_yaml(train_file, monkeypa
 def test_a_folders_configuration_wins_and_unknown_models_are_refused(train_file, tmp_path):
     folder = tmp_path / "Qwen2.5-VL-7B-Instruct"
     settings = SftSettings(model=str(folder), train_file=str(train_file))
-    assert outline(settings).config.text_config.num_hidden_layers == 28
+    assert dry_run(settings).config.text_config.num_hidden_layers == 28
     folder.mkdir()
     own = public_architecture(folder.name).to_dict()
     own["text_config"].update(num_hidden_layers=3, layer_types=None)
     (folder / "config.json").write_text(json.dumps(own))
-    assert outline(settings).config.text_config.num_hidden_layers == 3
+    assert dry_run(settings).config.text_config.num_hidden_layers == 3
     with pytest.raises(DataError, match="no configuration at hand"):
-        outline(SftSettings(model="somebody/else", train_file=str(train_file)))
+        dry_run(SftSettings(model="somebody/else", train_file=str(train_file)))

@@ -10,7 +10,7 @@ import pytest
 from tiny_data import QUESTIONS, write_instructions
 
 from megc.planning import show
-from megc.planning.dry_run import outline
+from megc.planning.dry_run import dry_run
 from megc.training.settings import SftSettings
 
 ROOT = Path(__file__).parents[2]
@@ -24,16 +24,16 @@ def train_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(train_file):
-    return outline(SftSettings(model="nowhere", build_tiny=True, train_file=str(train_file)))
+    return dry_run(SftSettings(model="nowhere", build_tiny=True, train_file=str(train_file)))
 
 
 def test_exactly_the_answers_and_their_ends_are_marked(made):
-    text = show.show_packed(made.packed("clip")[0], made.processor)
+    text = show.show_packed(made.pack("clip")[0], made.processor)
     assert re.findall("⟦(.*?)⟧", text, re.DOTALL) == [f"{answer}<|im_end|>" for answer in ANSWERS]
 
 
 def test_pictures_are_collapsed_and_everything_else_is_there(made):
-    packed = made.packed("clip")[0]
+    packed = made.pack("clip")[0]
     text = show.show_packed(packed, made.processor)
     assert text.count("<picture 1: 16 tokens>") == text.count("<picture 2: 16 tokens>") == 1
     assert "<|image_pad|>" not in text
@@ -44,7 +44,7 @@ def test_pictures_are_collapsed_and_everything_else_is_there(made):
 
 
 def test_counts_and_positions_are_those_of_the_sequence(made):
-    packed = made.packed("clip")[0]
+    packed = made.pack("clip")[0]
     text = show.show_packed(packed, made.processor)
     prefix = int((packed.branch == 0).sum())
     trained = sum(len(made.processor.tokenizer.encode(answer)) + 1 for answer in ANSWERS)
@@ -56,7 +56,7 @@ def test_counts_and_positions_are_those_of_the_sequence(made):
 
 
 def test_one_question_a_sequence_is_shown_alike(made):
-    packed = made.packed("none")
+    packed = made.pack("none")
     assert len(packed) == 18
     text = show.show_packed(packed[1], made.processor)
     assert "── prefix" not in text and "⟦disgust<|im_end|>⟧" in text and "<picture 2: 16 tokens>" in text
@@ -69,7 +69,7 @@ def test_colour_is_for_terminals_that_want_it(made, monkeypatch):
 
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert show.takes_colour(Terminal()) and not show.takes_colour(io.StringIO())
-    text = show.show_packed(made.packed("clip")[0], made.processor, colour=True)
+    text = show.show_packed(made.pack("clip")[0], made.processor, colour=True)
     assert "\033[1;32mdisgust<|im_end|>\033[0m" in text and "⟦" not in text
     monkeypatch.setenv("NO_COLOR", "1")
     assert not show.takes_colour(Terminal())

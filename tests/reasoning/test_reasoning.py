@@ -13,9 +13,10 @@ import pytest
 from megc.facs import FINE_EMOTIONS, FINE_TO_COARSE, ME_VQA_UNITS
 from megc.problems import DataError
 from megc.reasoning import agreement
-from megc.reasoning.agreement import OPTIONS, order_options, reason_file, reason_over_rows
+from megc.reasoning.agreement import order_options, reason_file, reason_over_rows
 from megc.reasoning.nearest import nearest_answer, nearest_units
 from megc.reasoning.rules import Knowledge, read_rules
+from megc.reasoning.settings import OPTIONS
 from megc.reasoning.unit_lists import Evidence, match_count, reconcile_yes_no
 from megc.scoring.vqa_metrics import is_invalid
 from megc.vqa.labels import ClipLabels

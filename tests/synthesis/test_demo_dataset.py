@@ -16,9 +16,10 @@ from megc.datasets.index import DatasetSource, index_clips
 from megc.facs import parse_action_units
 from megc.files import lock_folder
 from megc.problems import DataError, Problems
-from megc.synthesis.demo_set import DemoSettings, clip_folder, plan_demo, read_true_flow, write_demo
+from megc.synthesis.demo_set import clip_folder, plan_demo, read_true_flow, write_demo
 from megc.synthesis.demo_sheets import annotate, casme2_workbook, samm_workbook
 from megc.synthesis.render import true_flow
+from megc.synthesis.settings import DemoSettings
 
 SMALL = DemoSettings(casme2_subjects=2, samm_subjects=1, clips=3, every=20)
 # Clips with an action unit among the annotated clips that ME-VQA uses.

@@ -9,7 +9,8 @@ from megc.model.samples import vocabulary_beside
 from megc.motion.colour import centre_picture, draw_flow
 from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError
-from megc.synthesis.flow_set import DRAWN_UNITS, FlowSetSettings, draw_units, sample_field, write_flow_set
+from megc.synthesis.flow_set import DRAWN_UNITS, draw_units, sample_field, write_flow_set
+from megc.synthesis.settings import FlowSetSettings
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import Question, parse, question_text, split_units
 

@@ -10,7 +10,8 @@ from megc.facs import ME_VQA_UNITS
 from megc.motion.faces import FaceFinder
 from megc.synthesis.label_counts import WEIGHTS, numbers_of
 from megc.synthesis.render import ClipSpec, Rendering, UnitMotion, render_clip, true_flow
-from megc.synthesis.scenes import CASME2_VIEW, Difficulty, plan_clips, samm_view
+from megc.synthesis.scenes import CASME2_VIEW, plan_clips, samm_view
+from megc.synthesis.settings import Difficulty
 from megc.synthesis.subjects import make_subject
 from megc.synthesis.unit_fields import TILT, node_grid, unit_field
 

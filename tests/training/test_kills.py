@@ -21,7 +21,7 @@ from megc.training import log as curve
 from megc.training import output_folder, sft
 from megc.training.output_folder import PART, WHOLE, checkpoints
 from megc.training.resume import is_complete
-from megc.training.trainer import SftTrainer
+from megc.training.sft import SftTrainer
 
 KILLS = int(os.environ.get("KILLS", "6"))
 STEPS = {"max_steps": 5, "save_strategy": "steps", "save_steps": 2, "per_device_train_batch_size": 1}
@@ -54,7 +54,7 @@ def train_in_child(world, out, more, resume, place, pipe):
         pipe.send(place)
     announce(SftTrainer, "training_step", "stepping")
     announce(SftTrainer, "_save_checkpoint", "checkpoint")
-    announce(sft, "save", "final")
+    announce(SftTrainer, "save_final", "final")
     announce(output_folder, "_remove_finished", "publish")
     if place == "publish":  # a matter of microseconds otherwise
         moved = os.replace

@@ -20,8 +20,7 @@ from megc.problems import DataError
 from megc.training import output_folder
 from megc.training.output_folder import PART, WHOLE, full_disk_named
 from megc.training.settings import read_config
-from megc.training.sft import prepare, train
-from megc.training.trainer import SftTrainer
+from megc.training.sft import SftTrainer, prepare, train
 
 ROOT = Path(__file__).parents[2]
 STEPS = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "per_device_train_batch_size": 1}

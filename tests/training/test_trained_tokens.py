@@ -9,11 +9,11 @@ from PIL import Image
 from tiny_data import write_instructions
 
 from megc.model import checkpoint, tiny
-from megc.model.attention import Attention, block_mask, packed_mask
+from megc.model.attention import packed_mask
 from megc.model.packing import IGNORED, PositionIds, encode, pack_samples
 from megc.model.samples import PictureStore, chat_messages, read_samples, shifted, training_texts
 from megc.problems import DataError
-from megc.training.collate import Clips, Collator, answer_loss, answer_weights, answers_marked, token_losses
+from megc.training.collate import Clips, Collator, answer_loss, answer_weights, mark_answers, token_losses
 from megc.vqa.instructions import answer_of
 
 
@@ -205,19 +205,4 @@ def test_answers_are_right_as_a_whole():
     end, gap = 9, IGNORED
     targets = np.array([[1, 9, gap, 2, 3, 9], [gap, gap, 4, 9, gap, gap]])
     predicted = np.array([[1, 9, 0, 2, 0, 9], [0, 0, 4, 9, 0, 0]])
-    assert answers_marked(predicted, targets, end) == [[True, False], [True]]
-
-
-def test_block_mask_of_flex_attention_gives_the_losses_of_the_4d_mask(world):
-    """Forward only: flex attention has no backward pass on a CPU."""
-    samples, loaded, pixels = world
-    packed = pack_samples(samples, pixels, loaded.model.config)
-    batch = batch_of(loaded, pixels, packed)
-    branch = Collator(**{**vars(collator(loaded, pixels)), "block_mask": True})([(one, (0, 0)) for one in packed])
-    flex = checkpoint.load_model(loaded.model.name_or_path)
-    Attention("flex_attention", "sdpa", "").settle(flex)
-    mask = block_mask(branch["attention_mask"])
-    assert mask.to_dense().shape[0] == 3
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        loss = flex.eval()(**{**branch, "attention_mask": mask}).loss
-        torch.testing.assert_close(loss, loaded.model(**batch).loss)
+    assert mark_answers(predicted, targets, end) == [[True, False], [True]]

@@ -10,7 +10,8 @@ from megc.files import read_jsonl, write_jsonl
 from megc.model import checkpoint
 from megc.problems import DataError
 from megc.splits import Fold, write_folds
-from megc.training.sft import prepare, read_data, train
+from megc.training.data import read_training_data
+from megc.training.sft import prepare, train
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,12 @@ def test_validation_share_takes_whole_subjects_of_each_dataset_out(world, tmp_pa
     path = world[0].with_name("two_datasets.jsonl")
     write_jsonl(path, rows)
     run = settings(path, world[1], validation_share=0.34)
-    data, again = (read_data(run, arguments(tmp_path, seed=3)) for _ in range(2))
+    data, again = (read_training_data(run, seed=3) for _ in range(2))
     held, kept = subjects(data.evaluated), subjects(data.samples)
     assert not held & kept and len(held | kept) == 6 and len(held) == 4
     assert {sample.record["dataset"] for sample in data.evaluated} == {"demo", "other"}
     assert held == subjects(again.evaluated)
-    draws = {frozenset(subjects(read_data(run, arguments(tmp_path, seed=seed)).evaluated)) for seed in range(5)}
+    draws = {frozenset(subjects(read_training_data(run, seed).evaluated)) for seed in range(5)}
     assert len(draws) > 1
 
 
@@ -78,19 +79,19 @@ def test_evaluation_files_with_trained_or_test_subjects_are_refused(world, tmp_p
     path, base = world
     other = write_instructions(path.parent, clips=2, first=7, name="other.jsonl")
     run = settings(path, base, eval_file=str(other))
-    assert subjects(read_data(run, arguments(tmp_path)).evaluated) == {"sub07", "sub08"}
+    assert subjects(read_training_data(run, 0).evaluated) == {"sub07", "sub08"}
     split = path.with_suffix(".split.json")
     fold = Fold("holdout", tuple(f"demo/sub{n:02d}" for n in range(6)), ("demo/sub08",))
     write_folds(split, [fold], {"protocol": "holdout", "fold": 0})
     with pytest.raises(DataError, match=r"other.jsonl, row demo_sub08_EP01_0: subject demo/sub08 is kept for the"):
-        read_data(run, arguments(tmp_path))
+        read_training_data(run, 0)
     split.unlink()
     mixed = write_instructions(path.parent, clips=2, first=5, name="mixed.jsonl")
     with pytest.raises(DataError, match="row demo_sub05_EP01_0: subject demo/sub05 is also trained on"):
-        read_data(settings(path, base, eval_file=str(mixed)), arguments(tmp_path))
+        read_training_data(settings(path, base, eval_file=str(mixed)), 0)
 
 
 def test_too_few_subjects_are_an_error(world, tmp_path):
     one = write_instructions(world[0].parent, clips=1, name="one.jsonl")
     with pytest.raises(DataError, match="too few to hold any out; lower or leave out --validation_share"):
-        read_data(settings(one, world[1], validation_share=0.5), arguments(tmp_path))
+        read_training_data(settings(one, world[1], validation_share=0.5), 0)

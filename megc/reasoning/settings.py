@@ -1,0 +1,45 @@
+"""Settings of reasoning and fusion over stored answers; nothing heavy is imported here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from megc.command import option
+
+OPTIONS = {
+    "snap": "an answer outside the allowed ones becomes the nearest of them",
+    "number": "one action unit where the question speaks of one, several where it speaks of several",
+    "shown": "yes/no answers and the list of action units agree; the surer of the two is kept",
+    "rules": "published rules from action units to the fine class weigh in on it",
+    "learnt-rules": "how the training clips of each fine class show the action units weighs in on it",
+    "joint": "fine and coarse class are chosen together, so that one implies the other",
+    "compose": "the composed sentence repeats the clip's own answers",
+}
+_PREDICTIONS = Path("result/demo/tiny/predictions.jsonl")
+
+
+@dataclass(frozen=True)
+class ReasonSettings:
+    """test/reason_answers.py: stored answers, and what is applied to them."""
+
+    predictions: Path = option(_PREDICTIONS, "rows with answers")
+    reason: tuple[Literal[*OPTIONS], ...] = option(
+        ("joint", "compose"),
+        f"what to apply; always in this order: {'; '.join(f'{name}: {text}' for name, text in OPTIONS.items())}",
+    )
+    train: Path | None = option(None, "answered rows of training subjects, to learn from")
+    out: Path = option(Path("result/demo/reasoned"), "folder of predictions.jsonl")
+
+
+@dataclass(frozen=True)
+class FuseSettings:
+    """test/fuse_answers.py: the model's answers, the flow probe's evidence, and what the weights are fitted on."""
+
+    predictions: Path = option(_PREDICTIONS, "the model's answers")
+    evidence: Path = option(Path("dataset/evidence.jsonl"), "of answer_baselines.py --evidence")
+    train: Path = option(Path("dataset/train_dataset.jsonl"), "answered, for frequencies and truth")
+    out: Path = option(Path("result/demo/fused"), "folder of predictions.jsonl and run.json")
+    fit: Path | None = option(None, "held-out predictions of training subjects (default: equal weights)")
+    fit_evidence: Path | None = option(
+        None, "evidence of the clips of --fit (default: the training part of --evidence)"
+    )

@@ -1,0 +1,47 @@
+"""Settings of the commands that score answers; nothing heavy is imported here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from megc.command import option
+
+RESAMPLES = 1000  # of the bootstrap
+CARDS = 150  # clips shown in the report; about 25 kB each
+ProfileName = Literal["megc2025", "tie", "m26"]
+
+_REFERENCES = Path("dataset/test_dataset.jsonl")
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """test/score_answers.py: runs, the true answers, and the folder of table, plots and report."""
+
+    predictions: tuple[Path, ...] = option(
+        (), "rows with answers (default: those below --out that answer this test set)"
+    )
+    references: Path = option(_REFERENCES, "answered rows")
+    out: Path = option(Path("result/demo"), "folder of table, plots and report")
+    names: tuple[str, ...] = option((), "a name for each file (default: its folder's)")
+    profiles: tuple[Literal[ProfileName, "all"], ...] = option(
+        ("megc2025",),
+        "how to score, side by side; the report marks by the first",
+        flag="profile",
+        aliases=("profiles",),
+    )
+    resamples: int = option(RESAMPLES, "bootstrap resamples")
+    seed: int = option(0, "seed of the bootstrap")
+    cards: int = option(CARDS, "clips shown in the report at most")
+    skip_bad: bool = option(False, "exit with 0 although answers or rows are bad")
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    """ablation/Metrics: runs and the true answers."""
+
+    predictions: tuple[Path, ...] = option(
+        (), "rows with answers (default: those in result/demo that answer this test set)"
+    )
+    references: Path = option(_REFERENCES, "answered rows")
+    profile: ProfileName = option("tie", "how to score")
+    skip_bad: bool = option(False, "exit with 0 although answers or rows are bad")

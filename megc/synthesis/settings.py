@@ -1,0 +1,57 @@
+"""Settings of the synthetic sets and of the commands that write them; nothing heavy is imported here."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from megc.command import option
+from megc.motion.settings import FieldEncoding
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """What makes a set hard. Pixels are those of a face 236 px wide."""
+
+    amplitude: float = option(1.7, "median peak motion of a clip's largest action unit, px")
+    spread: float = option(0.38, "standard deviation of its logarithm")
+    variation: float = option(1.0, "factor of the differences between subjects' action units")
+    drift: float = option(1.0, "factor of head motion")
+    noise: float = option(1.0, "factor of sensor noise")
+    blink: float = option(0.1, "share of clips with a blink")
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What decides the bytes of a demo set."""
+
+    seed: int = option(2, "another seed, other people and clips")
+    casme2_subjects: int = option(24, "at most 99")
+    samm_subjects: int = option(12, "at most 31")
+    clips: int = option(16, "clips of each subject")
+    every: int = option(4, "write each n-th frame, besides onset, apex and offset; 1 writes all")
+    samm_width: int = option(480, "width of SAMM frames; real: 960", flag="samm-size")
+    others: float = option(0.08, "share of clips labelled others")
+    difficulty: Difficulty = field(default_factory=Difficulty)
+
+
+@dataclass(frozen=True)
+class MakeDemoSettings:
+    """data_process/make_demo_dataset.py: the set, and the folder to write."""
+
+    out: Path = option(Path("dataset/demo"), "folder to write")
+    demo: DemoSettings = field(default_factory=DemoSettings)
+    workers: int = option(os.cpu_count() or 1, "processes (default: one a core); results do not change")
+    overwrite: bool = option(False, "delete an earlier demo set in the folder first")
+
+
+@dataclass(frozen=True)
+class FlowSetSettings:
+    """data_process/make_flow_set.py: flow pictures to draw, and questions on each."""
+
+    clips: int = option(4000, "number of pictures")
+    size: int = option(28, "pixels a side")
+    encoding: FieldEncoding = option("uv-strain-centred", "of the pictures")
+    pairs: int = option(4, "pairs of yes/no questions a picture")
+    bare: bool = option(False, "ask without system prompt, legend and regions")
+    seed: int = option(0, "another seed, other pictures")
+    out: Path = option(Path("dataset/synthetic_flow"), "folder to write")
