@@ -19,7 +19,7 @@ from tqdm import tqdm
 from megc.commits import commits_of
 from megc.files import png_bytes, read_checked, read_picture, write_text
 from megc.motion.colour import ENCODINGS, legend_image, legend_text
-from megc.motion.flow_files import drawn_with
+from megc.motion.flow_files import FlowRecord, drawn_with
 from megc.motion.settings import SCALE
 from megc.problems import DataError, Problems
 from megc.scoring.consistency import CHECKS, count_consistent_clips
@@ -42,7 +42,6 @@ from megc.scoring.tables import (
     write_metrics,
 )
 from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, MORE_METRICS, PROFILES, is_invalid, is_right
-from megc.vqa.prompts import PromptRecord
 
 THUMBNAIL = 160  # pixels wide
 CHOICES = 3  # of the allowed answers, the likeliest, with their probabilities
@@ -107,7 +106,7 @@ def _encoding(picture: Path) -> tuple[str, float] | None:
     """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
     build_instructions.py writes for pictures of other projects too."""
     beside = (
-        read_checked(PromptRecord, folder / "prompt.json", missing={}, fix="build the instructions again")
+        read_checked(FlowRecord, folder / "prompt.json", missing={}, fix="build the instructions again")
         for folder in picture.parents
     )
     for settings in chain([drawn_with(picture)], beside):

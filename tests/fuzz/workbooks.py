@@ -15,7 +15,7 @@ from oracles import Case, Target
 from sheets import CASME2_HEADER, SAMM_HEADER, casme2_row, samm_row
 
 from megc.clips import clip_to_row
-from megc.datasets.readers import casme2, samm
+from megc.datasets.readers import READERS
 from megc.problems import Problems
 
 # What spreadsheet programs and hands have put into cells.
@@ -239,8 +239,8 @@ def _cell_fault(values: dict[str, object], clip: dict) -> str:
     return "" if clip["fine"] == emotion or (emotion and clip["fine"].startswith(emotion[:3])) else "emotion"
 
 
-def _read_sheet(reader: object, name: str, root: Path, problems: Problems) -> list[dict]:
-    clips = reader.read(root / name, None, root, problems)
+def _read_sheet(reader: str, name: str, root: Path, problems: Problems) -> list[dict]:
+    clips = READERS[reader](root / name, None, root, problems)
     return [json.loads(json.dumps(clip_to_row(clip))) for clip in clips]
 
 
@@ -272,7 +272,7 @@ def _samm(root: Path) -> None:
     (root / "SAMM_Micro_FACS_Codes_v2.xlsx").write_bytes(_book([*notes, SAMM_HEADER, *rows]))
 
 
-def _cleared(reader: object, name: str) -> "partial[list]":
+def _cleared(reader: str, name: str) -> "partial[list]":
     return partial(_read_sheet, reader, name)
 
 
@@ -282,7 +282,7 @@ SHEET_TARGETS = [
         "CASME2-coding-20190701.xlsx",
         _casme2,
         partial(_damage_sheet, header=0),
-        _cleared(casme2, "CASME2-coding-20190701.xlsx"),
+        _cleared("casme2", "CASME2-coding-20190701.xlsx"),
         partial(_sheet_oracle, header=0),
         weight=4,
     ),
@@ -291,7 +291,7 @@ SHEET_TARGETS = [
         "SAMM_Micro_FACS_Codes_v2.xlsx",
         _samm,
         partial(_damage_sheet, header=13),
-        _cleared(samm, "SAMM_Micro_FACS_Codes_v2.xlsx"),
+        _cleared("samm", "SAMM_Micro_FACS_Codes_v2.xlsx"),
         partial(_sheet_oracle, header=13),
         weight=3,
     ),
