@@ -20,7 +20,7 @@ from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
 from megc.motion.parallel import Finished, count_outcomes, format_counts, run_on_clips
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
-from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings
+from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings, in_shard, lock_name
 from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
@@ -150,15 +150,19 @@ def compute_clips(
     problems: Problems,
     workers: int = 1,
     overwrite: bool = False,
+    shard: str = "",
 ) -> dict[str, int]:
     """`compute_clip` of every finished clip below `frames`, then `flow.json`; failures and warnings go to `problems`.
 
+    With a `shard` such as `2/8` only of its clips, without `flow.json`, which a run without shard writes in the end.
     Returns how many were `done`, `kept` and `failed`. Raises DataError where there is no finished clip.
     """
-    ids = finished_clips(frames)
+    ids = [clip_id for clip_id in finished_clips(frames) if in_shard(clip_id, shard)]
     work = partial(compute_clip, frames=frames, out=out, settings=settings, overwrite=overwrite)
-    with lock_folder(out, "flow"):
+    with lock_folder(out, lock_name("flow", shard)):
         results = run_on_clips(work, ids, ids, problems, workers, "flow")
+        if shard:
+            return count_outcomes(results, ids, str(out), problems)
         good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
         record = {
             **asdict(settings),
@@ -178,7 +182,7 @@ def compute_clips(
 def compute_flow(settings: ComputeFlowSettings, problems: Problems) -> str:
     """Fields and pictures of every finished clip below `settings.frames`; returns a summary."""
     counts = compute_clips(
-        settings.frames, settings.out, settings.flow, problems, settings.workers, settings.overwrite
+        settings.frames, settings.out, settings.flow, problems, settings.workers, settings.overwrite, settings.shard
     )
     counts["with warnings"] = len(problems.warnings)
     return f"{format_counts(counts)} in {settings.out}"

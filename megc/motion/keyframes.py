@@ -26,7 +26,7 @@ from megc.motion.frames import LARGEST, SMALLEST, Frames, open_frames
 from megc.motion.parallel import Finished, count_outcomes, format_counts, run_on_clips
 from megc.motion.plausibility import check_faces
 from megc.motion.region_motion import sample_numbers
-from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings
+from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings, in_shard, lock_name
 from megc.problems import DataError, Problems
 
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
@@ -301,7 +301,8 @@ def extract_frames(settings: ExtractFramesSettings, problems: Problems) -> str:
         clips, clips_file = clips_of_sources(list(settings.source), settings.fps, problems)
     else:
         clips = read_clips(clips_file)
-    with lock_folder(settings.out, "frames"):
+    clips = [clip for clip in clips if in_shard(clip.id, settings.shard)]
+    with lock_folder(settings.out, lock_name("frames", settings.shard)):
         counts = extract_clips(
             clips, clips_file, settings.out, settings.keyframes, problems, settings.workers, settings.overwrite
         )
