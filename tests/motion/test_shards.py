@@ -34,20 +34,10 @@ def test_sharded_jobs_end_in_the_bytes_of_one_run(tmp_path: Path) -> None:
         write_clip(tmp_path, name, drifting_frames())
     extract_set(tmp_path, [clip_of(tmp_path, name, 9, 15, 20) for name in names])
     compute_set(tmp_path)
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        str(ROOT / "data_process/Snakefile"),
-        "--cores",
-        "2",
-        "--config",
-    ]
     folders = {name: tmp_path / "sharded" / name for name in ("frames", "flow")}
-    command += ["shards=2", f"clips={tmp_path / 'clips.jsonl'}", *(f"{name}={path}" for name, path in folders.items())]
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "data_process/Snakefile"), "--cores", "2"]
+    command += ["--config", "shards=2", "clips=clips.jsonl", *(f"{name}={path}" for name, path in folders.items())]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command += ["--shadow-prefix", str(tmp_path), "--nolock"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert tree(*folders.values()) == tree(tmp_path / "frames", tmp_path / "flow")
