@@ -20,6 +20,7 @@ from megc.vqa.questions import parse, question_rows
 
 PROMPT_FILE = "prompt.json"  # beside instruction files, one for all files of a folder
 SPLIT_SUFFIX = ".split.json"  # in place of `.jsonl`: the frozen split of one file
+_FLOW_FOLDERS = {"flow", "flow_centred"}
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
 
 
@@ -343,15 +344,12 @@ def picture_names(record: dict, prompt: Mapping) -> list[str]:
     Where that is not the prompt that the record is asked with, as in files of other projects, a picture in a folder
     `flow` or `flow_centred` is the flow, and any other is named after its file.
     """
+    images = record.get("images", ())
     hashes = (prompt["hash"], evidence_hash(prompt["hash"])) if "hash" in prompt else ()
-    if record["prompt"] in hashes and len(prompt.get("images", ())) == len(record["images"]):
+    if record.get("prompt") in hashes and len(prompt.get("images", ())) == len(images):
         return list(prompt["images"])
-    return ["flow" if is_motion_picture(image) else PurePosixPath(image).stem for image in record["images"]]
-
-
-def is_motion_picture(image: str) -> bool:
-    """Whether a picture lies in a folder `flow` or `flow_centred`: use `picture_names` where the prompt is known."""
-    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
+    paths = map(PurePosixPath, images)
+    return ["flow" if _FLOW_FOLDERS & set(path.parts[:-1]) else path.stem for path in paths]
 
 
 def read_records(path: Path | str) -> list[dict]:
