@@ -18,9 +18,9 @@ from megc.problems import DataError
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(
     path
-    for folder in ("data_process", "train", "test", "ablation", "benchmarks")
+    for folder in ("data_process", "train", "test", "ablation", "ablation/Metrics", "benchmarks")
     for path in (ROOT / folder).glob("*.py")
-    if not path.name.startswith("_") and "runpy" not in path.read_text()
+    if not path.name.startswith("_")
 )
 HEAVY = ("torch", "transformers", "cv2", "dlib", "sklearn", "pandas", "matplotlib")
 FULL = "no space left on out/a.npy: what is finished is kept; free some and start the same command again."
@@ -83,15 +83,15 @@ def test_a_signal_ends_a_program_with_one_line(number, code):
     assert process.returncode == code
 
 
-@pytest.mark.parametrize("program", ["train.py", "train/train.py", "test/generate_answers.py"])
+@pytest.mark.parametrize("program", ["train.py", "test/generate_answers.py"])
 def test_ctrl_c_during_the_imports_ends_a_program_with_one_line(program):
-    command = [sys.executable, "-X", "importtime", str(ROOT / program), "--help"]
+    command = [sys.executable, "-X", "importtime", str(ROOT / program)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         lines = iter(process.stderr)
-        assert any(line.endswith("megc.interrupts\n") for line in lines)
+        assert any(" torch." in line for line in lines)  # some of torch is there, the rest is to come
         process.send_signal(signal.SIGINT)
-        said = [line for line in lines if not line.startswith("import time:")]
-    assert (process.returncode, said) == (130, [f"{interrupts.NOT_BEGUN}\n"])
+        words = [line for line in lines if not line.startswith("import time:")]
+    assert (process.returncode, words) == (130, [f"{interrupts.NOT_BEGUN}\n"])
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -118,7 +118,11 @@ def test_every_program_runs_in_the_frame(program):
 
 @pytest.mark.parametrize(
     "program",
-    [path for path in PROGRAMS if "from megc.command import Work, run\n" in path.read_text()],
+    [
+        path
+        for path in (*PROGRAMS, ROOT / "train.py", *ROOT.glob("ablation/Metrics/*.py"))
+        if "benchmarks" not in path.parts
+    ],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_help_imports_nothing_heavy(program):
