@@ -12,9 +12,9 @@ from megc.vqa.settings import AblationTrainSettings
 
 def main() -> Work:
     """The work, imported when it begins: --help is quick."""
-    from megc.vqa.build import split_dataset
+    from megc.vqa.build import write_split
 
-    return split_dataset
+    return write_split
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from megc.answers.pictures import Pictures
 from megc.answers.run import batches_of_clips, group_by_pictures
 from megc.answers.settings import Decoding
 from megc.answers.writing import (
+    PartialAnswer,
     draw_tokens,
     log_probabilities,
     make_unit_list,
@@ -68,11 +69,11 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> list[Sample]:
     """Samples of clips with six questions and four pictures of noise, of (height, width) pixels."""
     records = []
     for number in range(clips):
-        asked = example_records(number, f"{number}_")
+        clip_records = example_records(number, f"{number}_")
         generator = np.random.default_rng(number)
-        for image in asked[0]["images"]:
+        for image in clip_records[0]["images"]:
             Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
-        records += asked
+        records += clip_records
     write_jsonl(root / "clips.jsonl", records)
     return read_samples(root / "clips.jsonl")
 
@@ -166,25 +167,10 @@ def write_plainly(
     if repeat_keys and len(votes) > 1:
         cache.batch_repeat_interleave(len(votes))
         scores, mask, deltas = (part.repeat_interleave(len(votes), 0) for part in (scores, mask, deltas))
-    # 3. a token a step for all rows; those that have ended go on with padding
-    warpers, padding, step = make_warpers(decoding), loaded.processor.tokenizer.pad_token_id, 0
+    # 3. a token a step for all rows, also for those that have ended
+    warpers, step = make_warpers(decoding) if sampled else None, 0
     while True:
-        for number, row in enumerate(rows):
-            if row.constraint and row.unfinished:
-                allowed = row.constraint.allowed(row.tokens, row.limit - len(row.tokens))
-                scores[number] = mask_scores(scores[number], allowed)
-        tokens = scores.argmax(dim=-1)
-        if sampled:
-            numbers = torch.tensor([row.numbers[min(step, row.limit - 1)] for row in rows])
-            tokens = draw_tokens(scores, numbers, warpers)
-        chances = log_probabilities(scores, tokens).tolist()
-        for number, row in enumerate(rows):
-            if row.unfinished:
-                row.tokens.append(int(tokens[number]))
-                row.log_probability += chances[number]
-                row.ended = row.tokens[-1] in ends
-            else:
-                tokens[number] = padding
+        tokens = _choose_tokens(rows, scores, step, warpers, ends)
         if not any(row.unfinished for row in rows):
             break
         step += 1
@@ -196,6 +182,30 @@ def write_plainly(
     texts = loaded.processor.tokenizer.batch_decode([row.tokens for row in rows], skip_special_tokens=True)
     answers = [Answer(text.strip(), row.log_probability, not row.ended) for text, row in zip(texts, rows, strict=True)]
     return [answers[start : start + len(votes)] for start in range(0, len(answers), len(votes))]
+
+
+def _choose_tokens(
+    rows: Sequence[PartialAnswer], scores: torch.Tensor, step: int, warpers: Sequence | None, ends: Sequence[int]
+) -> torch.Tensor:
+    """Add the next token to each unfinished row; tokens (rows,) to read, from scores (rows, vocabulary).
+
+    `warpers`: of sampled answers; None: greedy. What ended rows read does not matter.
+    """
+    for number, row in enumerate(rows):
+        if row.constraint and row.unfinished:
+            allowed = row.constraint.allowed(row.tokens, row.limit - len(row.tokens))
+            scores[number] = mask_scores(scores[number], allowed)
+    tokens = scores.argmax(dim=-1)
+    if warpers is not None:
+        numbers = torch.tensor([row.numbers[min(step, row.limit - 1)] for row in rows])
+        tokens = draw_tokens(scores, numbers, warpers)
+    chances = log_probabilities(scores, tokens).tolist()
+    for row, token, chance in zip(rows, tokens.tolist(), chances, strict=True):
+        if row.unfinished:
+            row.tokens.append(token)
+            row.log_probability += chance
+            row.ended = token in ends
+    return tokens
 
 
 # ---- arms
@@ -298,8 +308,10 @@ def count_work(loaded: LoadedCheckpoint, arm: Arm, samples: Sequence[Sample]) ->
     arm(samples)
     for hook in hooks:
         hook.remove()
-    weights = [sum(one.numel() for one in part.parameters()) for part in (model.language_model.layers, model.visual)]
-    return counted["tokens"], counted["tokens"] * weights[0] + counted["patches"] * weights[1]
+    language, tower = (
+        sum(weight.numel() for weight in part.parameters()) for part in (model.language_model.layers, model.visual)
+    )
+    return counted["tokens"], counted["tokens"] * language + counted["patches"] * tower
 
 
 def measure(arms: dict[str, Arm], samples: Sequence[Sample], rounds: int) -> dict[str, float]:
@@ -308,10 +320,10 @@ def measure(arms: dict[str, Arm], samples: Sequence[Sample], rounds: int) -> dic
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for _ in tqdm(range(rounds), desc="Rounds", disable=None):
         for name, arm in arms.items():
-            asked = first if name.startswith(("single", "batch")) else samples
+            measured = first if name.startswith(("single", "batch")) else samples  # the slow arms: one clip
             start = time.process_time()
-            arm(asked)
-            seconds[name].append((time.process_time() - start) * len(first) / len(asked))
+            arm(measured)
+            seconds[name].append((time.process_time() - start) * len(first) / len(measured))
     return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
@@ -343,17 +355,17 @@ def main() -> int:
     millions = sum(parameter.numel() for parameter in loaded.model.parameters()) / 1e6
     height, width = args.size
     print(f"{millions:.1f} million parameters; clips of {questions} questions and 4 pictures of {height} × {width}")
-    ways = ("single", "batch", "strong")
-    print(f"{'arm':16}{'s a clip':>10}{'answers/s':>11}" + "".join(f"{'over ' + way:>13}" for way in ways))
+    baselines = ("single", "batch", "strong")
+    print(f"{'arm':16}{'s a clip':>10}{'answers/s':>11}" + "".join(f"{'over ' + way:>13}" for way in baselines))
     for name, second in seconds.items():
         kind = name.split()[1].replace("choices", "greedy")
-        ratios = "".join(f"{seconds[f'{way} {kind}'] / second:12.1f}x" for way in ways)
+        ratios = "".join(f"{seconds[f'{way} {kind}'] / second:12.1f}x" for way in baselines)
         print(f"{name:16}{second:10.3f}{questions / second:11.2f}{ratios}")
     for name, (tokens, _) in work.items():
         print(f"{name}: {tokens / args.clips:.0f} tokens a clip through the language model, padding included")
     print(f"limit of strong over shared by arithmetic alone: {work['strong votes'][1] / work['shared votes'][1]:.1f}x")
     print(f"different from one request at a time: greedy answers {greedy}, questions with another vote {votes}")
-    over = [seconds[f"{way} votes"] / seconds["shared votes"] for way in ways]
+    over = [seconds[f"{way} votes"] / seconds["shared votes"] for way in baselines]
     print(
         f"RESULT over_single={over[0]:.1f} over_batch={over[1]:.1f} over_strong_batch={over[2]:.2f} "
         f"different={sum(greedy.values())}"

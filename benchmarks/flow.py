@@ -156,7 +156,7 @@ def measure_times(pairs: list[Pair], rounds: int = 3) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for number in tqdm(range(rounds), desc="times", unit="round", mininterval=1):
         for name, job in jobs.items():
-            job(pairs[0])
+            job(pairs[0])  # not timed: caches and models
             for pair in pairs[number::rounds] if name == "original" else pairs:
                 start = time.process_time()
                 job(pair)
@@ -169,7 +169,7 @@ def accuracy(subjects: int, clips: int, seed: int) -> tuple[dict[tuple[str, str]
     table, kept = {}, []
     for name, difficulty in SETS.items():
         specs = plan_clips("casme2", subjects, clips, seed, difficulty, view=CAMERA)
-        found: dict[str, list] = {pipeline: [] for pipeline in METHODS}
+        rows: dict[str, list] = {pipeline: [] for pipeline in METHODS}
         for spec in tqdm(specs, desc=f"accuracy, {name}", unit="clip", mininterval=1):
             pair = make_pair(spec)
             for pipeline, settings in METHODS.items():
@@ -177,10 +177,10 @@ def accuracy(subjects: int, clips: int, seed: int) -> tuple[dict[tuple[str, str]
                     field = to_crop(original_motion(*pair.frames), pair.transform)
                 else:
                     field = our_field(pair, *settings)
-                found[pipeline].append(errors(field, pair))
+                rows[pipeline].append(errors(field, pair))
             if name == "drift":
                 kept.append(pair)
-        table |= {(name, pipeline): np.nanmean(rows, axis=0) for pipeline, rows in found.items()}
+        table |= {(name, pipeline): np.nanmean(values, axis=0) for pipeline, values in rows.items()}
     return table, kept
 
 
@@ -199,6 +199,7 @@ def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -
     for spec in tqdm(specs, desc="separability", unit="clip", mininterval=1):
         pair = make_pair(spec)
         field = our_field(pair, "dis", "stable")
+        # what a picture could show at best: the truth, our field, and our field where pictures are drawn
         inside = face_mask(pair.landmarks, field.shape[:2])[..., None]
         seen = {"true motion": pair.truth, "field": field, "field of the face": field * inside}
         for name in ENCODINGS:
@@ -210,6 +211,7 @@ def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -
             inputs.setdefault(name, []).append(pooled(value))
         labels.append({unit.number for unit in spec.units})
         groups.append(spec.subject_seed)
+    # a unit in fewer than eight clips says nothing of a classifier
     units = [unit for unit in sorted(set().union(*labels)) if sum(unit in row for row in labels) >= 8]
     scores = {}
     for name, rows in inputs.items():
@@ -228,7 +230,7 @@ def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -
 
 def apex_errors(clips: int, seed: int, difficulty: Difficulty) -> dict[str, float]:
     """Mean |error| / clip length of our apex, of the largest difference to the first frame, and of the middle."""
-    found: dict[str, list] = {"ours": [], "original": [], "middle": []}
+    shares: dict[str, list] = {"ours": [], "original": [], "middle": []}
     specs = plan_clips("casme2", max(1, clips // 2), 2, seed + 2, difficulty, view=CAMERA)
     for spec in tqdm(specs, desc="apex", unit="clip", mininterval=1):
         rendering, numbers = Rendering(spec), range(spec.onset, spec.offset + 1)
@@ -243,8 +245,8 @@ def apex_errors(clips: int, seed: int, difficulty: Difficulty) -> dict[str, floa
             "middle": len(frames) // 2,
         }
         for name, guess in guesses.items():
-            found[name].append(abs(guess - (spec.apex - spec.onset)) / len(frames))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+            shares[name].append(abs(guess - (spec.apex - spec.onset)) / len(frames))
+    return {name: float(np.mean(values)) for name, values in shares.items()}
 
 
 def main() -> int:
@@ -285,9 +287,11 @@ def main() -> int:
             result[f"auc_loss_{name}"] = scores["field"][0] - scores[DEFAULT_ENCODING][0]
     if args.apex_clips:
         for name, difficulty in {"clean": SETS["no drift"], "nuisance": Difficulty(blink=0.3)}.items():
-            found = apex_errors(args.apex_clips, args.seed, difficulty)
-            print(f"\napex, {name}: " + ", ".join(f"{who} {error:.3f}" for who, error in found.items()), file=out)
-            result[f"apex_error_{name}"] = found["ours"]
+            mean_errors = apex_errors(args.apex_clips, args.seed, difficulty)
+            print(
+                f"\napex, {name}: " + ", ".join(f"{who} {error:.3f}" for who, error in mean_errors.items()), file=out
+            )
+            result[f"apex_error_{name}"] = mean_errors["ours"]
     print(out.getvalue())
     print("RESULT " + " ".join(f"{name}={value:.3f}" for name, value in result.items()))
     return 0

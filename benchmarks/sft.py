@@ -69,9 +69,9 @@ class Bench:
 
     def backward(self, packing: str, batches: list[list[Packed]]) -> None:
         """Gradients of all sequences' loss."""
-        answers = sum(int((one.targets != IGNORED).sum()) for batch in batches for one in batch)
+        answers = sum(int((sequence.targets != IGNORED).sum()) for batch in batches for sequence in batch)
         for batch in batches:
-            inputs = self.collators[packing]([(one, (0, 0)) for one in batch])
+            inputs = self.collators[packing]([(sequence, (0, 0)) for sequence in batch])
             targets = inputs.pop("labels")
             answer_loss(self.model(**inputs, use_cache=False), targets, answers, end=self.end).backward()
 
@@ -99,10 +99,10 @@ def write_clips(root: Path, clips: int, size: tuple[int, int]) -> Path:
     records = []
     for number in range(clips):
         generator = np.random.default_rng(number)
-        own = example_records(number, f"{number}_")
-        for image in own[0]["images"]:
+        clip_records = example_records(number, f"{number}_")
+        for image in clip_records[0]["images"]:  # the same four for all six questions
             Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)).save(root / image)
-        records += own
+        records += clip_records
     path = root / "clips.jsonl"
     write_jsonl(path, records)
     return path
@@ -127,8 +127,9 @@ def relative_error(bench: Bench, sequences: dict[str, list[Packed]]) -> float:
 
 def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]:
     """Speed-up, ratio of tokens and gradient error at pictures of `pixels` × `pixels`; prints a line an arm."""
-    with tempfile.TemporaryDirectory() as made:
-        root = Path(made)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        # 1. The same clips in both arms, and their gradients, which must be the same.
         file = write_clips(root, args.clips, (pixels, pixels))
         samples = read_samples(file)
         bench, store = set_up(root, samples)
@@ -137,6 +138,7 @@ def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]
             packing: pack_samples(samples, store, config, packing=packing, file=file) for packing in ("clip", "none")
         }
         error = relative_error(bench, sequences)
+        # 2. Each arm in its best batch form, so that neither is handicapped.
         forms = {
             "clip": [Form(size) for size in args.clip_batches if size <= args.clips],
             "none": [Form(size, order) for size in args.batches for order in (False, True) if size > 1 or not order],
@@ -149,6 +151,7 @@ def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]
         }
         for packing in forms:
             best[packing] = min(forms[packing], key=lambda form, arm=packing: times[arm, form])
+        # 3. The arms take turns, so that a machine that gets busy slows both.
         runs: dict[str, list[float]] = {"clip": [], "none": []}
         for _ in tqdm(range(args.rounds), desc=f"{pixels} px, rounds", disable=None):
             for packing, form in best.items():
@@ -157,8 +160,8 @@ def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]
     for packing in ("none", "clip"):
         middle = statistics.median(runs[packing])
         speed, length = len(samples) / middle, tokens[packing] / args.clips
-        shown = f"{speed:>8.2f} questions/s{length:>9,.0f} tokens a clip   {best[packing]}"
-        print(f"{pixels:>5} px  {packing:<5}{shown}", flush=True)
+        line = f"{speed:>8.2f} questions/s{length:>9,.0f} tokens a clip   {best[packing]}"
+        print(f"{pixels:>5} px  {packing:<5}{line}", flush=True)
     ratio = statistics.median(runs["none"]) / statistics.median(runs["clip"])
     print(f"          speed-up {ratio:.2f}, tokens {tokens['none'] / tokens['clip']:.2f}, gradients {error:.1e}")
     return ratio, tokens["none"] / tokens["clip"], error
@@ -193,12 +196,12 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"{args.clips} clips, {args.threads} thread(s), CPU time, the tiny model in 32 bits", flush=True)
-    found = {pixels: measure(pixels, args) for pixels in args.pixels}
+    results = {pixels: measure(pixels, args) for pixels in args.pixels}
     on_paper()
-    values = {f"speedup_{pixels}": f"{result[0]:.2f}" for pixels, result in found.items()}
-    shown = 224 if 224 in found else args.pixels[0]
-    values[f"token_ratio_{shown}"] = f"{found[shown][1]:.2f}"
-    values["gradient_error"] = f"{max(result[2] for result in found.values()):.1e}"
+    values = {f"speedup_{pixels}": f"{result[0]:.2f}" for pixels, result in results.items()}
+    size = 224 if 224 in results else args.pixels[0]
+    values[f"token_ratio_{size}"] = f"{results[size][1]:.2f}"
+    values["gradient_error"] = f"{max(result[2] for result in results.values()):.1e}"
     print("RESULT", *(f"{name}={value}" for name, value in values.items()))
     return 0
 

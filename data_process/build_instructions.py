@@ -7,11 +7,12 @@
         me_vqa_samm_test_to_answer.jsonl --out dataset/test/instructions.jsonl
     python data_process/build_instructions.py --rows me_vqa_casme2.jsonl --flow-dir FOLDER_OF_PICTURES \
         --images flow --encoding uv-strain-minmax --out dataset/real_casme2/instructions.jsonl
-    python data_process/build_instructions.py --hierarchy statistics --training dataset/train_dataset.jsonl
+    python data_process/build_instructions.py --rows me_vqa_samm_test_to_answer.jsonl \
+        --out dataset/test/instructions.jsonl --prompt checkpoints/demo/megc.json
 
 Rows come from the clips' labels, or as they are from ME-VQA files (`--rows`, answered or to be answered).
 Pictures come from extract_frames.py and compute_flow.py, or from a folder of flow pictures (`--flow-dir`).
-A hierarchy asks in two stages: split first, then build again with --training, then split again.
+With --prompt the questions are asked as a checkpoint was trained, in two stages too.
 """
 
 from megc.command import Work, run

@@ -13,7 +13,7 @@ from megc.files import read_jsonl, resolve_inside, write_jsonl
 from megc.problems import DataError
 from megc.records import ClosedContract, FrameNumber, check_record
 
-LEFT_OUT = "not in ME-VQA: "  # starts the note that tells why a clip has no coarse class
+LEFT_OUT = "not in ME-VQA: "  # starts the note why a clip has no coarse class
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
 
@@ -24,7 +24,7 @@ class Clip:
 
     `id` is `dataset/subject/name`; `frames` is the folder relative to `clips.jsonl` (empty: no frames at hand);
     `fine` is the annotated emotion (`others` too), empty where there is none; `coarse` is empty for clips that ME-VQA
-    leaves out; `notes` tells each repair, and why ME-VQA leaves the clip out.
+    leaves out; `notes` names each repair, and why ME-VQA leaves the clip out.
     """
 
     id: str
@@ -105,17 +105,17 @@ def list_frames(folder: Path | str) -> dict[int, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(folder, None, "the folder does not exist", "check where the dataset was unpacked")
-    found: dict[int, Path] = {}
+    paths: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in IMAGE_SUFFIXES or not re.search(r"\d", path.stem):
             continue
         number = frame_number(path)
-        if number in found:
-            raise DataError(path, None, f"same frame number as {found[number].name}", "keep one of the two")
-        found[number] = path
-    if not found:
+        if number in paths:
+            raise DataError(path, None, f"same frame number as {paths[number].name}", "keep one of the two")
+        paths[number] = path
+    if not paths:
         raise DataError(folder, None, "no image with a frame number in its name", "unpack the frames here")
-    return dict(sorted(found.items()))
+    return dict(sorted(paths.items()))  # by number: img9 before img10, which names would not give
 
 
 def nearest_frame(frames: dict[int, Path], number: int) -> int:

@@ -136,6 +136,7 @@ def read_yaml(path: Path | str, fix: str = "repair the file, or give another") -
 
 
 def _read_value(path: Path | str, parse: Callable[[str], object], kind: type[Value], fix: str) -> Value:
+    """The parsed text of a file, of the given kind; DataError with the line, where it is known, for anything else."""
     with _reading(path, fix):
         text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
     for number, line in enumerate(text.split("\n"), start=1):
@@ -208,13 +209,13 @@ def _path_fault(relative: object, root: Path | str) -> str:
 
 def without_secrets(words: Sequence[str]) -> list[str]:
     """The words of a command line without the keys and the credentials of addresses in it."""
-    shown = []
+    printable = []
     for before, word in zip(["", *words], words, strict=False):
         if before.startswith("--api") and "=" not in before:
             word = "***"
         word = re.sub(r"^(--api[\w-]*=).*", r"\1***", word, flags=re.DOTALL)
-        shown.append(re.sub(r"(\w://)(?:[^/]*@)?([^?#]*).*", r"\1\2", word, flags=re.DOTALL))
-    return shown
+        printable.append(re.sub(r"(\w://)(?:[^/]*@)?([^?#]*).*", r"\1\2", word, flags=re.DOTALL))
+    return printable
 
 
 @contextmanager

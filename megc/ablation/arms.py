@@ -141,12 +141,15 @@ def data_step(part: Part, arm: Arm) -> Step:
     """
     settings = arm.section("data")
     inputs = _picture_inputs(part, arm)
-    others = {key: value for key, value in settings.items() if key not in _PATHS}
+    others = {key: value for key, value in settings.items() if key not in (*_PATHS, "hierarchy")}
     words = tuple(word for key, path in inputs.items() for word in (f"--{key}", path))
     with_evidence = bool(arm.sections.get("evidence"))
     sides = tuple(f"plain_{side}.jsonl" if with_evidence else f"{side}.jsonl" for side in ("train", "test"))
-    commands = _build_commands(part, others, words)
-    commands.append(_split_command(part, "instructions.jsonl", *sides))
+    build = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], others), *words, "--out", StepFile("instructions.jsonl"))
+    split = _split_command(part, "instructions.jsonl", *sides)
+    if hierarchy := settings.get("hierarchy"):  # the split knows which subjects show their true classes
+        split += ("--hierarchy", hierarchy)
+    commands = [build, split]
     makes = ["train.jsonl", "test.jsonl"]
     if with_evidence:
         commands += _evidence_commands(part.grid, *sides)
@@ -177,17 +180,6 @@ def _picture_inputs(part: Part, arm: Arm) -> dict[str, Argument]:
         command = (PROGRAMS["flow"], "--frames", inputs["frames"], *words)
         inputs["flow"] = OutputOf(part.step("flow", arm.name, command, makes=("flow",)), "flow")
     return inputs
-
-
-def _build_commands(part: Part, settings: Mapping, inputs: tuple[Argument, ...]) -> list[tuple[Argument, ...]]:
-    build: tuple[Argument, ...] = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], settings), *inputs)
-    commands = []
-    if settings.get("hierarchy"):  # only training subjects show their true classes: split once before
-        plain = as_flags(PROGRAMS["data"], merge(settings, {"hierarchy": None}))
-        commands.append((PROGRAMS["data"], *plain, *inputs, "--out", StepFile("first.jsonl")))
-        commands.append(_split_command(part, "first.jsonl", "first_train.jsonl", "first_test.jsonl"))
-        build += ("--training", StepFile("first_train.jsonl"))
-    return [*commands, (*build, "--out", StepFile("instructions.jsonl"))]
 
 
 def _split_command(part: Part, file: str, train: str, test: str, inner: bool = False) -> tuple[Argument, ...]:

@@ -37,11 +37,13 @@ def _tree(program: str) -> ast.AST:
 
 @cache
 def _settings_of(program: str) -> type | None:
-    """The settings dataclass that a program imports from a room's `settings`; None where it has none."""
+    """The settings dataclass that a program hands to `command.run`; None where it has a parser of its own."""
+    calls = [node for node in ast.walk(_tree(program)) if isinstance(node, ast.Call)]
+    names = {ast.unparse(call.args[1]) for call in calls if ast.unparse(call.func) == "run" and len(call.args) > 1}
     for node in _tree(program).body:
-        if isinstance(node, ast.ImportFrom) and node.module.endswith(".settings"):
-            settings = getattr(import_module(node.module), node.names[0].name)
-            return settings if flags_of(settings) else None
+        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+            if (alias.asname or alias.name) in names:
+                return getattr(import_module(node.module), alias.name)
     return None
 
 

@@ -25,6 +25,7 @@ PROGRAMS = {  # section of an arm: the program whose flags it holds
     "baselines": "test/answer_baselines.py",
 }
 OURS = {  # keys that are no flags of the program; the grid reads them itself
+    "data": ("hierarchy",),  # of train/set_train_dataset.py, which splits the data
     "train": ("config", "launch"),
     "fuse": ("fit",),
     "baselines": ("data",),
@@ -32,7 +33,7 @@ OURS = {  # keys that are no flags of the program; the grid reads them itself
 TAKEN = {  # flags that the grid fills in itself
     "frames": ("clips", "source", "out"),
     "flow": ("frames", "out"),
-    "data": ("out", "training"),
+    "data": ("out", "prompt"),
     "make": ("out",),
     "augment": ("train", "out"),
     "train": ("train_file", "output_dir", "model", "build_tiny", "seed", "resume", "allow_mismatch"),

@@ -152,16 +152,11 @@ def snakemake_command(plan: Plan, execution: Execution) -> list[str]:
     words += ["--cores" if here else "--jobs", str(jobs)] if jobs else []
     words += ["--resources", f"gpu={len(plan.devices)}"] if plan.devices else []
     profile = execution.profile or PROFILES / execution.executor
-    if execution.profile and not (profile / "config.yaml").is_file():
-        raise DataError(
-            profile, None, "no profile of Snakemake, which is a folder with config.yaml", "correct the path"
-        )
     if (profile / "config.yaml").is_file():
-        words += ["--profile", str(profile)]
-    elif not here and not jobs:
-        raise DataError(
-            profile, None, f"no profile for {execution.executor}", "write one, or say --jobs and --profile"
-        )
+        words += ["--profile", str(profile.absolute())]
+    elif execution.profile or not (here or jobs):
+        what = f"no profile of Snakemake for {execution.executor}, which is a folder with config.yaml"
+        raise DataError(profile, None, what, "correct --profile, or give --jobs, the number of jobs at a time")
     return [*words, "--workflow-profile", "none"]
 
 

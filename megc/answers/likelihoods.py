@@ -21,8 +21,11 @@ class UnscoredError(Exception):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A prompt with an allowed answer: the text without pictures, the answer's tokens up to the end token, and how
-    many tokens the chat template puts behind that."""
+    """A prompt with an allowed answer behind it.
+
+    `prompt` and `text` (with the answer) have no pictures in them. `tokens` are the answer's, up to the end token;
+    `behind` are those that the chat template puts behind that.
+    """
 
     answer: str
     prompt: str
@@ -41,14 +44,14 @@ def make_candidate(processor: ProcessorMixin, record: dict, answer: str) -> Cand
     tokenizer = processor.tokenizer
     first, whole = tokenizer(prompt)["input_ids"], tokenizer(text)["input_ids"]
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    suffix = whole[len(first) :]
+    suffix = whole[len(first) :]  # the answer, <|im_end|>, a line break
     if whole[: len(first)] != first or end not in suffix:
         raise UnscoredError("the chat template does not append the answer")
     stop = suffix.index(end) + 1
     return Candidate(answer, prompt, text, tuple(suffix[:stop]), tuple(suffix[stop:]))
 
 
-# Asks a server (client, name of the model) for the log-likelihood of each token of each candidate of one prompt,
+# Queries a server (client, name of the model) for the log-likelihood of each token of each candidate of one prompt,
 # whose messages are the third argument. Raises UnscoredError for a reply without them.
 Scorer = Callable[[openai.OpenAI, str, Sequence[dict], Sequence[Candidate]], list[list[float]]]
 
@@ -56,10 +59,10 @@ Scorer = Callable[[openai.OpenAI, str, Sequence[dict], Sequence[Candidate]], lis
 def _prompt_logprobs(
     client: openai.OpenAI, model: str, messages: Sequence[dict], candidates: Sequence[Candidate]
 ) -> list[list[float]]:
-    return [_prompt_logprobs_of(client, model, messages, candidate) for candidate in candidates]
+    return [_candidate_logprobs(client, model, messages, candidate) for candidate in candidates]
 
 
-def _prompt_logprobs_of(
+def _candidate_logprobs(
     client: openai.OpenAI, model: str, messages: Sequence[dict], candidate: Candidate
 ) -> list[float]:
     """vLLM: `prompt_logprobs` 0 gives each token of the prompt itself, `{token: {"logprob": …}}` a position.
@@ -77,16 +80,17 @@ def _prompt_logprobs_of(
     expected = candidate.tokens + candidate.behind
     if not isinstance(positions, list) or len(positions) < len(expected):
         raise UnscoredError("no prompt_logprobs in the reply")
+    # from the end: how many tokens the server made of the pictures is not known here
     tail = [position or {} for position in positions[-len(expected) :]]
     if any(str(token) not in position for token, position in zip(expected, tail, strict=True)):
         raise UnscoredError("prompt_logprobs are of other tokens")
-    return [float(tail[place][str(token)]["logprob"]) for place, token in enumerate(candidate.tokens)]
+    return [float(position[str(token)]["logprob"]) for token, position in zip(candidate.tokens, tail, strict=False)]
 
 
 def _input_token_logprobs(
     client: openai.OpenAI, model: str, messages: Sequence[dict], candidates: Sequence[Candidate]
 ) -> list[list[float]]:
-    """SGLang: `[logprob, token, text]` of each token from `logprob_start_len` on, as its own `select` asks.
+    """SGLang: `[logprob, token, text]` of each token from `logprob_start_len` on, as its own `select` requests.
 
     Source: https://docs.sglang.io/basic_usage/sampling_params.html, and `RuntimeEndpoint.select` of its front end.
     """
@@ -94,8 +98,8 @@ def _input_token_logprobs(
     pictures = {"image_data": [part["image_url"]["url"] for part in parts]} if parts else {}
     native = client.with_options(base_url=str(client.base_url).rstrip("/").removesuffix("/v1"))
     body = {**pictures, "sampling_params": {"max_new_tokens": 0, "temperature": 0}}
-    opening = _meta(native.post("/generate", cast_to=object, body={**body, "text": candidates[0].prompt}))
-    start = int(opening["prompt_tokens"]) - 1  # pictures count as the tokens that the server makes of them
+    prompt = _meta(native.post("/generate", cast_to=object, body={**body, "text": candidates[0].prompt}))
+    start = int(prompt["prompt_tokens"]) - 1  # pictures count as the tokens that the server makes of them
     body |= {"return_logprob": True, "logprob_start_len": start}
     scores = []
     for candidate in candidates:

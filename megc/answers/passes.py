@@ -1,8 +1,8 @@
-"""Passes through a model with masks of ours: a cache that leaves room, attention that repeats no keys, a short end.
+"""Masked passes through a model: a cache that leaves room, attention that repeats no keys, a short last layer.
 
-What transformers does at each of these places is right, but does more than is needed: its cache is a new tensor after
-every step, its attention with a mask repeats keys and values for the heads that share them, and its last layer
-computes states that nobody reads. Results differ by the rounding of the arithmetic.
+What transformers does in each of these is right, but more than is needed: its cache is a new tensor after every step,
+its attention with a mask repeats keys and values for the heads that share them, and its last layer computes states
+that nobody reads. Results differ by the rounding of the arithmetic.
 """
 
 from collections.abc import Iterator
@@ -47,10 +47,10 @@ class RoomyLayer(DynamicLayer):
         start = self.keys.shape[2]
         stop = start + key_states.shape[2]
         if stop > self.room:
-            self.room = max(stop, 2 * self.room)
-            for place, kept in enumerate((self.keys, self.values)):
-                self._buffers[place] = _with_room(kept, self.room)
-                self._buffers[place][:, :, :start] = kept
+            self.room = max(stop, 2 * self.room)  # doubled, so that n steps copy about n keys in all
+            for number, states in enumerate((self.keys, self.values)):
+                self._buffers[number] = _with_room(states, self.room)
+                self._buffers[number][:, :, :start] = states
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[:, :, start:stop] = states
         self.keys, self.values = (buffer[:, :, :stop] for buffer in self._buffers)
@@ -82,6 +82,7 @@ def grouped_attention(
         states, _ = sdpa_attention_forward(module, padded, key, value, None, scaling=scaling, **kwargs)
         return states[:, before:], None
     rows, heads, count, width = query.shape
+    # group · n queries for each head of keys, instead of keys repeated for each head of queries
     stacked = query.reshape(rows, key.shape[1], -1, width)
     states = scaled_dot_product_attention(stacked, key, value, attn_mask=attention_mask, scale=scaling)
     return states.reshape(rows, heads, count, -1).transpose(1, 2).contiguous(), None
@@ -106,7 +107,7 @@ def _grouped(model: torch.nn.Module) -> Iterator[bool]:
 
 
 class _Held:
-    """A cache to read keys and values from; those that it is given are in it already."""
+    """A cache to read keys and values from; it ignores those that it is given, which are in it already."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
@@ -132,6 +133,7 @@ class LastLayer(torch.nn.Module):
         **kwargs: object,
     ) -> torch.Tensor:
         """States (rows, n, width) → those of the tokens that are read (rows, k, width)."""
+        # 1. keys and values of all tokens, as the layer itself computes them
         attention = self.layer.self_attn
         normed = self.layer.input_layernorm(hidden_states)
         keys, values = (
@@ -140,12 +142,13 @@ class LastLayer(torch.nn.Module):
         )
         cos, sin = (part[:, None] for part in position_embeddings)
         past_key_values.update(keys * cos + rotate_half(keys) * sin, values, attention.layer_idx)
+        # 2. the rest of the layer for the tokens that are read, with the keys and values from the cache
         rows = torch.arange(len(hidden_states), device=self.read.device)[:, None]
         states = hidden_states[rows, self.read]
         if not self.read.shape[1]:
             return states
-        places = tuple(part[rows, self.read] for part in position_embeddings)
-        kwargs |= {"attention_mask": self.mask, "position_embeddings": places}
+        embeddings = tuple(part[rows, self.read] for part in position_embeddings)
+        kwargs |= {"attention_mask": self.mask, "position_embeddings": embeddings}
         return self.layer(states, past_key_values=_Held(past_key_values), **kwargs)
 
 
@@ -174,10 +177,12 @@ def run_model(
     """Last hidden states of tokens (rows, n) at positions (3, rows, n), behind what `cache` holds.
 
     `allowed` (rows, n, keys) bool, True where a token may look; None: each token sees all before it. `read` (rows, k)
-    names the tokens whose states (rows, k, width) are returned; None: all. `vision`: what the model takes besides,
+    names the tokens whose states (rows, k, width) are returned; None: all. `vision`: other arguments of the model,
     such as `mm_encoder_outputs`.
     """
     with _grouped(model) as grouped:
+        # without a mask sdpa takes its causal kernel, which is faster; eager needs one, and so does a last layer that
+        # computes some tokens only: its queries do not belong to the last keys
         if allowed is None and not (grouped and (read is None or not read.shape[1])):
             before = cache.get_seq_length()
             allowed = torch.ones(*ids.shape, before + ids.shape[1], dtype=torch.bool).tril(before)

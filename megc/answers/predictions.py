@@ -59,9 +59,12 @@ class PredictionFile:
         self.others_path = self.folder / f"predictions.{self.hash}.not-asked.jsonl"
         self._record = {"hash": self.hash, "settings": settings, **(about or {})}
         self._questions = list(questions)
+        # 1. another run's files make room for this one's
         self.folder.mkdir(parents=True, exist_ok=True)
         self.set_aside = self._set_others_aside()
+        # 2. rows of this run that are there already
         self._answers, self.others = self._divide_earlier_answers(overwrite)
+        # 3. what made the answers: earlier code, and this code if anything is left for it to answer
         self._commits = (
             commits_of(read_json(self.folder / RUN, missing={}, fix=_MOVE)) if self._answers or self.others else set()
         )
@@ -152,8 +155,8 @@ class PredictionFile:
         return rows
 
     def _write_run(self) -> None:
-        ways = Counter(row["way"] for row in self._answers.values() if "way" in row)
-        answered = {"answered": len(self._answers), **({"ways": dict(ways)} if ways else {})}
+        counts = Counter(row["way"] for row in self._answers.values() if "way" in row)  # of a server's answers
+        answered = {"answered": len(self._answers), **({"ways": dict(counts)} if counts else {})}
         answered["commits"] = sorted(self._commits)
         write_json(self.folder / RUN, {**self._record, **answered})
 

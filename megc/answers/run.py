@@ -42,7 +42,7 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
     with lock_folder(settings.out, "answers") if is_main() else nullcontext():
         setup = prepare_answerer(settings, questions)
         if not is_main():
-            pending = broadcast_from_main(None)
+            pending = broadcast_from_main(None)  # waits for the main process, which looks into the file first
             with PredictionShard(settings.out, setup.hashed, process_rank()) as shard:
                 _answer_pending(settings, setup.answerer, questions, pending, shard, problems)
             return ""
@@ -52,7 +52,7 @@ def answer_questions(settings: RunSettings, problems: Problems) -> str:
                 cut = _answer_pending(settings, setup.answerer, questions, pending, file, problems)
             finally:  # also when it is stopped: the file has all rows, in order, and can be scored
                 answered = file.write_in_order()
-            file.remove_shards()
+            file.remove_shards()  # not in `finally`: when one process is stopped, others may still write theirs
     return _summary(settings, file, answered, len(questions.records), cut)
 
 
@@ -85,6 +85,7 @@ def _answer_pending(
             answers = _answer_in_memory(settings, answerer, batch, problems)
             answered = [(sample, votes) for sample, votes in zip(batch, answers, strict=True) if votes is not None]
             cut += sum(vote.cut for _, votes in answered for vote in votes)
+            # on disk when this returns: a kill costs one batch at most
             file.append(
                 {**make_prediction(sample, votes), "input": questions.input_hashes[row_key(sample.record["row"])]}
                 for sample, votes in answered

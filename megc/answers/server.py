@@ -54,14 +54,14 @@ class _Request:
 
 
 class ServedAnswerer:
-    """Answers by asking a server, several questions at a time, each as often as there are votes.
+    """Answers by queries to a server, several at a time, one for each vote.
 
-    `pictures` gives a sample's pictures, resized to the pixel budget, in the order of the tags. `fallback_name` names
-    the model where neither `endpoint` nor the server does. `processor` is the checkpoint's: without it no answers
-    are compared. Questions whose way is `choices` are compared where the server can, with one vote; else they are
+    `pictures` returns a sample's pictures, resized to the pixel budget, in the order of the tags. `fallback_name`
+    names the model where neither `endpoint` nor the server does. `processor` is the checkpoint's: without it no
+    answers are compared. Questions of mode `choices` are compared where the server can, with one vote; else they are
     written, greedily with one vote and sampled with more. A request that times out, is refused by a busy server, or
-    comes back empty or as garbage is tried again after a pause; a row for which that does not help fails, is told
-    to `problems`, and the others go on. Each vote has a seed of its own (row, vote, `decoding.seed`).
+    gets an empty or unreadable reply is tried again after a pause; a row for which that does not help fails, is
+    reported in `problems`, and the others go on. Each vote has a seed of its own (row, vote, `decoding.seed`).
     Raises DataError from the first call when the server cannot be reached or refuses the request altogether.
     """
 
@@ -78,10 +78,10 @@ class ServedAnswerer:
         self._model, self._fallback_name = endpoint.name, fallback_name
         self.dialect: str | None = None  # whose settings the server understands; None before the first answer
         self.ways: tuple[str, ...] = ()  # of closed questions, the best first; empty before the first of them
-        self._server_down = False  # the server stopped answering at all, or nobody waits for it any more
+        self._server_down = False  # it stopped answering at all, or Ctrl-C: nothing is tried again
 
     def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
-        """Votes of each sample, in order; None for a sample that failed, which `problems` is told of."""
+        """Votes of each sample, in order; None for a sample that failed, which is reported in `problems`."""
         if not samples:
             return []
         if self.dialect is None:
@@ -156,11 +156,12 @@ class ServedAnswerer:
         return Answer(best, choices[best], False, choices, way=way)
 
     def _write(self, request: _Request, constraint: dict) -> list[Answer]:
+        """Votes that the server writes, a request each; `constraint`: fields that keep it to the allowed answers."""
         votes = range(self.decoding.votes if request.sampled else 1)
         return [self._retry(lambda vote=vote: self._send(request, vote, self.dialect, constraint)) for vote in votes]
 
     def _retry(self, send: Callable[[], Result]) -> Result:
-        """What the request returns, tried until it is usable. Raises what the last try raised."""
+        """What `send` returns, tried until it is usable. Raises what the last try raised."""
         for attempt in range(self.endpoint.retries + 1):
             if self._server_down:
                 raise UnusableReplyError("the server is gone")
@@ -174,6 +175,7 @@ class ServedAnswerer:
         raise AssertionError("unreachable")
 
     def _send(self, request: _Request, vote: int, dialect: str, constraint: dict) -> Answer:
+        """One request, one vote. Raises UnusableReplyError for a reply without text, and what the client raises."""
         settings = {"temperature": 0.0, "top_p": 1.0}
         if request.sampled:
             settings = {"temperature": self.decoding.temperature, "top_p": self.decoding.top_p, "logprobs": True}
@@ -196,7 +198,7 @@ class ServedAnswerer:
         return Answer(text.strip(), sum(token.logprob for token in tokens) if tokens else None, cut)
 
     def _find_model_and_dialect(self, samples: Sequence[Sample]) -> None:
-        """Find out the model's name and which settings the server takes, by asking one question after the other.
+        """Find out the model's name and which settings the server takes, with one question after the other.
 
         Leaves it open when no sample has readable pictures. Raises DataError when no question gets through.
         """
@@ -260,10 +262,12 @@ class ServedAnswerer:
             return False
 
     def _pause(self, attempt: int) -> None:
+        """Wait longer after each attempt, up to _LONGEST_PAUSE."""
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
         time.sleep(pause * random.uniform(0.75, 1.25))  # not all at the same moment
 
     def _find_model(self) -> str:
+        """The only model that the server lists, else the fallback where it lists none. Raises DataError."""
         try:
             names = [model.id for model in self._client.models.list().data]
         except (openai.APIConnectionError, openai.AuthenticationError) as error:

@@ -109,6 +109,7 @@ class Decoding:
         """What decides the answers, for the hash of a run: without the settings that its modes do not use."""
         settings = {**asdict(self), **_FIXED, "decode": {kind: self.mode(kind) for kind in TEMPLATES}}
         modes = set(self.modes.values())
+        # a setting that changes no answer must not start a new run
         unused = [] if "sample" in modes else ["temperature", "top_p", "top_k"]
         unused += [] if "sample" in modes or self.jitter else ["seed", "votes"]
         unused += [] if "choices" in modes else ["choice_score"]

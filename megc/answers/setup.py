@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from megc.answers.answerer import Answerer, Ensemble, RewordedAnswerer, change_wording
@@ -65,9 +65,11 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
     file without a question, for questions of several prompts, for a question that stands twice, for a hierarchy
     without its prompt settings and for a --blank of pictures that the prompt does not have.
     """
+    # 1. records, all of one prompt, none twice
     files = {file: read_records(file) for file in dict.fromkeys(settings.questions)}
     records = _check_distinct((file, record) for file in settings.questions for record in files[file])
     prompt = check_single_prompt(settings.questions, records)
+    # 2. their pictures
     samples = [
         sample
         for file, file_records in files.items()
@@ -81,6 +83,7 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
         prompt_settings = find_prompt(prompt, [trained, *prompts], settings.questions[0])
         _check_blank(settings, prompt_settings)
     if hierarchical:
+        # before the inputs are hashed: the true class must neither reach the model nor decide what is answered anew
         samples = without_coarse(samples, prompt_settings)
     return Questions(records, samples, prompt, prompts, prompt_settings, hash_inputs(samples, problems))
 
@@ -111,11 +114,9 @@ def find_prompt(prompt: str, records: Iterable[Mapping | None], questions: Path)
     `records` are those that may be it: of the checkpoint's training, of a `prompt.json` beside the `questions` or
     above their pictures. Raises DataError when none of them has that hash.
     """
-    names = {field.name for field in fields(PromptSettings)}
     for record in records:
         if isinstance(record, dict) and record.get("hash") == prompt:
-            values = {name: value for name, value in record.items() if name in names}
-            settings = PromptSettings(**{**values, "images": tuple(values["images"])})
+            settings = PromptSettings.from_record(record)
             if prompt_hash(settings) == prompt:  # the record may be of a version of the code with another wording
                 return settings
     what = f"no prompt.json tells which pictures prompt {prompt} has"
@@ -139,7 +140,7 @@ def hash_inputs(samples: Sequence[Sample], problems: Problems) -> dict[RowKey, s
     for sample in samples:
         with problems.collect():
             for picture in sample.pictures:
-                if picture not in content:
+                if picture not in content:  # a clip's questions share its pictures
                     content[picture] = _hash_picture(picture, sample.clip)
             messages = [message for message in sample.record["messages"] if message["role"] != "assistant"]
             pictures = [content[picture] for picture in sample.pictures]
@@ -175,7 +176,7 @@ def prepare_answerer(settings: RunSettings, questions: Questions) -> AnswerSetup
 
 def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup:
     """The checkpoints of `settings` in memory. Raises DataError for a mismatch with one, and as `load` does."""
-    check_answering_attention(settings.attention)
+    check_answering_attention(settings.attention)  # before minutes of loading
     loaded = [
         load(
             path,

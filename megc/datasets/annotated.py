@@ -80,6 +80,7 @@ def read_annotated(
         raise DataError(dataset.name, None, "no spreadsheet", "give it as --annotations")
     sheet = read_sheet(annotations, problems, dataset.headers)
     check_clip_names(dataset, annotations, sheet)
+    # 1. rows with a subject  2. the folder of the frames, one for all  3. clips, the first of each id
     rows: list[tuple[Row, int]] = []  # with the number of the subject
     for row in sheet:
         with problems.collect():
@@ -118,6 +119,7 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
     if 2 * count(expected) >= len(names):
         return
     flags = {other.clip_names: f"`--dataset {other.name}`" for other in ANNOTATED}
+    # of equals the first, so the datasets that can be read
     likeliest = max((*flags, *WITHOUT_READER), key=count)
     if 2 * count(likeliest) < len(names):
         what = f"{count(expected)} of {len(names)} file names are like those of {expected.title} ({expected.example})"
@@ -151,7 +153,7 @@ def _without_absent(
         return _is_folder_name(name) and not (folder / dataset.subject.format(number) / name).is_dir()
 
     absent = [(row, number) for row, number in rows if is_absent(row, number)]
-    if len(absent) < 3 or 2 * len(absent) <= len(rows):
+    if len(absent) < 3 or 2 * len(absent) <= len(rows):  # a few: single faults, each with its row
         return rows
     row, number = absent[0]
     first = f"{dataset.subject.format(number)}/{text_of(row.cells['filename'])} of row {row.number}"
@@ -186,7 +188,7 @@ def _filename(row: Row) -> str:
     return name
 
 
-def _units(row: Row) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
+def _action_units(row: Row) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
     try:
         return parse_action_units(row.cells["units"])
     except ValueError as error:
@@ -202,12 +204,13 @@ def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root:
         names = ", ".join((*FINE_TO_COARSE, "others"))
         raise row.error(f"unknown emotion {excerpt(emotion)}", f"write one of {names}")
     interval, annotated = _interval(dataset, row, number, name)
-    units, unit_notes = _units(row)
+    units, unit_notes = _action_units(row)
     subject = dataset.subject.format(number)
     frames = ""
     if folder is not None:
         interval = _fit(row, interval, folder / subject / name)
         frames = relative_to_root(folder / subject / name, root)
+    # by the interval as annotated: a repair must not bring back a clip that the organisers left out
     reason = dataset.me_vqa_without(number, name, emotion, *annotated)
     reason = reason or (None if units else "no action unit")
     reason_notes = () if reason is None else (f"{LEFT_OUT}{reason}",)

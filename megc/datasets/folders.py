@@ -30,6 +30,7 @@ def relative_to_root(folder: Path, root: Path | str) -> str:
 
     Raises DataError when the folder is not below `root`.
     """
+    # not Path.resolve, which would follow a link to the data out of the root
     relative = os.path.relpath(os.path.abspath(folder), os.path.abspath(root))
     if relative.split(os.sep)[0] == os.pardir:
         link = os.path.join(root, Path(os.path.abspath(folder)).name)
@@ -43,7 +44,7 @@ def list_clip_folders(frames: Path) -> list[Path]:
     images = (path for path in frames.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     folders = {path.parent for path in images} - {frames}
 
-    def natural(folder: Path) -> list[tuple[int, str]]:
+    def natural(folder: Path) -> list[tuple[int, str]]:  # numbers before words, and by value
         parts = re.findall(r"\d+|\D+", folder.relative_to(frames).as_posix())
         return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 

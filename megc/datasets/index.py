@@ -1,4 +1,4 @@
-"""Several datasets into one `clips.jsonl`, and the summary of what came in."""
+"""Several datasets into one `clips.jsonl`, and a summary of them."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def index_clips(sources: list[DatasetSource], out: Path, problems: Problems) -> 
     A dataset that cannot be read at all is a problem too, and the others are still indexed. Raises DataError,
     and writes nothing, when there is no clip at all.
     """
-    clips: dict[str, Clip] = {}
+    clips: dict[str, Clip] = {}  # by id: two datasets may share subjects' names, never ids
     for source in sources:
         with problems.collect():
             for clip in READERS[source.dataset](source.annotations, source.frames, out.parent, problems):

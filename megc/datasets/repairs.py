@@ -1,4 +1,4 @@
-"""Onset, apex and offset as annotated, made usable: every repair is told, nothing is changed in silence."""
+"""Onset, apex and offset as annotated, made usable; every repair is noted on the clip."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ class Interval:
 
 
 def repair_interval(onset: int | None, apex: int | None, offset: int | None) -> Interval:
-    """The annotated interval with its faults mended.
+    """The annotated interval, repaired.
 
     An offset that is missing or not behind the onset becomes the apex, where that is behind the onset. An apex
     that is missing, on the onset, on the offset or outside becomes the middle of the interval (`apex_estimated`).
@@ -57,6 +57,7 @@ def fit_to_frames(interval: Interval, frames: dict[int, Path]) -> Interval:
         moved[point] = nearest_frame(frames, number)
         if moved[point] != number:
             notes.append(f"{point} frame {number} has no file: the nearest, {moved[point]}, is taken")
+    # a clip cut at its apex has no frame behind it; an apex that was moved onto the last frame is a gap
     apex_stands = moved["apex"] == interval.apex
     if not moved["onset"] < moved["apex"] < moved["offset"] + apex_stands:
         numbers = f"{interval.onset}, {interval.apex}, {interval.offset}"

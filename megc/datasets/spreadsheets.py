@@ -1,4 +1,4 @@
-"""Annotation spreadsheets: the header found by search, columns by cleaned name, cells read without surprises."""
+"""Annotation spreadsheets: the header is searched for, columns go by cleaned names, cells are read strictly."""
 
 import re
 import unicodedata
@@ -121,7 +121,7 @@ def _find_columns(header: list[object], spellings: dict[str, tuple[str, ...]]) -
     """Places (from 0) of each column that the header has, the one to read first: by spelling, then by place."""
     cleaned = [clean_header(cell) for cell in header]
     places = {
-        name: [place for spelling in texts for place, text in enumerate(cleaned) if text == clean_header(spelling)]
+        name: [index for spelling in texts for index, text in enumerate(cleaned) if text == clean_header(spelling)]
         for name, texts in spellings.items()
     }
     return {name: columns for name, columns in places.items() if columns}
@@ -182,11 +182,11 @@ class _Table:
 
     def rows(self, path: Path) -> list[Row]:
         """The rows below the header that are not blank."""
-        columns = {column: places[0] for column, places in self.columns.items()}
+        columns = {column: indices[0] for column, indices in self.columns.items()}
         return [
-            Row(str(path), number, {column: cells[place] for column, place in columns.items()}, columns)
+            Row(str(path), number, {column: cells[index] for column, index in columns.items()}, columns)
             for number, cells in enumerate(self.cells[self.header + 1 :], start=self.header + 2)
-            if any(text_of(cells[place]) for place in columns.values())
+            if any(text_of(cells[index]) for index in columns.values())
         ]
 
 
@@ -235,9 +235,9 @@ def read_sheet(
             continue
         what = f"sheet {other.sheet!r} has a header and {unread} row(s) too, which are not read"
         problems.add(Problem(str(path), None, what, f"keep one of it and {table.sheet!r} in the file"))
-    for column, places in table.columns.items():
-        if len(places) > 1:
-            first, *rest = (column_letter(place) for place in places)
+    for column, indices in table.columns.items():
+        if len(indices) > 1:
+            first, *rest = (column_letter(index) for index in indices)
             what = f"column {', '.join(rest)} is for the {column} as {first} is, which is read"
             problems.add(Problem(str(path), table.header + 1, what, "keep one of them, or rename the other"))
     return rows

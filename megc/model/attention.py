@@ -28,8 +28,8 @@ class Attention:
         return f"{self.language}{vision} ({self.reason})"
 
 
-def _flash_lacks() -> str:
-    """What flash attention lacks on this machine; empty where it can run."""
+def _missing_for_flash() -> str:
+    """Why flash attention cannot run on this machine; empty where it can."""
     if not torch.cuda.is_available():
         return "no GPU"
     return "" if find_spec("flash_attn") else "flash-attn is not installed"
@@ -40,7 +40,7 @@ def choose_attention(requested: str | None, packing: str) -> Attention:
 
     Raises ValueError for what this machine cannot run.
     """
-    missing = _flash_lacks()
+    missing = _missing_for_flash()
     if requested == "flash_attention_2" and missing:
         raise ValueError(f"--attention flash_attention_2: {missing}; leave the flag out, or take sdpa")
     if requested:
@@ -81,7 +81,7 @@ def packed_mask(branch: torch.Tensor) -> torch.Tensor:
     Padding looks at itself, so that no row of the mask is empty (its softmax would be NaN).
     """
     length = branch.shape[1]
-    before = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()
-    own = branch[:, :, None] == branch[:, None, :]
-    prefix = (branch == 0)[:, None, :]
-    return (before & (own | prefix))[:, None]
+    before = torch.ones(length, length, dtype=torch.bool, device=branch.device).tril()  # (L, L)
+    same = branch[:, :, None] == branch[:, None, :]  # (B, L, L): query and key in one branch; padding with padding
+    prefix = (branch == 0)[:, None, :]  # (B, 1, L): keys that every branch sees
+    return (before & (same | prefix))[:, None]

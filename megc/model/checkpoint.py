@@ -38,7 +38,7 @@ from megc.problems import DataError
 from megc.vqa.mismatch import check_prompt
 
 MODEL_TYPE = "qwen2_5_vl"
-_RECORD_TYPES = {
+_INFO_TYPES = {
     "data": dict,
     "training": dict,
     "min_pixels": int,
@@ -63,11 +63,11 @@ class LoadedCheckpoint:
 def read_training_info(path: Path | str) -> dict:
     """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
     file, fix = Path(path) / INFO_NAME, "train the checkpoint again"
-    record = read_json(file, missing={}, fix=fix)
-    for name, kind in _RECORD_TYPES.items():
-        if not isinstance(record.get(name), kind | None):
-            raise DataError(file, name, f"not of type {kind.__name__}: {str(record[name])[:60]!r}", fix)
-    return record
+    info = read_json(file, missing={}, fix=fix)
+    for name, kind in _INFO_TYPES.items():
+        if not isinstance(info.get(name), kind | None):
+            raise DataError(file, name, f"not of type {kind.__name__}: {str(info[name])[:60]!r}", fix)
+    return info
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
@@ -128,6 +128,7 @@ def load_model(
     A checkpoint of adapters alone (`checkpoint-*` of a run with LoRA) is merged into the model that it began with.
     Raises DataError for what `check_weights` refuses and for a folder that is no Qwen2.5-VL checkpoint.
     """
+    # before loading: transformers fills missing tensors with random numbers, and only warns
     check_weights(path, read_training_info(path).get("weights_hash"))
     base = base_of(path)
     if base:
@@ -142,7 +143,7 @@ def load_model(
 
 def check_mismatch(
     path: Path | str,
-    record: dict,
+    info: dict,
     *,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
@@ -150,17 +151,18 @@ def check_mismatch(
     prompts: Iterable[Mapping] = (),
     allow_mismatch: bool = False,
 ) -> list[str]:
-    """Compare what is asked for with what the checkpoint was trained on; returns a line a setting.
+    """Compare prompt and pixel budget with those that the checkpoint was trained on; returns a line a setting.
 
-    `prompts` are the records of the prompts at hand (`instructions.read_prompts`). Raises DataError for a prompt or
-    pixel budget other than the checkpoint's, unless `allow_mismatch`; of a prompt, it names what differs.
+    `info` is the checkpoint's `megc.json`, `prompts` are the prompt settings at hand (`instructions.read_prompts`).
+    Raises DataError for a prompt or pixel budget other than the checkpoint's, unless `allow_mismatch`; of a prompt,
+    it names what differs.
     """
     if not allow_mismatch and prompt_hash is not None:
-        check_prompt(path, record, prompt_hash, prompts)
+        check_prompt(path, info, prompt_hash, prompts)
     lines = []
-    asked = {"prompt_hash": prompt_hash, "min_pixels": min_pixels, "max_pixels": max_pixels}
-    for name, value in asked.items():
-        trained = record.get(name)
+    given = {"prompt_hash": prompt_hash, "min_pixels": min_pixels, "max_pixels": max_pixels}
+    for name, value in given.items():
+        trained = info.get(name)
         if trained is None:
             lines.append(f"{name}: {'as the checkpoint has it' if value is None else f'{value} (given)'}")
         elif value is None:
@@ -188,7 +190,7 @@ def load(
     allow_mismatch: bool = False,
     attn_implementation: str | None = None,
 ) -> LoadedCheckpoint:
-    """Model (in eval mode, on `device`: a GPU if there is one), processor and record of a checkpoint.
+    """Model (in eval mode, on `device`: a GPU if there is one), processor and `megc.json` of a checkpoint.
 
     `path` is a folder, or a name on the hub. Pixel budget and prompt come with the checkpoint; what is inherited
     and what is overridden is printed. Raises DataError for a mismatch (see `check_mismatch`), for weights that are
@@ -196,29 +198,37 @@ def load(
     transformers that is known to answer wrongly.
     """
     check_versions()
-    record = read_training_info(path)
-    asked = {"min_pixels": min_pixels, "max_pixels": max_pixels, "prompt_hash": prompt_hash}
-    lines = check_mismatch(path, record, **asked, prompts=prompts, allow_mismatch=allow_mismatch)
-    budget = [record.get(name) if asked[name] is None else asked[name] for name in ("min_pixels", "max_pixels")]
+    info = read_training_info(path)
+    lines = check_mismatch(
+        path,
+        info,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        prompt_hash=prompt_hash,
+        prompts=prompts,
+        allow_mismatch=allow_mismatch,
+    )
+    budget = inherited_budget(info, min_pixels, max_pixels)
     load_config(path)  # names another model, which the processor may fit
     processor = load_processor(path, *budget)
     model = load_model(path, dtype, attn_implementation)
     check_tokens(path, model, processor)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     print_main(f"Loaded {path} ({model.dtype}, {device})", *(f"  {line}" for line in lines))
-    return LoadedCheckpoint(model.to(device).eval(), processor, record)
+    return LoadedCheckpoint(model.to(device).eval(), processor, info)
 
 
 def check_tokens(path: Path | str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Raise DataError when tokenizer and model disagree on the picture token or the vocabulary's size."""
     config = model.config
-    same = processor.image_token_id == config.image_token_id
-    if not same or len(processor.tokenizer) > config.text_config.vocab_size:
+    same_token = processor.image_token_id == config.image_token_id
+    # the model's vocabulary is padded to a multiple of 64, so that it may be larger than the tokenizer's
+    if not same_token or len(processor.tokenizer) > config.text_config.vocab_size:
         what = f"tokenizer (picture token {processor.image_token_id}) and model ({config.image_token_id}) differ"
         raise DataError(path, None, what, "take tokenizer and weights from one checkpoint")
 
 
-def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> None:
+def save_beside(path: Path | str, processor: ProcessorMixin, info: dict) -> None:
     """Write tokenizer, chat template, preprocessor_config.json (with the pixel budget) and `megc.json` to `path`.
 
     The weights must lie there already: their hash goes into `megc.json`. The picture settings are written under the
@@ -238,10 +248,10 @@ def save_beside(path: Path | str, processor: ProcessorMixin, record: dict) -> No
         "processor_class": "Qwen2_5_VLProcessor",
     }
     write_json(path / "preprocessor_config.json", pictures)
-    write_json(path / INFO_NAME, {**record, "weights_hash": weights_hash(path)})
+    write_json(path / INFO_NAME, {**info, "weights_hash": weights_hash(path)})
 
 
 def _check_folder(path: Path | str) -> None:
-    """Tell a folder that is gone from a name on the hub (`Qwen/Qwen2.5-VL-7B-Instruct`), which is left to it."""
+    """Raise DataError for a folder that is gone; a name on the hub (`Qwen/Qwen2.5-VL-7B-Instruct`) passes."""
     if not Path(path).is_dir() and not is_hub_name(path):
         raise DataError(path, None, "the folder does not exist", "check the path, or train a checkpoint with train.py")

@@ -4,7 +4,13 @@
 
 A branch (question and answer) sees the prefix and itself, never another branch, and its positions go on from the
 prefix; so loss and gradients are those of separate samples. Ordinary inputs of the model do it: a mask (see
-`attention`) and position ids.
+`attention`) and position ids. Two questions on a prefix of three tokens (p), each of two tokens (q) and an answer of
+one (a) with its end (e):
+
+    token     p p p  q q a e  q q a e
+    branch    0 0 0  1 1 1 1  2 2 2 2
+    position  0 1 2  3 4 5 6  3 4 5 6
+    target    . . .  . a e .  . a e .
 """
 
 from dataclasses import dataclass
@@ -66,40 +72,43 @@ class PositionIds:
         return positions[:, 0]
 
 
-def encode(sample: Sample, pixels: PictureStore, positions: PositionIds) -> Encoded:
+def encode(sample: Sample, store: PictureStore, positions: PositionIds) -> Encoded:
     """Tokens of one answered sample.
 
     Raises ValueError when the texts hold special tokens of the model, which would break the count of pictures or
     turns.
     """
-    processor: ProcessorMixin = pixels.processor
+    processor: ProcessorMixin = store.processor
     text = processor.apply_chat_template(chat_messages(sample.record), tokenize=False)
     turns = {text.count("<|im_start|>"), text.count("<|im_end|>")}
     if text.count(processor.image_token) != len(sample.pictures) or turns != {3}:
         raise ValueError("special tokens such as <|im_start|> or <|image_pad|> in a text")
-    grids = [pixels.grid(*size) for size in sample.sizes]
-    pieces = text.split(processor.image_token)
+    grids = [store.grid(*size) for size in sample.sizes]
+    # 1. One mark a picture becomes as many tokens as it has merged patches, as the processor does with pixels at hand.
+    texts = text.split(processor.image_token)
     merge = processor.image_processor.merge_size**2
-    for place, (_, rows, columns) in enumerate(grids):
-        pieces[place] += processor.image_token * (rows * columns // merge)
+    for number, (_, rows, columns) in enumerate(grids):
+        texts[number] += processor.image_token * (rows * columns // merge)
+    # 2. Tokens, up to the end of the answer.
     tokenizer = processor.tokenizer
     header = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    found = tokenizer.encode("".join(pieces), add_special_tokens=False)
-    while found[-1] != end:  # the template writes a newline behind the last turn, which nobody should learn
-        found.pop()
-    starts = [at for at in range(len(found) - len(header) + 1) if found[at : at + len(header)] == header]
-    ids = torch.tensor(found)
-    return Encoded(
-        sample.record["id"], ids, positions(ids, torch.tensor(grids).reshape(-1, 3)), starts[-1] + len(header)
-    )
+    tokens = tokenizer.encode("".join(texts), add_special_tokens=False)
+    while tokens[-1] != end:  # the template writes a newline behind the last turn, which nobody should learn
+        tokens.pop()
+    # 3. The answer stands behind the last header of an assistant's turn.
+    starts = [at for at in range(len(tokens) - len(header) + 1) if tokens[at : at + len(header)] == header]
+    ids = torch.tensor(tokens)
+    places = positions(ids, torch.tensor(grids).reshape(-1, 3))  # reshaped for samples without pictures
+    return Encoded(sample.record["id"], ids, places, starts[-1] + len(header))
 
 
 def shared_prefix(samples: list[Encoded]) -> int:
     """Number of leading tokens that all samples have in common, never reaching the token that predicts an answer."""
+    # The token before an answer predicts its first one: it belongs to the branch, which has a target there.
     limit = min(sample.answer for sample in samples) - 1
     stacked = torch.stack([sample.ids[:limit] for sample in samples])
-    differs = (stacked != stacked[0]).any(0).nonzero()
+    differs = (stacked != stacked[0]).any(0).nonzero()  # (places where any sample has another token, 1)
     return int(differs[0]) if len(differs) else limit
 
 
@@ -109,7 +118,7 @@ def pack(samples: list[Encoded], pictures: tuple[Path, ...], prefix: int) -> Pac
     ids, positions = [first.ids[:prefix]], [first.positions[:, :prefix]]
     branch, targets = [torch.zeros(prefix, dtype=torch.long)], [torch.full((prefix,), IGNORED)]
     for number, sample in enumerate(samples, start=1):
-        target = torch.full_like(sample.ids, IGNORED)
+        target = torch.full_like(sample.ids, IGNORED)  # (L,), shifted by one: the place before a token predicts it
         target[sample.answer - 1 : -1] = sample.ids[sample.answer :]
         ids.append(sample.ids[prefix:])
         positions.append(sample.positions[:, prefix:])
@@ -127,7 +136,7 @@ def pack(samples: list[Encoded], pictures: tuple[Path, ...], prefix: int) -> Pac
 
 def pack_samples(
     samples: list[Sample],
-    pixels: PictureStore,
+    store: PictureStore,
     config: PretrainedConfig,
     *,
     packing: str = "clip",
@@ -144,52 +153,54 @@ def pack_samples(
     positions = PositionIds(config)
     problems = Problems()
     packed = []
-    for (_, pictures), group in groupby(samples, key=lambda sample: (sample.clip, sample.pictures)):
+    for (_, pictures), clip_samples in groupby(samples, key=lambda sample: (sample.clip, sample.pictures)):
         encoded = []
-        for sample in group:
+        for sample in clip_samples:
             with problems.collect():
-                encoded.append(_encode_checked(sample, pixels, positions, max_length, file))
+                encoded.append(_encode_checked(sample, store, positions, max_length, file))
         together = encoded if packing == "clip" else []
         prefix = shared_prefix(encoded) if together else 0
         if together and (encoded[0].ids[prefix:] == config.image_token_id).any():
-            together = []  # the texts part before the last picture
+            together = []  # the texts part before the last picture, which every branch would have to hold again
         if not together:
             packed += [pack([sample], pictures, 0) for sample in encoded]
         else:
-            packed += [pack(part, pictures, prefix) for part in _fitting(together, prefix, max_length)]
+            packed += [pack(group, pictures, prefix) for group in _split_long(together, prefix, max_length)]
     raise_first(problems)
     return packed
 
 
 def _encode_checked(
-    sample: Sample, pixels: PictureStore, positions: PositionIds, max_length: int, file: Path | str
+    sample: Sample, store: PictureStore, positions: PositionIds, max_length: int, file: Path | str
 ) -> Encoded:
-    name = sample.record["id"]
+    """`encode`, with the file and the row in what is raised."""
+    row = sample.record["id"]
     for picture, size in zip(sample.pictures, sample.sizes, strict=True):
         try:
-            pixels.grid(*size)
+            store.grid(*size)
         except ValueError as error:  # smart_resize takes no picture that is 200 times as long as it is wide
             what = f"{picture.name} of {size[0]} × {size[1]} pixels cannot be cut into tokens ({error})"
-            raise DataError(file, name, what, "crop the picture") from error
+            raise DataError(file, row, what, "crop the picture") from error
     try:
-        encoded = encode(sample, pixels, positions)
+        encoded = encode(sample, store, positions)
     except ValueError as error:
-        raise DataError(file, name, str(error), "reword the text") from error
+        raise DataError(file, row, str(error), "reword the text") from error
     if len(encoded.ids) > max_length:
-        seen = int((encoded.ids == positions.config.image_token_id).sum())
-        what = f"{len(encoded.ids)} tokens, {seen} of them pictures, more than max_length {max_length}"
-        raise DataError(file, name, what, "raise --max_length, or lower --max_pixels")
+        picture_tokens = int((encoded.ids == positions.config.image_token_id).sum())
+        what = f"{len(encoded.ids)} tokens, {picture_tokens} of them pictures, more than max_length {max_length}"
+        raise DataError(file, row, what, "raise --max_length, or lower --max_pixels")
     return encoded
 
 
-def _fitting(samples: list[Encoded], prefix: int, max_length: int) -> list[list[Encoded]]:
-    parts: list[list[Encoded]] = [[]]
-    length = prefix
+def _split_long(samples: list[Encoded], prefix: int, max_length: int) -> list[list[Encoded]]:
+    """The samples of a clip in as few sequences as fit into `max_length` tokens each, cut between questions."""
+    groups: list[list[Encoded]] = [[]]
+    length = prefix  # of the last group, in tokens; each group has the prefix once
     for sample in samples:
-        own = len(sample.ids) - prefix
-        if parts[-1] and length + own > max_length:
-            parts.append([])
+        branch = len(sample.ids) - prefix
+        if groups[-1] and length + branch > max_length:
+            groups.append([])
             length = prefix
-        parts[-1].append(sample)
-        length += own
-    return parts
+        groups[-1].append(sample)
+        length += branch
+    return groups

@@ -51,6 +51,7 @@ def make_samples(
     sizes = _picture_sizes(path, records, collected)
     samples = []
     for record in records:
+        # A record with a bad picture is left out without a problem of its own: the picture is named already, once.
         with collected.collect():
             if answered and not answer_of(record).strip():
                 fix = "add the assistant message, or delete the row"
@@ -94,9 +95,12 @@ def chat_messages(record: dict, *, with_answer: bool = True) -> list[dict]:
     for message in record["messages"]:
         if message["role"] == "assistant" and not with_answer:
             continue
-        content = []
-        for place, text in enumerate(message["content"].split(IMAGE_TAG)):
-            content += [{"type": "image"}] * (place > 0) + [{"type": "text", "text": text}] * bool(text)
+        first, *others = message["content"].split(IMAGE_TAG)  # a picture stands between two texts
+        content = [{"type": "text", "text": first}] if first else []
+        for text in others:
+            content.append({"type": "image"})
+            if text:
+                content.append({"type": "text", "text": text})
         messages.append({"role": message["role"], "content": content})
     return messages
 
@@ -119,26 +123,29 @@ def vocabulary_beside(train_file: Path | str) -> list[str]:
 class PictureStore:
     """Pictures as the vision tower takes them: resized by Pillow to the pixel budget, normalised, cut into patches.
 
-    With `cache`, each resized picture stays in memory (one byte a value), so that an epoch reads no file.
+    With `cache`, each resized picture stays in memory (one byte a value), so that an epoch reads no file; without,
+    as in answering, where each clip is looked at once, none does.
     """
 
     processor: ProcessorMixin
     cache: bool = True
-    _kept: dict[Path, np.ndarray] = field(default_factory=dict)
+    _resized: dict[Path, np.ndarray] = field(default_factory=dict)
 
     def grid(self, height: int, width: int) -> tuple[int, int, int]:
         """Patches in time, height and width of a picture of that size; `h·w / merge²` of them are tokens."""
-        images = self.processor.image_processor
-        factor = images.patch_size * images.merge_size
-        low, high = images.size["shortest_edge"], images.size["longest_edge"]
+        settings = self.processor.image_processor
+        # Sides become multiples of 28 pixels, a token's side: 2 × 2 patches of 14 × 14.
+        factor = settings.patch_size * settings.merge_size
+        low, high = settings.size["shortest_edge"], settings.size["longest_edge"]  # both are numbers of pixels
         resized = smart_resize(height, width, factor, min_pixels=low, max_pixels=high)
-        return 1, resized[0] // images.patch_size, resized[1] // images.patch_size
+        return 1, resized[0] // settings.patch_size, resized[1] // settings.patch_size
 
     def picture(self, path: Path, row: str | None = None) -> np.ndarray:
         """Resized picture, uint8 (height, width, 3). Raises DataError, naming `row`, when it cannot be read."""
-        if path in self._kept:
-            return self._kept[path]
+        if path in self._resized:
+            return self._resized[path]
         image = read_picture(path, path, row, "make the picture again with data_process/, or drop the clip")
+        # Pillow resizes here, not the processor, whose backends differ by a grey level or two between machines.
         _, rows, columns = self.grid(image.height, image.width)
         patch = self.processor.image_processor.patch_size
         size = (columns * patch, rows * patch)
@@ -146,7 +153,7 @@ class PictureStore:
             image = image.resize(size, Image.Resampling(self.processor.image_processor.resample))
         pixels = np.asarray(image)
         if self.cache:
-            self._kept[path] = pixels
+            self._resized[path] = pixels
         return pixels
 
     def batch(self, groups: Sequence[tuple[Sequence[Path], tuple[int, int]]]) -> dict[str, torch.Tensor]:
@@ -154,9 +161,9 @@ class PictureStore:
 
         Each group comes with the shift (down, right) in pixels that all of its pictures get.
         """
-        images = [shifted(self.picture(path), *shift) for paths, shift in groups for path in paths]
-        made = self.processor.image_processor(images=images, do_resize=False, return_tensors="pt")
-        return {"pixel_values": made["pixel_values"], "image_grid_thw": made["image_grid_thw"]}
+        pictures = [shifted(self.picture(path), *shift) for paths, shift in groups for path in paths]
+        inputs = self.processor.image_processor(images=pictures, do_resize=False, return_tensors="pt")
+        return {"pixel_values": inputs["pixel_values"], "image_grid_thw": inputs["image_grid_thw"]}
 
 
 def shifted(picture: np.ndarray, down: int, right: int) -> np.ndarray:

@@ -103,8 +103,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> Qwen2
     trained = json.loads(bpe.to_str())["model"]
     base = len(trained["vocab"])
     added = {
-        base + place: AddedToken(token, special=special, normalized=False)
-        for place, (token, special) in enumerate(ADDED_TOKENS.items())
+        base + number: AddedToken(token, special=special, normalized=False)
+        for number, (token, special) in enumerate(ADDED_TOKENS.items())
     }
     return Qwen2Tokenizer(
         vocab=trained["vocab"],
@@ -124,7 +124,7 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
 
     `initializer_range` 0.2: with the usual 0.02 a model this narrow stays at the prior.
     """
-    number = tokenizer.convert_tokens_to_ids
+    token_id = tokenizer.convert_tokens_to_ids
     vision = {
         "depth": 3,
         "hidden_size": 64,
@@ -137,7 +137,7 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
         "initializer_range": 0.2,
     }
     text = {
-        "vocab_size": -(-len(tokenizer) // 64) * 64,
+        "vocab_size": -(-len(tokenizer) // 64) * 64,  # rounded up, as that of the real model
         "hidden_size": 128,
         "intermediate_size": 384,
         "num_hidden_layers": 3,
@@ -146,17 +146,17 @@ def tiny_config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
         "max_position_embeddings": 4096,
         "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]},
-        "bos_token_id": number("<|endoftext|>"),
-        "eos_token_id": number("<|im_end|>"),
+        "bos_token_id": token_id("<|endoftext|>"),
+        "eos_token_id": token_id("<|im_end|>"),
         "initializer_range": 0.2,
     }
     return Qwen2_5_VLConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=number("<|image_pad|>"),
-        video_token_id=number("<|video_pad|>"),
-        vision_start_token_id=number("<|vision_start|>"),
-        vision_end_token_id=number("<|vision_end|>"),
+        image_token_id=token_id("<|image_pad|>"),
+        video_token_id=token_id("<|video_pad|>"),
+        vision_start_token_id=token_id("<|vision_start|>"),
+        vision_end_token_id=token_id("<|vision_end|>"),
         tie_word_embeddings=True,
     )
 
@@ -174,7 +174,7 @@ def soften_attention(model: Qwen2_5_VLForConditionalGeneration, factor: float = 
 
 
 def recipe_hash(texts: Iterable[str], seed: int) -> str:
-    """What the tiny checkpoint is a function of: texts, seed and the version of this file."""
+    """Hash of what decides the tiny checkpoint: texts, seed and the version of this file."""
     return sha256_of(str(VERSION), str(seed), *texts)
 
 
@@ -188,6 +188,7 @@ def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
     path, texts = Path(path), sorted(set(texts))
     tokenizer = train_tokenizer(texts)
     config = tiny_config(tokenizer)
+    # the global generator stays as it was: a run that builds the checkpoint and one that finds it draw the same
     with unpartitioned_models(), torch.random.fork_rng(devices=[]), _folder_in_place(path) as folder:
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)
@@ -203,8 +204,8 @@ def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_json(folder / "preprocessor_config.json", PREPROCESSOR)
-        record = {"kind": UNTRAINED, "recipe": recipe_hash(texts, seed), "seed": seed}
-        write_json(folder / INFO_NAME, {**record, "weights_hash": weights_hash(folder)})
+        info = {"kind": UNTRAINED, "recipe": recipe_hash(texts, seed), "seed": seed}
+        write_json(folder / INFO_NAME, {**info, "weights_hash": weights_hash(folder)})
     return path
 
 
@@ -226,15 +227,15 @@ def _folder_in_place(path: Path) -> Iterator[Path]:
 
 def _replace_folder(path: Path, folder: Path, old: Path) -> None:
     """Rename `folder` to `path`; what lies there is renamed to `old` and deleted, unless it is the same."""
-    while True:
+    while True:  # until this process or another one has put a checkpoint there
         try:
             folder.rename(path)  # also over an empty folder
             return
         except OSError:
             if not path.is_dir():
                 raise
-        same = weights_hash(path) == weights_hash(folder)
-        if same and read_json(path / INFO_NAME, missing={}) == read_json(folder / INFO_NAME):
+        same_weights = weights_hash(path) == weights_hash(folder)
+        if same_weights and read_json(path / INFO_NAME, missing={}) == read_json(folder / INFO_NAME):
             return  # another process has built it, and may read it already
         with suppress(FileNotFoundError):  # another process may have been quicker
             path.rename(old)
@@ -261,18 +262,18 @@ def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:
     if not path.exists() or not any(path.iterdir()):
         build(path, texts, seed)
         return True
-    record = read_json(path / INFO_NAME, missing={})
-    if record.get("kind") != UNTRAINED:
+    info = read_json(path / INFO_NAME, missing={})
+    if info.get("kind") != UNTRAINED:
         fix = (
             "name another folder with --model, set --build_tiny false to start from this checkpoint, or delete the "
             "folder if a run left it unfinished"
         )
         raise DataError(path, None, "the folder holds something else than an untrained tiny checkpoint", fix)
-    if record["recipe"] != recipe_hash(texts, seed):
+    if info["recipe"] != recipe_hash(texts, seed):
         build(path, texts, seed)
         return True
     try:
-        check_weights(path, record.get("weights_hash"))
+        check_weights(path, info.get("weights_hash"))
     except DataError as error:
         fix = f"delete the folder {path}, and the next run builds it again"
         raise DataError(path, None, f"the tiny checkpoint is not whole: {error.problem.what}", fix) from error

@@ -40,6 +40,7 @@ def picture_positions() -> tuple[int, int]:
     The text is four tokens, picture, two tokens, picture. M-RoPE counts a picture as long as its longer side: the
     first is at 4, the second at 4 + 2 + 2 = 8.
     """
+    # 9 is text, 1 a token of a picture; 3 and 4 stand around each picture
     config = Qwen2_5_VLConfig(image_token_id=1, video_token_id=2, vision_start_token_id=3, vision_end_token_id=4)
     ids = torch.tensor([9, 9, 9, 3, 1, 1, 1, 1, 4, 3, 1, 1, 1, 1, 4])
     positions = PositionIds(config)(ids, torch.tensor([[1, 4, 4], [1, 4, 4]]))

@@ -34,6 +34,7 @@ def window_attention(
 ) -> tuple[torch.Tensor, None]:
     """sdpa within windows of states (1, heads, n, width) that begin at `cu_seq_lens_q`, equal neighbours at once."""
     attended, start = [], 0
+    # inner windows of a picture are equal, those at its edges smaller: a few calls instead of one a window
     for length, windows in groupby(cu_seq_lens_q.diff().tolist()):
         count = len(list(windows))
         stop = start + count * length
@@ -55,14 +56,15 @@ def _windows_of(height: int, width: int, merge: int, window: int, patch: int) ->
     order, bounds = get_vision_window_index(torch.tensor([[1, height, width]]), merge, window, patch)
     lengths = bounds.diff().tolist()
     windows = order.split([length // merge**2 for length in lengths])
-    places = sorted(range(len(windows)), key=lambda place: -lengths[place])
-    return torch.cat([windows[place] for place in places]), tuple(lengths[place] for place in places)
+    largest_first = sorted(range(len(windows)), key=lambda number: -lengths[number])
+    return torch.cat([windows[number] for number in largest_first]), tuple(lengths[number] for number in largest_first)
 
 
 def _windows(tower: torch.nn.Module, grids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What the tower is told of the windows of pictures with `grids` (n, 3): equal ones of a picture together."""
+    """The tower's arguments for the windows of pictures with `grids` (n, 3): equal windows of a picture together."""
     orders, lengths, start = [], [0], 0
     for _, height, width in grids.tolist():
+        # the order counts merged patches (tokens), the lengths count patches: the tower expects both so
         order, patches = _windows_of(height, width, tower.spatial_merge_size, tower.window_size, tower.patch_size)
         orders.append(order + start)
         lengths += patches
@@ -88,7 +90,7 @@ class FlatPatches(torch.nn.Module):
 def _fast(tower: torch.nn.Module) -> Iterator[None]:
     """Have the tower embed patches by `FlatPatches`, and attend by `window_attention` in place of sdpa."""
     patches, attention = tower.patch_embed, tower.config._attn_implementation
-    tower.patch_embed = FlatPatches(patches)
+    tower.patch_embed = FlatPatches(patches)  # holds the same weights, nothing is copied
     if attention == "sdpa":
         tower.config._attn_implementation = _WINDOWS
     try:

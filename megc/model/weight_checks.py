@@ -48,6 +48,7 @@ def _check_tensors(path: Path | str) -> None:
     fix = "download or copy the checkpoint again, or take its own config.json"
     try:
         with _quiet(), unpartitioned_models():
+            # on the meta device tensors have shapes and no values, and loading reports names and shapes that differ
             _, report = AutoModelForImageTextToText.from_pretrained(
                 path, device_map="meta", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
             )
@@ -107,7 +108,7 @@ def is_hub_name(path: Path | str) -> bool:
 
 
 def not_a_checkpoint(path: Path | str, error: Exception) -> DataError:
-    """What to say of a checkpoint that transformers does not load."""
+    """The DataError for a checkpoint that transformers does not load, with the first line of its reason."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     fix = "give the folder of a Qwen2.5-VL checkpoint with safetensors weights, or train one with train.py"
     return DataError(path, None, f"cannot be loaded ({reason})", fix)

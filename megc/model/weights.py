@@ -12,7 +12,7 @@ from megc.files import read_json, sha256_of
 from megc.problems import DataError
 
 WHOLE, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
-INFO_NAME = "megc.json"  # what a checkpoint was trained on (see `checkpoint`)
+INFO_NAME = "megc.json"  # says what a checkpoint was trained on (see `checkpoint`)
 ADAPTER_CONFIG = "adapter_config.json"
 # Files of a checkpoint's folder that decide its answers; its records of when and where do not.
 _DECIDING = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
@@ -80,9 +80,9 @@ def check_files(folder: Path | str) -> list[Path]:
             raise DataError(
                 file, None, what, "download or copy the file again, or train the checkpoint again"
             ) from error
-        others = [f"{name}: {kind}" for name, kind in types.items() if kind not in _FLOATS]
-        if others:  # transformers casts them, which makes of the numbers of a quantised checkpoint weights
-            what = f"{len(others)} tensor(s) of another type than {', '.join(_FLOATS)} ({shorten(others)})"
+        quantised = [f"{name}: {kind}" for name, kind in types.items() if kind not in _FLOATS]
+        if quantised:  # transformers would cast their numbers to weights, without the scales that belong to them
+            what = f"{len(quantised)} tensor(s) of another type than {', '.join(_FLOATS)} ({shorten(quantised)})"
             raise DataError(file, None, what, "take the checkpoint in 16 or 32 bits, not a quantised one")
     return files
 
@@ -101,14 +101,14 @@ def shorten(names: list[str], limit: int = 5) -> str:
     return f"{', '.join(names[:limit])}{more}"
 
 
-@cache
+@cache  # a file that was written again has another time
 def _bytes_hash(path: str, size: int, changed: int) -> str:
     with open(path, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, computed once as long as size and time stay: about a second a gigabyte."""
+    """SHA-256 of a file's bytes, computed once while its size and time stay: about a second a gigabyte."""
     status = path.stat()
     return _bytes_hash(os.path.realpath(path), status.st_size, status.st_mtime_ns)
 
@@ -129,6 +129,7 @@ def content_hash(folder: Path | str) -> str:
     Of adapters, the checkpoint that they belong to counts too, where it is a folder.
     """
     folder = Path(folder)
+    # a checkpoint that was copied keeps its hash: names without folders, no times, no `megc.json`
     files = sorted({file for pattern in _DECIDING for file in folder.glob(pattern) if not file.name.startswith(".")})
     parts = [part for file in files for part in (file.name, file_hash(file))]
     base = base_of(folder)

@@ -20,9 +20,9 @@ def expression_strength(trace: Trace, fps: float) -> np.ndarray:
 
     Interpolated to every frame, smoothed, less the straight line from the first to the last frame (both are neutral
     in a clip from onset to offset; what is left between them is slow head turning), then the mean of the three
-    regions that move most over the clip. Frames of a blink have no say in which regions these are.
+    regions that move most over the clip. Frames of a blink do not count for the choice of regions.
     """
-    every = np.arange(trace.positions[-1] + 1)
+    every = np.arange(trace.positions[-1] + 1)  # (T,), all frames of the clip
     flat = trace.motion.reshape(len(trace.positions), -1)
     motion = np.stack([np.interp(every, trace.positions, column) for column in flat.T], axis=1)
     motion = gaussian_filter1d(motion, max(SMOOTHING * fps, 0.4), axis=0, mode="nearest")

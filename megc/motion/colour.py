@@ -1,7 +1,7 @@
 """A motion field as an 8-bit picture, and the words that explain the picture to a reader or a language model.
 
 Directions are those of the picture, not of the person: "right" is towards the right border of the picture.
-The words are never written by hand: they come from drawing small probe fields with the same renderer.
+No legend is a fixed text: its words come from drawing small probe fields with the same renderer.
 """
 
 from collections.abc import Callable
@@ -145,7 +145,12 @@ def centre_picture(picture: np.ndarray) -> np.ndarray:
     return np.dstack([_centred(channels[..., 0]), _centred(channels[..., 1]), picture[..., 2]])
 
 
+# (field (H, W, 2) float32, scale in pixels, onset frame or None) → uint8 RGB (H, W, 3)
 Renderer = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
+
+# To add an encoding: a renderer here; its name in `ENCODINGS`, in `ABSOLUTE` where the same motion always gives the
+# same colour, and in the choices of megc/motion/settings.py (tests/motion/test_motion_colour.py compares these lists
+# and checks shape, legend and stillness of every encoding). Prompt and legend follow by themselves.
 
 # The first two are absolute: the same motion gives the same colour in every picture. The others stretch each
 # picture to its own range, two of them as published pictures do.
@@ -229,6 +234,7 @@ def _stretch_colour(encoding: str, scale: float) -> np.ndarray:
 @lru_cache(maxsize=64)
 def legend_text(encoding: str = DEFAULT_ENCODING, scale: float = SCALE) -> str:
     """What the colours of the picture mean, in at most about 40 words fit for a prompt, read off the renderer."""
+    # colours at full scale, beyond it and half-way tell whether the encoding is relative, limited, or neither
     full, more = _probe(encoding, scale, scale), _probe(encoding, scale, 2 * scale)
     half = _probe(encoding, scale, scale / 2)
     still = colour_name(full["still"])
@@ -242,7 +248,7 @@ def legend_text(encoding: str = DEFAULT_ENCODING, scale: float = SCALE) -> str:
     else:
         sentences.append(f"{grows} is more motion.")
     added = _stretch_colour(encoding, scale)
-    if np.abs(added).max() > 64:
+    if np.abs(added).max() > 64:  # a quarter of the range: a colour that a reader sees
         sentences.append(f"Added {colour_name(np.clip(added, 0, 255))} is stretched or squeezed skin.")
     return " ".join(sentences)
 
@@ -261,11 +267,12 @@ def legend_image(encoding: str = DEFAULT_ENCODING, scale: float = SCALE, size: i
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=max(8, size // 16))
     colours = _probe(encoding, scale, scale)
-    places = {"right": (size - 2, "rm"), "left": (2, "lm"), "up": (start - 3, "ms"), "down": (size - start + 3, "ma")}
-    for name, (place, anchor) in places.items():
+    # where each label starts, and Pillow's anchor: r, l, m across, m, s, a down
+    labels = {"right": (size - 2, "rm"), "left": (2, "lm"), "up": (start - 3, "ms"), "down": (size - start + 3, "ma")}
+    for name, (offset, anchor) in labels.items():
         text = f"{name}:\n{colour_name(colours[name])}" if name in ("left", "right") else f"{name}: "
         if name in ("left", "right"):
-            pen.multiline_text((place, size / 2), text, fill="black", font=font, anchor=anchor)
+            pen.multiline_text((offset, size / 2), text, fill="black", font=font, anchor=anchor)
         else:
-            pen.text((size / 2, place), text + colour_name(colours[name]), fill="black", font=font, anchor=anchor)
+            pen.text((size / 2, offset), text + colour_name(colours[name]), fill="black", font=font, anchor=anchor)
     return np.asarray(sheet)

@@ -45,13 +45,13 @@ class FaceFinder:
         for scale in DETECTION_SCALES:
             if scale > 1 and grey.size * scale**2 > LARGEST_DETECTION:
                 continue
-            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-            sized = grey if scale == 1 else cv2.resize(grey, None, fx=scale, fy=scale, interpolation=way)
+            interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            sized = grey if scale == 1 else cv2.resize(grey, None, fx=scale, fy=scale, interpolation=interpolation)
             if min(sized.shape) < 16:
                 continue
-            found = detector(sized, 0)
-            if found:
-                corners = [(r.left(), r.top(), r.right(), r.bottom()) for r in found]
+            rectangles = detector(sized, 0)  # 0: dlib enlarges nothing by itself
+            if rectangles:
+                corners = [(r.left(), r.top(), r.right(), r.bottom()) for r in rectangles]
                 return [tuple(round(value / scale) for value in box) for box in corners]
         return []
 
@@ -83,6 +83,7 @@ class FaceFinder:
 
 
 def _covers_middle(box: tuple[int, int, int, int], shape: tuple[int, ...]) -> bool:
+    """Whether the middle of a picture of `shape` is strictly inside the box."""
     left, top, right, bottom = box
     return left < shape[1] / 2 < right and top < shape[0] / 2 < bottom
 

@@ -17,7 +17,7 @@ FIT_ROUNDS = 5  # of reweighted least squares
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """DIS splits its work by the number of threads, and the split shows in the result."""
+    """Run OpenCV on one thread: DIS splits its work by their number, and the split shows in the result."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -72,7 +72,7 @@ def _tvl1_original() -> cv2.DenseOpticalFlow:
     return cv2.optflow.DualTVL1OpticalFlow_create(tau=0.25, lambda_=0.15, theta=0.3, nscales=1, warps=5)
 
 
-def _with(make: Callable[[], cv2.DenseOpticalFlow]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _calc_of(make: Callable[[], cv2.DenseOpticalFlow]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     return lambda a, b: make().calc(a, b, None)
 
 
@@ -82,10 +82,10 @@ def _farneback(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "dis": _with(_dis),
-    "dis-fast": _with(_dis_fast),
-    "tvl1": _with(_tvl1),
-    "tvl1-original": _with(_tvl1_original),
+    "dis": _calc_of(_dis),
+    "dis-fast": _calc_of(_dis_fast),
+    "tvl1": _calc_of(_tvl1),
+    "tvl1-original": _calc_of(_tvl1_original),
     "farneback": _farneback,
 }
 
@@ -165,7 +165,7 @@ def _stable_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
     mask[:, 1::2] = False
     y, x = np.nonzero(mask)
     centre, face = complex(*landmarks[27:36].mean(axis=0).astype(float)), face_width(landmarks)
-    if len(x) < 32:
+    if len(x) < 32:  # the face is nearly outside the crop: six numbers need more pixels than that
         return HeadMotion(centre)
     x, y = x - centre.real, y - centre.imag
     ones, zeros = np.ones(len(x)), np.zeros(len(x))
@@ -180,14 +180,15 @@ def _stable_fit(flow: np.ndarray, landmarks: np.ndarray) -> HeadMotion:
         (zeros, depth),
     ]
     design = np.array([np.concatenate(column) for column in columns]).T  # (2 N, 6): rows are all u, then all v
-    moved = flow[mask].astype(np.float64).T.ravel()
+    moved = flow[mask].astype(np.float64).T.ravel()  # (2 N,)
     weight = np.ones(len(x))
+    # 1. fit by the weights  2. residuals  3. weights by 1.5 robust deviations (1.4826 median = sigma of a Gaussian)
     for _ in range(FIT_ROUNDS):
         weighted = design * np.tile(weight, 2)[:, None]
         fit = np.linalg.solve(weighted.T @ design, weighted.T @ moved)
         residual = np.hypot(*(moved - design @ fit).reshape(2, -1))
         cut = max(1.5 * 1.4826 * float(np.median(residual)), 1e-3)
-        weight = 1 / (1 + (residual / cut) ** 2)
+        weight = 1 / (1 + (residual / cut) ** 2)  # (N,), of Cauchy: skin that moves by itself counts little
     turn = 1 + complex(fit[2], fit[3]) / face
     return HeadMotion(centre, complex(fit[0], fit[1]), turn, complex(*fit[4:6]), face)
 

@@ -20,7 +20,7 @@ from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
 from megc.motion.parallel import Finished, format_counts, run, summarise
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
-from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings
+from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings, in_shard, lock_name
 from megc.parsing import parse_json
 from megc.problems import DataError, Problems
 
@@ -78,6 +78,7 @@ def read_warnings(metadata: dict[str, str]) -> tuple[str, ...]:
 
 
 def _npy_bytes(field: np.ndarray) -> bytes:
+    """The field as .npy in float16: steps of 1/1024 px at 1 to 2 px, far below the flow's own error."""
     out = io.BytesIO()
     np.save(out, field.astype(np.float16), allow_pickle=False)
     return out.getvalue()
@@ -110,19 +111,22 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     if align is None:
         raise DataError(folder / "align.json", clip_id, "missing or damaged", "run data_process/extract_frames.py")
     onset, apex = (read_image(folder / f"{moment}.png", clip_id) for moment in ("onset", "apex"))
+    # all that decides the bytes: OpenCV's version too, whose flow differs in the last digits
     key = sha256_of(
         str(VERSION), cv2.__version__, json.dumps(asdict(settings)), align["key"], onset.tobytes(), apex.tobytes()
     )
     metadata = picture_metadata(png)
     if not overwrite and npy.is_file() and metadata.get("key") == key:
         return Finished("kept", read_warnings(metadata))
-    png.unlink(missing_ok=True)
+    png.unlink(missing_ok=True)  # first, so that a kill leaves no picture beside a field of other settings
     for path in (npy, png):
         clear_leftovers(path.parent, glob.escape(path.name))
+    # 1. motion without the head's  2. float16 for the disk  3. the picture, of what is on the disk  4. warnings
     landmarks = np.array(align["landmarks"], np.float32)
     field, head = compensate(optical_flow(onset, apex, settings.method), landmarks, settings.compensate)
     stored = _npy_bytes(field)
     picture = draw_face(np.load(io.BytesIO(stored)), landmarks, onset, settings)
+    # pictures that stretch to their own range have no limit of their own
     limit = settings.scale if settings.encoding in ABSOLUTE else SCALE
     warnings = tuple(check_motion(field, landmarks, head, limit)) if settings.compensate != "none" else ()
     metadata = {
@@ -134,7 +138,7 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
         "head_motion": json.dumps(head.summary()),
         "warnings": json.dumps(warnings, ensure_ascii=False),
     }
-    write_bytes(npy, stored)
+    write_bytes(npy, stored)  # before the picture: a picture with the right key vouches for both
     write_bytes(png, png_bytes(picture, metadata, encoder="opencv-rle"))
     return Finished("done", warnings)
 
@@ -146,15 +150,19 @@ def compute_all(
     problems: Problems,
     workers: int = 1,
     overwrite: bool = False,
+    shard: str = "",
 ) -> dict[str, int]:
     """`compute` of every finished clip below `frames`, then `flow.json`; failures and warnings go to `problems`.
 
+    With a `shard` such as `2/8` only of its clips, without `flow.json`, which a run without shard writes in the end.
     Returns how many were `done`, `kept` and `failed`. Raises DataError where there is no finished clip.
     """
-    ids = finished_clips(frames)
+    ids = [clip_id for clip_id in finished_clips(frames) if in_shard(clip_id, shard)]
     work = partial(compute, frames=frames, out=out, settings=settings, overwrite=overwrite)
-    with lock_folder(out, "flow"):
+    with lock_folder(out, lock_name("flow", shard)):
         results = run(work, ids, ids, problems, workers, "flow")
+        if shard:
+            return summarise(results, ids, str(out), problems)
         good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
         record = {
             **asdict(settings),
@@ -173,6 +181,8 @@ def compute_all(
 
 def compute_flow(settings: ComputeFlowSettings, problems: Problems) -> str:
     """Fields and pictures of every finished clip below `settings.frames`; returns a summary."""
-    counts = compute_all(settings.frames, settings.out, settings.flow, problems, settings.workers, settings.overwrite)
+    counts = compute_all(
+        settings.frames, settings.out, settings.flow, problems, settings.workers, settings.overwrite, settings.shard
+    )
     counts["with warnings"] = len(problems.warnings)
     return f"{format_counts(counts)} in {settings.out}"

@@ -24,7 +24,7 @@ def mirror_picture(picture: np.ndarray) -> np.ndarray:
 
 
 def roughen_picture(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Picture (uint8 RGB of a `SIGNED` encoding) of the same motion on a face that sits and moves a little otherwise.
+    """Picture (uint8 RGB of a `SIGNED` encoding) of the same motion on a face with another position and strength.
 
     A small turn (of place and direction alike), growth and shift, a factor of the motion, and smooth noise.
     """
@@ -35,6 +35,7 @@ def roughen_picture(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray
     channels = picture.astype(np.float32)
     channels[..., :2] -= GREY
     channels = cv2.warpAffine(channels, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    # the picture was turned; the vectors in it turn too, but do not grow
     channels[..., :2] = channels[..., :2] @ (matrix[:, :2] / growth).T.astype(np.float32)
     channels *= np.float32(np.exp(rng.normal(0, _GAIN)))
     noise = cv2.GaussianBlur(rng.standard_normal(channels.shape).astype(np.float32), (0, 0), 0.04 * width)
@@ -51,6 +52,7 @@ def mix_pictures(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> np
     weights = rng.dirichlet(np.full(len(pictures), 2.0))
     turned = [mirror_picture(picture) if rng.random() < 0.5 else picture for picture in pictures]
     mixed = sum(weight * picture.astype(np.float32) for weight, picture in zip(weights, turned, strict=True))
+    # the mean of independent motions is weaker by the root of the sum of squared weights
     mixed[..., :2] = GREY + (mixed[..., :2] - GREY) / max(float(np.sqrt((weights**2).sum())), 0.7)
     return np.rint(np.clip(mixed, 0, 255)).astype(np.uint8)
 

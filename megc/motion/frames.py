@@ -25,6 +25,7 @@ def white_level(image: np.ndarray) -> int:
 def to_rgb(image: np.ndarray, white: int = 255) -> np.ndarray:
     """uint8 RGB (H, W, 3) of a grey, RGB or RGBA array of 8 or more bits; `white` is the value of white."""
     if white != 255:
+        # the scale is one of few levels, never the image's own maximum: brightness must not flicker over a clip
         image = np.clip(image.astype(np.float32) * (255 / white), 0, 255)
     image = image.astype(np.uint8)
     if image.ndim == 2:
@@ -38,7 +39,7 @@ def _decode(path: Path, row: str | int | None) -> np.ndarray:
     with open_picture(path, path, row, fix, "the frame") as stored:
         stored.load()
         upright = ImageOps.exif_transpose(stored)
-    if upright.mode.startswith("I") or upright.mode == "F":
+    if upright.mode.startswith("I") or upright.mode == "F":  # 16-bit PNG and TIFF; 32-bit values are cut at 65535
         return np.clip(np.asarray(upright, dtype=np.float64), 0, 65535).astype(np.uint16)
     return np.asarray(upright if upright.mode in ("L", "RGB") else upright.convert("RGB"))
 
@@ -54,7 +55,7 @@ def read_image(path: Path | str, row: str | int | None = None, white: int | None
 
 
 class Frames(ABC):
-    """Frames of a clip by number. `numbers` rise; gaps are allowed. Iterates nothing by itself: ask `read_many`.
+    """Frames of a clip by number. `numbers` rise; gaps are allowed. No frame is read before `read` or `read_many`.
 
     `repair` says how to get missing frames, `faults` what is wrong with the source though it can be read.
     """
@@ -117,13 +118,14 @@ class FolderFrames(Frames):
 class VideoFrames(Frames):
     """A video file; its frames are numbered from 1, as the frame folders cut from such videos are.
 
-    `faults` tells of a file that ends before the number of frames in its header. Raises DataError for a file that
+    `faults` says where a file ends before the number of frames in its header. Raises DataError for a file that
     cannot be opened and for one without a frame.
     """
 
     repair = "copy or convert the video again"
 
     def __init__(self, path: Path, row: str | int | None) -> None:
+        # the header's number of frames is what the writer meant to write, not what is there: count them
         count = 0
         capture = self._open(path, row)
         promised = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - (path.suffix.lower() in UNCOUNTED)
@@ -147,13 +149,13 @@ class VideoFrames(Frames):
         return capture
 
     def read_many(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        wanted = sorted(set(numbers))
-        missing = [number for number in wanted if number not in self.numbers]
+        chosen = sorted(set(numbers))
+        missing = [number for number in chosen if number not in self.numbers]
         if missing:
             raise KeyError(missing[0])
         capture, position = self._open(self.source, self.row), 0
         try:
-            for number in wanted:  # read from the start: seeking is not exact in every container
+            for number in chosen:  # read from the start: seeking is not exact in every container
                 while position < number:
                     good, position = capture.grab(), position + 1
                     if not good:

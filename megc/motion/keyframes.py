@@ -26,7 +26,7 @@ from megc.motion.frames import LARGEST, SMALLEST, Frames, open_frames
 from megc.motion.parallel import Finished, format_counts, run, summarise
 from megc.motion.plausibility import check_faces
 from megc.motion.region_motion import sample_numbers
-from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings
+from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings, in_shard, lock_name
 from megc.problems import DataError, Problems
 
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
@@ -80,14 +80,15 @@ def read_align(folder: Path) -> dict | None:
 
 def _interval(frames: Frames, clip: Clip) -> tuple[dict[str, int], list[str], list[str]]:
     """Frame numbers that exist for onset, apex and offset, notes and warnings. Raises DataError where none is near."""
-    wanted = {moment: getattr(clip, moment) for moment in MOMENTS}
-    used, notes = {moment: frames.nearest(number) for moment, number in wanted.items()}, []
+    annotated = {moment: getattr(clip, moment) for moment in MOMENTS}
+    used, notes = {moment: frames.nearest(number) for moment, number in annotated.items()}, []
     if not any(used["onset"] < number <= used["offset"] for number in frames.numbers):
         what = f"only frame {used['onset']} exists of {clip.onset} to {clip.offset} ({frames.extent()})"
         raise DataError(frames.source, clip.id, what, f"motion needs two frames or more: {frames.repair}")
     warnings = list(frames.faults)
+    # a missing offset loses little, so it warns; a far onset or apex would be another motion
     reach = max(3, FURTHEST * (clip.offset - clip.onset))
-    for moment, number in wanted.items():
+    for moment, number in annotated.items():
         gap = abs(used[moment] - number)
         if gap > reach:
             what = f"{moment} frame {number} is missing and the nearest is {used[moment]} ({frames.extent()})"
@@ -176,6 +177,27 @@ def magnify_motion(onset: np.ndarray, field: np.ndarray, factor: float) -> np.nd
     return cv2.remap(onset, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
+def _find_finished(folder: Path, key: str, settings: KeyframeSettings) -> Finished | None:
+    """The outcome of an earlier run that wrote the same; None where there is none, or a picture of it is gone."""
+    record = read_align(folder)
+    complete = all((folder / f"{name}.png").is_file() for name in settings.names())
+    if record and record.get("key") == key and complete:
+        return Finished("kept", tuple(record["warnings"]))
+    return None
+
+
+def _read_images(
+    frames: Frames, used: dict[str, int], clip: Clip, settings: KeyframeSettings, shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Whole frames (uint8 RGB) by the name of their picture: onset, apex, offset, and samples between the ends."""
+    spaced = np.linspace(used["onset"], used["offset"], settings.samples)
+    numbers = used | {f"sample{n}": frames.nearest(round(number)) for n, number in enumerate(spaced, start=1)}
+    images = dict(frames.read_many(sorted(set(numbers.values()))))  # each once, though several names may need it
+    for number, image in images.items():
+        _check_size(image, shape, number, frames, clip)
+    return {name: images[number] for name, number in numbers.items()}
+
+
 def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False) -> Finished:
     """Write the key frames of one clip, or keep those that are there already, made the same way.
 
@@ -185,32 +207,32 @@ def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings,
     folder = clip_folder(out, clip.id)
     frames = open_frames(frames_folder(clip, clips_file), clip.id)
     key = sha256_of(str(VERSION), json.dumps(settings.record()), json.dumps(clip_to_row(clip)), str(frames.numbers))
-    finished = read_align(folder)
-    complete = all((folder / f"{name}.png").is_file() for name in settings.names())
-    if finished and finished.get("key") == key and complete and not overwrite:
-        return Finished("kept", tuple(finished["warnings"]))
+    finished = None if overwrite else _find_finished(folder, key, settings)
+    if finished:
+        return finished
     (folder / "align.json").unlink(missing_ok=True)
     clear_leftovers(folder)
 
+    # 1. frame numbers that exist
     used, notes, warnings = _interval(frames, clip)
     onset = frames.read(used["onset"])
     _check_size(onset, onset.shape, used["onset"], frames, clip)
+    # 2. the face of the onset, which places all crops
     transform, landmarks, record, face_notes = _align(onset, frames, used["onset"], clip, settings)
     notes += face_notes
+    # 3. the apex, where it is to be spotted or is no frame of its own
     spotted = None
     if settings.apex == "spotted" or clip.apex_estimated or used["apex"] == used["onset"]:
         spotted = _spot(frames, used, clip, transform, landmarks, onset.shape)
         notes.append("too few frames to spot the apex" if spotted is None else f"apex spotted at frame {spotted}")
         used["apex"] = used["apex"] if spotted is None else spotted
-    spaced = np.linspace(used["onset"], used["offset"], settings.samples)
-    taken = used | {f"sample{n}": frames.nearest(round(number)) for n, number in enumerate(spaced, start=1)}
-    images = dict(frames.read_many(sorted(set(taken.values()))))
-    for number, image in images.items():
-        _check_size(image, onset.shape, number, frames, clip)
+    # 4. the frames behind all pictures; warnings of the faces in them
+    images = _read_images(frames, used, clip, settings, onset.shape)
     if record["landmarks_from"] == "dlib":
-        later = {moment: images[used[moment]] for moment in MOMENTS[1:]}
+        later = {moment: images[moment] for moment in MOMENTS[1:]}
         warnings += _warn(np.array(record["landmarks_frame"], np.float32), later, transform, clip)
-    pictures = _cut({name: images[number] for name, number in taken.items()}, transform, landmarks, settings)
+    # 5. the pictures, and last the file that says they are whole
+    pictures = _cut(images, transform, landmarks, settings)
     if not settings.magnify:
         (folder / "magnified.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
@@ -277,7 +299,8 @@ def extract_frames(settings: ExtractFramesSettings, problems: Problems) -> str:
         clips, clips_file = clips_of_sources(list(settings.source), settings.fps, problems)
     else:
         clips = read_clips(clips_file)
-    with lock_folder(settings.out, "frames"):
+    clips = [clip for clip in clips if in_shard(clip.id, settings.shard)]
+    with lock_folder(settings.out, lock_name("frames", settings.shard)):
         counts = extract_all(
             clips, clips_file, settings.out, settings.keyframes, problems, settings.workers, settings.overwrite
         )

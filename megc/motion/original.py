@@ -47,6 +47,7 @@ def original_picture(flow: np.ndarray, onset: np.ndarray) -> np.ndarray:
     rounded) to 8 bits; the colours are mixed half and half with the grey onset frame.
     """
     length, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1])
+    # OpenCV's hue of 8 bits counts to 180
     value = cv2.normalize(length, None, 0, 255, cv2.NORM_MINMAX)
     hsv = np.dstack([angle * 180 / np.pi / 2, np.full_like(length, 255), value]).astype(np.uint8)
     grey = cv2.cvtColor(to_grey(onset), cv2.COLOR_GRAY2RGB)

@@ -1,4 +1,4 @@
-"""The same work on many clips, in one process or several: order, results and failures do not depend on how many.
+"""One function on many clips, in one process or several: order, results and failures do not depend on how many.
 
 What stops the whole run (Ctrl-C, a full disk) is no failure of a clip: it passes, and what is finished is kept.
 """
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Finished:
-    """What came of a clip: `done`, or `kept` from before, and what should be looked at in it."""
+    """Outcome of a clip: `done`, or `kept` from before, and warnings that a person should look at."""
 
     state: str
     warnings: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What came of one task: a result, or the problem that stopped it."""
+    """Outcome of one task: a result, or the problem that stopped it."""
 
     result: object = None
     problem: Problem | None = None
@@ -90,7 +90,9 @@ def submit(pool: ProcessPoolExecutor, task: Callable[[], Result]) -> Future[Resu
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _many(call: Callable[[int], partial], indices: list[int], workers: int, bar: tqdm) -> dict[int, _Outcome | None]:
+def _run_in_pool(
+    call: Callable[[int], partial], indices: list[int], workers: int, bar: tqdm
+) -> dict[int, _Outcome | None]:
     """Outcomes by index. Where a process dies, the work ends early and what was at hand then has the outcome None.
 
     At most twice as many tasks as workers are at hand, so that a death leaves few to suspect.
@@ -105,6 +107,7 @@ def _many(call: Callable[[int], partial], indices: list[int], workers: int, bar:
                     running[submit(pool, call(index))] = index
                 if not running:
                     return done
+                # as they end, not in order: one slow clip must not keep the other processes idle
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     done[running[future]] = future.result()
                     del running[future]
@@ -113,7 +116,7 @@ def _many(call: Callable[[int], partial], indices: list[int], workers: int, bar:
         return done | dict.fromkeys(running.values())
 
 
-def _alone(call: partial, name: str) -> _Outcome:
+def _run_alone(call: partial, name: str) -> _Outcome:
     """One task in a process of its own, which may die without harm."""
     try:
         with process_pool(1) as pool:
@@ -138,22 +141,23 @@ def run(
     and then the rest. Raises OSError when a disk is full, in whatever process, and KeyboardInterrupt on Ctrl-C; the
     tasks at work then are ended, the rest are not begun.
     """
-    outcomes: dict[int, _Outcome | None] = {}
+    outcomes: dict[int, _Outcome | None] = {}  # by index of the task; None: at hand when a process died
 
     def call(index: int) -> partial:
         return partial(_attempt, function, names[index], tasks[index])
 
     with tqdm(total=len(tasks), desc=label, unit="clip", mininterval=0.5) as bar:
+        # 1. what is left, in the pool  2. what was at hand when a process died, each alone  3. until all are done
         while len(outcomes) < len(tasks):
             left = [index for index in range(len(tasks)) if index not in outcomes]
             if workers > 1 and len(left) > 1:
-                outcomes.update(_many(call, left, min(workers, len(left)), bar))
+                outcomes.update(_run_in_pool(call, left, min(workers, len(left)), bar))
             else:
                 for index in left:
                     outcomes[index] = call(index)()
                     bar.update()
             for index in [index for index, outcome in outcomes.items() if outcome is None]:
-                outcomes[index] = _alone(call(index), names[index])
+                outcomes[index] = _run_alone(call(index), names[index])
                 bar.update()
     for index in range(len(tasks)):
         if outcomes[index].problem is not None:
@@ -162,12 +166,12 @@ def run(
 
 
 def summarise(
-    results: Sequence[Finished | None], names: Sequence[str], place: str, problems: Problems
+    results: Sequence[Finished | None], names: Sequence[str], folder: str, problems: Problems
 ) -> dict[str, int]:
-    """How many clips were `done`, `kept` and `failed` (None); what should be looked at goes to `problems`."""
+    """How many clips were `done`, `kept` and `failed` (None); warnings go to `problems`, as of `folder`."""
     for name, result in zip(names, results, strict=True):
         if result and result.warnings:
-            problems.warnings.append(Problem(place, name, ", ".join(result.warnings), ADVICE))
+            problems.warnings.append(Problem(folder, name, ", ".join(result.warnings), ADVICE))
     states = [result.state if result else "failed" for result in results]
     return {state: states.count(state) for state in ("done", "kept", "failed")}
 

@@ -4,7 +4,7 @@ The limits were set on clips drawn by `megc/synthesis` (640×480, face 250 px wi
 value of 48 ordinary clips (head shift 6.4 px, rotation .9°, growth 1.5 %, turn 1.2 px, residual .24 px, saturated .02,
 none outside; six clips of the demo set: turn 1.6 px) and above what 12 clips with twice the usual head motion gave
 (shift 10.3 px). Expressions of 6 px have a saturated share of .05 in the median and .15 at the 90th percentile: the
-strong ones of these are told.
+strongest of these get a warning.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def share_outside(landmarks: np.ndarray, shape: tuple[int, ...]) -> float:
 def head_pose(onset: np.ndarray, later: np.ndarray) -> tuple[float, float, float]:
     """Shift in pixels, rotation in degrees and growth (0: none) of the head between landmarks (68, 2) of two frames.
 
-    From the points that muscles move least. Landmarks jitter by a pixel from frame to frame, so small values say
+    From the points that muscles move least. Landmarks jitter by a pixel from frame to frame, so small values mean
     nothing.
     """
     start, end = (points[list(STABLE_POINTS)].astype(np.float64) for points in (onset, later))

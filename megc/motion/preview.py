@@ -19,7 +19,7 @@ from megc.motion.regions import CENTRES
 from megc.motion.settings import MOMENTS, PreviewSettings
 from megc.problems import DataError, Problems
 
-SHOWN = 5  # regions with a curve of their own
+CURVES = 5  # regions with a curve of their own
 
 
 def _trace(clip: Clip, clips_file: Path, align: dict) -> Trace | None:
@@ -35,10 +35,11 @@ def _trace(clip: Clip, clips_file: Path, align: dict) -> Trace | None:
 
 
 def _draw_trace(axes: object, trace: Trace, clip: Clip, align: dict) -> None:
+    """Curves of the regions that move most and of the strength; dotted lines at onset, apex and offset."""
     start = align["frames"]["onset"]["used"]
-    length = np.linalg.norm(trace.motion, axis=2)
+    length = np.linalg.norm(trace.motion, axis=2)  # (frames, regions)
     moving = [index for index, name in enumerate(trace.names) if name in CENTRES]
-    for index in sorted(moving, key=lambda column: -length[:, column].max())[:SHOWN]:
+    for index in sorted(moving, key=lambda column: -length[:, column].max())[:CURVES]:
         axes.plot(trace.positions + start, length[:, index], label=trace.names[index], linewidth=1)
     whole = expression_strength(trace, clip.fps)
     axes.plot(np.arange(len(whole)) + start, whole, color="black", label="strength (apex spotting)", linewidth=1.6)
@@ -60,6 +61,7 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
     if not settings:
         raise DataError(picture, clip.id, "no flow picture", "run data_process/compute_flow.py first")
 
+    # above: three key frames, the flow picture, its legend; below: motion over time
     figure = Figure(figsize=(13, 8), dpi=100, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     axes = top.subplots(1, 5)

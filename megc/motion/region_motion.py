@@ -44,7 +44,7 @@ def measure_regions(frames: Sequence[np.ndarray], landmarks: np.ndarray, positio
     first = to_grey(frames[0])
     boxes = region_boxes(landmarks, first.shape)
     motion = [np.zeros((len(boxes), 2), np.float32)]
-    for frame in frames[1:]:
+    for frame in frames[1:]:  # always against the first: motion that adds up from frame to frame would drift
         field, _ = compensate(optical_flow(first, frame, "dis-fast"), landmarks)
         motion.append(region_means(field, boxes))
     return Trace(np.asarray(positions), np.array(motion), tuple(boxes))

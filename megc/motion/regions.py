@@ -48,7 +48,7 @@ _STABLE = (
 def stable_mask(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Boolean (H, W): the nose from between the inner eye corners to its tip, and discs along the face's sides.
 
-    Action units move these least, so what moves there is the head.
+    Action units move these least, so motion there is the head's.
     """
     points = landmarks.astype(np.float64)
     mask = np.zeros(shape, np.uint8)

@@ -1,5 +1,7 @@
 """Settings of the commands that make key frames, flow fields and their pictures; nothing heavy is imported here."""
 
+import hashlib
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -67,6 +69,30 @@ class FlowSettings:
             raise ValueError("--scale must be positive")
 
 
+_SHARD_HELP = "part I of N of the clips, as 2/8: several machines share the work; a run without it ends it"
+
+
+def read_shard(shard: str) -> tuple[int, int]:
+    """(I, N) of `I/N`, I from 1 to N. Raises ValueError for another text."""
+    numbers = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise ValueError(f"--shard {shard} is no part I/N with I from 1 to N, such as 2/8")
+    return int(numbers[1]), int(numbers[2])
+
+
+def in_shard(clip_id: str, shard: str) -> bool:
+    """Whether a clip belongs to the shard `I/N`, or there is none: by a hash of its id, whatever the other clips."""
+    if not shard:
+        return True
+    index, count = read_shard(shard)
+    return int(hashlib.sha256(clip_id.encode()).hexdigest(), 16) % count == index - 1
+
+
+def lock_name(work: str, shard: str) -> str:
+    """Name of the lock on the folder that is written: shards of one work may run at the same time."""
+    return f"{work}.{shard.replace('/', '-of-')}" if shard else work
+
+
 @dataclass(frozen=True)
 class ExtractFramesSettings:
     """data_process/extract_frames.py: where clips come from, where key frames go, and how they are cut."""
@@ -77,12 +103,15 @@ class ExtractFramesSettings:
     out: Path = option(_DEMO / "frames", "folder to write")
     keyframes: KeyframeSettings = field(default_factory=KeyframeSettings)
     workers: int = option(1, "processes")
+    shard: str = option("", _SHARD_HELP, metavar="I/N")
     overwrite: bool = option(False, "do finished clips again")
     skip_bad: bool = option(False, "exit with 0 even if some clips failed")
 
     def __post_init__(self) -> None:
         if not self.fps > 0:
             raise ValueError("--fps must be positive")
+        if self.shard:
+            read_shard(self.shard)
 
 
 @dataclass(frozen=True)
@@ -93,8 +122,13 @@ class ComputeFlowSettings:
     out: Path = option(_DEMO / "flow", "folder to write")
     flow: FlowSettings = field(default_factory=FlowSettings)
     workers: int = option(1, "processes")
+    shard: str = option("", _SHARD_HELP, metavar="I/N")
     overwrite: bool = option(False, "do finished clips again")
     skip_bad: bool = option(False, "exit with 0 even if some clips failed")
+
+    def __post_init__(self) -> None:
+        if self.shard:
+            read_shard(self.shard)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def model_states(
     with `adapters` the frozen weights have 16 bits.
     """
     size = 2 if half else 4
+    # Stages differ in what each GPU keeps whole: all (none), the weights of the passes (zero2), one layer (zero3).
     if stage == "none":
         copies = 2 * trained if half else 0
         frozen = (size if adapters else 4) * (total - trained)
@@ -113,15 +114,17 @@ def forward_flops(config: PretrainedConfig, batch: Batch) -> dict[str, int]:
     wide, patches = vision.hidden_size, batch.patches
     merged = vision.spatial_merge_size**2
     full = len({block for block in vision.fullatt_block_indexes if block < vision.depth})
+    # pairs of patches that attend to each other: all of a picture in the full blocks, those of a window in the others
     whole = sum((rows * columns) ** 2 for rows, columns in batch.grids)
     parts = sum(size**2 for rows, columns in batch.grids for size in windows(rows, columns, config))
     embed = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2 * wide
     block = 4 * wide**2 + 3 * wide * vision.intermediate_size
+    # two matrix products over the pairs (scores, and values weighted by them), each of two operations a pair and value
     tower = 2 * patches * (embed + vision.depth * block) + 4 * wide * (full * whole + (vision.depth - full) * parts)
     inner = merged * wide
     merger = 2 * (patches // merged) * (inner**2 + inner * vision.out_hidden_size)
     hidden = text.hidden_size
-    keys = text.num_key_value_heads * (hidden // text.num_attention_heads)
+    keys = text.num_key_value_heads * (hidden // text.num_attention_heads)  # width of keys, shared by query heads
     layer = 2 * hidden**2 + 2 * hidden * keys + 3 * hidden * text.intermediate_size
     attention = 4 * batch.sequences * batch.length**2 * hidden
     layers = text.num_hidden_layers * (2 * batch.tokens * layer + attention)
@@ -136,9 +139,9 @@ def training_flops(forward: dict[str, int], trained: dict[str, bool], checkpoint
     is trained, and one for those of its weights, if they are (`adapters`: hardly, for LoRA trains few).
     Checkpointing computes each part that gradients flow through once more.
     """
-    flowing = False
+    flowing = False  # whether gradients flow through the part: from the loss down to the first trained one
     total = 0
-    for part in ("vision", "merger", "language_model"):
+    for part in ("vision", "merger", "language_model"):  # in the order of the forward pass
         flowing |= trained[part]
         passes = 1 + flowing * (1 + checkpointing) + (trained[part] and not adapters)
         total += forward[part] * passes
@@ -149,7 +152,8 @@ def _text_layer(config: PretrainedConfig, batch: Batch, size: int) -> int:
     """Queries, repeated keys and values, attention's output and the mask it adds; gate, its sigmoid, up, product."""
     text = config.text_config
     hidden, heads = text.hidden_size, text.num_attention_heads
-    norms = 2 * (4 * hidden + 4 + _NORM * size * hidden)
+    norms = 2 * (4 * hidden + 4 + _NORM * size * hidden)  # each keeps its input in 32 bits, and a variance a token
+    # queries, keys, values, output; a 32-bit log-sum-exp a head; a row of the mask
     attention = 4 * size * hidden + 4 * heads + size * batch.length
     return batch.tokens * (norms + attention + 4 * size * text.intermediate_size)
 
@@ -182,9 +186,9 @@ def activations(config: PretrainedConfig, batch: Batch, checkpointing: bool, siz
         towers = vision.depth * batch.patches * size * wide, text.num_hidden_layers * batch.tokens * size * hidden
     else:
         towers = vision.depth * block, text.num_hidden_layers * layer
-    seen = {"vision": outside + towers[0], "language_model": towers[1] + final}
+    kept = {"vision": outside + towers[0], "language_model": towers[1] + final}
     widest = max(batch.patches * vision.intermediate_size, batch.tokens * text.intermediate_size)
-    seen["working"] = (max(block, layer) if checkpointing else 0) + 2 * size * widest
+    kept["working"] = (max(block, layer) if checkpointing else 0) + 2 * size * widest
     predicted = batch.sequences * batch.predicted
-    seen["logits"] = predicted * (size * hidden + (size + 8) * text.vocab_size)
-    return seen
+    kept["logits"] = predicted * (size * hidden + (size + 8) * text.vocab_size)
+    return kept

@@ -33,6 +33,7 @@ _PEAK, _SHARE = 989e12, 0.4  # an H100's 16-bit operations a second, and the sha
 def count_parameters(config: PretrainedConfig, settings: SftSettings) -> Parameters:
     """Parameters of the model of `config`, and which of them `settings` train. No memory is taken."""
     model = build_on_meta(config)
+    # ZeRO-3 gathers module by module: the largest one's own parameters count, here those of the embedding
     largest = max(sum(value.numel() for value in module.parameters(recurse=False)) for module in model.modules())
     total, trained = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
     for name, parameter in select_trained(model, settings, seed=0).named_parameters():
@@ -82,6 +83,7 @@ def data_lines(run: DryRun, packings: dict[str, list[Packed]]) -> list[str]:
 
 def epoch_flops(run: DryRun, packed: list[Packed], parameters: Parameters, checkpointing: bool) -> int:
     """Operations of forward and backward passes over all sequences, one by one."""
+    # any adapter in a part makes gradients flow through it
     trained = {part: parameters.trained[part] > 0 for part in PARTS}
     forward = dict.fromkeys(PARTS, 0)
     for sequence in packed:
@@ -179,7 +181,7 @@ def choose_gpus(settings: SftSettings, fits: dict[int, bool]) -> tuple[int, str]
         return world_size(), "as the launcher started"
     if torch.cuda.device_count():
         return torch.cuda.device_count(), "of this machine"
-    enough = [gpus for gpus, fit in fits.items() if fit]
+    enough = [gpus for gpus, fit in fits.items() if fit]  # in rising order
     return (enough[0], "the fewest that it fits on") if enough else (COUNTS[-1], "and it does not fit")
 
 

@@ -88,7 +88,7 @@ class _Clip:
     def log_shares(self, row: dict, question: Question) -> dict[str, float]:
         """Log of the share of each allowed answer: by likelihood where answers were compared, else by votes."""
         allowed = self.allowed(row, question)
-        if row.get("choices"):
+        if row.get("choices"):  # log-softmax over the allowed answers
             top = max(row["choices"].values())
             total = top + math.log(math.fsum(math.exp(value - top) for value in row["choices"].values()))
             return {name: row["choices"][name] - total for name in allowed}
@@ -137,6 +137,7 @@ def reason_over_rows(
         clip = clips.setdefault(origin["clip"], _Clip(origin["dataset"]))
         clip.rows.append(row)
         clip.questions.append(parse(row["question"]))
+    # clip by clip: no answer depends on another clip of the test set
     rules = read_rules() if rules is None and "rules" in options else rules
     for clip in clips.values():
         _reason(clip, options, knowledge, rules)
@@ -169,7 +170,7 @@ def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None, ru
 
 def _listed_units(clip: _Clip) -> list[int]:
     """Action units of the clip's list, else of its sentence."""
-    for kind in ("units", "long"):
+    for kind in ("units", "long"):  # the list itself counts more than the sentence that repeats it
         for row, _ in clip.answered(kind):
             if kind == "units" or split_long(row["answer"]):
                 return nearest_units(row["answer"])

@@ -49,6 +49,7 @@ class Rules:
         A rule for a class that is none of `classes` is passed over.
         """
         classes = list(classes)
+        # the first that fits: rules with most action units come first, so the most specific one holds
         first = next((rule.fine for rule in self.rules if rule.fits(units) and rule.fine in classes), None)
         return {name: self.strength if name == first else 0.0 for name in classes}
 
@@ -158,6 +159,7 @@ class Knowledge:
         clips = [label for label in self.labels_for(dataset) if (len(label.units) > 1) == many]
         counts = self._counts(dataset)
         base = (counts[unit] + 0.1) / (len(self.labels_for(dataset)) + 1)
+        # beside others: in clips that show any of them; few show all
         with_others = [label for label in clips if set(others) & set(label.units)] if others else clips
         return math.log((sum(unit in label.units for label in with_others) + base) / (len(with_others) + 1))
 

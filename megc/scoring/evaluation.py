@@ -12,12 +12,11 @@ from megc.scoring.counts import RowCounts, count_rows
 from megc.scoring.runs import Reference, Run
 from megc.scoring.settings import RESAMPLES
 from megc.scoring.vqa_metrics import (
-    AU_METRICS,
     CLASS_KINDS,
     METRICS,
+    MORE_METRICS,
     count_faults,
     get_profile,
-    score_action_units,
     score_answers,
 )
 
@@ -29,7 +28,7 @@ COLUMNS = (
     *METRICS,
     *(f"{metric}_{end}" for metric in METRICS for end in ENDS),
     *("invalid", "invalid_share", "missing"),
-    *AU_METRICS,
+    *(column for more in MORE_METRICS for column in more.headings),
     *("consistent", "bleu_ceiling", "avg_ceiling"),
 )
 
@@ -91,18 +90,18 @@ def count_run(references: Sequence[Reference], run: Run, profile: str) -> list[R
 def score_run(
     references: Sequence[Reference], run: Run, profile: str, counts: Sequence[RowCounts] | None = None
 ) -> dict[str, float]:
-    """METRICS, `invalid` and `missing` answers, AU_METRICS and `consistent` of a run, the last the share of clips
-    whose answers agree with each other (NaN where none can be checked). Of a run that draws its answers: the mean over
-    the sets. `counts` are those of `count_run`, where they are at hand."""
+    """Score a run: METRICS, `invalid` and `missing` answers, MORE_METRICS and `consistent`.
+
+    The last is the share of clips whose answers agree with each other, NaN where none can be checked. Of a run that
+    draws its answers: the mean over the sets. `counts` are those of `count_run`, where they are at hand.
+    """
     texts, kinds = [r.answer for r in references], [r.kind for r in references]
     datasets, clips, questions = zip(*((r.dataset, r.clip, r.question) for r in references), strict=True)
     lines = []
     for answers, rows in zip(run.answer_sets, counts or count_run(references, run, profile), strict=True):
-        values = {
-            **rows.score(),
-            **count_faults(answers, kinds, profile, datasets),
-            **score_action_units(texts, answers, kinds),
-        }
+        values = rows.score() | count_faults(answers, kinds, profile, datasets)
+        for more in MORE_METRICS:
+            values |= more.compute(texts, answers, kinds)
         passed, checked = count_consistent_clips(clips, questions, answers, profile).get("all", (0, 0))
         lines.append({**values, "consistent": passed / checked if checked else float("nan")})
     # a single set keeps its counts whole numbers

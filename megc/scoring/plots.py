@@ -94,7 +94,7 @@ def file_slug(name: str) -> str:
 def write_confusions(
     folder: Path | str, references: Sequence[Reference], run: Run, profile: str = "megc2025"
 ) -> dict[str, Path]:
-    """Write `confusion_<run>_<kind>.png` of each class kind that is asked for; returns the files by kind."""
+    """Write `confusion_<run>_<kind>.png` of each class kind that the references have; returns the files by kind."""
     written = {}
     for kind in CLASSES:
         counts, rows, columns = count_confusions(references, run, kind, profile)

@@ -41,7 +41,7 @@ from megc.scoring.tables import (
     text_table,
     write_metrics,
 )
-from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, PROFILES, is_invalid, is_right
+from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, MORE_METRICS, PROFILES, is_invalid, is_right
 
 THUMBNAIL = 160  # pixels wide
 CHOICES = 3  # of the allowed answers, the likeliest, with their probabilities
@@ -55,13 +55,8 @@ HEADS = {
     "rouge1": "ROUGE-1",
     "avg": "mean of six",
 }
-UNIT_HEADS = {
-    "au_precision": "AU precision",
-    "au_recall": "AU recall",
-    "au_f1": "AU F1",
-    "au_precision_macro": "AU precision, macro",
-    "au_recall_macro": "AU recall, macro",
-    "au_f1_macro": "AU F1, macro",
+MORE_HEADS = {
+    **{column: heading for more in MORE_METRICS for column, heading in more.headings.items()},
     "consistent": "consistent clips",
     "invalid_share": "invalid answers",
 }
@@ -143,6 +138,7 @@ def _details(details: Mapping[str, object]) -> list[str]:
 
 
 def _answer(reference: Reference, run: Run, row: int, profile: str) -> dict:
+    """What the page shows of a run's answer to the question of a row."""
     text = run.answers[row]
     return {
         "run": run.name,
@@ -165,7 +161,7 @@ def make_cards(
         clips.setdefault(reference.clip, []).append(row)
     names = list(clips)
     if len(names) > limit:
-        names = [names[place] for place in np.linspace(0, len(names) - 1, limit).astype(int)]
+        names = [names[index] for index in np.linspace(0, len(names) - 1, limit).astype(int)]
     cards = []
     for name in names:
         first = references[clips[name][0]]
@@ -242,7 +238,7 @@ def write_report(
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
         rows=pooled_only(rows),
         overview=_data_uri(draw_intervals(main_rows(rows)), "png") if len(runs) > 1 else None,
-        unit_heads=UNIT_HEADS,
+        more_heads=MORE_HEADS,
         main_rows=main_rows(rows),
         checks=agreement_by_check(references, runs, profile),
         runs=runs,

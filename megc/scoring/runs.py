@@ -143,6 +143,7 @@ def _read_swift_row(row: dict) -> dict[str, str]:
 
 
 def _reference(path: Path, line: int, record: dict) -> Reference:
+    """The reference of a line: of ms-swift, an instruction record, or an ME-VQA row. Raises DataError."""
     if _is_swift_row(record):
         return _swift_reference(path, line, record)
     if "messages" in record:
@@ -171,6 +172,7 @@ def _answered(path: Path, line: int, reference: Reference) -> Reference:
 
 
 def _swift_reference(path: Path, line: int, record: dict) -> Reference:
+    """The reference of a line of ms-swift, which names no dataset. Raises DataError."""
     row = _swift_row(path, line, record)
     try:
         kind = parse(row["question"]).kind

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from nltk.translate.bleu_score import (
@@ -28,7 +28,14 @@ from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
 from megc.vqa.questions import Question, allowed_answers, answer_fault, normalise_answer, split_long, split_units
 
 METRICS = ("uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine", "bleu", "rouge1", "avg")
-AU_METRICS = ("au_precision", "au_recall", "au_f1", "au_precision_macro", "au_recall_macro", "au_f1_macro")
+AU_METRICS = {  # columns of metrics.csv, with their headings in the report
+    "au_precision": "AU precision",
+    "au_recall": "AU recall",
+    "au_f1": "AU F1",
+    "au_precision_macro": "AU precision, macro",
+    "au_recall_macro": "AU recall, macro",
+    "au_f1_macro": "AU F1, macro",
+}
 Score = TypeVar("Score", float, np.ndarray)
 CLASS_KINDS = ("coarse", "fine")
 ORDERS = (1, 2, 3, 4)  # BLEU-4
@@ -219,6 +226,7 @@ def read_class_labels(
 
 
 def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -> float:
+    """BLEU-4 of the profile: corpus BLEU by eq. 2 of the challenge paper, or the mean of smoothed sentence BLEU."""
     reference_tokens = [profile.tokens(text) for text in references]
     answer_tokens = [profile.tokens(text) for text in answers]
     if profile.bleu == "sentence":
@@ -253,3 +261,18 @@ def rouge1_scores(references: Sequence[str], answers: Sequence[str], profile: Pr
     scorer = _rouge_scorer(profile.stem)
     pairs = zip(references, answers, strict=True)
     return [getattr(scorer.score(reference, answer)["rouge1"], profile.rouge) for reference, answer in pairs]
+
+
+class MoreMetrics(NamedTuple):
+    """Metrics beside METRICS, without intervals: columns with their headings, and the function that computes them.
+
+    The function takes true answers, predicted answers (None: missing) and kinds of questions, one a row each, and
+    returns a value for each column, NaN where no row has such a question.
+    """
+
+    headings: dict[str, str]
+    compute: Callable[[Sequence[str], Sequence[str | None], Sequence[str]], dict[str, float]]
+
+
+# A metric of your own is one line here and its function: table, report and grids take it from this list.
+MORE_METRICS = (MoreMetrics(AU_METRICS, score_action_units),)

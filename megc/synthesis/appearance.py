@@ -25,6 +25,7 @@ def region(size: tuple[int, int], outline: np.ndarray, feather: float) -> np.nda
 
 
 def cheeks(points: np.ndarray, size: tuple[int, int], face: float) -> np.ndarray:
+    """Mask (uint8, 0 or 255) of a disc on each cheek, where skin colour is measured; all in texture pixels."""
     mask = np.zeros(size, np.uint8)
     for eye, corner in ((slice(36, 42), 48), (slice(42, 48), 54)):
         centre = 0.45 * points[eye].mean(0) + 0.55 * points[corner]
@@ -71,8 +72,8 @@ def colour_subject(
     """Skin tone, hair, brow and lip tint, stubble, pores and moles."""
     size = image.shape[:2]
     skin = _skin_mask(image, matte, points, face) * (1 - cap)
-    place = rng.uniform(0, len(_SKIN_TONES) - 1.001)
-    tone = _SKIN_TONES[int(place)] + (place % 1) * (_SKIN_TONES[int(place) + 1] - _SKIN_TONES[int(place)])
+    shade = rng.uniform(0, len(_SKIN_TONES) - 1.001)  # a place between two tones
+    tone = _SKIN_TONES[int(shade)] + (shade % 1) * (_SKIN_TONES[int(shade) + 1] - _SKIN_TONES[int(shade)])
     gain = tone * rng.normal(1, 0.015, 3) / np.array(cv2.mean(image, cheeks(points, size, face))[:3])
     image = image * (1 + skin[..., None] * (gain.astype(np.float32) - 1))
     image = _hair_and_cap(image, np.clip(matte - skin, 0, 1) * (1 - cap), cap * matte, face, rng)
@@ -85,8 +86,9 @@ def colour_subject(
     if rng.random() < 0.35:
         beard = np.vstack([points[3:14] * 0.97 + points[33] * 0.03, points[35], points[33], points[31]])
         grain = 1 - 0.25 * np.abs(rng.normal(0, 1, size)).astype(np.float32)
-        shade = region(size, beard, 0.05 * face) * (1 - lips[..., 0]) * rng.uniform(0.15, 0.4)
-        image *= 1 - (shade * (0.75 + 0.25 * grain))[..., None] * np.array([0.48, 0.5, 0.53], np.float32)
+        stubble = region(size, beard, 0.05 * face) * (1 - lips[..., 0]) * rng.uniform(0.15, 0.4)
+        image *= 1 - (stubble * (0.75 + 0.25 * grain))[..., None] * np.array([0.48, 0.5, 0.53], np.float32)
+    # two grains of texture, since optical flow needs skin that is not plain
     pores = cv2.GaussianBlur(rng.normal(0, 1, size).astype(np.float32), (0, 0), 0.9)
     pores += 2 * cv2.GaussianBlur(rng.normal(0, 1, size).astype(np.float32), (0, 0), 2.2)
     image *= 1 + (0.035 * rng.uniform(0.5, 1.4) * skin * pores)[..., None]
@@ -107,6 +109,7 @@ def light_subject(
     height, width = image.shape[:2]
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     centre = points[27:31].mean(0)
+    # shading by the normal of an ellipsoid: x across, y down, in radii of the head
     nx = np.clip((xs - centre[0]) / (0.75 * face), -1.2, 1.2)
     ny = np.clip((ys - centre[1]) / (0.95 * face), -1.2, 1.2)
     side, down = rng.normal(0, 0.13), rng.normal(-0.03, 0.08)

@@ -29,7 +29,7 @@ from megc.synthesis.settings import DemoSettings, MakeDemoSettings
 
 _FLOW_UNIT = 64  # the true flow is kept in 1/64 px, which float16 holds exactly up to 32 px
 _GENERATOR = 1  # raise it when the same settings give other bytes
-_OWN = ("CASME2", "SAMM", "true_flow", "truth.jsonl", ".partial")
+_WRITTEN = ("CASME2", "SAMM", "true_flow", "truth.jsonl", ".partial")
 
 
 def plan_demo(settings: DemoSettings) -> list[ClipSpec]:
@@ -61,7 +61,7 @@ def frame_name(spec: ClipSpec, number: int) -> str:
 
 
 def truth_row(spec: ClipSpec, annotation: Annotation) -> dict:
-    """The line of `truth.jsonl` of a clip: what is so, beside what the spreadsheet says.
+    """The line of `truth.jsonl` of a clip: the true values beside the cells of the spreadsheet.
 
     `onset`, `apex`, `offset` are true frame numbers, `annotated` the spreadsheet's cells; amplitudes are px on a face
     236 px wide; `drift_px` is how far the head's centre gets from its place at the onset (same pixels) and
@@ -124,6 +124,7 @@ def write_clip(root: Path, spec: ClipSpec, every: int, note: bool = False) -> No
     folder, partial = clip_folder(root, spec), root / ".partial" / spec.id.replace("/", "_")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    # the three annotated frames are always there, whatever the step
     rendering = Rendering(spec)
     numbers = sorted({*range(spec.onset, spec.offset + 1, every), spec.apex, spec.offset})
     for number in numbers:
@@ -139,30 +140,30 @@ def write_clip(root: Path, spec: ClipSpec, every: int, note: bool = False) -> No
 
 
 def _write_subject(root: Path, specs: list[ClipSpec], every: int, note: bool) -> int:
-    for place, spec in enumerate(specs):
-        write_clip(root, spec, every, note and place == 0)
+    for index, spec in enumerate(specs):
+        write_clip(root, spec, every, note and index == 0)
     return len(specs)
 
 
 def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
     """Raises DataError where the folder holds another set, or data that this program did not write."""
-    record, wanted = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
-    made_here = record.is_file()
-    if not made_here and any((root / name).exists() for name in _OWN):
+    record, description = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
+    is_demo = record.is_file()  # never delete what another program wrote: it may be licensed data
+    if not is_demo and any((root / name).exists() for name in _WRITTEN):
         fix = "choose another folder: this one may hold licensed data"
         raise DataError(root, None, "has data but no demo.json, so it is not a demo set", fix)
-    if made_here and overwrite:
-        for name in _OWN:
+    if is_demo and overwrite:
+        for name in _WRITTEN:
             path = root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif made_here and read_json(record, fix="use --overwrite or another --out") != wanted:
+    elif is_demo and read_json(record, fix="use --overwrite or another --out") != description:
         raise DataError(
             record,
             None,
             "the set was made with other settings, or by another version",
             "use --overwrite or another --out",
         )
-    write_json(record, wanted)
+    write_json(record, description)
 
 
 def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list[ClipSpec], bool]]:
@@ -194,6 +195,7 @@ def _write_tables(root: Path, specs: list[ClipSpec]) -> None:
 def _write_clips(root: Path, specs: list[ClipSpec], every: int, workers: int) -> None:
     """Frames and true flow of the clips that are not finished."""
     jobs = [(root, group, every, first) for group, first in _subjects_to_write(root, specs)]
+    # a job is a subject, so that its texture is made once
     with tqdm(total=sum(len(group) for _, group, *_ in jobs), desc="synthetic clips", unit="clip") as bar:
         if workers <= 1:
             use_one_thread()

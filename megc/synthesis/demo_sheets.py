@@ -51,6 +51,7 @@ def _casme2_units(spec: ClipSpec) -> int | str:
 def _samm_units(spec: ClipSpec, rng: np.random.Generator) -> int | str:
     """A SAMM cell that holds exactly the clip's units and sides, in one of the many ways its coders wrote."""
     units = spec.units
+    # units that all lie on one half of the face are written with `or` in the real file
     one_half = len(units) > 1 and units[0].side and all(unit.side == units[0].side for unit in units)
     tokens = []
     for unit in units:
@@ -68,11 +69,12 @@ def _samm_units(spec: ClipSpec, rng: np.random.Generator) -> int | str:
     if one_half and rng.random() < 0.6:
         text = " or ".join(tokens)
     elif len(tokens) > 1 and rng.random() < 0.06:
-        place = int(rng.integers(len(tokens)))
-        tokens[place] = f"ref({tokens[place]})"
+        index = int(rng.integers(len(tokens)))
+        tokens[index] = f"ref({tokens[index]})"
         text = "+ ".join(tokens)
     else:
         text = str(rng.choice(["+"] * 8 + [" + ", "+ "])).join(tokens)
+    # a blank at the end, or a word, as stands in some cells of the real file
     ending = rng.random()
     text += " " if ending < 0.03 else "+soft focus" if ending > 0.98 else ""
     return int(text) if text.isdigit() else text
@@ -131,6 +133,7 @@ def _saved(book: Workbook) -> bytes:
             data = parts.read(name)
             if name == "docProps/core.xml":
                 data = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2019-07-01T00:00:00Z", data)
+            # a fixed date of each part too: zip stores the clock
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             out.writestr(info, data)

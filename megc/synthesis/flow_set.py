@@ -90,14 +90,14 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     find = clip_picture(out / "frames", out / "flow")
     rows = []
     for number in tqdm(range(settings.clips), desc="fields", unit="clip", disable=None):
-        rng = np.random.default_rng([settings.seed, number])
+        rng = np.random.default_rng([settings.seed, number])  # of the clip alone: a longer set begins with a shorter
         units = draw_units(rng)
         name = f"S{number:06d}"
         clip = Clip(f"synthetic/flow/{name}", "synthetic", "flow", name, 0.0, "", 0, 0, 0, action_units=units)
-        own = question_rows(clip, settings.seed, KINDS, settings.pairs)
+        questions = question_rows(clip, settings.seed, KINDS, settings.pairs)
         picture = draw_flow(sample_field(units, settings.size, rng), settings.encoding)
-        write_bytes(find(own[0], "flow"), png_bytes(picture))
-        rows += own
+        write_bytes(find(questions[0], "flow"), png_bytes(picture))
+        rows += questions
     records = build_records([(row_id(row), row) for row in rows], out, find, out, prompt, Problems())
     write_records(out / "instructions.jsonl", records)
     write_jsonl(out / "rows.jsonl", (record["row"] for record in records))

@@ -91,6 +91,7 @@ class Rendering:
     """
 
     def __init__(self, spec: ClipSpec) -> None:
+        """Subject, unit fields at the nodes, and the head's weight and depth there; then the course over time."""
         self.spec, self.view = spec, spec.view
         self.subject: Subject = make_subject(spec.subject_seed, spec.view)
         self.face = float(self.subject.points[16, 0] - self.subject.points[0, 0])
@@ -110,12 +111,17 @@ class Rendering:
         self._plan_time()
 
     def _plan_time(self) -> None:
+        """Curves (units, frames) in frame pixels, head pose, gain, sensor noise and lids of every frame.
+
+        The order of draws decides the bytes of every set: add new ones at the end.
+        """
         spec, rng = self.spec, np.random.default_rng([self.spec.seed, 3])
         count = spec.offset - spec.onset + 1
         time = np.arange(count)
         self.curves = np.zeros((len(spec.units), count))
         for index, unit in enumerate(spec.units):
             late = 0.0 if index == 0 else rng.normal(0, 0.03) * count
+            # units after the first peak a little earlier or later; the first one makes the apex
             peak = (
                 np.clip(spec.apex - spec.onset + late, 0.15 * count, 0.85 * count) if late else spec.apex - spec.onset
             )
@@ -165,7 +171,7 @@ class Rendering:
     def _inverse(self, displacement: np.ndarray) -> np.ndarray:
         """Places p on the neutral face that are seen at the nodes, by fixed-point iteration."""
         places = self.nodes - displacement
-        for _ in range(4):
+        for _ in range(4):  # motions of a few pixels: four rounds leave less than .001 px
             places = self.nodes - self._sample(displacement, places)
         return places
 
@@ -181,6 +187,7 @@ class Rendering:
         total, expression = (
             upsample(places + self._sample(self.displacement(b, pose), places) - self.nodes, *shape) for pose in (b, a)
         )
+        # a blink covers skin, where there is no true motion to tell
         valid = np.ones(shape[::-1], np.uint8)
         if max(self.lids[a], self.lids[b]) > 0.02:
             for eye in (slice(36, 42), slice(42, 48)):
@@ -196,9 +203,10 @@ class Rendering:
         places = upsample(places, self.view.width, self.view.height)
         if self.lids[index] > 0.02:
             self._close_lids(places, gain, self.lids[index])
-        at = 2 * places + np.float32(2 * MARGIN + 0.5)
+        at = 2 * places + np.float32(2 * MARGIN + 0.5)  # the texture has twice the frame's resolution
         seen = cv2.remap(self.subject.texture, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         bank = _noise_bank((self.view.height + 64, self.view.width + 64, *seen.shape[2:]))
+        # a shifted cut of one bank of noise, with its sign: noise of its own for a frame, at no cost
         dy, dx, sign = np.random.default_rng([self.spec.seed, number, 5]).integers(0, (64, 64, 2))
         noise = bank[dy : dy + self.view.height, dx : dx + self.view.width]
         if seen.ndim == 3:

@@ -34,6 +34,7 @@ def subject_names(dataset: str, count: int) -> list[str]:
 
 
 def _clip_names(dataset: str, subject: str, count: int, rng: np.random.Generator) -> list[str]:
+    """Folder names of a subject's clips, irregular ones included (`EP02_1`, `EP02_01f`), sorted and different."""
     if dataset == "samm":
         films = np.sort(rng.integers(1, 8, count))
         return [f"{subject}_{film}_{1 + int(np.sum(films[:i] == film))}" for i, film in enumerate(films)]
@@ -78,16 +79,17 @@ def plan_clips(
         raise ValueError(f"no such layout: {dataset!r}; choose from {sorted(_LENGTHS)}")
     difficulty = difficulty or Difficulty()
     view = view or (CASME2_VIEW if dataset == "casme2" else samm_view())
-    place = sorted(_LENGTHS).index(dataset)
-    labels = sample_labels(dataset, subjects * clips, others, np.random.default_rng([seed, place, 1]))
+    stream = sorted(_LENGTHS).index(dataset)  # random numbers of its own for each dataset
+    labels = sample_labels(dataset, subjects * clips, others, np.random.default_rng([seed, stream, 1]))
     median, spread, shortest, longest = _LENGTHS[dataset]
     specs = []
     for index, subject in enumerate(subject_names(dataset, subjects)):
-        rng = np.random.default_rng([seed, place, 2, index])
+        rng = np.random.default_rng([seed, stream, 2, index])
         for name in _clip_names(dataset, subject, clips, rng):
             emotion, units = labels[len(specs)]
             length = int(np.clip(round(median * np.exp(spread * rng.normal())), shortest, longest))
             first = int(rng.integers(1, 400)) if dataset == "casme2" else int(rng.integers(100, 12500))
+            # the order of draws decides the bytes of every set: add new ones behind these
             rise = round(rng.uniform(0.3, 0.5) * length)
             seconds = float(rng.uniform(0.15, 0.25))
             when = float(rng.uniform(0, length / FPS))
@@ -96,7 +98,7 @@ def plan_clips(
                 ClipSpec(
                     id=f"{dataset}/{subject}/{name}",
                     seed=int(rng.integers(2**31)),
-                    subject_seed=1000 * seed + 100 * place + index,
+                    subject_seed=1000 * seed + 100 * stream + index,
                     view=view,
                     onset=first,
                     apex=first + rise,

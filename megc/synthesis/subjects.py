@@ -70,6 +70,7 @@ def face_shape(rng: np.random.Generator) -> np.ndarray:
     shape = mix * shapes[0] + (1 - mix) * shapes[1]
     shape[48:] = 0.25 * shapes[0][48:] + 0.75 * shapes[1][48:]  # the astronaut smiles; subjects start neutral
     shape[36:48] = 0.8 * shapes[0][36:48] + 0.2 * shapes[1][36:48]  # lenses make the other's eyes small
+    # nobody is quite symmetric; portraits are less so, being turned a little
     symmetry = rng.uniform(0.6, 0.9)
     shape = symmetry * (shape + _mirror(shape)) / 2 + (1 - symmetry) * shape
     eye_scale, brow_scale = 1 + rng.normal(0, (0.06, 0.11)), 1 + rng.normal(0, (0.05, 0.2))
@@ -97,6 +98,7 @@ def _warp(source: Portrait, target: np.ndarray, size: tuple[int, int], face: flo
     hair and shoulders keep their shape.
     """
     height, width = size
+    # the best similarity (rotation and scale in one matrix) from the face to the portrait
     centred, moved = target - target.mean(0), source.points - source.points.mean(0)
     ratio = np.sum(centred * moved) / np.sum(centred**2)
     turn = np.sum(centred[:, 0] * moved[:, 1] - centred[:, 1] * moved[:, 0]) / np.sum(centred**2)
@@ -150,12 +152,12 @@ def _blend(
     share = np.maximum(region(size, lower, 0.035 * face) * low_share, region(size, mouth, 0.02 * face))
     if wears_cap:
         # a band over the eyes, brow to nostrils, reaches the ears where the spectacles were
-        sides = [
+        temples = [
             points[i] * (1 - inward) + points[30] * inward
             for i, inward in ((16, 0.1), (14, 0.28), (2, 0.28), (0, 0.1))
         ]
         brows = points[17:27] - (0, 0.012 * face)
-        band = np.vstack([brows, sides[:2], points[35], points[31], sides[2:]])
+        band = np.vstack([brows, temples[:2], points[35], points[31], temples[2:]])
         share = np.maximum(1 - region(size, band, 0.018 * face), share)
     image = astronaut + (admiral - astronaut) * share[..., None]
     return (image, hatted, cap) if wears_cap else (image, bare, none)
@@ -176,6 +178,7 @@ def _calm(image: np.ndarray, reference: np.ndarray, points: np.ndarray, face: fl
 @lru_cache(maxsize=4)
 def make_subject(seed: int, view: View) -> Subject:
     """The subject of a seed as a camera sees it. The same seed gives the same bytes."""
+    # the order of draws decides the bytes: shape, place, then appearance
     rng = np.random.default_rng([seed, 1])
     shape = face_shape(rng)
     scale = view.face * rng.normal(1, 0.012)

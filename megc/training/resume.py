@@ -65,6 +65,8 @@ def find_checkpoint(args: TrainingArguments, resume: bool) -> str | None:
         complete = [path for path in checkpoints(args.output_dir) if is_complete(path, args.world_size)]
         if complete:
             return str(complete[-1])
+        # Checkpoints without states (--save_only_model) hold nothing to go on from: the run begins anew. With states
+        # of another number of processes it does not: they are the user's to use or to delete.
         if not named and not any(map(has_states, checkpoints(args.output_dir))):
             return None
     else:
@@ -121,7 +123,7 @@ def find_beginning(args: TrainingArguments, info: dict, *, resume: bool = False,
 
 
 def check_room(args: TrainingArguments, overwrite: bool, resume: bool) -> list[str]:
-    """Raise DataError where the output folder holds something that a run from step 0 is not told to replace.
+    """Raise DataError where the output folder holds something that a run from step 0 may not replace.
 
     Returns a line about checkpoints that `resume` cannot go on from.
     """
@@ -129,7 +131,7 @@ def check_room(args: TrainingArguments, overwrite: bool, resume: bool) -> list[s
         return []
     check_foreign_weights(args.output_dir)
     left = checkpoints(args.output_dir)
-    if left and not resume:
+    if left and not resume:  # they may be days of training
         fix = "go on with --resume, or delete them with --overwrite"
         raise DataError(args.output_dir, None, f"holds {len(left)} checkpoint(s) of an earlier run", fix)
     why = "has weights without states (--save_only_model)" if left and has_state(left[-1]) else "is not whole"

@@ -127,16 +127,16 @@ def training_defaults() -> dict:
     }
 
 
-def read_config(path: Path | str, known: set[str]) -> dict:
-    """Settings of a yaml file. Raises DataError for a key that is none of `known`."""
+def read_config(path: Path | str, names: set[str]) -> dict:
+    """Settings of a yaml file. Raises DataError for a key that is none of `names`."""
     values = read_yaml(path, "give a yaml file of settings")
     if "overwrite" in values:
         what = "a file of settings cannot say that something is to be deleted"
         raise DataError(path, "overwrite", what, "give --overwrite on the command line, for one run")
     for key in values:
-        if key not in known:
+        if key not in names:
             raise DataError(
-                path, key, "no such setting", did_you_mean(key, sorted(known), "--help lists the settings")
+                path, key, "no such setting", did_you_mean(key, sorted(names), "--help lists the settings")
             )
     return values
 

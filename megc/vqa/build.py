@@ -1,4 +1,4 @@
-"""From clips, or ME-VQA rows, and pictures on disk to the instruction files: the work of build_instructions.py."""
+"""Build instruction files from clips, or ME-VQA rows, and pictures on disk, and split them by subject."""
 
 import os
 import shutil
@@ -10,18 +10,22 @@ from operator import itemgetter
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import lock_folder, read_json, read_jsonl, write_bytes, write_json, write_jsonl
+from megc.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
 from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
-from megc.splits import make_folds, select, subject_key, write_folds
+from megc.splits import Fold, make_folds, select, subject_key, write_folds
 from megc.vqa.instructions import (
+    PROMPT_FILE,
     build_records,
     clip_picture,
     clip_rows,
+    copy_side_files,
     flat_picture,
     group_by_clip,
     link_into,
     question_kind,
+    read_prompt,
+    read_prompts,
     read_records,
     rebase,
     row_id,
@@ -29,42 +33,46 @@ from megc.vqa.instructions import (
     with_coarse,
     write_records,
 )
-from megc.vqa.labels import ClipLabels, coarse_statistics, read_labels
+from megc.vqa.labels import coarse_statistics, record_labels
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
-from megc.vqa.settings import HIERARCHIES, BuildSettings, SplitSettings
+from megc.vqa.settings import BuildSettings, SplitSettings
 
 LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
 
 
-def prompt_settings(
-    settings: BuildSettings, flow: Path, training: Sequence[ClipLabels] | None = None
-) -> PromptSettings:
-    """How to ask: the look of the flow pictures is what compute_flow.py recorded, unless it is given.
+def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
+    """How to ask: as --prompt says, else by the other settings.
 
-    `training`: labels of the training subjects, for a hierarchy.
+    The look of the flow pictures is what compute_flow.py recorded in the folder `flow`, unless it is given. Raises
+    DataError for a --prompt that cannot be read, or that is of flow pictures drawn otherwise.
     """
     recorded = read_json(flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
+    if settings.prompt:
+        prompt = _read_prompt_settings(settings.prompt)
+        drawn = {"encoding": prompt.encoding, "scale": prompt.scale}
+        other = [name for name in drawn if recorded.get(name, drawn[name]) != drawn[name]]
+        if other and "flow" in prompt.images:
+            what = "; ".join(f"{name} of the flow pictures is {recorded[name]}, not {drawn[name]}" for name in other)
+            flags = f"--encoding {prompt.encoding} --scale {prompt.scale:g}"
+            raise DataError(settings.prompt, None, what, f"run data_process/compute_flow.py {flags}")
+        return prompt
     return PromptSettings(
         images=settings.images,
         structured=not settings.bare,
         legend=settings.legend,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
-        hierarchy=training is not None,
-        statistics=coarse_statistics(training) if training and settings.hierarchy == "statistics" else (),
     )
 
 
-def _training_labels(settings: BuildSettings) -> list[ClipLabels] | None:
-    if not settings.hierarchy:
-        return None
-    if settings.hierarchy not in HIERARCHIES:
-        raise ValueError(f"unknown hierarchy {settings.hierarchy!r}; choose one of {', '.join(HIERARCHIES)}")
-    if settings.training is None:
-        what = "a hierarchy tells training clips their true coarse class, so it must know which clips are to train on"
-        fix = "split first, then build again with --training dataset/train_dataset.jsonl"
-        raise DataError("--hierarchy", None, what, fix)
-    return read_labels(settings.training)
+def _read_prompt_settings(file: Path) -> PromptSettings:
+    """Settings in a `prompt.json`, or in the `megc.json` of a checkpoint, which holds one."""
+    fix = "give the prompt.json of the training data, or the megc.json of a checkpoint"
+    record = read_json(file, fix=fix)
+    try:
+        return PromptSettings.from_record(record.get("prompt", record))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(file, None, f"holds no prompt settings ({error})", fix) from error
 
 
 def _join_records(parts: dict[Path, list[dict]], problems: Problems) -> list[dict]:
@@ -77,12 +85,6 @@ def _join_records(parts: dict[Path, list[dict]], problems: Problems) -> list[dic
                     raise DataError(file, record["id"], "stands in another of the files too", "give it once")
                 records[row_key(record["row"])] = record
     return group_by_clip(records.values())
-
-
-def _tell_coarse(records: list[dict], labels: Sequence[ClipLabels], prompt: PromptSettings) -> list[dict]:
-    """Records of training subjects with the true coarse class; all others without, to be asked in two stages."""
-    known = {label.clip: label.coarse for label in labels}
-    return [with_coarse(record, known.get(record["clip"], ""), prompt) for record in records]
 
 
 def _numbered_rows(
@@ -142,19 +144,18 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
 
 def _build_files(settings: BuildSettings, problems: Problems) -> str:
     root = settings.out.parent
-    labels = _training_labels(settings)
     sources, left_out = _numbered_rows(settings, problems)
     if settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
-        prompt = prompt_settings(settings, pictures, labels)
-        if prompt.encoding == "uv-strain-minmax" and settings.centre:
+        prompt = prompt_settings(settings, pictures)
+        if settings.centre and (prompt.encoding == "uv-strain-minmax" or settings.prompt):
             pictures = root / "flow_centred"
             centre_folder(settings.flow_dir, pictures)
             prompt = replace(prompt, encoding="uv-strain-centred")
         find = flat_picture(pictures)
     else:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
-        prompt = prompt_settings(settings, flow, labels)
+        prompt = prompt_settings(settings, flow)
         find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
     records = _join_records(
         {file: build_records(numbered, file, find, root, prompt, problems) for file, numbered in sources.items()},
@@ -163,15 +164,11 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     if not records:
         file, count = next(iter(sources)), sum(map(len, sources.values()))
         raise DataError(file, None, f"none of {count} rows can be asked", "mend the other problems")
-    if labels is not None:
-        classless = sum(not label.coarse for label in labels)
-        if classless:
-            what = f"{classless} of {len(labels)} training clips have no coarse class and are asked like test clips"
-            problems.add(Problem(str(settings.training), None, what, "give their rows with the coarse question"))
-        records = _tell_coarse(records, labels, prompt)
+    if prompt.hierarchy:  # no class is named here: set_train_dataset.py knows which clips are to train on
+        records = [with_coarse(record, "", prompt) for record in records]
     write_records(settings.out, records)
     write_jsonl(root / "rows.jsonl", (record["row"] for record in records))
-    write_json(root / "prompt.json", prompt_record(prompt))
+    write_json(root / PROMPT_FILE, prompt_record(prompt))
     kinds = Counter(question_kind(record) for record in records)
     clips = len({record["clip"] for record in records})
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
@@ -179,77 +176,118 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); {prompt_words}{left_out}"
 
 
-def write_sides(
-    instructions: list[Path],
-    train: Path | None,
-    test: Path | None,
-    protocol: str = "holdout",
-    fold: int = 0,
-    **settings: int | float,
-) -> str:
+def write_split(settings: SplitSettings, problems: Problems) -> str:
     """Split instruction files by subject and write the training side, the test side, or both; returns a summary.
 
-    The folds are frozen beside each file written, as `<name>.split.json`. `settings` are those of `make_folds`.
-    A mixed picture of subjects of both sides is on neither.
-    Nothing is written before all of it is known. Raises DataError for files that cannot be read or hold no question,
-    for a picture that does not lie below the folder of the file to write, and while another run writes the same file;
-    ValueError for a fold that does not exist, a side without a question, and a file to write that is to be read.
+    The folds are frozen beside each file written, as `<name>.split.json`. A mixed picture of subjects of both sides
+    is on neither. In a hierarchy the records of training subjects name their true coarse class, and all others none.
+    Nothing is written before all of it is known. Training clips without a coarse class are reported in `problems`.
+    Raises DataError for files that cannot be read or hold no question, for a picture that does not lie below the
+    folder of the file to write, for a hierarchy over questions whose prompt is not known, and while another run
+    writes the same file; ValueError for a fold that does not exist, a side without a question, and a file to write
+    that is to be read.
     """
-    outputs = [path for path in (train, test) if path]
+    outputs = [path for path in (settings.train, settings.test) if path]
     if not outputs:
         raise ValueError("name a file for the training side or for the test side")
-    places = [path.resolve() for path in outputs]
-    if len(set(places)) < len(places) or {path.resolve() for path in instructions} & set(places):
+    resolved = [path.resolve() for path in outputs]
+    if len(set(resolved)) < len(resolved) or {path.resolve() for path in settings.instructions} & set(resolved):
         raise ValueError("the instructions, the training side and the test side must be different files")
-    files = {path: read_records(path) for path in instructions}
-    everything = [record for records in files.values() for record in records]
-    folds = make_folds(everything, protocol, **settings)
-    if not 0 <= fold < len(folds):
-        raise ValueError(f"fold {fold} does not exist: {protocol} gives folds 0 to {len(folds) - 1}")
-    chosen = folds[fold]
-    sides = {
-        path: _side_of(files, path, subjects, f"{name} side of {chosen.name} ({protocol})")
-        for name, path, subjects in (("training", train, chosen.train), ("test", test, chosen.test))
+    files = {path: read_records(path) for path in settings.instructions}
+    options = {"folds": settings.folds, "test_fraction": settings.test_fraction, "seed": settings.seed}
+    folds = make_folds([record for records in files.values() for record in records], settings.protocol, **options)
+    if not 0 <= settings.fold < len(folds):
+        what = f"{settings.protocol} gives folds 0 to {len(folds) - 1}"
+        raise ValueError(f"fold {settings.fold} does not exist: {what}")
+    fold = folds[settings.fold]
+    prompt = None
+    if settings.hierarchy:
+        files, prompt = _in_two_stages(files, fold, settings.hierarchy, problems)
+    parts = (("training", settings.train, fold.train), ("test", settings.test, fold.test))
+    records_of = {
+        path: _records_of_part(files, path, subjects, f"{name} side of {fold.name} ({settings.protocol})")
+        for name, path, subjects in parts
         if path
     }
     lines = []
     with ExitStack() as locks:
-        for path in sides:  # two splits at once would leave one side of each
+        for path in records_of:  # two splits at once would leave one side of each
             locks.enter_context(lock_folder(path.parent, f"split.{path.stem}"))
-        for path, side in sides.items():
-            write_records(path, side)
-            for record in {file.with_name("prompt.json") for file in files if file.parent != path.parent}:
-                if record.is_file():  # what the prompt was made of goes with the data, and on into the checkpoint
-                    write_bytes(path.with_name("prompt.json"), record.read_bytes())
-            write_folds(path.with_suffix(".split.json"), folds, {"protocol": protocol, "fold": fold, **settings})
-            clips, subjects = ({key(record) for record in side} for key in (itemgetter("clip"), subject_key))
-            lines.append(f"{path}: {len(side)} questions on {len(clips)} clips of {len(subjects)} subjects")
-    apart = len(everything) - len(select(everything, chosen.train)) - len(select(everything, chosen.test))
+        for path, records in records_of.items():
+            write_records(path, records)
+            _write_prompt(path, records, files, prompt)
+            frozen = {"protocol": settings.protocol, "fold": settings.fold, **options}
+            write_folds(path.with_suffix(".split.json"), folds, frozen)
+            clips, subjects = ({key(record) for record in records} for key in (itemgetter("clip"), subject_key))
+            lines.append(f"{path}: {len(records)} questions on {len(clips)} clips of {len(subjects)} subjects")
+    everything = [record for records in files.values() for record in records]
+    apart = len(everything) - len(select(everything, fold.train)) - len(select(everything, fold.test))
     if apart:
         lines.append(f"{apart} questions on mixed pictures of subjects of both sides are on neither side")
-    return "\n".join([*lines, f"split {chosen.name} ({protocol}), hash {chosen.hash}"])
+    return "\n".join([*lines, f"split {fold.name} ({settings.protocol}), hash {fold.hash}"])
 
 
-def _side_of(files: dict[Path, list[dict]], path: Path, subjects: tuple[str, ...], name: str) -> list[dict]:
+def _records_of_part(files: dict[Path, list[dict]], path: Path, subjects: tuple[str, ...], name: str) -> list[dict]:
     """Records of the subjects, with picture paths relative to the folder of `path`. Raises ValueError for none."""
-    side: list[dict] = []
-    for file, records in files.items():
-        side += rebase(select(records, subjects), file, path.parent)
-    if not side:
+    records: list[dict] = []
+    for file, of_file in files.items():
+        records += rebase(select(of_file, subjects), file, path.parent)
+    if not records:
         what = f"the {name} would be empty, with {len(subjects)} subjects, so nothing is written"
         raise ValueError(f"{path}: {what}; choose other folds or another share, or give more subjects")
-    return side
+    return records
 
 
-def split_dataset(settings: SplitSettings, _problems: Problems) -> str:
-    """Write the sides that the settings name; returns a summary. See `write_sides`."""
-    return write_sides(
-        list(settings.instructions),
-        settings.train,
-        settings.test,
-        settings.protocol,
-        settings.fold,
-        folds=settings.folds,
-        test_fraction=settings.test_fraction,
-        seed=settings.seed,
-    )
+def _in_two_stages(
+    files: dict[Path, list[dict]], fold: Fold, hierarchy: str, problems: Problems
+) -> tuple[dict[Path, list[dict]], PromptSettings]:
+    """Records of the files as a hierarchy asks them, and its prompt: true classes are those of training subjects."""
+    labels = record_labels(select([record for records in files.values() for record in records], fold.train))
+    if classless := [label.clip for label in labels if not label.coarse]:
+        what = f"{len(classless)} of {len(labels)} training clips have no coarse class and are asked like test clips"
+        fix = f"give their rows with the coarse question, as of {classless[0]}"
+        problems.add(Problem(", ".join(map(str, files)), None, what, fix))
+    prompts = {_prompt_of(file, records) for file, records in files.items()}
+    if len(prompts) > 1:
+        fix = "build all of them with the same settings"
+        raise DataError(", ".join(map(str, files)), None, "are asked with different prompts", fix)
+    statistics = coarse_statistics(labels) if hierarchy == "statistics" else ()
+    prompt = replace(prompts.pop(), hierarchy=True, statistics=statistics)
+    classes = {label.clip: label.coarse for label in labels}
+    hash_ = prompt_hash(prompt)
+    two_stages = {
+        file: [with_coarse({**record, "prompt": hash_}, classes.get(record["clip"], ""), prompt) for record in records]
+        for file, records in files.items()
+    }
+    return two_stages, prompt
+
+
+def _prompt_of(file: Path, records: Sequence[dict]) -> PromptSettings:
+    """The prompt of a file's records, without a hierarchy.
+
+    After a split in two stages into the file's folder, `prompt.json` is that of the sides; the file's is known by it.
+    """
+    hashes = {record["prompt"] for record in records}
+    for record in read_prompts(file, ()):
+        stages = PromptSettings.from_record(record)
+        if hashes & {prompt_hash(stages), prompt_hash(stages.single_stage)} and len(hashes) == 1:
+            return stages.single_stage
+    what = f"no prompt.json beside it tells the settings of prompt {', '.join(sorted(hashes))}"
+    fix = "build the instructions again, and split them before anything is added to their prompts"
+    raise DataError(file, None, what, fix)
+
+
+def _write_prompt(
+    path: Path, records: Sequence[dict], files: dict[Path, list[dict]], prompt: PromptSettings | None
+) -> None:
+    """`prompt.json` beside the records of `path`: of the hierarchy `prompt`, else that of the files they come from."""
+    if prompt:
+        write_json(path.with_name(PROMPT_FILE), prompt_record(prompt))
+        return
+    for file in files:
+        copy_side_files(file, path, split=False)  # what the prompt was made of goes on into checkpoints
+    present = read_prompt(path)
+    if present.get("hierarchy"):  # of an earlier split in two stages, which these records may not be asked in
+        plain = PromptSettings.from_record(present).single_stage
+        if prompt_hash(plain) == records[0]["prompt"]:
+            write_json(path.with_name(PROMPT_FILE), prompt_record(plain))

@@ -16,33 +16,35 @@ _DEFAULTS = {"hierarchy": False, "statistics": []}  # not recorded where not in 
 def check_prompt(checkpoint: Path | str, trained: Mapping, asked: str, records: Iterable[Mapping]) -> None:
     """Compare the prompt of questions with the one in a checkpoint's `megc.json`.
 
-    `asked` is the hash of the questions' prompt, `records` are those of `instructions.read_prompts`. A checkpoint that
-    does not say what it was trained with passes. Raises DataError that names the settings that differ and the command
-    that builds the right rows.
+    `trained` is the content of `megc.json`, `asked` the hash of the questions' prompt, `records` are those of
+    `instructions.read_prompts`. A checkpoint that does not record its prompt passes. Raises DataError that names the
+    settings that differ and the command that builds the right rows.
     """
-    hash_ = trained.get("prompt_hash")
-    if hash_ is None or hash_ == asked:
+    trained_hash = trained.get("prompt_hash")
+    if trained_hash is None or trained_hash == asked:
         return
-    what = f"prompt_hash is {asked}, but the checkpoint was trained with {hash_}"
-    known = next((record for record in records if record.get("hash") in (asked, hash_) or _told(record, asked)), None)
-    prompt = trained.get("prompt")
-    if known and evidence_hash(known["hash"]) == hash_:
+    what = f"prompt_hash is {asked}, but the checkpoint was trained with {trained_hash}"
+    near = (
+        record for record in records if record.get("hash") in (asked, trained_hash) or _has_evidence(record, asked)
+    )
+    record, prompt = next(near, None), trained.get("prompt")
+    if record and evidence_hash(record["hash"]) == trained_hash:
         what += ", which tells evidence of the flow"
         fix = f"run data_process/add_evidence.py on them and ask its --out, {ANYWAY}"
-    elif prompt and _told(prompt, asked):
+    elif prompt and _has_evidence(prompt, asked):
         what += ": they tell evidence of the flow, which it never saw"
         fix = f"ask the file that add_evidence.py was given, {ANYWAY}"
     elif prompt:
-        lines = differences(known, prompt) if known and known.get("hash") == asked else described(prompt)
+        lines = differences(record, prompt) if record and record.get("hash") == asked else describe_prompt(prompt)
         what += f": {'; '.join(lines)}"
-        fix = f"build the rows as it was trained with `{build_command(prompt)}`, {ANYWAY}"
+        fix = f"build the rows as it was trained with `{build_command(checkpoint, prompt)}`, {ANYWAY}"
     else:
         fix = f"build the rows with the settings of its training data, {ANYWAY}"
     raise DataError(checkpoint, None, what, fix)
 
 
-def _told(record: Mapping, hash_: str) -> bool:
-    """Whether a hash is that of the record's prompt with evidence (see `evidence.with_evidence`)."""
+def _has_evidence(record: Mapping, hash_: str) -> bool:
+    """Whether a hash is that of the record's prompt with a sentence of evidence in it."""
     return evidence_hash(record.get("hash", "")) == hash_
 
 
@@ -50,39 +52,36 @@ def differences(asked: Mapping, trained: Mapping) -> list[str]:
     """A line for each setting of two prompts' records that differs."""
     names = dict.fromkeys(name for record in (asked, trained) for name in record if name not in _TEXTS)
     pairs = {name: (asked.get(name, _DEFAULTS.get(name)), trained.get(name, _DEFAULTS.get(name))) for name in names}
-    lines = [f"{name}: {_words(a)} (trained: {_words(b)})" for name, (a, b) in pairs.items() if a != b]
+    lines = [f"{name}: {_short(a)} (trained: {_short(b)})" for name, (a, b) in pairs.items() if a != b]
     return lines or ["the settings are the same, but the wording is of another version of this code"]
 
 
-def described(trained: Mapping) -> list[str]:
+def describe_prompt(trained: Mapping) -> list[str]:
     """A line for each setting of a prompt's record."""
-    return [f"trained with {name}: {_words(value)}" for name, value in trained.items() if name not in _TEXTS]
+    return [f"trained with {name}: {_short(value)}" for name, value in trained.items() if name not in _TEXTS]
 
 
-def build_command(record: Mapping) -> str:
-    """The flags of build_instructions.py that ask as a prompt's record says; rows and folders are the user's to add.
+def build_command(checkpoint: Path | str, prompt: Mapping) -> str:
+    """The command that asks as a checkpoint was trained; rows and folders are the user's to add.
 
-    Where pictures are drawn otherwise than by default, the command that draws them stands in front.
+    `prompt`: its record of the prompt. Where flow pictures are drawn otherwise than by default, the command that
+    draws them stands in front; those of other projects (`uv-strain-centred`) are drawn by the build itself.
     """
-    flags = []
-    if tuple(record.get("images", DEFAULT_IMAGES)) != DEFAULT_IMAGES:
-        flags.append(f"--images {' '.join(record['images'])}")
-    flags += ["--bare"] * (not record.get("structured", True)) + ["--no-legend"] * (not record.get("legend", True))
-    look = []
-    if record.get("encoding", DEFAULT_ENCODING) != DEFAULT_ENCODING:
-        look.append(f"--encoding {record['encoding']}")
-    if record.get("scale", SCALE) != SCALE:
-        look.append(f"--scale {record['scale']:g}")
-    if record.get("hierarchy"):
-        kind = "statistics" if record.get("statistics") else "coarse"
-        flags.append(f"--hierarchy {kind} --training dataset/train_dataset.jsonl")
-    build = " ".join(["python data_process/build_instructions.py", *flags, *look])
-    drawn = "flow" in record.get("images", DEFAULT_IMAGES) and look and "centred" not in record.get("encoding", "")
-    return " ".join(["python data_process/compute_flow.py", *look, "&&", build]) if drawn else build
+    drawing = []
+    if prompt.get("encoding", DEFAULT_ENCODING) != DEFAULT_ENCODING:
+        drawing.append(f"--encoding {prompt['encoding']}")
+    if prompt.get("scale", SCALE) != SCALE:
+        drawing.append(f"--scale {prompt['scale']:g}")
+    centred = "centred" in prompt.get("encoding", "")
+    build = f"python data_process/build_instructions.py --prompt {Path(checkpoint) / 'megc.json'}"
+    build += " --centre" if centred else ""
+    if not drawing or centred or "flow" not in prompt.get("images", DEFAULT_IMAGES):
+        return build
+    return f"python data_process/compute_flow.py {' '.join(drawing)} && {build}"
 
 
-def _words(value: object) -> str:
-    """A setting in a line of its own: lists joined, long texts cut."""
+def _short(value: object) -> str:
+    """A setting in a few words: lists joined, long texts cut."""
     if isinstance(value, (list, tuple)):
         value = ", ".join(str(part) for part in value) or "none"
     text = str(value)

@@ -8,7 +8,8 @@ In a hierarchy (two stages, after HierMEQA) the part of its own tells every ques
 coarse class: the true one in training, the model's own answer in testing.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 
 from megc.facs import (
     ACTION_UNITS,
@@ -65,6 +66,21 @@ class PromptSettings:
     hierarchy: bool = False  # tell the coarse class
     # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
     statistics: tuple[tuple[str, str, str], ...] = ()
+
+    @classmethod
+    def from_record(cls, record: Mapping) -> "PromptSettings":
+        """Settings of a `prompt_record`, as it stands in `prompt.json` and in checkpoints.
+
+        Raises KeyError, TypeError or ValueError for what is no such record.
+        """
+        names = {field.name for field in fields(cls)}
+        values = {name: value for name, value in record.items() if name in names}
+        return cls(**{**values, "images": tuple(values["images"])})
+
+    @property
+    def single_stage(self) -> "PromptSettings":
+        """The same without a hierarchy."""
+        return replace(self, hierarchy=False, statistics=())
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statistics", tuple(tuple(told) for told in self.statistics))  # from JSON: lists

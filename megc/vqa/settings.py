@@ -37,13 +37,16 @@ class BuildSettings:
     bare: bool = option(False, "ask without system prompt, legend and regions")
     legend: bool = option(True, "explain the flow colours in the prompt")
     seed: int = option(0, "of the drawn yes/no questions")
-    hierarchy: Literal[HIERARCHIES] | None = option(
-        None, "two stages: the other questions name the coarse class (and what training clips of it look like)"
-    )
-    training: Path | None = option(
-        None, "for --hierarchy: answered rows of the training subjects, the only ones whose true class is named"
+    prompt: Path | None = option(
+        None, "ask as this prompt.json of other questions, or megc.json of a checkpoint, says; for its flow pictures"
     )
     skip_bad: bool = option(False, "exit with 0 although rows were left out")
+
+    def __post_init__(self) -> None:
+        others = (self.images, self.bare, self.legend, self.encoding, self.scale)
+        if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None):
+            flags = "--images, --bare, --no-legend, --encoding and --scale"
+            raise ValueError(f"--prompt says how to ask: leave out {flags}")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ class SplitSettings:
     fold: int = option(0, "which fold to write, from 0")
     test_fraction: float = option(0.25, "share of subjects that holdout keeps")
     seed: int = option(0, "of the draw of subjects")
+    hierarchy: Literal[HIERARCHIES] | None = option(
+        None,
+        "two stages: training prompts name the clip's coarse class (statistics: and what training clips of that class "
+        "look like), test prompts the model's own answer",
+    )
 
 
 @dataclass(frozen=True)

@@ -170,10 +170,20 @@ def test_nothing_is_answered_with_broken_weights(copy, tmp_path):
 # ---- the hash
 
 
-def test_a_saved_checkpoint_knows_its_weights(train_file, tmp_path):
-    base, out = tmp_path / "base", tmp_path / "out"
-    sft.train(settings(train_file, base), arguments(out, max_steps=1, save_strategy="steps", save_steps=1))
-    for folder in (base, out, out / "checkpoint-1"):
+STEPS = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(train_file, tmp_path_factory):
+    """Folder of a run of two steps, `out`, and of the checkpoint that it began with, `base`."""
+    folder = tmp_path_factory.mktemp("trained")
+    sft.train(settings(train_file, folder / "base"), arguments(folder / "out", **STEPS))
+    return folder
+
+
+def test_a_saved_checkpoint_knows_its_weights(trained, tmp_path):
+    out = shutil.copytree(trained / "out", tmp_path / "out")
+    for folder in (trained / "base", out, out / "checkpoint-1"):
         assert checkpoint.read_training_info(folder)["weights_hash"] == weights_hash(folder)
         checkpoint.load(folder, device="cpu")
     edit(out, lambda tensors: poison(tensors, 7.0))
@@ -181,14 +191,12 @@ def test_a_saved_checkpoint_knows_its_weights(train_file, tmp_path):
         checkpoint.load(out, device="cpu")
 
 
-def test_a_run_does_not_resume_from_weights_that_changed(train_file, tmp_path):
-    run, part = settings(train_file, tmp_path / "base"), tmp_path / "part"
-    steps = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
-    sft.train(run, arguments(tmp_path / "out", **steps))
-    shutil.copytree(tmp_path / "out/checkpoint-1", part / "checkpoint-1")
+def test_a_run_does_not_resume_from_weights_that_changed(train_file, trained, tmp_path):
+    run, part = settings(train_file, trained / "base"), tmp_path / "part"
+    shutil.copytree(trained / "out/checkpoint-1", part / "checkpoint-1")
     edit(part / "checkpoint-1", lambda tensors: tensors.pop(NORM))
     with pytest.raises(DataError, match=r"1 tensor\(s\) missing"):
-        sft.train(run, arguments(part, resume_from_checkpoint="last", **steps))
+        sft.train(run, arguments(part, resume_from_checkpoint="last", **STEPS))
 
 
 def test_adapters_are_checked_too_and_merge_as_before(train_file, tmp_path):

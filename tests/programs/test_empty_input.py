@@ -16,10 +16,10 @@ from megc.files import lock_folder
 from megc.problems import DataError, Problems
 from megc.splits import make_folds
 from megc.vqa.augment import augment_file
-from megc.vqa.build import build_files, write_sides
+from megc.vqa.build import build_files, write_split
 from megc.vqa.checks import check_records
-from megc.vqa.instructions import read_records, row_clip
-from megc.vqa.settings import AugmentSettings, BuildSettings
+from megc.vqa.instructions import question_kind, read_records, row_clip, write_records
+from megc.vqa.settings import AugmentSettings, BuildSettings, SplitSettings
 
 ROOT = Path(__file__).parents[2]
 CLIP = Clip("casme2/sub01/EP01_01", "casme2", "sub01", "EP01_01", 200.0, "", 1, 5, 9)
@@ -154,11 +154,12 @@ def test_a_clip_that_lacks_only_its_coarse_class_is_a_problem(root):
 
 
 def test_training_clips_without_a_coarse_class_are_told(root):
-    build(root, LABELLED)
-    rows = [json.loads(line) for line in (root / "rows.jsonl").read_text().splitlines()]
-    kept = [row for row in rows if row["question"].startswith("What is the fine")]
-    (root / "training.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
-    _, problems = build(root, LABELLED, hierarchy="coarse", training=root / "training.jsonl")
+    build(root, LABELLED, replace(LABELLED, id="casme2/sub02/EP01_01", subject="sub02"))
+    kept = [record for record in read_records(root / "instructions.jsonl") if question_kind(record) == "fine"]
+    write_records(root / "instructions.jsonl", kept)
+    problems = Problems()
+    settings = {"test_fraction": 0.5, "hierarchy": "coarse"}
+    write_split(SplitSettings((root / "instructions.jsonl",), root / "train.jsonl", None, **settings), problems)
     assert "1 of 1 training clips have no coarse class" in str(next(iter(problems)))
 
 
@@ -224,7 +225,11 @@ def test_a_refused_build_leaves_links_and_pictures_as_they_were(root):
 def sides_of(root: Path, subjects: int, **settings: object) -> str:
     clips = [replace(LABELLED, id=f"casme2/sub0{n}/EP01_01", subject=f"sub0{n}") for n in range(1, subjects + 1)]
     build(root, *clips)
-    return write_sides([root / "instructions.jsonl"], root / "train.jsonl", root / "test.jsonl", **settings)
+    return split(root / "instructions.jsonl", root / "train.jsonl", root / "test.jsonl", **settings)
+
+
+def split(source: Path, train: Path | None, test: Path | None, **settings: object) -> str:
+    return write_split(SplitSettings((source,), train, test, **settings), Problems())
 
 
 @pytest.mark.parametrize(
@@ -249,9 +254,9 @@ def test_a_side_is_never_written_over_what_is_read_or_over_the_other(root):
     source = root / "instructions.jsonl"
     for train, test in ((source, None), (root / "train.jsonl", root / "folder/../train.jsonl")):
         with pytest.raises(ValueError, match="must be different files"):
-            write_sides([source], train, test)
+            split(source, train, test)
     with lock_folder(root, "split.test"), pytest.raises(DataError, match="another run is at work there"):
-        write_sides([source], root / "train.jsonl", root / "test.jsonl", test_fraction=0.5)
+        split(source, root / "train.jsonl", root / "test.jsonl", test_fraction=0.5)
     assert len(read_records(source)) == 12
     assert (root / "train.jsonl").read_text() == "of an earlier day\n"
 

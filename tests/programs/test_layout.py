@@ -30,7 +30,6 @@ README_BYTES, README_LINES = 8000, 130
 # Files of the package under 60 lines, each with the reason why it is no part of a neighbour.
 SHORT_FILES = {
     "answers/pictures.py": "blanking is a control, no part of answering",
-    "baselines/features.py": "pools flow for probe and evidence; neither should need the other",
     "baselines/loglinear.py": "the optimiser that fusion and evidence share",
     "commits.py": "five rooms name a commit and may not import one another",
     "csv_tables.py": "all tables are written by it, from four rooms",
@@ -40,13 +39,12 @@ SHORT_FILES = {
     "motion/region_motion.py": "the signal that apex and spotting share",
     "motion/original.py": "the original project's rules, kept apart from ours",
     "planning/example_clip.py": "the stand-in clip of plan and tests",
-    "reasoning/nearest.py": "answers from servers and stored answers both need it",
 }
 
 # Names that do not say what they hold (as modules, functions, parameters and local variables).
 VAGUE = {"found", "made", "one", "some", "own", "said", "told", "asked", "shown", "wanted", "known"}
 VAGUE |= {"place", "ways", "sides"}
-VAGUE_FUNCTIONS = 150  # functions of the package that bind such a name: may only fall
+VAGUE_FUNCTIONS = 83  # functions of the package that bind such a name: may only fall
 
 
 @pytest.mark.parametrize(
@@ -97,7 +95,9 @@ def test_short_files_have_a_reason() -> None:
     short = {
         str(path.relative_to(ROOT / "megc"))
         for path in PACKAGE
-        if path.name != "__init__.py" and path.parent.name != "readers" and len(path.read_text().splitlines()) < 60
+        if path.name not in ("__init__.py", "settings.py")  # a room has its options in one light file
+        and path.parent.name != "readers"  # one file a dataset
+        and len(path.read_text().splitlines()) < 60
     }
     assert short - SHORT_FILES.keys() == set(), "put them into a neighbour, or add the reason to SHORT_FILES"
 

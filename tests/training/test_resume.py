@@ -54,12 +54,12 @@ def killed(world, out, where, step):
     assert process.exitcode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize(("where", "step"), [("logging", 2), ("logging", 5), ("saving", 6), ("logging", 8)])
+@pytest.mark.parametrize(("where", "step"), [("logging", 5), ("saving", 6)])
 def test_kill_and_resume_give_the_same_log_and_weights(world, whole, tmp_path, where, step):
     out = tmp_path / "out"
     killed(world, out, where, step)
     left = sorted(path.name for path in out.glob("checkpoint-*"))
-    assert left == {2: [], 5: ["checkpoint-3"]}.get(step, ["checkpoint-3", "checkpoint-6"])
+    assert left == (["checkpoint-3"] if step == 5 else ["checkpoint-3", "checkpoint-6"])
     train(settings(*world, validation_share=0.2, resume=True), arguments(out, **STEPS))
     for column in ("step", "loss", "eval_loss", "grad_norm", "learning_rate", "eval_right_coarse"):
         assert log_of(out, column) == log_of(whole, column), column

@@ -16,11 +16,11 @@ from megc.splits import Fold, subject_key, subjects_in, write_folds
 from megc.training.data import read_training_data
 from megc.training.settings import SftSettings
 from megc.vqa.augment import augment_file
-from megc.vqa.build import write_sides
+from megc.vqa.build import write_split
 from megc.vqa.checks import check_splits
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import parse
-from megc.vqa.settings import AugmentSettings
+from megc.vqa.settings import AugmentSettings, SplitSettings
 
 DRAWS = (  # of seed 0, of which published figures are made
     ("sub03/EP00", "sub01/EP00", "sub02/EP00"),
@@ -144,7 +144,8 @@ def test_a_split_of_an_augmented_file_shows_no_subject_on_both_sides(tmp_path):
     train, _ = training_file(tmp_path)
     more = tmp_path / "more.jsonl"
     augment_file(train, more, AugmentSettings(copies=1, mixed=12))
-    said = write_sides([more], tmp_path / "left.jsonl", tmp_path / "right.jsonl", test_fraction=0.4)
+    sides = SplitSettings((more,), tmp_path / "left.jsonl", tmp_path / "right.jsonl", test_fraction=0.4)
+    said = write_split(sides, Problems())
     left, right = read_records(tmp_path / "left.jsonl"), read_records(tmp_path / "right.jsonl")
     apart = len(read_records(more)) - len(left) - len(right)
     assert apart > 0 and f"{apart} questions on mixed pictures of subjects of both sides are on neither side" in said

@@ -11,7 +11,7 @@ from PIL import Image
 from megc.files import write_json
 from megc.problems import DataError, Problems
 from megc.splits import Fold, make_folds, select, subject_key, write_folds
-from megc.vqa.build import build_files, write_sides
+from megc.vqa.build import build_files, write_split
 from megc.vqa.checks import check_records, check_splits
 from megc.vqa.instructions import (
     answer_of,
@@ -28,7 +28,7 @@ from megc.vqa.instructions import (
 )
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, evidence_hash, prompt_hash, prompt_record
 from megc.vqa.questions import CLIP_KINDS, Question, question_rows
-from megc.vqa.settings import BuildSettings
+from megc.vqa.settings import BuildSettings, SplitSettings
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "prompts.json"
 
@@ -129,8 +129,8 @@ def test_no_subject_on_both_sides(data: Path, protocol: str) -> None:
 
 def test_written_sides_pass_the_doctor(data: Path) -> None:
     build(data)
-    write_sides([data / "instructions.jsonl"], data / "train.jsonl", data / "test.jsonl", test_fraction=0.4)
-    problems = Problems()
+    problems, files = Problems(), (data / "train.jsonl", data / "test.jsonl")
+    write_split(SplitSettings((data / "instructions.jsonl",), *files, test_fraction=0.4), problems)
     train, test = (check_records(data / name, problems) for name in ("train.jsonl", "test.jsonl"))
     check_splits(train, test, ("train.jsonl", "test.jsonl"), problems)
     assert train and test and not problems

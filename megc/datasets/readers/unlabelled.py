@@ -7,7 +7,7 @@ from megc.clips import VIDEO_SUFFIXES, Clip, list_frames
 from megc.datasets.folders import list_clip_folders, relative_to_root
 from megc.problems import DataError, Problems
 
-# Test clips of the challenge tell their dataset by name: (dataset, frames a second).
+# Test clips of the challenge carry their dataset in the name: (dataset, frames a second).
 _CHALLENGE = {"CAS": ("casme3", 30.0), "SAMM": ("samm", 200.0)}
 _UNKNOWN_FPS = 30.0
 
@@ -50,6 +50,7 @@ def read(
 
 
 def _clip_of(folder: Path, frames: Path, root: Path | str) -> Clip:
+    """The clip of one folder of frames. Raises DataError for fewer than three frames."""
     numbers = list(list_frames(folder))
     if len(numbers) < 3:
         raise DataError(folder, None, f"{len(numbers)} frame(s)", "a clip needs three or more: unpack it again")
