@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from megc.motion import colour
-from megc.motion.colour import ABSOLUTE, DIRECTIONS, ENCODINGS, colour_name, draw_flow, legend_image, legend_text
+from megc.motion.colour import (
+    ABSOLUTE,
+    DIRECTIONS,
+    ENCODINGS,
+    SIGNED,
+    colour_name,
+    draw_flow,
+    legend_image,
+    legend_text,
+)
 from megc.motion.flow import COMPENSATIONS, METHODS
 from megc.motion.settings import SCALE, Compensation, Encoding, FlowMethod
 
@@ -134,4 +143,4 @@ def test_settings_offer_what_there_is():
     assert set(get_args(Encoding)) == set(ENCODINGS)
     assert set(get_args(FlowMethod)) == set(METHODS)
     assert set(get_args(Compensation)) == set(COMPENSATIONS)
-    assert set(ABSOLUTE) < set(ENCODINGS)
+    assert set(ABSOLUTE) < set(ENCODINGS) and set(SIGNED) < set(ENCODINGS)
