@@ -160,7 +160,7 @@ Renderer = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
 
 # To add an encoding: write its renderer above; enter it in ENCODINGS, and in ABSOLUTE and SIGNED where it belongs; add
 # its name to the choices of megc/motion/settings.py, which imports nothing heavy. tests/motion/test_motion_colour.py
-# compares these lists and checks legend and stillness of every encoding; prompt, legend and report follow by themselves.
+# tries every encoding and names the list that lacks it; prompt, legend and report follow by themselves.
 ENCODINGS: dict[str, Renderer] = {
     "colour": _colour,
     "uv-strain": _uv_strain,
