@@ -13,18 +13,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from answer_files import GREEDY, answer, rows_of, write_checkpoint, write_questions
+from answer_files import GREEDY, answer, rows_of, write_questions
 
 from megc.answers.settings import Decoding
 from megc.model import tiny
 from megc.vqa.instructions import read_records
 
 PROGRAM = Path(__file__).parents[2] / "test" / "generate_answers.py"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")
