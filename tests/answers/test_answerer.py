@@ -1,12 +1,16 @@
-"""Majority of sampled answers, ties, agreement; numbers to sample with."""
+"""One answer of several votes: by majority, by mean likelihood, of several checkpoints, wordings, moved pictures."""
+
+import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from answer_files import GREEDY, answer, write_questions
 
 from megc.answers.answerer import Answer, Vote, majority_vote, make_prediction, mean_likelihood
 from megc.answers.settings import Decoding
-from megc.answers.writing import draw_tokens, make_warpers, uniform_numbers
+from megc.model import tiny
 from megc.model.samples import Sample
 
 
@@ -46,29 +50,6 @@ def test_no_votes_and_unmatched_probabilities_are_refused(votes, chances):
         majority_vote(votes, chances)
 
 
-def test_a_row_has_its_own_numbers_whatever_else_is_asked():
-    drawn = uniform_numbers("casme2_sub01_EP02_01f_1", 2, 0, 8)
-    assert np.array_equal(drawn[:5], uniform_numbers("casme2_sub01_EP02_01f_1", 2, 0, 5))
-    others = [("casme2_sub01_EP02_01f_2", 2, 0), ("casme2_sub01_EP02_01f_1", 3, 0), ("casme2_sub01_EP02_01f_1", 2, 1)]
-    assert all(abs(uniform_numbers(*other, 8) - drawn).min() > 1e-9 for other in others)
-
-
-def draw_shares(scores: torch.Tensor, count: int, **settings: float) -> np.ndarray:
-    """Share of each token among `count` draws from the distribution of `scores`."""
-    warpers = make_warpers(Decoding(**{"temperature": 1.0, "top_p": 1.0, **settings}))
-    numbers = torch.tensor([uniform_numbers(str(row), 0, 0, 1)[0] for row in range(count)])
-    tokens = draw_tokens(scores.expand(count, -1), numbers, warpers)
-    return np.bincount(tokens.numpy(), minlength=scores.numel()) / count
-
-
-def test_draws_follow_the_distribution_of_temperature_top_k_and_top_p():
-    scores = torch.tensor([0.0, 2.0, 1.0, -1.0])
-    assert np.allclose(draw_shares(scores, 4000), torch.softmax(scores, -1), atol=0.03)
-    assert np.allclose(draw_shares(scores, 4000, temperature=0.5), torch.softmax(scores / 0.5, -1), atol=0.03)
-    assert draw_shares(scores, 500, top_k=2)[[0, 3]].sum() == 0
-    assert draw_shares(scores, 500, top_p=0.6)[1] == 1.0
-
-
 def test_scores_of_several_judges_are_averaged_as_probabilities():
     one = {"yes": float(np.log(0.6)), "no": float(np.log(0.2))}
     scores, margin = mean_likelihood([one])
@@ -90,3 +71,63 @@ def test_a_row_of_compared_answers_has_their_log_likelihoods_and_the_likeliest()
     row = make_prediction(sample, [first, Answer("a", choices={"a": -0.1, "b": -9.0})])
     assert (row["answer"], row["votes"], row["agreement"]) == ("a", ["b", "a"], 0.5)
     assert make_prediction(sample, [Answer("a")])["choices"] is None
+
+
+# ---- answerers made of others
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """A checkpoint with other weights and another vocabulary."""
+    folder = tmp_path_factory.mktemp("other") / "tiny"
+    return tiny.build(folder, ["negative", "lip corner puller"], seed=7)
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory):
+    return write_questions(tmp_path_factory.mktemp("questions"))
+
+
+def run_hash(folder):
+    return json.loads((folder / "run.json").read_text())["hash"]
+
+
+def test_checkpoints_vote_together_and_their_likelihoods_are_mixed(checkpoint, other, questions, tmp_path):
+    decoding = Decoding(max_new_tokens=6, votes=2, temperature=1.5)
+    one, _ = answer(checkpoint, questions, tmp_path / "1", decoding)
+    two, _ = answer(other, questions, tmp_path / "2", decoding)
+    both, _ = answer("not used", questions, tmp_path / "12", decoding, models=(checkpoint, other))
+    for row, first, second in zip(both, one, two, strict=True):
+        assert row["votes"][: len(first["votes"])] == first["votes"]
+        assert len(row["votes"]) == len(first["votes"]) + len(second["votes"])
+        if first["choices"]:
+            for name, found in row["choices"].items():
+                likelihoods = [math.exp(one["choices"][name]) for one in (first, second)]
+                assert math.exp(found) == pytest.approx(sum(likelihoods) / 2, rel=1e-4)
+            assert len(row["votes"]) == 2
+    sampled = [row["votes"][2:] for row, first in zip(both, one, strict=True) if not first["choices"]]
+    alone = [second["votes"] for second in two if not second["choices"]]
+    assert sampled != alone  # votes of their own numbers, not those of the first checkpoint
+
+
+def test_wordings_vote_together(checkpoint, questions, tmp_path):
+    """`bare` is the questions' own prompt, so that its votes are those of a plain run."""
+    usual, _ = answer(checkpoint, questions, tmp_path / "usual")
+    rows, _ = answer(checkpoint, questions, tmp_path / "both", vote_prompts=("bare", "structured"))
+    assert [row["votes"][0] for row in rows] == [row["answer"] for row in usual]
+    assert all(len(row["votes"]) == 2 for row in rows)
+    assert any(row["votes"][0] != row["votes"][1] for row in rows)
+    assert run_hash(tmp_path / "both") != run_hash(tmp_path / "usual")
+
+
+def test_moved_pictures_vote_and_the_first_vote_sees_them_where_they_are(checkpoint, questions, tmp_path):
+    usual, _ = answer(checkpoint, questions, tmp_path / "usual")
+    jitter = replace(GREEDY, votes=4, jitter=6)
+    rows, _ = answer(checkpoint, questions, tmp_path / "moved", jitter, batch_size=5)
+    assert [row["votes"][0] for row in rows] == [row["answer"] for row in usual]
+    assert {len(row["votes"]) for row in rows} == {4}
+    assert any(len(set(row["votes"])) > 1 for row in rows)
+    small = answer(checkpoint, questions, tmp_path / "small", jitter, batch_size=1)[0]
+    assert [row["votes"] for row in small] == [row["votes"] for row in rows]
+    seed = answer(checkpoint, questions, tmp_path / "seed", replace(jitter, seed=5))[0]
+    assert [row["votes"] for row in seed] != [row["votes"] for row in rows]

@@ -1,10 +1,8 @@
 """Shared prefixes and compared answers give what each question would get alone, on every kind of question."""
 
 import json
-import random
 import shutil
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
@@ -15,8 +13,7 @@ from benchmarks.answers import Seen, build_inputs
 from megc.answers.choices import build_tree
 from megc.answers.engine import ModelAnswerer, tokenize_prompts
 from megc.answers.settings import Decoding
-from megc.answers.writing import UnitList
-from megc.facs import ME_VQA_UNITS, unit_name
+from megc.facs import unit_name
 from megc.model.checkpoint import load
 from megc.model.packing import PositionIds, encode
 from megc.model.samples import PictureStore, chat_messages, read_samples
@@ -168,33 +165,6 @@ def test_lists_are_those_of_each_question_alone(checkpoint, questions, tmp_path,
     written = [number for number, result in enumerate(alone) if result]
     assert len(written) > len(rows) / 2
     assert [texts(rows)[number] for number in written] == [alone[number] for number in written]
-
-
-def test_a_walk_through_the_constraint_writes_every_name_once_and_ends(checkpoint):
-    tokenizer = load(checkpoint, device="cpu").processor.tokenizer
-    names = {unit_name(number) for number in ME_VQA_UNITS}
-    draw = random.Random(0)
-    seen: set[str] = set()
-    for room in (1, 30, 400):
-        constraint = UnitList(tokenizer, [tokenizer.eos_token_id], 2, len(names))
-        room = max(room, constraint.tokens)
-        for _ in range(20):
-            written: list[int] = []
-            while constraint.end not in written:
-                allowed = constraint.allowed(written, room - len(written))
-                longer = [token for token in allowed if token != constraint.end]
-                written.append(draw.choice(longer if longer and draw.random() < 0.97 else allowed))
-            assert len(written) <= room
-            listed = tokenizer.decode(written[:-1]).split(", ")
-            assert len(set(listed)) == len(listed) >= 2
-            assert set(listed) <= names
-            seen |= set(listed)
-    assert seen == names
-    one = UnitList(tokenizer, [tokenizer.eos_token_id], 1, 1)
-    begun = tokenizer.encode("lip corner puller")
-    assert one.allowed(begun, 9) == [one.end]
-    assert all(len(one.allowed(begun[:n], 9)) > 0 for n in range(len(begun)))
-    assert not any(one.end in one.allowed(begun[:n], 9) for n, _ in enumerate(pairwise(begun)))
 
 
 # ---- prompts

@@ -1,6 +1,8 @@
-"""Runs over a test set: stopped and continued, with changed settings, with bad and with blank pictures."""
+"""Runs over a test set: stopped and continued, in several processes, with changed settings, bad and blank pictures."""
 
 import json
+import os
+import re
 import runpy
 import shutil
 import signal
@@ -9,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from answer_files import PROMPT, SAMPLED, answer, rows_of, write_questions
@@ -29,29 +32,6 @@ PROGRAM = Path(__file__).parents[2] / "test" / "generate_answers.py"
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory):
     return write_questions(tmp_path_factory.mktemp("questions"))
-
-
-def test_a_killed_run_goes_on_to_the_same_file(checkpoint, tmp_path):
-    questions = write_questions(tmp_path / "questions", clips=40)
-    out = tmp_path / "out"
-    command = [sys.executable, str(PROGRAM), "--model", str(checkpoint), "--questions"]
-    command += [str(questions), "--out", str(out), "--batch-size", "4", "--max-new-tokens", "10", "--device", "cpu"]
-    command += ["--decode", "greedy", "--no-constrain-units"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    file, deadline = out / "predictions.jsonl", time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if file.exists() and file.read_bytes().count(b"\n") >= 8:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    assert process.wait() == -signal.SIGKILL, process.stderr.read().decode()
-    process.stderr.close()
-    done = file.read_bytes().count(b"\n")
-    assert 8 <= done < 160
-    undisturbed, _ = answer(checkpoint, questions, tmp_path / "undisturbed", batch_size=16)
-    answer(checkpoint, questions, out, batch_size=16)
-    assert file.read_bytes() == (tmp_path / "undisturbed" / "predictions.jsonl").read_bytes()
-    assert len(undisturbed) == 160
 
 
 def test_an_interruption_keeps_what_is_answered_and_only_the_rest_is_asked_again(
@@ -227,3 +207,70 @@ def test_the_program_answers_and_its_exit_code_tells_of_bad_rows(checkpoint, que
     told = capsys.readouterr()
     assert told.out.count("8 of 12 questions answered") == 2
     assert "picture flow/casme2/sub01/EP01_01.png is gone" in told.err
+
+
+# ---- several processes
+
+
+def start(processes, checkpoint, questions, out, *more):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = command if processes > 1 else [sys.executable]
+    command += [str(PROGRAM), "--model", str(checkpoint), "--questions", str(questions), "--out", str(out)]
+    command += ["--max-new-tokens", "10", "--device", "cpu", "--decode", "greedy", "--no-constrain-units"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def test_processes_share_the_clips_and_a_kill_in_the_middle_loses_and_doubles_nothing(checkpoint, tmp_path):
+    questions = write_questions(tmp_path / "questions", clips=40)
+    asked = [record["id"] for record in read_records(questions)]
+    out = tmp_path / "out"
+    process = start(2, checkpoint, questions, out, "--batch-size", "1")
+    deadline = time.monotonic() + 180
+
+    def done():
+        files = [out / "predictions.jsonl", *out.glob("predictions.*.rank1.jsonl")]
+        return [file.read_bytes().count(b"\n") for file in files if file.exists()]
+
+    while process.poll() is None and time.monotonic() < deadline:
+        if len(done()) == 2 and min(done()) >= 4:
+            launcher = psutil.Process(process.pid)
+            for one in [launcher, *launcher.children(recursive=True)]:
+                one.kill()
+            break
+        time.sleep(0.005)
+    told = process.communicate()
+    assert process.returncode == -signal.SIGKILL, told
+    kept = sum(done())
+    assert 8 <= kept < 160
+    process = start(1, checkpoint, questions, out)
+    printed, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    found = int(re.search(r"(\d+) of 160 questions are answered already", printed)[1])
+    assert kept - 2 <= found <= kept  # at most the last line of each file was cut off
+    undisturbed, _ = answer(checkpoint, questions, tmp_path / "undisturbed")
+    assert (out / "predictions.jsonl").read_bytes() == (tmp_path / "undisturbed/predictions.jsonl").read_bytes()
+    assert [row["id"] for row in undisturbed] == asked
+    assert sorted(path.name for path in out.iterdir()) == ["predictions.jsonl", "run.json"]
+
+
+def test_two_processes_write_one_file_and_tell_all_problems_once(checkpoint, tmp_path):
+    questions = write_questions(tmp_path / "q", clips=3)
+    usual, _ = answer(checkpoint, questions, tmp_path / "usual")
+    (tmp_path / "q/flow/casme2/sub02/EP01_01.png").write_bytes(
+        (tmp_path / "q/flow/casme2/sub02/EP01_01.png").read_bytes()[:3000]
+    )
+    process = start(2, checkpoint, questions, tmp_path / "out", "--skip-bad")
+    printed, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    assert printed.count("8 of 12 questions answered") == 1
+    assert "1 problem(s)" in errors  # of a picture, not of each question that needs it
+    rows = rows_of(tmp_path / "out")
+    assert rows[:4] + rows[8:] == usual[:4] + usual[8:]
+    assert [row["answer"] for row in rows[4:8]] == [""] * 4
