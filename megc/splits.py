@@ -70,25 +70,25 @@ def make_folds(
         return [_fold(f"to-{d}", names, [n for n in names if n.startswith(f"{d}/")]) for d in datasets]
     else:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    found = []
+    splits = []
     for number, (_, test_rows) in enumerate(splitter.split(subjects, groups=subjects)):
         test = sorted(set(subjects[test_rows]))
-        found.append(_fold(test[0] if protocol == "loso" else f"fold{number}", names, test))
-    return found
+        splits.append(_fold(test[0] if protocol == "loso" else f"fold{number}", names, test))
+    return splits
 
 
 def _hold_out(names: list[str], dataset: str, fraction: float, seed: int) -> list[str]:
     import numpy as np
     from sklearn.model_selection import GroupShuffleSplit
 
-    own = np.array([name for name in names if name.startswith(f"{dataset}/")])
-    if len(own) < 2:
-        raise ValueError(f"{dataset} has {len(own)} subject(s): too few to hold any out")
-    if not 0 < fraction < 1 or math.ceil(fraction * len(own)) >= len(own):
+    members = np.array([name for name in names if name.startswith(f"{dataset}/")])
+    if len(members) < 2:
+        raise ValueError(f"{dataset} has {len(members)} subject(s): too few to hold any out")
+    if not 0 < fraction < 1 or math.ceil(fraction * len(members)) >= len(members):
         what = "none to test on" if fraction <= 0 else "none to train on"
-        raise ValueError(f"a test share of {fraction:g} leaves {what} of the {len(own)} subjects of {dataset}")
-    (_, test), *_ = GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(own, groups=own)
-    return list(own[test])
+        raise ValueError(f"a test share of {fraction:g} leaves {what} of the {len(members)} subjects of {dataset}")
+    (_, test), *_ = GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(members, groups=members)
+    return list(members[test])
 
 
 def _fold(name: str, names: list[str], test: list[str]) -> Fold:
