@@ -40,7 +40,7 @@ from megc.command import run_command
 from megc.files import png_bytes
 from megc.motion.apex import spot_apex
 from megc.motion.colour import ENCODINGS
-from megc.motion.crop import align_transform, crop, transform_points
+from megc.motion.crop import align_transform, crop_frame, transform_points
 from megc.motion.faces import FaceFinder
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.flow_files import draw_face
@@ -90,7 +90,7 @@ def decode(data: bytes) -> np.ndarray:
 
 def to_crop(field: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """A field of the frame, float32, as the crop sees it."""
-    return crop(np.ascontiguousarray(field, np.float32), transform) @ transform[:, :2].T.astype(np.float32)
+    return crop_frame(np.ascontiguousarray(field, np.float32), transform) @ transform[:, :2].T.astype(np.float32)
 
 
 def make_pair(spec: ClipSpec) -> Pair:
@@ -101,8 +101,8 @@ def make_pair(spec: ClipSpec) -> Pair:
     landmarks = FaceFinder().find(frames[0], spec.id).landmarks
     transform = align_transform(landmarks)
     _, expression, valid = rendering.flow(spec.onset, spec.apex)
-    crops = crop(frames[0], transform), crop(frames[1], transform)
-    inside = crop(valid.astype(np.uint8), transform).astype(bool)
+    crops = crop_frame(frames[0], transform), crop_frame(frames[1], transform)
+    inside = crop_frame(valid.astype(np.uint8), transform).astype(bool)
     points = transform_points(landmarks, transform)
     return Pair(spec, jpegs, frames, crops, transform, points, to_crop(expression, transform), inside)
 
@@ -131,8 +131,8 @@ def our_job(pair: Pair, method: str, mode: str) -> bytes:
     onset, apex = decode(pair.jpegs[0]), decode(pair.jpegs[1])
     landmarks = FaceFinder().find(onset, pair.spec.id).landmarks
     transform = align_transform(landmarks)
-    points, onset = transform_points(landmarks, transform), crop(onset, transform)
-    field = compensate(optical_flow(onset, crop(apex, transform), method), points, mode)[0]
+    points, onset = transform_points(landmarks, transform), crop_frame(onset, transform)
+    field = compensate(optical_flow(onset, crop_frame(apex, transform), method), points, mode)[0]
     return png_bytes(draw_face(field, points, onset, FlowSettings()), encoder="opencv-rle")
 
 
@@ -206,7 +206,7 @@ def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -
             seen[name] = draw_face(field, pair.landmarks, pair.crops[0], FlowSettings(encoding=name))
         picture = original_picture(original_motion(*pair.frames), pair.frames[0])
         seen["original, whole"] = picture
-        seen["original, cut"] = crop(picture, pair.transform)
+        seen["original, cut"] = crop_frame(picture, pair.transform)
         for name, value in seen.items():
             inputs.setdefault(name, []).append(pooled(value))
         labels.append({unit.number for unit in spec.units})
@@ -238,7 +238,7 @@ def apex_errors(clips: int, seed: int, difficulty: Difficulty) -> dict[str, floa
         landmarks = FaceFinder().find(frames[0], spec.id).landmarks
         transform = align_transform(landmarks)
         positions = sample_numbers(range(len(frames)), spec.fps)
-        crops = [crop(frames[position], transform) for position in positions]
+        crops = [crop_frame(frames[position], transform) for position in positions]
         guesses = {
             "ours": spot_apex(crops, transform_points(landmarks, transform), positions, spec.fps),
             "original": original_apex(frames),

@@ -6,6 +6,7 @@ summary to print, and a script that joins them. `tyro` turns the fields into fla
 
 import megc.interrupts as interrupts  # first: Ctrl-C while the rest is imported
 
+import contextlib
 import dataclasses
 import os
 import select
@@ -42,18 +43,22 @@ def option(
     metavar: str = "",
     repeat: bool = False,
     positional: bool = False,
+    secret: bool = False,
 ) -> Any:
     """A field of a settings dataclass that is a flag of a command, with its default and its line in --help.
 
     `default` may be `dataclasses.MISSING`: the flag must be given. `flag` names it where the field has another name,
     `aliases` are more names, all without dashes. `repeat`: the flag is given once for each value of a tuple.
-    `positional`: a word without a flag. The type of the field says the rest: `Literal` are choices, a tuple takes
-    one word or more, a bool that is off takes `--name`, one that is on also `--no-name`.
+    `positional`: a word without a flag. `secret`: left out of what is printed of the settings. The type of the field
+    says the rest: `Literal` are choices, a tuple takes one word or more, a bool that is off takes `--name`, one that
+    is on also `--no-name`.
     """
     # only what is set: Hugging Face's parser, which reads the same metadata, passes all of it to argparse
     extra = {"flag": flag, "flags": aliases, "metavar": metavar, "repeat": repeat, "positional": positional}
     return dataclasses.field(
-        default=default, metadata={"help": text} | {key: value for key, value in extra.items() if value}
+        default=default,
+        repr=not secret,
+        metadata={"help": text} | {key: value for key, value in extra.items() if value},
     )
 
 
@@ -89,6 +94,26 @@ def parse(description: str, kind: type[Settings], arguments: list[str] | None = 
     except _WrongSettings as error:
         print(f"{error}\nFor all options, run {program} --help", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def print_help(description: str, settings: object) -> None:
+    """Print --help of a program that has a parser of its own and spells its flags with `_`; `settings` has the
+    defaults."""
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.struct_rule(_as_struct)
+    with contextlib.suppress(SystemExit):
+        tyro.cli(
+            type(settings),
+            args=["--help"],
+            prog=Path(sys.argv[0]).name,
+            description=description,
+            default=settings,
+            registry=registry,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+            use_underscores=True,
+        )
 
 
 def run(description: str | None, kind: type[Settings], load: Callable[[], Work], stopped: str = STOPPED) -> NoReturn:
@@ -203,6 +228,8 @@ def _as_struct(info: Any) -> Any:
     flags = []
     for field, hint in _fields(info.type):
         annotation, default = _as_flag(field, hint)
+        if isinstance(info.default, info.type):
+            default = getattr(info.default, field.name)
         flags.append(StructFieldSpec(field.name, annotation, default, field.metadata.get("help", "")))
     return StructConstructorSpec(settings, tuple(flags))
 
@@ -217,13 +244,13 @@ def _as_flag(field: dataclasses.Field, hint: Any) -> tuple[Any, Any]:
     if dataclasses.is_dataclass(hint):
         return hint, default
     notes = field.metadata
-    # a default that the help explains, or that only says "nothing", is not shown
-    silent = default is None or isinstance(default, bool) or default == () or "default:" in notes["help"]
+    explained = "default:" in notes["help"]  # by the help; and these defaults say nothing:
+    nothing = ("", "None", "False")
     about = tyro.conf.arg(
         name=notes.get("flag") or None,
         aliases=tuple(f"--{name}" for name in notes.get("flags", ())) or None,
         metavar=notes.get("metavar") or None,
-        help_behavior_hint="" if silent else lambda text: f"(default: {text})",
+        help_behavior_hint=lambda text: "" if explained or text in nothing else f"(default: {text})",
     )
     markers = [about]
     if default is False:
@@ -264,7 +291,7 @@ def _as_words(hint: Any) -> Any:
         metavar=name + more * many,
         instance_from_str=read,
         is_instance=lambda value: value is None or isinstance(value, tuple) == many,
-        str_from_instance=lambda value: [str(item) for item in value] if many else [str(value)],
+        str_from_instance=lambda value: [str(item) for item in (value or () if many else (value,))],
         choices=choices,
     )
 

@@ -1,7 +1,4 @@
-"""All options of a run over a test set, each with its default and its help; nothing heavy is imported here.
-
-The line under a field is its help text in test/generate_answers.py.
-"""
+"""All options of a run over a test set, each with its default and its help; nothing heavy is imported here."""
 
 import os
 from dataclasses import asdict, dataclass, field
@@ -10,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from megc.command import option
 from megc.vqa.questions import TEMPLATES, Question, allowed_answers
 
 Blank = Literal["none", "flow", "frames", "all"]
@@ -54,28 +52,27 @@ class Decoding:
     Raises ValueError for numbers out of range and unknown modes.
     """
 
-    votes: int = 1
-    """1: greedy; more: sampled, and the majority counts"""
-    temperature: float = 0.7
-    """of the sampled votes"""
-    top_p: float = 0.9
-    """share of probability to sample from"""
-    top_k: int = 0
-    """number of tokens to sample from; 0: all"""
-    seed: int = 0
-    """of the votes"""
-    max_new_tokens: int = 128
-    """longest answer"""
-    decode: tuple[str, ...] = ()
-    """choices, greedy or sample, for all kinds of questions or for one, as [KIND=]MODE"""
-    coarse: tuple[str, ...] | None = None
-    """allowed coarse classes (default: the challenge's)"""
-    fine: tuple[str, ...] | None = None
-    """allowed fine classes (default: those of the row's dataset)"""
-    constrain_units: bool = True
-    """keep lists of action units to known names, as many as the wording of the question asks for"""
-    jitter: int = 0
-    """pixels by which pictures move from vote to vote, whatever the mode; the first vote sees them unmoved"""
+    votes: int = option(1, "1: greedy; more: sampled, and the majority counts")
+    temperature: float = option(0.7, "of the sampled votes")
+    top_p: float = option(0.9, "share of probability to sample from")
+    top_k: int = option(0, "number of tokens to sample from; 0: all")
+    seed: int = option(0, "of the votes")
+    max_new_tokens: int = option(128, "longest answer")
+    decode: tuple[str, ...] = option(
+        (),
+        "choices, greedy or sample, for all kinds of questions or for one, as [KIND=]MODE",
+        metavar="[KIND=]MODE [...]",
+    )
+    coarse: tuple[str, ...] | None = option(None, "allowed coarse classes (default: the challenge's)")
+    fine: tuple[str, ...] | None = option(None, "allowed fine classes (default: those of the row's dataset)")
+    constrain_units: bool = option(
+        True, "keep lists of action units to known names, as many as the wording of the question asks for"
+    )
+    jitter: int = option(
+        0,
+        "pixels by which pictures move from vote to vote, whatever the mode; the first vote sees them unmoved",
+        aliases=("vote-jitter",),
+    )
 
     def __post_init__(self) -> None:
         if self.votes < 1 or self.max_new_tokens < 1:
@@ -127,18 +124,19 @@ class Endpoint:
     Raises ValueError for an `url` that is no address and for numbers out of range.
     """
 
-    url: str | None = field(default=None, repr=False)
-    """query an OpenAI-compatible server at this address ending with /v1; prompt and pixels are those of --model"""
-    name: str | None = None
-    """the model's name there (default: the only one listed, else --model)"""
-    concurrency: int = 8
-    """requests at the same time"""
-    timeout: float = 120.0
-    """seconds of a request"""
-    retries: int = 4
-    """more tries of a request that failed"""
-    api_key: str | None = field(default=None, repr=False)
-    """of the server (default: OPENAI_API_KEY, else a placeholder)"""
+    url: str | None = option(
+        None,
+        "query an OpenAI-compatible server at this address ending with /v1; prompt and pixels are those of --model",
+        flag="endpoint",
+        secret=True,
+    )
+    name: str | None = option(
+        None, "the model's name there (default: the only one listed, else --model)", flag="endpoint-model"
+    )
+    concurrency: int = option(8, "requests at the same time")
+    timeout: float = option(120.0, "seconds of a request")
+    retries: int = option(4, "more tries of a request that failed")
+    api_key: str | None = option(None, "of the server (default: OPENAI_API_KEY, else a placeholder)", secret=True)
 
     def __post_init__(self) -> None:
         if self.url is not None and not (self.url.startswith(("http://", "https://")) and urlsplit(self.url).hostname):
@@ -187,40 +185,26 @@ class Endpoint:
 class RunSettings:
     """What to answer, with what, and where the answers go."""
 
-    model: Path | str = "checkpoints/tiny"
-    """folder of a checkpoint, or a name on the hub"""
-    questions: tuple[Path, ...] = (Path("dataset/test_dataset.jsonl"),)
-    """instruction JSONL files; their answers are ignored"""
-    out: Path = Path("result/demo/tiny")
-    """folder of predictions.jsonl and run.json"""
+    model: str = option("checkpoints/tiny", "folder of a checkpoint, or a name on the hub")
+    questions: tuple[Path, ...] = option(
+        (Path("dataset/test_dataset.jsonl"),), "instruction JSONL files; their answers are ignored"
+    )
+    out: Path = option(Path("result/demo/tiny"), "folder of predictions.jsonl and run.json")
     decoding: Decoding = field(default_factory=Decoding)
-    """how answers are decoded"""
-    models: tuple[Path | str, ...] = ()
-    """several checkpoints that vote together, in place of --model"""
-    vote_prompts: tuple[Wording, ...] = ()
-    """votes in each of these prompts"""
-    batch_size: int = 16
-    """questions at once; does not change the answers"""
-    blank: Blank = "none"
-    """pictures to replace by neutral ones, as a control"""
-    min_pixels: int | None = None
-    """fewest of a picture (default: as the checkpoint was trained)"""
-    max_pixels: int | None = None
-    """most of a picture (default: as the checkpoint was trained)"""
-    allow_mismatch: bool = False
-    """let prompt and pixels differ from those of the checkpoint's training"""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """of the weights"""
-    device: str | None = None
-    """such as cpu, cuda:1 (default: a GPU if there is one)"""
-    attention: Literal["sdpa", "eager"] | None = None
-    """kernels of transformers (default: sdpa)"""
-    threads: int = 0
-    """CPU threads; 0: torch's choice (1 is best for tiny models)"""
+    models: tuple[str, ...] = option((), "several checkpoints that vote together, in place of --model")
+    vote_prompts: tuple[Wording, ...] = option((), "votes in each of these prompts")
+    batch_size: int = option(16, "questions at once; does not change the answers")
+    blank: Blank = option("none", "pictures to replace by neutral ones, as a control")
+    min_pixels: int | None = option(None, "fewest of a picture (default: as the checkpoint was trained)")
+    max_pixels: int | None = option(None, "most of a picture (default: as the checkpoint was trained)")
+    allow_mismatch: bool = option(False, "let prompt and pixels differ from those of the checkpoint's training")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = option("auto", "of the weights")
+    device: str | None = option(None, "such as cpu, cuda:1 (default: a GPU if there is one)")
+    attention: Literal["sdpa", "eager"] | None = option(None, "kernels of transformers (default: sdpa)")
+    threads: int = option(0, "CPU threads; 0: torch's choice (1 is best for tiny models)")
     endpoint: Endpoint = field(default_factory=Endpoint)
-    """the server that answers in place of a model in memory"""
-    overwrite: bool = False
-    """answer again what these settings have answered"""
+    overwrite: bool = option(False, "answer again what these settings have answered")
+    skip_bad: bool = option(False, "exit with 0 although rows could not be answered")
 
     @property
     def voters(self) -> tuple[Path | str, ...]:

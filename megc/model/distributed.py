@@ -1,7 +1,6 @@
 """Several processes that train or answer together: ranks, shared values, DeepSpeed without a GPU, a clean end."""
 
 import os
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +13,7 @@ from transformers import TrainingArguments
 from transformers.integrations import deepspeed as integration
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
+from megc.command import is_main
 from megc.files import lock_folder
 from megc.problems import Problems
 
@@ -29,11 +29,6 @@ def world_size() -> int:
 def process_rank() -> int:
     """Number of this process, 0 for the main or only one."""
     return int(os.environ.get("RANK", "0"))
-
-
-def is_main() -> bool:
-    """Whether this process prints and writes: rank 0, or the only one."""
-    return process_rank() == 0
 
 
 def process_device() -> str | None:
@@ -156,18 +151,3 @@ def wait_for_all() -> None:
     """Return once every process of the run is here; at once in a single process."""
     if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
         torch.distributed.barrier()
-
-
-def end_process(exit_code: int = 0) -> None:
-    """End of a program that several processes ran; returns in a single process.
-
-    gloo's threads sometimes abort the interpreter's shutdown, after everything is saved, and the launcher then
-    reports a failure; leaving without the shutdown avoids it. A process that failed waits for nobody: the others may
-    be in another operation, and the launcher ends them.
-    """
-    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-        if not exit_code:
-            torch.distributed.barrier()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(exit_code)

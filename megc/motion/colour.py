@@ -56,7 +56,7 @@ COLOUR_NAMES: dict[str, tuple[int, int, int]] = {
 DIRECTIONS: dict[str, tuple[int, int]] = {"right": (1, 0), "down": (0, 1), "left": (-1, 0), "up": (0, -1)}
 
 
-def strain(flow: np.ndarray, blur: float = STRAIN_BLUR) -> np.ndarray:
+def strain_magnitude(flow: np.ndarray, blur: float = STRAIN_BLUR) -> np.ndarray:
     """Optical strain magnitude (H, W) of a field (H, W, 2): how much the skin is stretched, squeezed or sheared.
 
     Root of exx² + eyy² + 2 exy², the Frobenius norm of the strain tensor (Shreve et al. 2011), after a Gaussian of
@@ -116,12 +116,12 @@ def _uv_strain(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -
     signed += 128
     picture = np.empty((*flow.shape[:2], 3), np.uint8)
     picture[..., :2] = np.rint(signed, out=signed)
-    picture[..., 2] = _to_bytes(strain(flow) / (STRAIN_PER_PIXEL * scale))
+    picture[..., 2] = _to_bytes(strain_magnitude(flow) / (STRAIN_PER_PIXEL * scale))
     return picture
 
 
 def _uv_strain_minmax(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
-    channels = (flow[..., 0], flow[..., 1], strain(flow, blur=0))
+    channels = (flow[..., 0], flow[..., 1], strain_magnitude(flow, blur=0))
     return np.dstack([_to_bytes(_min_max(channel)) for channel in channels])
 
 
@@ -132,7 +132,9 @@ def _centred(channel: np.ndarray) -> np.ndarray:
 
 
 def _uv_strain_centred(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
-    return np.dstack([_centred(flow[..., 0]), _centred(flow[..., 1]), _to_bytes(_min_max(strain(flow, blur=0)))])
+    return np.dstack(
+        [_centred(flow[..., 0]), _centred(flow[..., 1]), _to_bytes(_min_max(strain_magnitude(flow, blur=0)))]
+    )
 
 
 def centre_picture(picture: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
     return (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
 
 
-def crop(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
+def crop_frame(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """The 280×336 crop of a uint8 image under a 2×3 transform; outside the frame its border is repeated.
 
     Frames more than 1.5 times as large as the crop are smoothed first, so that skin texture does not alias.

@@ -17,7 +17,7 @@ from megc.motion.crop import FACE_WIDTH
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import read_image
 from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
-from megc.motion.parallel import Finished, format_counts, run, summarise
+from megc.motion.parallel import Finished, count_outcomes, format_counts, run_on_clips
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
 from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings, in_shard, lock_name
@@ -99,7 +99,7 @@ def draw_face(field: np.ndarray, landmarks: np.ndarray, onset: np.ndarray, setti
     return cv2.copyTo(draw_flow(field, settings.encoding, settings.scale, onset), inside.view(np.uint8), still)
 
 
-def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> Finished:
+def compute_clip(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overwrite: bool = False) -> Finished:
     """Write field and picture of one clip, or keep those that are there already, made the same way.
 
     The field runs from onset to apex in the pixels of the crop. The picture is drawn from the stored float16 field
@@ -143,7 +143,7 @@ def compute(clip_id: str, frames: Path, out: Path, settings: FlowSettings, overw
     return Finished("done", warnings)
 
 
-def compute_all(
+def compute_clips(
     frames: Path,
     out: Path,
     settings: FlowSettings,
@@ -152,17 +152,17 @@ def compute_all(
     overwrite: bool = False,
     shard: str = "",
 ) -> dict[str, int]:
-    """`compute` of every finished clip below `frames`, then `flow.json`; failures and warnings go to `problems`.
+    """`compute_clip` of every finished clip below `frames`, then `flow.json`; failures and warnings go to `problems`.
 
     With a `shard` such as `2/8` only of its clips, without `flow.json`, which a run without shard writes in the end.
     Returns how many were `done`, `kept` and `failed`. Raises DataError where there is no finished clip.
     """
     ids = [clip_id for clip_id in finished_clips(frames) if in_shard(clip_id, shard)]
-    work = partial(compute, frames=frames, out=out, settings=settings, overwrite=overwrite)
+    work = partial(compute_clip, frames=frames, out=out, settings=settings, overwrite=overwrite)
     with lock_folder(out, lock_name("flow", shard)):
-        results = run(work, ids, ids, problems, workers, "flow")
+        results = run_on_clips(work, ids, ids, problems, workers, "flow")
         if shard:
-            return summarise(results, ids, str(out), problems)
+            return count_outcomes(results, ids, str(out), problems)
         good = [clip_id for clip_id, result in zip(ids, results, strict=True) if result]
         record = {
             **asdict(settings),
@@ -176,12 +176,12 @@ def compute_all(
         }
         clear_leftovers(out, "flow.json")
         write_json(out / "flow.json", record)
-    return summarise(results, ids, str(out), problems)
+    return count_outcomes(results, ids, str(out), problems)
 
 
 def compute_flow(settings: ComputeFlowSettings, problems: Problems) -> str:
     """Fields and pictures of every finished clip below `settings.frames`; returns a summary."""
-    counts = compute_all(
+    counts = compute_clips(
         settings.frames, settings.out, settings.flow, problems, settings.workers, settings.overwrite, settings.shard
     )
     counts["with warnings"] = len(problems.warnings)

@@ -16,14 +16,14 @@ from megc.motion.crop import (
     CROP_WIDTH,
     align_transform,
     centre_transform,
-    crop,
+    crop_frame,
     mean_face,
     transform_points,
 )
 from megc.motion.faces import FaceFinder
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import LARGEST, SMALLEST, Frames, open_frames
-from megc.motion.parallel import Finished, format_counts, run, summarise
+from megc.motion.parallel import Finished, count_outcomes, format_counts, run_on_clips
 from megc.motion.plausibility import check_faces
 from megc.motion.region_motion import sample_numbers
 from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings, in_shard, lock_name
@@ -116,7 +116,7 @@ def _spot(
     crops = []
     for number, image in frames.read_many(numbers):
         _check_size(image, shape, number, frames, clip)
-        crops.append(crop(image, transform))
+        crops.append(crop_frame(image, transform))
     positions = [number - numbers[0] for number in numbers]
     return frames.nearest(numbers[0] + spot_apex(crops, landmarks, positions, clip.fps))
 
@@ -153,7 +153,7 @@ def _cut(
     images: dict[str, np.ndarray], transform: np.ndarray, landmarks: np.ndarray, settings: KeyframeSettings
 ) -> dict[str, np.ndarray]:
     """The pictures to write, by name: the crop of each image, and the magnified apex where it is asked for."""
-    pictures = {name: crop(image, transform) for name, image in images.items()}
+    pictures = {name: crop_frame(image, transform) for name, image in images.items()}
     if settings.magnify:
         field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks)
         pictures["magnified"] = magnify_motion(pictures["onset"], field, settings.magnify)
@@ -198,7 +198,9 @@ def _read_images(
     return {name: images[number] for name, number in numbers.items()}
 
 
-def extract(clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False) -> Finished:
+def extract_clip(
+    clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False
+) -> Finished:
     """Write the key frames of one clip, or keep those that are there already, made the same way.
 
     One similarity transform, from the landmarks of the onset frame, serves all three. `align.json` is written last,
@@ -271,7 +273,7 @@ def _check_size(image: np.ndarray, shape: tuple[int, ...], number: int, frames: 
         raise DataError(frames.file(number), clip.id, what, "export the clip again in its own size")
 
 
-def extract_all(
+def extract_clips(
     clips: list[Clip],
     clips_file: Path,
     out: Path,
@@ -280,13 +282,13 @@ def extract_all(
     workers: int = 1,
     overwrite: bool = False,
 ) -> dict[str, int]:
-    """`extract` of every clip; failures and warnings go to `problems`.
+    """`extract_clip` of every clip; failures and warnings go to `problems`.
 
     Returns how many were `done`, `kept` and `failed`.
     """
-    work = partial(extract, clips_file=clips_file, out=out, settings=settings, overwrite=overwrite)
+    work = partial(extract_clip, clips_file=clips_file, out=out, settings=settings, overwrite=overwrite)
     names = [clip.id for clip in clips]
-    return summarise(run(work, clips, names, problems, workers, "key frames"), names, str(out), problems)
+    return count_outcomes(run_on_clips(work, clips, names, problems, workers, "key frames"), names, str(out), problems)
 
 
 def extract_frames(settings: ExtractFramesSettings, problems: Problems) -> str:
@@ -301,7 +303,7 @@ def extract_frames(settings: ExtractFramesSettings, problems: Problems) -> str:
         clips = read_clips(clips_file)
     clips = [clip for clip in clips if in_shard(clip.id, settings.shard)]
     with lock_folder(settings.out, lock_name("frames", settings.shard)):
-        counts = extract_all(
+        counts = extract_clips(
             clips, clips_file, settings.out, settings.keyframes, problems, settings.workers, settings.overwrite
         )
     counts["with warnings"] = len(problems.warnings)

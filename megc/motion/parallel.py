@@ -76,7 +76,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def submit(pool: ProcessPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
+def submit_task(pool: ProcessPoolExecutor, task: Callable[[], Result]) -> Future[Result]:
     """Hand a task to the pool, which may start a process for it.
 
     Ctrl-C reaches every process of the terminal. It is held back while a process starts, which takes that over for
@@ -104,7 +104,7 @@ def _run_in_pool(
         with process_pool(workers) as pool:
             while True:
                 for index in islice(waiting, 2 * workers - len(running)):
-                    running[submit(pool, call(index))] = index
+                    running[submit_task(pool, call(index))] = index
                 if not running:
                     return done
                 # as they end, not in order: one slow clip must not keep the other processes idle
@@ -120,13 +120,13 @@ def _run_alone(call: partial, name: str) -> _Outcome:
     """One task in a process of its own, which may die without harm."""
     try:
         with process_pool(1) as pool:
-            return submit(pool, call).result()
+            return submit_task(pool, call).result()
     except BrokenProcessPool:
         what = "the process died on this clip (killed, or out of memory)"
         return _Outcome(problem=Problem(name, None, what, "check its files, or give fewer --workers"))
 
 
-def run(
+def run_on_clips(
     function: Callable[[Task], Result],
     tasks: Sequence[Task],
     names: Sequence[str],
@@ -165,7 +165,7 @@ def run(
     return [outcomes[index].result for index in range(len(tasks))]
 
 
-def summarise(
+def count_outcomes(
     results: Sequence[Finished | None], names: Sequence[str], folder: str, problems: Problems
 ) -> dict[str, int]:
     """How many clips were `done`, `kept` and `failed` (None); warnings go to `problems`, as of `folder`."""

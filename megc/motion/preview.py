@@ -10,7 +10,7 @@ from megc.clips import Clip, frames_folder, read_clips
 from megc.files import figure_png, resolve_inside, write_bytes
 from megc.motion.apex import FEWEST_FRAMES, expression_strength
 from megc.motion.colour import legend_image
-from megc.motion.crop import crop
+from megc.motion.crop import crop_frame
 from megc.motion.flow_files import drawn_with, picture_metadata, read_warnings
 from megc.motion.frames import open_frames, read_image
 from megc.motion.keyframes import clip_folder, read_align
@@ -30,7 +30,7 @@ def _trace(clip: Clip, clips_file: Path, align: dict) -> Trace | None:
     if len(numbers) < FEWEST_FRAMES:
         return None
     transform = np.array(align["transform"])
-    crops = [crop(image, transform) for _, image in frames.read_many(numbers)]
+    crops = [crop_frame(image, transform) for _, image in frames.read_many(numbers)]
     return measure_regions(crops, np.array(align["landmarks"], np.float32), [number - first for number in numbers])
 
 

@@ -17,14 +17,14 @@ _SKIN_TONES = np.array(
 )
 
 
-def region(size: tuple[int, int], outline: np.ndarray, feather: float) -> np.ndarray:
+def outline_mask(size: tuple[int, int], outline: np.ndarray, feather: float) -> np.ndarray:
     """A soft mask (float32, 0–1) of a closed outline in texture pixels."""
     mask = np.zeros(size, np.uint8)
     cv2.fillPoly(mask, [np.round(outline).astype(np.int32)], 255)
     return cv2.GaussianBlur(mask, (0, 0), feather).astype(np.float32) / 255
 
 
-def cheeks(points: np.ndarray, size: tuple[int, int], face: float) -> np.ndarray:
+def cheek_mask(points: np.ndarray, size: tuple[int, int], face: float) -> np.ndarray:
     """Mask (uint8, 0 or 255) of a disc on each cheek, where skin colour is measured; all in texture pixels."""
     mask = np.zeros(size, np.uint8)
     for eye, corner in ((slice(36, 42), 48), (slice(42, 48), 54)):
@@ -37,15 +37,15 @@ def _skin_mask(image: np.ndarray, matte: np.ndarray, points: np.ndarray, face: f
     """How much a pixel is skin, by its colour and place, without the eyes."""
     size = image.shape[:2]
     lab = cv2.cvtColor(np.clip(image / 255, 0, 1), cv2.COLOR_BGR2LAB)
-    mean = np.array(cv2.mean(lab, cheeks(points, size, face))[:3])
+    mean = np.array(cv2.mean(lab, cheek_mask(points, size, face))[:3])
     distance = ((lab - mean) / (38, 13, 13)) ** 2
     likely = cv2.GaussianBlur(np.exp(-0.5 * distance.sum(-1)).astype(np.float32), (0, 0), 0.012 * face)
     brows = points[17:27].mean(0)
     oval = np.vstack(
         [points[:17], points[26] - (0, 0.05 * face), brows - (0, 0.12 * face), points[17] - (0, 0.05 * face)]
     )
-    inside = region(size, oval, 0.02 * face)
-    eyes = region(size, points[36:42], 0.008 * face) + region(size, points[42:48], 0.008 * face)
+    inside = outline_mask(size, oval, 0.02 * face)
+    eyes = outline_mask(size, points[36:42], 0.008 * face) + outline_mask(size, points[42:48], 0.008 * face)
     return np.clip(np.maximum(likely, inside) * matte * (1 - 0.6 * eyes), 0, 1)
 
 
@@ -74,19 +74,19 @@ def colour_subject(
     skin = _skin_mask(image, matte, points, face) * (1 - cap)
     shade = rng.uniform(0, len(_SKIN_TONES) - 1.001)  # a place between two tones
     tone = _SKIN_TONES[int(shade)] + (shade % 1) * (_SKIN_TONES[int(shade) + 1] - _SKIN_TONES[int(shade)])
-    gain = tone * rng.normal(1, 0.015, 3) / np.array(cv2.mean(image, cheeks(points, size, face))[:3])
+    gain = tone * rng.normal(1, 0.015, 3) / np.array(cv2.mean(image, cheek_mask(points, size, face))[:3])
     image = image * (1 + skin[..., None] * (gain.astype(np.float32) - 1))
     image = _hair_and_cap(image, np.clip(matte - skin, 0, 1) * (1 - cap), cap * matte, face, rng)
     brows = rng.uniform(0.05, 0.5)
     for part in (slice(17, 22), slice(22, 27)):
         line = np.vstack([points[part] - (0, 0.004 * face), points[part][::-1] - (0, -0.02 * face)])
-        image *= 1 - region(size, line, 0.01 * face)[..., None] * brows
-    lips = region(size, points[48:60], 0.008 * face)[..., None]
+        image *= 1 - outline_mask(size, line, 0.01 * face)[..., None] * brows
+    lips = outline_mask(size, points[48:60], 0.008 * face)[..., None]
     image *= 1 + lips * rng.uniform((-0.3, -0.32, -0.12), (-0.06, -0.08, 0.04)).astype(np.float32)
     if rng.random() < 0.35:
         beard = np.vstack([points[3:14] * 0.97 + points[33] * 0.03, points[35], points[33], points[31]])
         grain = 1 - 0.25 * np.abs(rng.normal(0, 1, size)).astype(np.float32)
-        stubble = region(size, beard, 0.05 * face) * (1 - lips[..., 0]) * rng.uniform(0.15, 0.4)
+        stubble = outline_mask(size, beard, 0.05 * face) * (1 - lips[..., 0]) * rng.uniform(0.15, 0.4)
         image *= 1 - (stubble * (0.75 + 0.25 * grain))[..., None] * np.array([0.48, 0.5, 0.53], np.float32)
     # two grains of texture, since optical flow needs skin that is not plain
     pores = cv2.GaussianBlur(rng.normal(0, 1, size).astype(np.float32), (0, 0), 0.9)

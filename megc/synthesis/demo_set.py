@@ -20,9 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from megc.files import lock_folder, read_json, write_bytes, write_json, write_jsonl
-from megc.motion.parallel import process_pool, submit, use_one_thread
+from megc.motion.parallel import process_pool, submit_task, use_one_thread
 from megc.problems import DataError, Problems
-from megc.synthesis.demo_sheets import Annotation, annotate, casme2_workbook, samm_workbook
+from megc.synthesis.demo_sheets import Annotation, annotate_clips, casme2_workbook, samm_workbook
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
 from megc.synthesis.scenes import plan_clips, samm_view
 from megc.synthesis.settings import DemoSettings, MakeDemoSettings
@@ -40,7 +40,7 @@ def plan_demo(settings: DemoSettings) -> list[ClipSpec]:
     return casme2 + plan_clips("samm", settings.samm_subjects, settings.clips, view=view, **common)
 
 
-def clip_folder(root: Path, spec: ClipSpec) -> Path:
+def frame_folder(root: Path, spec: ClipSpec) -> Path:
     """Where the frames of a clip lie below the set's root."""
     dataset, subject, name = spec.id.split("/")
     return root / "CASME2" / "Cropped" / subject / name if dataset == "casme2" else root / "SAMM" / subject / name
@@ -121,7 +121,7 @@ def write_clip(root: Path, spec: ClipSpec, every: int, note: bool = False) -> No
 
     `note` adds a text file among the frames, as the real folders have.
     """
-    folder, partial = clip_folder(root, spec), root / ".partial" / spec.id.replace("/", "_")
+    folder, partial = frame_folder(root, spec), root / ".partial" / spec.id.replace("/", "_")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     # the three annotated frames are always there, whatever the step
@@ -174,7 +174,7 @@ def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list
         seen.add(key[0])
         group = list(group)
         missing = [
-            spec for spec in group if not (clip_folder(root, spec).is_dir() and flow_file(root, spec).is_file())
+            spec for spec in group if not (frame_folder(root, spec).is_dir() and flow_file(root, spec).is_file())
         ]
         if missing:
             yield missing, first and missing[0] is group[0]
@@ -182,7 +182,7 @@ def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list
 
 def _write_tables(root: Path, specs: list[ClipSpec]) -> None:
     """Both spreadsheets and `truth.jsonl`."""
-    annotations = annotate(specs)
+    annotations = annotate_clips(specs)
     for folder, workbook in (("CASME2/CASME2-coding-20190701.xlsx", casme2_workbook),
                              ("SAMM/SAMM_Micro_FACS_Codes_v2.xlsx", samm_workbook)):  # fmt: skip
         dataset = folder.split("/")[0].lower()
@@ -203,7 +203,7 @@ def _write_clips(root: Path, specs: list[ClipSpec], every: int, workers: int) ->
                 bar.update(_write_subject(*job))
         else:
             with process_pool(workers) as pool:
-                for done in as_completed([submit(pool, partial(_write_subject, *job)) for job in jobs]):
+                for done in as_completed([submit_task(pool, partial(_write_subject, *job)) for job in jobs]):
                     bar.update(done.result())
     shutil.rmtree(root / ".partial", ignore_errors=True)
 

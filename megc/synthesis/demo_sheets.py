@@ -98,7 +98,7 @@ def _irregular_samm(rows: list[Annotation]) -> None:
     rows[len(rows) // 3] = replace(slip, apex=int(slip.apex) + 3000)
 
 
-def annotate(specs: list[ClipSpec]) -> list[Annotation]:
+def annotate_clips(specs: list[ClipSpec]) -> list[Annotation]:
     """What the spreadsheets say of the clips, in their order: the truth, but for a few irregular cells."""
     rows: dict[str, list[Annotation]] = {"casme2": [], "samm": []}
     for spec in specs:

@@ -47,7 +47,7 @@ _OBJECTIVE = {
 _CLASS_OF = {units: number for number, strings in _OBJECTIVE.items() for units in strings}
 
 
-def numbers_of(text: str) -> tuple[int, ...]:
+def parse_numbers(text: str) -> tuple[int, ...]:
     """Action units of a table's string in written order."""
     return tuple(int(number) for number in text.split("+"))
 
@@ -77,7 +77,7 @@ def sample_labels(
     labels = []
     for pick in rng.permutation(np.minimum(picks, len(rows) - 1)):
         emotion, text, _ = rows[pick]
-        numbers = numbers_of(text)
+        numbers = parse_numbers(text)
         able = [number for number in numbers if number in _CAN_BE_ONE_SIDED]
         sided: set[int] = set()
         side = None

@@ -88,7 +88,7 @@ def _without_spectacles(image: np.ndarray) -> np.ndarray:
 
 
 @cache
-def portrait(name: str) -> Portrait:
+def load_portrait(name: str) -> Portrait:
     """The portrait `astronaut` or `hopper`. Raises KeyError for another name."""
     points = _numbers(_POINTS[name])
     if name == "astronaut":

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from megc.synthesis.appearance import cheeks, colour_subject, light_subject, region
-from megc.synthesis.portraits import Portrait, portrait
+from megc.synthesis.appearance import cheek_mask, colour_subject, light_subject, outline_mask
+from megc.synthesis.portraits import Portrait, load_portrait
 
 MARGIN = 12  # frame pixels of texture beyond each border, so that head drift shows no edge
 # The landmark that each landmark becomes in a mirror.
@@ -65,7 +65,7 @@ def _mirror(points: np.ndarray) -> np.ndarray:
 
 def face_shape(rng: np.random.Generator) -> np.ndarray:
     """A face shape (68, 2) in face widths, origin between the eyes, y down."""
-    shapes = [_upright(portrait(name).points) for name in ("astronaut", "hopper")]
+    shapes = [_upright(load_portrait(name).points) for name in ("astronaut", "hopper")]
     mix = rng.uniform(0.15, 0.85)
     shape = mix * shapes[0] + (1 - mix) * shapes[1]
     shape[48:] = 0.25 * shapes[0][48:] + 0.75 * shapes[1][48:]  # the astronaut smiles; subjects start neutral
@@ -136,12 +136,12 @@ def _blend(
 
     Returns image, matte and cap (float32; the cap is empty for a bare head).
     """
-    astronaut, bare, none = _warp(portrait("astronaut"), points, size, face)
-    admiral, hatted, cap = _warp(portrait("hopper"), points, size, face)
-    skin_of_admiral = _match_tone(admiral, astronaut, cheeks(points, size, face), face, rng.uniform(0.3, 0.7))
+    astronaut, bare, none = _warp(load_portrait("astronaut"), points, size, face)
+    admiral, hatted, cap = _warp(load_portrait("hopper"), points, size, face)
+    skin_of_admiral = _match_tone(admiral, astronaut, cheek_mask(points, size, face), face, rng.uniform(0.3, 0.7))
     low_share = rng.uniform(0.25, 1.0)
     jaw = points[:17] * 0.97 + points[30] * 0.03
-    oval = region(size, np.vstack([jaw, points[26:16:-1]]), 0.03 * face)
+    oval = outline_mask(size, np.vstack([jaw, points[26:16:-1]]), 0.03 * face)
     admiral = _calm(admiral, astronaut, points, face)
     admiral = admiral + (skin_of_admiral - admiral) * oval[..., None]
     nose = points[27:36]
@@ -149,7 +149,7 @@ def _blend(
     lower = np.vstack([points[3:14] * 0.93 + points[33] * 0.07, left, nose[4], right])
     mouth = points[48:60]
     mouth = mouth.mean(0) + (mouth - mouth.mean(0)) * (1.35, 1.9)
-    share = np.maximum(region(size, lower, 0.035 * face) * low_share, region(size, mouth, 0.02 * face))
+    share = np.maximum(outline_mask(size, lower, 0.035 * face) * low_share, outline_mask(size, mouth, 0.02 * face))
     if wears_cap:
         # a band over the eyes, brow to nostrils, reaches the ears where the spectacles were
         temples = [
@@ -158,14 +158,14 @@ def _blend(
         ]
         brows = points[17:27] - (0, 0.012 * face)
         band = np.vstack([brows, temples[:2], points[35], points[31], temples[2:]])
-        share = np.maximum(1 - region(size, band, 0.018 * face), share)
+        share = np.maximum(1 - outline_mask(size, band, 0.018 * face), share)
     image = astronaut + (admiral - astronaut) * share[..., None]
     return (image, hatted, cap) if wears_cap else (image, bare, none)
 
 
 def _calm(image: np.ndarray, reference: np.ndarray, points: np.ndarray, face: float) -> np.ndarray:
     """The admiral's head outside the face with the astronaut's cheek colour and softer colour contrast."""
-    skin = cheeks(points, image.shape[:2], face)
+    skin = cheek_mask(points, image.shape[:2], face)
     gain = np.array(cv2.mean(reference, skin)[:3]) / np.array(cv2.mean(image, skin)[:3])
     lab = cv2.cvtColor(np.clip(image * gain.astype(np.float32) / 255, 0, 1), cv2.COLOR_BGR2LAB)
     mean = np.array(cv2.mean(lab, skin)[:3], np.float32)

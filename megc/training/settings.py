@@ -3,10 +3,11 @@
 Nothing here waits for torch or transformers, so that the flags can be listed in a moment.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from megc.command import option, print_help
 from megc.files import read_yaml
 from megc.model.parts import LORA_TARGETS, PARTS, part_of_target
 from megc.problems import DataError, did_you_mean
@@ -19,49 +20,96 @@ LOSS_UNITS = ("token", "question")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 
 
-def _setting(default: object, text: str) -> object:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class SftSettings:
     """What is trained, on what; how long and how fast is for TrainingArguments to say."""
 
-    model: str = _setting("checkpoints/tiny-base", "checkpoint to start from: a folder, or a name on the hub")
-    build_tiny: bool = _setting(False, "build the tiny checkpoint at --model from the training texts if it is missing")
-    train_file: str = _setting("dataset/train_dataset.jsonl", "instruction JSONL to train on")
-    eval_file: str | None = _setting(None, "instruction JSONL of other subjects, to evaluate on (--eval_strategy)")
-    validation_share: float = _setting(
+    model: str = option("checkpoints/tiny-base", "checkpoint to start from: a folder, or a name on the hub")
+    build_tiny: bool = option(False, "build the tiny checkpoint at --model from the training texts if it is missing")
+    train_file: str = option("dataset/train_dataset.jsonl", "instruction JSONL to train on")
+    eval_file: str | None = option(None, "instruction JSONL of other subjects, to evaluate on (--eval_strategy)")
+    validation_share: float = option(
         0.0, "share of each dataset's training subjects to evaluate on instead of training on them; 0: none"
     )
-    packing: str = _setting("clip", "clip: a clip's questions share one pass over its pictures; none: one by one")
-    loss_per: str = _setting("token", "what weighs the same in the loss: each answer token, or each question's answer")
-    max_length: int = _setting(4096, "tokens that a sequence may have; a longer row is an error, never cut")
-    min_pixels: int | None = _setting(None, "fewest pixels of a picture; default: the checkpoint's")
-    max_pixels: int | None = _setting(None, "most pixels of a picture; default: the checkpoint's")
-    shift: int = _setting(0, "augmentation: move a clip's pictures by up to so many pixels, all by the same")
-    freeze_vision: bool = _setting(False, "do not train the vision tower")
-    freeze_merger: bool = _setting(False, "do not train the merger between vision and language")
-    freeze_language_model: bool = _setting(False, "do not train the language model")
-    vision_rate: float | None = _setting(None, "learning rate of the vision tower; default: --learning_rate")
-    merger_rate: float | None = _setting(None, "learning rate of the merger; default: --learning_rate")
-    language_model_rate: float | None = _setting(None, "learning rate of the language model; default: --learning_rate")
-    lora_rank: int = _setting(0, "rank of low-rank adapters to train instead of the weights; 0: train the weights")
-    lora_alpha: float = _setting(32.0, "adapters are scaled by lora_alpha / lora_rank")
-    lora_dropout: float = _setting(0.0, "dropout before the adapters")
+    packing: str = option("clip", "clip: a clip's questions share one pass over its pictures; none: one by one")
+    loss_per: str = option("token", "what weighs the same in the loss: each answer token, or each question's answer")
+    max_length: int = option(4096, "tokens that a sequence may have; a longer row is an error, never cut")
+    min_pixels: int | None = option(None, "fewest pixels of a picture; default: the checkpoint's")
+    max_pixels: int | None = option(None, "most pixels of a picture; default: the checkpoint's")
+    shift: int = option(0, "augmentation: move a clip's pictures by up to so many pixels, all by the same")
+    freeze_vision: bool = option(False, "do not train the vision tower")
+    freeze_merger: bool = option(False, "do not train the merger between vision and language")
+    freeze_language_model: bool = option(False, "do not train the language model")
+    vision_rate: float | None = option(None, "learning rate of the vision tower; default: --learning_rate")
+    merger_rate: float | None = option(None, "learning rate of the merger; default: --learning_rate")
+    language_model_rate: float | None = option(None, "learning rate of the language model; default: --learning_rate")
+    lora_rank: int = option(0, "rank of low-rank adapters to train instead of the weights; 0: train the weights")
+    lora_alpha: float = option(32.0, "adapters are scaled by lora_alpha / lora_rank")
+    lora_dropout: float = option(0.0, "dropout before the adapters")
     lora_targets: list[str] = field(
         default_factory=lambda: ["vision", "merger", "q", "k"],
         metadata={"help": f"what gets adapters, of {', '.join(LORA_TARGETS)} (q to mlp: of the language model)"},
     )
-    attention: str | None = _setting(None, f"{', '.join(ATTENTIONS)}; default: the fastest that fits")
-    threads: int = _setting(0, "CPU threads a process; 0: torch's choice")
-    allow_mismatch: bool = _setting(False, "start from a checkpoint of another prompt or pixel budget")
-    resume: bool = _setting(False, "go on where an earlier run into --output_dir stopped")
-    overwrite: bool = _setting(False, "delete what an earlier run left in --output_dir; on the command line only")
-    plan: bool = _setting(False, "print parameters, tokens, steps and memory, and stop before loading weights")
-    gpu_memory: float = _setting(80.0, "GiB of a GPU, for --plan")
-    gpus: int = _setting(0, "number of GPUs, for --plan; 0: the launcher's, this machine's, or the fewest that fit")
-    show_sample: int = _setting(0, "print so many packed samples as the model sees them, and stop")
+    attention: str | None = option(None, f"{', '.join(ATTENTIONS)}; default: the fastest that fits")
+    threads: int = option(0, "CPU threads a process; 0: torch's choice")
+    allow_mismatch: bool = option(False, "start from a checkpoint of another prompt or pixel budget")
+    resume: bool = option(False, "go on where an earlier run into --output_dir stopped")
+    overwrite: bool = option(False, "delete what an earlier run left in --output_dir; on the command line only")
+    plan: bool = option(False, "print parameters, tokens, steps and memory, and stop before loading weights")
+    gpu_memory: float = option(80.0, "GiB of a GPU, for --plan")
+    gpus: int = option(0, "number of GPUs, for --plan; 0: the launcher's, this machine's, or the fewest that fit")
+    show_sample: int = option(0, "print so many packed samples as the model sees them, and stop")
+
+
+@dataclass
+class TrainerOptions:
+    """Options of Hugging Face's TrainingArguments that the yaml files of train/ set, for the short --help."""
+
+    output_dir: str = option("checkpoints/sft", "folder of the checkpoint")
+    max_steps: int = option(-1, "optimiser steps; -1: by num_train_epochs")
+    num_train_epochs: float = option(3.0, "times that the training file is seen")
+    per_device_train_batch_size: int = option(8, "clips of a step and process (rows, with --packing none)")
+    gradient_accumulation_steps: int = option(1, "batches added up to one step")
+    learning_rate: float = option(5e-5, "highest rate")
+    lr_scheduler_type: str = option("linear", "course of the rate after the warm-up")
+    warmup_steps: float = option(0, "steps of rising rate; below 1: a share of all steps")
+    weight_decay: float = option(0.0, "of the weights, not of biases and norms")
+    adam_beta2: float = option(0.999, "memory of AdamW's second moment")
+    max_grad_norm: float = option(1.0, "longest gradient")
+    bf16: bool = option(False, "compute in bfloat16")
+    activation_checkpointing: bool = option(False, "less memory for a third more time")
+    deepspeed: str | None = option(None, "DeepSpeed configuration, such as train/zero3.json")
+    use_cpu: bool = option(False, "train on the CPU (default: where there is no GPU)")
+    eval_strategy: str = option("no", "when to evaluate: no, steps, epoch")
+    save_strategy: str = option("steps", "when to save states: no, steps, epoch")
+    save_total_limit: int | None = option(None, "states to keep (default: all)")
+    save_only_model: bool = option(False, "save no optimiser states; such a run cannot --resume")
+    logging_steps: float = option(500, "steps between two lines of the log")
+    report_to: str = option("none", "none, tensorboard, wandb, …")
+    seed: int = option(42, "of order, drop-out and new weights")
+
+
+@dataclass
+class TrainingHelp:
+    """What the short --help of train.py lists."""
+
+    config: str = option("train/tiny.yaml", "yaml file of settings; its values are the defaults below")
+    training: SftSettings = field(default_factory=SftSettings)
+    hugging_face: TrainerOptions = field(default_factory=TrainerOptions)
+    help_all: bool = option(False, "every option of Hugging Face's TrainingArguments too")
+
+
+def print_training_help(description: str, config: Path | str, name: str) -> None:
+    """Print --help with the values of a yaml file as defaults, `name` being what to call it; waits for no torch.
+
+    Raises DataError for a file that is no mapping.
+    """
+    values = read_yaml(config, "give a yaml file of settings")
+    parts = []
+    for kind in (SftSettings, TrainerOptions):
+        known = {item.name for item in fields(kind)}
+        parts.append(kind(**{key: value for key, value in values.items() if key in known}))
+    print_help(description, TrainingHelp(name, *parts))
 
 
 def training_defaults() -> dict:

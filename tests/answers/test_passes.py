@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from answer_files import SAMPLED, answer, texts, write_checkpoint, write_questions
+from answer_files import SAMPLED, answer, texts, write_questions
 from transformers import Cache, DynamicLayer
 
 from megc.answers import choices, engine, passes
@@ -16,11 +16,6 @@ from megc.answers.settings import Decoding
 from megc.model.checkpoint import load, save_beside
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "answers.py"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")

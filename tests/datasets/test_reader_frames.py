@@ -6,7 +6,7 @@ from sheets import casme2_row, read_casme2, read_samm, samm_row, write_frames
 from megc.datasets.readers import READERS, unlabelled
 from megc.problems import DataError, Problems
 from megc.synthesis.demo_set import plan_demo, truth_row
-from megc.synthesis.demo_sheets import annotate, casme2_workbook, samm_workbook
+from megc.synthesis.demo_sheets import annotate_clips, casme2_workbook, samm_workbook
 from megc.synthesis.settings import DemoSettings
 
 
@@ -106,7 +106,7 @@ def test_an_unlabelled_folder_must_hold_clips(tmp_path):
 
 def test_the_demo_spreadsheets_are_read_as_what_their_maker_meant(tmp_path):
     specs = plan_demo(DemoSettings(casme2_subjects=24, samm_subjects=12, clips=4))
-    annotations = annotate(specs)
+    annotations = annotate_clips(specs)
     truth = [truth_row(spec, annotation) for spec, annotation in zip(specs, annotations, strict=True)]
     problems, clips = Problems(), []
     for name, workbook in (("casme2", casme2_workbook), ("samm", samm_workbook)):

@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,9 @@ from megc.problems import DataError
 ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(
     path
-    for folder in ("data_process", "train", "test", "ablation", "benchmarks")
+    for folder in ("data_process", "train", "test", "ablation", "ablation/Metrics", "benchmarks")
     for path in (ROOT / folder).glob("*.py")
-    if not path.name.startswith("_") and "runpy" not in path.read_text()
+    if not path.name.startswith("_")
 )
 HEAVY = ("torch", "transformers", "cv2", "dlib", "sklearn", "pandas", "matplotlib")
 FULL = "no space left on out/a.npy: what is finished is kept; free some and start the same command again."
@@ -83,22 +84,22 @@ def test_a_signal_ends_a_program_with_one_line(number, code):
     assert process.returncode == code
 
 
-@pytest.mark.parametrize("program", ["train.py", "train/train.py", "test/generate_answers.py"])
+@pytest.mark.parametrize("program", ["train.py", "test/generate_answers.py"])
 def test_ctrl_c_during_the_imports_ends_a_program_with_one_line(program):
-    command = [sys.executable, "-X", "importtime", str(ROOT / program), "--help"]
+    command = [sys.executable, "-X", "importtime", str(ROOT / program)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         lines = iter(process.stderr)
-        assert any(line.endswith("megc.interrupts\n") for line in lines)
+        assert any(" torch." in line for line in lines)  # some of torch is there, the rest is to come
         process.send_signal(signal.SIGINT)
-        said = [line for line in lines if not line.startswith("import time:")]
-    assert (process.returncode, said) == (130, [f"{interrupts.NOT_BEGUN}\n"])
+        words = [line for line in lines if not line.startswith("import time:")]
+    assert (process.returncode, words) == (130, [f"{interrupts.NOT_BEGUN}\n"])
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_program_minds_ctrl_c_before_it_imports_anything_else(program):
-    imports = [node for node in ast.parse(program.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    first = ast.unparse(imports[0])
-    assert "benchmarks" in program.parts or first == "import megc.interrupts" or "from megc.command import" in first
+    imports = [ast.unparse(node) for node in ast.parse(program.read_text()).body if _imports(node)]
+    light = re.compile(r"from functools import|from megc\.(command|\w+\.settings) import")  # these import interrupts
+    assert "benchmarks" in program.parts or "megc.interrupts" in imports[0] or all(map(light.match, imports))
 
 
 @pytest.mark.parametrize("body", ["print('x' * 10)", "[print('x' * 99) for _ in range(9999)]"])
@@ -118,7 +119,7 @@ def test_every_program_runs_in_the_frame(program):
 
 @pytest.mark.parametrize(
     "program",
-    [path for path in PROGRAMS if "from megc.command import Work, run\n" in path.read_text()],
+    [path for path in PROGRAMS if path.parent.name not in ("benchmarks", "ablation")],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_help_imports_nothing_heavy(program):
@@ -191,6 +192,10 @@ def test_a_wrong_command_line_names_the_flag(line, words, capsys):
 def test_flags_of_settings_are_told_without_parsing():
     names = ["files", "kinds", "max-pixels", "most", "set", "legend", "no-legend", "overwrite", "deep-flag"]
     assert list(flags_of(Example)) == names
+
+
+def _imports(node: ast.AST) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _calls_name(node: ast.AST) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from megc.clips import Clip, write_clips
-from megc.motion.flow_files import compute_all
-from megc.motion.keyframes import extract_all
+from megc.motion.flow_files import compute_clips
+from megc.motion.keyframes import extract_clips
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import Problems
 
@@ -123,7 +123,7 @@ def drifting_frames() -> list[np.ndarray]:
 
 def extract_set(root: Path, clips, workers=1, **settings) -> tuple[dict, list]:
     problems = Problems()
-    counts = extract_all(
+    counts = extract_clips(
         clips, write_set(root, clips), root / "frames", KeyframeSettings(**settings), problems, workers
     )
     return counts, list(problems)
@@ -131,7 +131,7 @@ def extract_set(root: Path, clips, workers=1, **settings) -> tuple[dict, list]:
 
 def compute_set(root: Path, workers=1, out="flow", **settings) -> tuple[dict, list]:
     problems = Problems()
-    counts = compute_all(root / "frames", root / out, FlowSettings(**settings), problems, workers)
+    counts = compute_clips(root / "frames", root / out, FlowSettings(**settings), problems, workers)
     return counts, list(problems)
 
 

@@ -1,17 +1,10 @@
 """The vision tower with equal windows together gives the features of the usual one."""
 
-import pytest
 import torch
-from answer_files import write_checkpoint
 
 from benchmarks.answers import see
 from megc.model.checkpoint import load
 from megc.model.vision_tower import picture_features
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 def test_pictures_have_the_features_of_the_usual_tower(checkpoint):

@@ -7,7 +7,7 @@ from motion_scenes import BROW_INNER, LIP_CORNERS, expression, portrait, pose, r
 
 from megc.motion import flow
 from megc.motion.apex import spot_apex
-from megc.motion.crop import FACE_WIDTH, align_transform, centre_transform, crop, transform_points
+from megc.motion.crop import FACE_WIDTH, align_transform, centre_transform, crop_frame, transform_points
 from megc.motion.faces import FaceFinder
 from megc.motion.flow import COMPENSATIONS, METHODS, HeadMotion, compensate, optical_flow
 from megc.motion.region_motion import sample_numbers
@@ -32,7 +32,7 @@ def aligned(face):
 
 def in_crop(field: np.ndarray, transform: np.ndarray) -> np.ndarray:
     """A field of the frame as the crop sees it."""
-    return crop(field, transform) @ transform[:, :2].T.astype(np.float32)
+    return crop_frame(field, transform) @ transform[:, :2].T.astype(np.float32)
 
 
 def errors(flow: np.ndarray, truth: np.ndarray, landmarks: np.ndarray, expression_truth: np.ndarray) -> tuple:
@@ -50,7 +50,7 @@ def test_landmarks_lie_on_the_face(face):
 
 def test_crop_has_the_agreed_size(aligned):
     transform, landmarks = aligned
-    assert crop(portrait(), transform).shape == (336, 280, 3)
+    assert crop_frame(portrait(), transform).shape == (336, 280, 3)
     assert face_width(landmarks) == pytest.approx(FACE_WIDTH, rel=0.08)
     assert abs(landmarks[27, 0] - 140) < 6
     assert np.allclose(transform[0, 0], transform[1, 1]) and np.allclose(transform[0, 1], -transform[1, 0])
@@ -62,7 +62,7 @@ def test_any_frame_size_gives_the_same_crop(aligned, size):
     found = FaceFinder().find(image, "portrait")
     landmarks = transform_points(found.landmarks, align_transform(found.landmarks))
     assert np.linalg.norm(landmarks - aligned[1], axis=1).mean() < 5
-    ours, theirs = crop(image, align_transform(found.landmarks)), crop(portrait(), aligned[0])
+    ours, theirs = crop_frame(image, align_transform(found.landmarks)), crop_frame(portrait(), aligned[0])
     assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.8
 
 
@@ -108,7 +108,7 @@ def test_regions_keep_to_their_places(aligned):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_measures_the_expression(method, aligned):
     transform, landmarks = aligned
-    before, after = (crop(image, transform) for image in (portrait(), render(AMPLITUDE)))
+    before, after = (crop_frame(image, transform) for image in (portrait(), render(AMPLITUDE)))
     truth = in_crop(true_flow(AMPLITUDE)[0], transform)
     face_error, moving = errors(optical_flow(before, after, method), truth, landmarks, truth)
     assert moving < 0.35, (face_error, moving)
@@ -118,7 +118,7 @@ def test_every_method_measures_the_expression(method, aligned):
 
 def test_default_is_accurate_and_ignores_opencv_threads(aligned):
     transform, landmarks = aligned
-    before, after = (crop(image, transform) for image in (portrait(), render(AMPLITUDE, noise=2)))
+    before, after = (crop_frame(image, transform) for image in (portrait(), render(AMPLITUDE, noise=2)))
     truth = in_crop(true_flow(AMPLITUDE)[0], transform)
     threads = cv2.getNumThreads()
     try:
@@ -142,7 +142,7 @@ def test_flow_direction_is_image_direction():
 @pytest.mark.parametrize(("mode", "limit"), [("stable", 0.3), ("nose", 0.8)])
 def test_compensation_recovers_the_expression_under_head_motion(mode, limit, aligned):
     transform, landmarks = aligned
-    before, after = (crop(image, transform) for image in (portrait(), render(AMPLITUDE, HEAD, noise=2)))
+    before, after = (crop_frame(image, transform) for image in (portrait(), render(AMPLITUDE, HEAD, noise=2)))
     truth = in_crop(true_flow(AMPLITUDE, HEAD)[0], transform)
     flow = optical_flow(before, after)
     uncompensated = errors(compensate(flow, landmarks, "none")[0], truth, landmarks, truth)
@@ -153,7 +153,7 @@ def test_compensation_recovers_the_expression_under_head_motion(mode, limit, ali
 
 def test_stable_fit_names_the_head_motion(aligned):
     transform, landmarks = aligned
-    before, after = (crop(image, transform) for image in (portrait(), render(AMPLITUDE, HEAD)))
+    before, after = (crop_frame(image, transform) for image in (portrait(), render(AMPLITUDE, HEAD)))
     head = compensate(optical_flow(before, after), landmarks)[1].summary()
     assert head["degrees"] == pytest.approx(0.35, abs=0.15)
     assert head["scale"] == pytest.approx(1.004, abs=0.003)
@@ -206,19 +206,19 @@ def spot(crops: list[np.ndarray], landmarks: np.ndarray, fps: float) -> int:
 def test_apex_is_found_under_drift_and_blink(top, drift, blink_at, aligned):
     transform, landmarks = aligned
     count = 40
-    frames = [crop(image, transform) for image in scene(count, top, drift, blink_at)]
+    frames = [crop_frame(image, transform) for image in scene(count, top, drift, blink_at)]
     assert abs(spot(frames, landmarks, 200.0) - top) <= 0.1 * count
 
 
 def test_apex_at_a_low_frame_rate(aligned):
     transform, landmarks = aligned
-    frames = [crop(image, transform) for image in scene(10, 4, 2.0)]
+    frames = [crop_frame(image, transform) for image in scene(10, 4, 2.0)]
     assert abs(spot(frames, landmarks, 30.0) - 4) <= 1
 
 
 def test_apex_needs_frames(aligned):
     with pytest.raises(ValueError, match="too few"):
-        spot([crop(portrait(), aligned[0])] * 3, aligned[1], 200.0)
+        spot([crop_frame(portrait(), aligned[0])] * 3, aligned[1], 200.0)
 
 
 def test_scene_truth_closes():

@@ -25,7 +25,7 @@ from motion_scenes import (
 )
 from PIL import Image
 
-from megc.motion.crop import crop
+from megc.motion.crop import crop_frame
 from megc.motion.flow_files import picture_metadata, read_flow
 from megc.problems import DataError
 
@@ -48,11 +48,11 @@ def test_one_clip_from_frames_to_picture(tmp_path, images):
     stored = np.asarray(Image.open(folder / "apex.png"))
     assert stored.shape == (336, 280, 3)
     transform = np.array(align["transform"])
-    assert np.abs(stored.astype(int) - crop(images[6], transform)).mean() < 0.1
+    assert np.abs(stored.astype(int) - crop_frame(images[6], transform)).mean() < 0.1
 
     assert compute_set(tmp_path) == ({"done": 1, "kept": 0, "failed": 0}, [])
     field = read_flow(tmp_path / "flow/demo/s1/a.npy")
-    truth = crop(true_flow(2.5)[0], transform) @ transform[:, :2].T
+    truth = crop_frame(true_flow(2.5)[0], transform) @ transform[:, :2].T
     moving = np.linalg.norm(truth, axis=2) > 1
     assert np.linalg.norm(field - truth, axis=2)[moving].mean() < 0.4
     assert np.load(tmp_path / "flow/demo/s1/a.npy").dtype == np.float16

@@ -24,8 +24,8 @@ from PIL import Image
 from megc.clips import Clip
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import open_frames, read_image
-from megc.motion.keyframes import clips_of_sources, extract_all
-from megc.motion.parallel import run
+from megc.motion.keyframes import clips_of_sources, extract_clips
+from megc.motion.parallel import run_on_clips
 from megc.motion.preview import contact_sheet
 from megc.motion.settings import KeyframeSettings
 from megc.problems import DataError, Problems
@@ -68,7 +68,9 @@ def test_video_and_folder_without_annotation_go_through(tmp_path, images):
     folder = write_clip(tmp_path, "two", images)
     problems = Problems()
     clips, file = clips_of_sources([tmp_path / "in/one.avi", folder], 200.0, problems)
-    counts = extract_all(clips, file, tmp_path / "frames", KeyframeSettings(magnify=4, roi="box", samples=3), problems)
+    counts = extract_clips(
+        clips, file, tmp_path / "frames", KeyframeSettings(magnify=4, roi="box", samples=3), problems
+    )
     assert counts["done"] == 2 and not list(problems)
     cut = tmp_path / "frames/unknown/two/two"
     for sample, moment in (("sample1", "onset"), ("sample3", "offset")):
@@ -120,7 +122,7 @@ def test_a_video_that_ends_early_is_told(tmp_path, images):
         for name, apex, offset in (("inside", 4, 6), ("short", 5, 12), ("beyond", 11, 12), ("behind", 40, 50))
     ]
     problems = Problems()
-    counts = extract_all(
+    counts = extract_clips(
         clips, write_set(tmp_path, clips), tmp_path / "frames", KeyframeSettings(), problems, overwrite=True
     )
     assert counts == {"done": 2, "kept": 0, "failed": 2}
@@ -141,7 +143,7 @@ def test_a_frame_past_the_end_of_a_whole_video_is_told(tmp_path, images):
     write_video(tmp_path / "clips/a.avi", images, "MJPG")
     clip = Clip("demo/s1/a", "demo", "s1", "a", 200.0, "clips/a.avi", 1, 30, 40)
     problems = Problems()
-    extract_all([clip], write_set(tmp_path, [clip]), tmp_path / "frames", KeyframeSettings(), problems)
+    extract_clips([clip], write_set(tmp_path, [clip]), tmp_path / "frames", KeyframeSettings(), problems)
     (problem,) = problems
     assert "apex frame 30 is missing" in problem.what and "a.avi has 12 frame(s), 1 to 12" in problem.what
 
@@ -217,12 +219,12 @@ def fail(task: int) -> int:
 
 def test_a_dying_process_takes_only_its_own_clip():
     problems = Problems()
-    results = run(die, list(range(6)), [f"clip {task}" for task in range(6)], problems, workers=2)
+    results = run_on_clips(die, list(range(6)), [f"clip {task}" for task in range(6)], problems, workers=2)
     assert results == [0, 10, None, 30, 40, 50]
     assert [problem.file for problem in problems] == ["clip 2"]
 
 
 def test_failures_are_collected_in_order():
     problems = Problems()
-    assert run(fail, list(range(5)), list("abcde"), problems) == [0, None, 2, None, 4]
+    assert run_on_clips(fail, list(range(5)), list("abcde"), problems) == [0, None, 2, None, 4]
     assert [problem.what for problem in problems] == ["bad", "ValueError: odd numbers only"]

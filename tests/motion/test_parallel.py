@@ -12,7 +12,7 @@ import pytest
 
 import megc
 from megc.command import STOPPED
-from megc.motion.parallel import run
+from megc.motion.parallel import run_on_clips
 from megc.problems import Problems
 
 
@@ -30,14 +30,14 @@ def refuse(number: int) -> int:
 def test_a_full_disk_stops_the_run_and_is_no_failure_of_a_clip(workers):
     problems = Problems()
     with pytest.raises(OSError) as caught:
-        run(fill_disk, range(6), list("abcdef"), problems, workers)
+        run_on_clips(fill_disk, range(6), list("abcdef"), problems, workers)
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "clips/b")
     assert not len(problems)
 
 
 def test_another_error_of_a_file_is_a_failure_of_its_clip():
     problems = Problems()
-    assert run(refuse, range(3), list("abc"), problems) == [None] * 3
+    assert run_on_clips(refuse, range(3), list("abc"), problems) == [None] * 3
     assert len(problems) == 3
 
 
@@ -46,7 +46,7 @@ import sys, time
 from pathlib import Path
 from megc.command import run_command
 from megc.files import write_text
-from megc.motion.parallel import run
+from megc.motion.parallel import run_on_clips
 from megc.problems import Problems
 
 def work(number):
@@ -54,7 +54,7 @@ def work(number):
     write_text(Path(sys.argv[1]) / f"{number}.txt", "done")
 
 def main():
-    run(work, range(99), [str(number) for number in range(99)], Problems(), int(sys.argv[2]))
+    run_on_clips(work, range(99), [str(number) for number in range(99)], Problems(), int(sys.argv[2]))
     return 0
 
 if __name__ == "__main__":

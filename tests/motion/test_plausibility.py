@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from motion_scenes import align_of, clip_of, compute_set, drifting_frames, pose, render, write_clip, write_set
 
-from megc.motion.flow_files import compute_all, picture_metadata
-from megc.motion.keyframes import extract_all
+from megc.motion.flow_files import compute_clips, picture_metadata
+from megc.motion.keyframes import extract_clips
 from megc.motion.plausibility import share_outside
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import Problems
@@ -22,8 +22,8 @@ def warnings_of(root: Path, images: list[np.ndarray]) -> tuple[list[str], list[s
     """Warnings of key frames and of flow of one clip of three frames, as the summaries have them."""
     write_clip(root, "a", images)
     clip, problems, more = clip_of(root, "a", 9, 10, 11), Problems(), Problems()
-    extract_all([clip], write_set(root, [clip]), root / "frames", KeyframeSettings(), problems)
-    compute_all(root / "frames", root / "flow", FlowSettings(), more)
+    extract_clips([clip], write_set(root, [clip]), root / "frames", KeyframeSettings(), problems)
+    compute_clips(root / "frames", root / "flow", FlowSettings(), more)
     assert not len(problems) and not len(more), "a warning is no problem"
     assert all(problem.row == clip.id and "preview.py" in problem.fix for problem in problems.warnings)
     return [problem.what for problem in problems.warnings], [problem.what for problem in more.warnings]
@@ -62,7 +62,7 @@ def test_a_picture_at_its_limit_is_told(tmp_path):
     assert ", ".join(stored) == texts[0]
     assert json.loads((tmp_path / "flow/flow.json").read_text())["warnings"] == {"demo/s1/a": stored}
     problems = Problems()
-    counts = compute_all(tmp_path / "frames", tmp_path / "flow", FlowSettings(), problems)
+    counts = compute_clips(tmp_path / "frames", tmp_path / "flow", FlowSettings(), problems)
     assert counts["kept"] == 1 and [problem.what for problem in problems.warnings] == texts, "kept clips keep theirs"
     assert compute_set(tmp_path, out="other", compensate="none")[0]["done"] == 1
 

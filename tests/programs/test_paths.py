@@ -17,8 +17,8 @@ from megc.baselines.features import read_features
 from megc.clips import Clip, frames_folder
 from megc.files import resolve_inside, write_json
 from megc.model.samples import read_samples
-from megc.motion.flow_files import compute
-from megc.motion.keyframes import extract
+from megc.motion.flow_files import compute_clip
+from megc.motion.keyframes import extract_clip
 from megc.motion.preview import contact_sheet
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
@@ -98,8 +98,8 @@ def _referenced(path: Path) -> None:
 
 PLACES = {
     "frames of a clip": lambda root, name: frames_folder(_clip(frames=name), root / "clips.jsonl"),
-    "key frames": lambda root, name: extract(_clip(name), root / "c.jsonl", root / "frames", KeyframeSettings()),
-    "flow": lambda root, name: compute(name, root / "frames", root / "flow", FlowSettings()),
+    "key frames": lambda root, name: extract_clip(_clip(name), root / "c.jsonl", root / "frames", KeyframeSettings()),
+    "flow": lambda root, name: compute_clip(name, root / "frames", root / "flow", FlowSettings()),
     "preview": lambda root, name: contact_sheet(_clip(name), root / "c.jsonl", root / "frames", root / "flow"),
     "row's dataset": lambda root, name: _build(_row(dataset=name), clip_picture(root, root), root),
     "row's subject": lambda root, name: _build(_row(subject=name), clip_picture(root, root), root),

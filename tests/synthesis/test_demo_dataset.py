@@ -16,8 +16,8 @@ from megc.datasets.index import DatasetSource, index_clips
 from megc.facs import parse_action_units
 from megc.files import lock_folder
 from megc.problems import DataError, Problems
-from megc.synthesis.demo_set import clip_folder, plan_demo, read_true_flow, write_demo
-from megc.synthesis.demo_sheets import annotate, casme2_workbook, samm_workbook
+from megc.synthesis.demo_set import frame_folder, plan_demo, read_true_flow, write_demo
+from megc.synthesis.demo_sheets import annotate_clips, casme2_workbook, samm_workbook
 from megc.synthesis.render import true_flow
 from megc.synthesis.settings import DemoSettings
 
@@ -53,7 +53,7 @@ def test_two_processes_write_the_same_bytes_as_one(small, tmp_path):
 def test_finished_clips_are_kept_and_missing_ones_restored(small, tmp_path):
     root, specs = small
     before = digests(root)
-    kept, lost, half = (clip_folder(root, spec) for spec in specs[:3])
+    kept, lost, half = (frame_folder(root, spec) for spec in specs[:3])
     changed = sorted(kept.glob("*.jpg"))[0]
     times = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     for path in lost.iterdir():
@@ -96,7 +96,7 @@ def test_impossible_settings_write_nothing(tmp_path, change):
 def test_frames_have_the_layout_and_size_of_the_datasets(small):
     root, specs = small
     for spec in specs:
-        frames = list_frames(clip_folder(root, spec))
+        frames = list_frames(frame_folder(root, spec))
         assert {spec.onset, spec.apex, spec.offset} <= set(frames)
         assert min(frames) == spec.onset and max(frames) == spec.offset
         dataset, subject, _ = spec.id.split("/")
@@ -106,7 +106,7 @@ def test_frames_have_the_layout_and_size_of_the_datasets(small):
         else:
             assert frames[spec.apex].name.startswith(f"{subject}_") and image.shape == (325, 480)
             assert len({len(path.stem) for path in frames.values()}) == 1
-    assert (clip_folder(root, specs[0]) / "note.txt").is_file()
+    assert (frame_folder(root, specs[0]) / "note.txt").is_file()
 
 
 def test_the_readers_find_every_clip_with_its_labels(small):
@@ -143,7 +143,7 @@ def test_truth_tells_what_was_drawn(small):
 @pytest.fixture(scope="module")
 def planned():
     specs = plan_demo(DemoSettings())
-    return specs, annotate(specs)
+    return specs, annotate_clips(specs)
 
 
 def test_annotation_cells_say_exactly_the_units_in_the_datasets_many_ways(planned):

@@ -8,7 +8,7 @@ import pytest
 
 from megc.facs import ME_VQA_UNITS
 from megc.motion.faces import FaceFinder
-from megc.synthesis.label_counts import WEIGHTS, numbers_of
+from megc.synthesis.label_counts import WEIGHTS, parse_numbers
 from megc.synthesis.render import ClipSpec, Rendering, UnitMotion, render_clip, true_flow
 from megc.synthesis.scenes import CASME2_VIEW, plan_clips, samm_view
 from megc.synthesis.settings import Difficulty
@@ -28,7 +28,7 @@ def inner(field):
 def test_every_unit_of_the_tables_has_a_field_of_one_pixel():
     subject, grid = make_subject(3, CASME2_VIEW), node_grid(280, 340)
     numbers = {
-        n for strings in WEIGHTS.values() for table in strings.values() for text in table for n in numbers_of(text)
+        n for strings in WEIGHTS.values() for table in strings.values() for text in table for n in parse_numbers(text)
     }
     assert numbers <= set(ME_VQA_UNITS)
     for number in numbers - {TILT}:
