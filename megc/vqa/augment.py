@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from megc.files import lock_folder, png_bytes, resolve_inside, sha256_of, write_bytes
-from megc.motion.flow_pictures import SIGNED, mirror_picture, mix_pictures, roughen_picture
+from megc.motion.colour import SIGNED
+from megc.motion.flow_pictures import mirror_picture, mix_pictures, roughen_picture
 from megc.problems import DataError, Problems
 from megc.splits import subject_key
 from megc.vqa.instructions import (
