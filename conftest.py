@@ -6,7 +6,7 @@ import threading
 from tqdm import tqdm
 
 collect_ignore_glob = ["test/*"]
-pytest_plugins = ["clip_folder"]  # fixtures of more than one test file, in tests/helpers
+pytest_plugins = ["clip_folder", "tiny_checkpoint"]  # fixtures of more than one test file, in tests/helpers
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job, whose programs would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -41,7 +41,7 @@ from transformers import DynamicCache, Qwen2_5_VLForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.answerer import Answer, parse_question
-from megc.answers.engine import ModelAnswerer, end_tokens, tokenize_prompts
+from megc.answers.engine import ModelAnswerer, find_end_tokens, tokenize_prompts
 from megc.answers.pictures import Pictures
 from megc.answers.run import batches_of_clips, group_by_pictures
 from megc.answers.settings import Decoding
@@ -149,7 +149,7 @@ def write_plainly(
     features = tuple(picture for clip in seen for picture in clip.features)
     sampled = decoding.mode(parse_question(samples[0]).kind) == "sample"
     # 1. one row a vote; a constrained list may need more room than --max-new-tokens
-    ends, rows = end_tokens(loaded), []
+    ends, rows = find_end_tokens(loaded), []
     for sample in samples:
         question = parse_question(sample)
         constraint = make_unit_list(question, loaded.processor.tokenizer, ends) if decoding.constrain_units else None

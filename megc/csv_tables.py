@@ -1,4 +1,7 @@
-"""Tables of results as CSV. One that was made by code that is not in git says so in its first line."""
+"""Tables of results as CSV. One that was made by code that is not in git says so in its first line.
+
+Apart from `files`, which most programs import: pandas is heavy, and the note needs git (`commits`).
+"""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence

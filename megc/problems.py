@@ -19,9 +19,9 @@ def excerpt(value: object) -> str:
     return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({len(text)} characters)"
 
 
-def did_you_mean(name: object, known: Iterable[object], otherwise: str = "") -> str:
-    """Remedy for a name that is not in `known`: the nearest of them, else `otherwise`, else all of them in order."""
-    names = [str(option) for option in known]
+def did_you_mean(name: object, options: Iterable[object], otherwise: str = "") -> str:
+    """Remedy for a name that is not in `options`: the nearest of them, else `otherwise`, else all of them in order."""
+    names = [str(option) for option in options]
     if near := get_close_matches(str(name), names, 1):
         return f"did you mean {near[0]}?"
     return otherwise or f"choose from {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Splits by subject: none, and so no clip, on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6)."""
+"""Splits by subject: no subject is on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6)."""
 
 import math
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def make_folds(
     import numpy as np  # here, not above: commands read PROTOCOLS for their --help
     from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
-    subjects = np.array([subject_key(record) for record in records])
+    subjects = np.array([subject_key(record) for record in records])  # one a record, so that folds balance records
     names = sorted(set(subjects))
     datasets = sorted({name.split("/")[0] for name in names})
     least = {"kfold": folds, "loso": 2}.get(protocol, 1)
@@ -70,35 +70,39 @@ def make_folds(
         return [_fold(f"to-{d}", names, [n for n in names if n.startswith(f"{d}/")]) for d in datasets]
     else:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-    found = []
+    by_fold = []
     for number, (_, test_rows) in enumerate(splitter.split(subjects, groups=subjects)):
         test = sorted(set(subjects[test_rows]))
-        found.append(_fold(test[0] if protocol == "loso" else f"fold{number}", names, test))
-    return found
+        by_fold.append(_fold(test[0] if protocol == "loso" else f"fold{number}", names, test))
+    return by_fold
 
 
 def _hold_out(names: list[str], dataset: str, fraction: float, seed: int) -> list[str]:
     import numpy as np
     from sklearn.model_selection import GroupShuffleSplit
 
-    own = np.array([name for name in names if name.startswith(f"{dataset}/")])
-    if len(own) < 2:
-        raise ValueError(f"{dataset} has {len(own)} subject(s): too few to hold any out")
-    if not 0 < fraction < 1 or math.ceil(fraction * len(own)) >= len(own):
+    of_dataset = np.array([name for name in names if name.startswith(f"{dataset}/")])
+    if len(of_dataset) < 2:
+        raise ValueError(f"{dataset} has {len(of_dataset)} subject(s): too few to hold any out")
+    if not 0 < fraction < 1 or math.ceil(fraction * len(of_dataset)) >= len(of_dataset):
+        # rounding up may leave nobody to train on: scikit-learn would say so in terms of samples
         what = "none to test on" if fraction <= 0 else "none to train on"
-        raise ValueError(f"a test share of {fraction:g} leaves {what} of the {len(own)} subjects of {dataset}")
-    (_, test), *_ = GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(own, groups=own)
-    return list(own[test])
+        raise ValueError(f"a test share of {fraction:g} leaves {what} of the {len(of_dataset)} subjects of {dataset}")
+    # every subject is a group of its own, so that the share is one of subjects
+    (_, test), *_ = GroupShuffleSplit(1, test_size=fraction, random_state=seed).split(of_dataset, groups=of_dataset)
+    return list(of_dataset[test])
 
 
 def _fold(name: str, names: list[str], test: list[str]) -> Fold:
     chosen = set(test)
+    # in the order of the sorted names, so that the hash depends on who is in the fold only
     return Fold(name, tuple(n for n in names if n not in chosen), tuple(n for n in names if n in chosen))
 
 
 def select(records: list[dict], subjects: tuple[str, ...]) -> list[dict]:
     """The records that show these subjects and nobody else, in their order."""
     chosen = set(subjects)
+    # a mixed picture is of the side only if all of its faces are
     return [record for record in records if record_subjects(record) <= chosen]
 
 

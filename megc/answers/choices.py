@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from megc.answers.answerer import Answer
-from megc.answers.passes import float32_scores
+from megc.answers.passes import score_in_float32
 from megc.answers.prefix import TokenSpan
 from megc.model.checkpoint import LoadedCheckpoint
 
@@ -98,7 +98,7 @@ def score_choices(
     """
     # 1. the states of all nodes of all trees, one tree behind the other: log-probabilities of what follows each node
     states = [of_prompt[-len(tree.tokens) - 1 :] for of_prompt, tree in zip(hidden, trees, strict=True)]
-    log_shares = torch.log_softmax(float32_scores(loaded.model, torch.cat(states)), dim=-1)  # (nodes, vocabulary)
+    log_shares = torch.log_softmax(score_in_float32(loaded.model, torch.cat(states)), dim=-1)  # (nodes, vocabulary)
     # 2. along every path, the log-probability of the next token, fetched from the GPU at once
     nodes, tokens, first = [], [], 0
     for tree in trees:

@@ -18,7 +18,7 @@ from megc.answers.prefix import (
     LeadingText,
     Prompt,
     PromptPrefix,
-    common_length,
+    count_shared_tokens,
     encode_leading_text,
     encode_prefixes,
     suffix_of,
@@ -76,14 +76,14 @@ class ModelAnswerer:
         check_answering_attention(loaded.model.config._attn_implementation)
         self.loaded, self.pictures, self.decoding = loaded, pictures, decoding
         self.batch_size, self.first_vote = batch_size, first_vote
-        self.ends = end_tokens(loaded)
+        self.ends = find_end_tokens(loaded)
         self._positions = PositionIds(loaded.model.config)
         self._leading: LeadingText | None = None  # kept: all clips of a run begin with the same text
         self._unit_lists: dict[tuple[str, bool | None], UnitList | None] = {}
 
     def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
         """Votes of each sample; None for one whose pictures cannot be read."""
-        questions, views = self._read(samples, problems)
+        questions, views = self._read_pictures(samples, problems)
         self._add_prompts(questions, views)
         for batch in self._batches(questions):
             self._answer_batch(batch, views)
@@ -97,7 +97,7 @@ class ModelAnswerer:
 
     # ---- pictures and prompts
 
-    def _read(
+    def _read_pictures(
         self, samples: Sequence[Sample], problems: Problems
     ) -> tuple[list[PendingQuestion], dict[PictureView, list[np.ndarray]]]:
         """The questions of the samples, and the pictures of every view of them. With jitter, a vote is a question."""
@@ -191,7 +191,7 @@ class ModelAnswerer:
         prefixes: list[PromptPrefix] = []
         branches: list[_Branch] = []
         for group in batch:
-            shared = common_length([pending.prompt for pending in group], self.loaded.processor.image_token_id)
+            shared = count_shared_tokens([pending.prompt for pending in group], self.loaded.processor.image_token_id)
             for pending in group:
                 if shared is None or pending is group[0]:
                     length = len(pending.prompt.ids) - 1 if shared is None else shared
@@ -285,7 +285,7 @@ def tokenize_prompts(
     return prompts
 
 
-def end_tokens(loaded: LoadedCheckpoint) -> list[int]:
+def find_end_tokens(loaded: LoadedCheckpoint) -> list[int]:
     """Tokens that end an answer: those of the checkpoint, else the tokenizer's."""
     ends = loaded.model.generation_config.eos_token_id
     ends = loaded.processor.tokenizer.eos_token_id if ends is None else ends

@@ -211,7 +211,7 @@ def _mask(model: torch.nn.Module, allowed: torch.Tensor, grouped: bool) -> torch
     return mask
 
 
-def float32_scores(model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+def score_in_float32(model: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     """Scores (n, vocabulary) of hidden states (n, width) from a last layer in float32, whatever the weights are in.
 
     In bfloat16 scores of 16 to 32 come in steps of an eighth, so that compared answers tie. Weights are widened a

@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.passes import RoomyLayer, run_model
 from megc.model.checkpoint import LoadedCheckpoint
-from megc.model.vision_tower import picture_features
+from megc.model.vision_tower import encode_pictures
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class EncodedPrefix:
     seen: torch.Tensor
 
 
-def common_length(prompts: Sequence[Prompt], picture_token: int) -> int | None:
+def count_shared_tokens(prompts: Sequence[Prompt], picture_token: int) -> int | None:
     """Number of leading tokens that the prompts share, at least one token left to each.
 
     None if a picture stands behind them: then the prompts cannot branch from one prefix.
@@ -117,7 +117,7 @@ def encode_prefixes(
             layer.update(*(part.expand(len(prefixes), -1, -1, -1) for part in states))
     # 3. pictures through the tower, a clip at a time: what one clip's pictures take fits a processor's cache
     features = tuple(
-        picture for prefix in prefixes if prefix.pictures for picture in picture_features(loaded, prefix.pictures)
+        picture for prefix in prefixes if prefix.pictures for picture in encode_pictures(loaded, prefix.pictures)
     )
     vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}} if features else {}
     # 4. the rest of the prefixes, for their keys and values alone

@@ -66,6 +66,7 @@ def answer_files(
             settings["features"] = source
             features = read_features(questions, test, source) | read_features(training, train, source)
             answer = partial(answer_with_probe, features=features)
+        # with loso the baseline is trained anew for each subject, on the answered rows of the others
         texts = answer_left_out_subjects(questions, answer) if loso else answer(training, questions)
         rows = [_answered_row(record["row"], text) for record, text in zip(questions, texts, strict=True)]
         write_jsonl(path, rows)
@@ -84,6 +85,7 @@ def read_training_and_test(train: Path | str, test: Path | str, loso: bool = Fal
     Raises DataError when there is nothing to learn from or to answer, and ValueError when a subject is in both files.
     """
     questions = read_records(test)
+    # a mixed picture would be left out with one of its subjects and trained on with the others
     if loso and any("sources" in record for record in questions):
         raise ValueError(f"{test} has mixed pictures, which show several subjects: none of them can be left out")
     training = [] if loso else [record for record in read_records(train) if answer_of(record)]

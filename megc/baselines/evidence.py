@@ -141,8 +141,8 @@ def gather_evidence(
     # 2. a fold's clips are calibrated by the clips of the other folds
     for held_out, chances in parts:
         others = [part for part in parts if part[0] is not held_out]
-        known = [record for records, _ in others for record in records]
-        rows += _evidence_rows("train", held_out, chances, _joined(others), known)
+        calibrating = [record for records, _ in others for record in records]
+        rows += _evidence_rows("train", held_out, chances, _joined(others), calibrating)
     # 3. test clips are calibrated by all training clips
     return rows + _evidence_rows("test", test, tested, _joined(parts), training)
 
@@ -157,10 +157,10 @@ def _evidence_rows(
     records: Sequence[dict],
     chances: Mapping[str, ClipChances],
     held_out: Mapping[str, ClipChances],
-    known: Sequence[dict],
+    training: Sequence[dict],
 ) -> list[dict]:
-    """Rows of the clips in `chances`, calibrated by the probabilities `held_out` of clips with the records `known`."""
-    labels = record_labels(known)
+    """Rows of the clips in `chances`, calibrated by those `held_out`, of clips with the records `training`."""
+    labels = record_labels(training)
     shares = LabelShares(labels)
     weights = fit_calibration(held_out, labels, shares)
     clips = {record["clip"]: record for record in records}

@@ -50,5 +50,5 @@ def fit_weights(
     if not examples:
         return tuple(map(float, first))
     bounds = [(0, None)] * (len(first) - 1) + [(None, None)]
-    found = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds)
-    return tuple(map(float, found.x))
+    solution = minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds)
+    return tuple(map(float, solution.x))

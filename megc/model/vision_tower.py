@@ -99,7 +99,7 @@ def _fast(tower: torch.nn.Module) -> Iterator[None]:
         tower.patch_embed, tower.config._attn_implementation = patches, attention
 
 
-def picture_features(loaded: LoadedCheckpoint, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
+def encode_pictures(loaded: LoadedCheckpoint, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
     """Pictures (uint8, already resized to the pixel budget) through the vision tower; of each (tokens, width)."""
     inputs = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
     inputs = inputs.to(loaded.model.device)

@@ -98,10 +98,12 @@ def _wheel(flow: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def _colour(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
+    """Hue is direction, brightness is amount up to `scale`; still is black."""
     return _to_bytes(_wheel(flow, np.minimum(np.hypot(flow[..., 0], flow[..., 1]) / scale, 1)))
 
 
 def _minmax_blend(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
+    """Hue and min-max brightness, half and half with the grey onset frame, as the MEGC 2025 project drew it."""
     if onset_image is None:
         raise ValueError("the encoding minmax-blend is drawn over the onset frame: give onset_image")
     grey = onset_image if onset_image.ndim == 2 else cv2.cvtColor(onset_image, cv2.COLOR_RGB2GRAY)
@@ -110,6 +112,7 @@ def _minmax_blend(flow: np.ndarray, scale: float, onset_image: np.ndarray | None
 
 
 def _uv_strain(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
+    """Red is horizontal, green vertical motion around grey up to `scale`, blue strain; still is (128, 128, 0)."""
     signed = flow / scale
     np.clip(signed, -1, 1, out=signed)
     signed *= 127
@@ -121,6 +124,10 @@ def _uv_strain(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -
 
 
 def _uv_strain_minmax(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
+    """The channels of STSTNet's public pictures, each stretched to its own range.
+
+    OpenCV reads those in the order strain, vertical, horizontal.
+    """
     channels = (flow[..., 0], flow[..., 1], strain_magnitude(flow, blur=0))
     return np.dstack([_to_bytes(_min_max(channel)) for channel in channels])
 
@@ -132,6 +139,7 @@ def _centred(channel: np.ndarray) -> np.ndarray:
 
 
 def _uv_strain_centred(flow: np.ndarray, scale: float, onset_image: np.ndarray | None) -> np.ndarray:
+    """The channels of `uv-strain-minmax`, motion against the picture's median and in its own spreads."""
     return np.dstack(
         [_centred(flow[..., 0]), _centred(flow[..., 1]), _to_bytes(_min_max(strain_magnitude(flow, blur=0)))]
     )
@@ -150,12 +158,9 @@ def centre_picture(picture: np.ndarray) -> np.ndarray:
 # (field (H, W, 2) float32, scale in pixels, onset frame or None) → uint8 RGB (H, W, 3)
 Renderer = Callable[[np.ndarray, float, np.ndarray | None], np.ndarray]
 
-# To add an encoding: a renderer here; its name in `ENCODINGS`, in `ABSOLUTE` where the same motion always gives the
-# same colour, and in the choices of megc/motion/settings.py (tests/motion/test_motion_colour.py compares these lists
-# and checks shape, legend and stillness of every encoding). Prompt and legend follow by themselves.
-
-# The first two are absolute: the same motion gives the same colour in every picture. The others stretch each
-# picture to its own range, two of them as published pictures do.
+# To add an encoding: write its renderer above; enter it in ENCODINGS, and in ABSOLUTE and SIGNED where it belongs; add
+# its name to the choices of megc/motion/settings.py, which imports nothing heavy. tests/motion/test_motion_colour.py
+# tries every encoding and names the list that lacks it; prompt, legend and report follow by themselves.
 ENCODINGS: dict[str, Renderer] = {
     "colour": _colour,
     "uv-strain": _uv_strain,
@@ -163,7 +168,8 @@ ENCODINGS: dict[str, Renderer] = {
     "uv-strain-centred": _uv_strain_centred,
     "minmax-blend": _minmax_blend,
 }
-ABSOLUTE = ("colour", "uv-strain")
+ABSOLUTE = ("colour", "uv-strain")  # the same motion gives the same colour in every picture; the others stretch each
+SIGNED = ("uv-strain", "uv-strain-centred")  # red and green are motion around grey, so that pictures can be augmented
 
 
 def draw_flow(
@@ -171,13 +177,9 @@ def draw_flow(
 ) -> np.ndarray:
     """Picture of a motion field.
 
-    `flow` is (H, W, 2) in pixels, x to the right, y down; `scale` the motion in pixels that gets full colour (not
-    used by the min-max encodings); `onset_image` the grey or RGB frame below `minmax-blend`. Returns uint8 RGB
-    (H, W, 3). Encodings: `colour` (hue is direction, brightness is amount), `uv-strain` (red horizontal, green
-    vertical, blue strain, still is 128/128/0), `uv-strain-minmax` (the channels of STSTNet's public pictures, which
-    OpenCV reads in the order strain, vertical, horizontal), `uv-strain-centred` (the same channels, motion against
-    the picture's median and in its own spreads) and `minmax-blend` (hue and min-max brightness, half and half with
-    the grey onset frame).
+    `flow` is (H, W, 2) in pixels, x to the right, y down; `encoding` a name of ENCODINGS, whose renderer says what it
+    draws; `scale` the motion in pixels that gets full colour (not used by encodings that stretch); `onset_image` the
+    grey or RGB frame below `minmax-blend`. Returns uint8 RGB (H, W, 3).
     Raises ValueError for an unknown encoding, a wrong shape, a scale that is not positive, and values not finite.
     """
     if encoding not in ENCODINGS:

@@ -11,7 +11,6 @@ from megc.files import png_bytes, read_picture, write_bytes
 from megc.motion.colour import GREY, centre_picture
 from megc.problems import DataError
 
-SIGNED = ("uv-strain", "uv-strain-centred")  # encodings whose red and green are motion around grey
 _TURN, _GROWTH, _SHIFT = 5.0, 0.08, 0.05  # degrees; logarithm of the factor; share of the picture's side
 _GAIN, _NOISE = 0.15, 5.0  # logarithm of the factor; grey levels
 

@@ -1,14 +1,23 @@
 """Reference answers and the answers of runs, joined on the row's identity."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from megc.files import read_json, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
 from megc.records import QuestionRow, check_instruction, check_row
-from megc.vqa.instructions import answer_of, check_question, is_motion_picture, may_answer, row_clip, row_id, row_key
+from megc.vqa.instructions import (
+    answer_of,
+    check_question,
+    may_answer,
+    picture_names,
+    read_prompt,
+    row_clip,
+    row_id,
+    row_key,
+)
 from megc.vqa.prompts import IMAGE_TAG
 from megc.vqa.questions import parse
 
@@ -90,19 +99,16 @@ def read_references(path: Path | str, problems: Problems) -> list[Reference]:
     """
     path = Path(path)
     references: dict[tuple[str, ...], Reference] = {}
+    prompt = read_prompt(path)  # says which picture is which
     for line, record in read_jsonl(path):
         with problems.collect():
-            reference = _reference(path, line, record)
+            reference = _reference(path, line, record, prompt)
             if reference.key in references:
                 raise DataError(path, line, f"duplicate row {reference.id}", "keep one of the two")
             references[reference.key] = reference
     if not references:
         raise DataError(path, None, "no row with a true answer", "give the answered rows as --references")
     return list(references.values())
-
-
-def _caption(image: str) -> str:
-    return MOTION if is_motion_picture(image) else PurePosixPath(image).stem
 
 
 def _key_frames(pictures: dict[str, Path], clip: str) -> dict[str, Path]:
@@ -142,7 +148,7 @@ def _read_swift_row(row: dict) -> dict[str, str]:
     return {"id": f"{picture} {question}", "question": question, "answer": answer, **names}
 
 
-def _reference(path: Path, line: int, record: dict) -> Reference:
+def _reference(path: Path, line: int, record: dict, prompt: Mapping) -> Reference:
     """The reference of a line: of ms-swift, an instruction record, or an ME-VQA row. Raises DataError."""
     if _is_swift_row(record):
         return _swift_reference(path, line, record)
@@ -154,7 +160,9 @@ def _reference(path: Path, line: int, record: dict) -> Reference:
         answer = answer_of(record) if "messages" in record else row.get("answer", "")
         origin = row_clip(row)
         kind = parse(row["question"]).kind
-        pictures = {_caption(image): resolve_inside(path.parent, image) for image in record.get("images", ())}
+        names = [MOTION if name == "flow" else name for name in picture_names(record, prompt)]
+        paths = [resolve_inside(path.parent, image) for image in record.get("images", ())]
+        pictures = dict(zip(names, paths, strict=True))
         images = tuple({**_key_frames(pictures, origin["clip"]), **pictures}.items())  # in the order of time
         words = {"question": row["question"], "kind": kind, "answer": answer}
         reference = Reference(row_id(row), **origin, **words, images=images, row=row)

@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from megc.files import lock_folder, png_bytes, resolve_inside, sha256_of, write_bytes
-from megc.motion.flow_pictures import SIGNED, mirror_picture, mix_pictures, roughen_picture
+from megc.motion.colour import SIGNED
+from megc.motion.flow_pictures import mirror_picture, mix_pictures, roughen_picture
 from megc.problems import DataError, Problems
 from megc.splits import subject_key
 from megc.vqa.instructions import (
@@ -44,19 +45,21 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
         what = f"pictures are {prompt.get('images')} in the encoding {prompt.get('encoding')}"
         raise DataError(train, None, what, f"augment flow pictures alone, drawn as {' or '.join(SIGNED)}")
     records = read_records(train)
-    made = list(records)
+    augmented = list(records)
     groups = [list(group) for _, group in groupby(records, key=lambda record: record["clip"])]
-    pictures = [_read(train, group[0]) for group in groups]
+    pictures = [_read_picture(train, group[0]) for group in groups]
     for group, picture in tqdm(zip(groups, pictures, strict=True), desc="augmenting", unit="clip", disable=None):
         for number in range(settings.copies):
-            made += _copy(group, picture, number, settings, out.parent)
-    made += _mixed(groups, pictures, settings, out, read_split(train).get("test", ()))
-    write_records(out, made)
+            augmented += _copy_clip(group, picture, number, settings, out.parent)
+    augmented += _mix_clips(groups, pictures, settings, out, read_split(train).get("test", ()))
+    write_records(out, augmented)
     copy_side_files(train, out)
-    return f"{out}: {len(made)} questions on {len(groups) * (settings.copies + 1)} clips, {len(groups)} of them real"
+    return (
+        f"{out}: {len(augmented)} questions on {len(groups) * (settings.copies + 1)} clips, {len(groups)} of them real"
+    )
 
 
-def _read(train: Path, record: dict) -> np.ndarray:
+def _read_picture(train: Path, record: dict) -> np.ndarray:
     try:
         resolve_inside(train.parent, record["clip"])  # the copies' pictures are named after it
     except ValueError as error:
@@ -64,25 +67,29 @@ def _read(train: Path, record: dict) -> np.ndarray:
     return np.asarray(read_record_picture(train, record, record["images"][0]))
 
 
-def _copy(group: list[dict], picture: np.ndarray, number: int, settings: AugmentSettings, root: Path) -> list[dict]:
+def _copy_clip(
+    group: list[dict], picture: np.ndarray, number: int, settings: AugmentSettings, root: Path
+) -> list[dict]:
+    """Records of a changed copy of a clip: `group` are the clip's records, `picture` its flow, uint8 (H, W, 3)."""
     clip = group[0]["clip"]
+    # a generator of the copy's own: neither the order nor the number of clips changes its picture
     rng = np.random.default_rng([settings.seed, number, int(sha256_of(clip), 16)])
     mirror = number % 2 == 0
     changed = roughen_picture(mirror_picture(picture) if mirror else picture, rng)
-    place = _write(root, f"augmented/{settings.seed}/{clip}~{number}.png", changed)
+    image = _write_picture(root, f"augmented/{settings.seed}/{clip}~{number}.png", changed)
     copies = []
     for record in group:
         answer = answer_of(record)
         if mirror and question_kind(record) == "side":
             answer = _OTHER[answer]
         messages = [*record["messages"][:-1], {"role": "assistant", "content": answer}]
-        identity = {"id": f"{record['id']}~{number}", "clip": f"{clip}~{number}", "images": [place]}
+        identity = {"id": f"{record['id']}~{number}", "clip": f"{clip}~{number}", "images": [image]}
         row = {**record["row"], "answer": answer}
         copies.append({**record, **identity, "messages": messages, "row": row})
     return copies
 
 
-def _mixed(
+def _mix_clips(
     groups: list[list[dict]], pictures: list[np.ndarray], settings: AugmentSettings, out: Path, kept: Collection[str]
 ) -> list[dict]:
     """Questions on the classes of mixed pictures: a weighted mean of clips that share their fine class shares it too.
@@ -92,30 +99,33 @@ def _mixed(
     Pictures lie in a folder named after `out`, since the clips of another fold would be mixed otherwise.
     """
     members: dict[str, list[int]] = {}
-    asked = [{question_kind(record): record for record in group} for group in groups]
-    for place, kinds in enumerate(asked):
+    by_kind = [{question_kind(record): record for record in group} for group in groups]
+    for index, kinds in enumerate(by_kind):
         if "fine" in kinds and subject_key(kinds["fine"]) not in kept:
-            members.setdefault(answer_of(kinds["fine"]), []).append(place)
-    classes = sorted(name for name, places in members.items() if len(places) > 1)
+            members.setdefault(answer_of(kinds["fine"]), []).append(index)
+    classes = sorted(name for name, clips in members.items() if len(clips) > 1)
     records: list[dict] = []
     for number in tqdm(range(settings.mixed if classes else 0), desc="mixing", unit="picture", disable=None):
         rng = np.random.default_rng([settings.seed, 1, number])
-        fine = classes[number % len(classes)]
+        fine = classes[number % len(classes)]  # equally many pictures of each class, rare ones too
         chosen = rng.choice(members[fine], min(int(rng.integers(2, 4)), len(members[fine])), replace=False)
-        picture = mix_pictures([pictures[place] for place in chosen], rng)
-        image = _write(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughen_picture(picture, rng))
-        sources = [groups[place][0]["clip"] for place in chosen]
+        picture = mix_pictures([pictures[index] for index in chosen], rng)
+        image = _write_picture(
+            out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughen_picture(picture, rng)
+        )
+        sources = [groups[index][0]["clip"] for index in chosen]
         for kind in ("coarse", "fine"):
-            record = asked[chosen[0]].get(kind)
+            record = by_kind[chosen[0]].get(kind)
             if record:
                 identity = {"id": f"{record['id']}~mixed{number}", "clip": f"{record['clip']}~mixed{number}"}
                 records.append({**record, **identity, "images": [image], "sources": sources})
     return records
 
 
-def _write(root: Path, place: str, picture: np.ndarray) -> str:
-    write_bytes(resolve_inside(root, place), png_bytes(picture))
-    return place
+def _write_picture(root: Path, image: str, picture: np.ndarray) -> str:
+    """Write a picture to the path `image` below `root`; returns that path, as records hold it."""
+    write_bytes(resolve_inside(root, image), png_bytes(picture))
+    return image
 
 
 def augment_flow(settings: AugmentSettings, _problems: Problems) -> str:

@@ -116,6 +116,7 @@ def _numbered_rows(
 def _pictures_as_before(root: Path) -> Iterator[None]:
     """Where the block fails, put the links to pictures in `root` back as they were, and take new centred ones away:
     instructions that stand there go on to name the same pictures."""
+    # "" stands for no link, which is taken away again
     links = {root / name: os.readlink(root / name) if (root / name).is_symlink() else "" for name in LINKS}
     centred = root / "flow_centred"
     had_centred = centred.exists()
@@ -145,6 +146,7 @@ def build_files(settings: BuildSettings, problems: Problems) -> str:
 def _build_files(settings: BuildSettings, problems: Problems) -> str:
     root = settings.out.parent
     sources, left_out = _numbered_rows(settings, problems)
+    # 1. where the pictures of a row are, and how the flow is drawn
     if settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
         prompt = prompt_settings(settings, pictures)
@@ -157,6 +159,7 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
         prompt = prompt_settings(settings, flow)
         find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
+    # 2. a record for each row that can be asked
     records = _join_records(
         {file: build_records(numbered, file, find, root, prompt, problems) for file, numbered in sources.items()},
         problems,
@@ -166,6 +169,7 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
         raise DataError(file, None, f"none of {count} rows can be asked", "mend the other problems")
     if prompt.hierarchy:  # no class is named here: set_train_dataset.py knows which clips are to train on
         records = [with_coarse(record, "", prompt) for record in records]
+    # 3. nothing is written before this line: older files stay as they are when something fails
     write_records(settings.out, records)
     write_jsonl(root / "rows.jsonl", (record["row"] for record in records))
     write_json(root / PROMPT_FILE, prompt_record(prompt))
@@ -193,6 +197,7 @@ def write_split(settings: SplitSettings, problems: Problems) -> str:
     resolved = [path.resolve() for path in outputs]
     if len(set(resolved)) < len(resolved) or {path.resolve() for path in settings.instructions} & set(resolved):
         raise ValueError("the instructions, the training side and the test side must be different files")
+    # 1. the fold, over the subjects of all files together
     files = {path: read_records(path) for path in settings.instructions}
     options = {"folds": settings.folds, "test_fraction": settings.test_fraction, "seed": settings.seed}
     folds = make_folds([record for records in files.values() for record in records], settings.protocol, **options)
@@ -200,6 +205,7 @@ def write_split(settings: SplitSettings, problems: Problems) -> str:
         what = f"{settings.protocol} gives folds 0 to {len(folds) - 1}"
         raise ValueError(f"fold {settings.fold} does not exist: {what}")
     fold = folds[settings.fold]
+    # 2. the records of each side
     prompt = None
     if settings.hierarchy:
         files, prompt = _in_two_stages(files, fold, settings.hierarchy, problems)
@@ -209,6 +215,7 @@ def write_split(settings: SplitSettings, problems: Problems) -> str:
         for name, path, subjects in parts
         if path
     }
+    # 3. write them, each with its prompt and the frozen split
     lines = []
     with ExitStack() as locks:
         for path in records_of:  # two splits at once would leave one side of each
@@ -253,7 +260,7 @@ def _in_two_stages(
         raise DataError(", ".join(map(str, files)), None, "are asked with different prompts", fix)
     statistics = coarse_statistics(labels) if hierarchy == "statistics" else ()
     prompt = replace(prompts.pop(), hierarchy=True, statistics=statistics)
-    classes = {label.clip: label.coarse for label in labels}
+    classes = {label.clip: label.coarse for label in labels}  # test clips are not in it: their class stays empty
     hash_ = prompt_hash(prompt)
     two_stages = {
         file: [with_coarse({**record, "prompt": hash_}, classes.get(record["clip"], ""), prompt) for record in records]

@@ -15,7 +15,8 @@ from megc.vqa.settings import CheckSettings
 
 
 def check_clips(clips: Iterable[Clip], clips_file: Path | str, problems: Problems) -> None:
-    """Order of onset, apex and offset, labels in the vocabulary, and key frames on disk, for each clip."""
+    """Report clips whose onset, apex and offset are out of order, whose labels are not in the vocabulary, or whose key
+    frames are not on disk."""
     for clip in clips:
         if not clip.onset <= clip.apex <= clip.offset:
             what = f"onset {clip.onset}, apex {clip.apex}, offset {clip.offset} are not in order"
@@ -23,11 +24,12 @@ def check_clips(clips: Iterable[Clip], clips_file: Path | str, problems: Problem
         if clip.coarse and (clip.coarse not in COARSE_EMOTIONS or coarse_of(clip.fine) != clip.coarse):
             what = f"fine class {clip.fine!r} does not belong to coarse class {clip.coarse!r}"
             problems.add(Problem(str(clips_file), clip.id, what, f"use one of {', '.join(FINE_EMOTIONS)}"))
-        if not clip.frames:
+        if not clip.frames:  # of the challenge's questions, which come without frames
             continue
         with problems.collect():
             frames = list_frames(frames_folder(clip, clips_file))
             gone = [number for number in (clip.onset, clip.apex, clip.offset) if number not in frames]
+            # a reader that took the nearest frame has said so in a note: nothing is missing then
             if gone and not any("nearest" in note for note in clip.notes):
                 fix = "unpack the frames again; extract_frames.py takes the nearest ones"
                 raise DataError(clips_file, clip.id, f"key frames {gone} are missing", fix)
@@ -41,7 +43,7 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
     with each other. The file: no id twice, one prompt. Raises DataError when the file cannot be read as instructions
     at all.
     """
-    records = read_records(path)
+    records = read_records(path)  # a file that cannot be read at all ends the check
     seen: set[tuple[str, ...]] = set()
     pictures: set[str] = set()
     for record in records:
@@ -50,6 +52,7 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
         if record_key(record) in seen:
             problems.add(Problem(str(path), record["id"], "duplicate row", "keep one of the two"))
         seen.add(record_key(record))
+        # a clip's questions share their pictures: each is opened once
         for image in dict.fromkeys(record["images"]):
             if image not in pictures:  # a picture that is gone is named once
                 pictures.add(image)
@@ -67,6 +70,7 @@ def check_records(path: Path | str, problems: Problems) -> list[dict]:
 
 
 def _record_faults(record: dict) -> list[tuple[str, str]]:
+    """What is wrong with one record, and what to do about it: question, answer, number of action units."""
     faults = []
     try:
         question = parse(question_of(record))
@@ -91,13 +95,13 @@ def _identity_faults(records: list[dict]) -> list[tuple[str, str]]:
         names[record["clip"]].add(str(row.get("image_id", "")))
         intervals[record["clip"]].add((str(row.get("onset_frame", "")), str(row.get("offset_frame", ""))))
     faults = [
-        (clip, f"questions on {len(found)} {kind} under one clip ({', '.join(sorted(map(str, found))[:3])})")
+        (clip, f"questions on {len(values)} {kind} under one clip ({', '.join(sorted(map(str, values))[:3])})")
         for kind, clips in (("image_ids", names), ("intervals", intervals))
-        for clip, found in clips.items()
-        if len(found) > 1
+        for clip, values in clips.items()
+        if len(values) > 1
     ]
-    for clip, found in intervals.items():
-        for onset, offset in found:
+    for clip, of_clip in intervals.items():
+        for onset, offset in of_clip:
             if onset.isdecimal() and offset.isdecimal() and int(offset) <= int(onset):
                 faults.append((clip, f"the interval from frame {onset} to {offset} is empty"))
     return faults

@@ -15,10 +15,10 @@ from megc.vqa.prompts import QUESTION_MARK, evidence_hash
 from megc.vqa.settings import EvidencePromptSettings
 
 LEAD = "Motion statistics suggest: "
-CLASSES = 3  # labels of a kind that are told at most
-UNITS = 5
-LEAST = 0.1  # a label less likely than this is not told, unless it is the likeliest
-_NAMES = {"coarse": "coarse", "fine": "fine", "side": "side"}
+CLASSES = 3  # labels of a kind at most
+UNITS = 5  # action units at most
+LEAST = 0.1  # a label less likely than this is left out, unless it is the likeliest
+_KINDS = ("coarse", "fine", "side")
 
 
 def _known_units(chances: dict[str, float]) -> dict[str, float]:
@@ -39,21 +39,21 @@ class EvidenceRow(Contract):
     side: dict[Literal["left", "right"], Share] = Field(default_factory=dict)
 
 
-def _told(chances: Mapping[str, float], most: int) -> str:
+def _format_chances(chances: Mapping[str, float], most: int) -> str:
     ordered = sorted(chances.items(), key=lambda item: (-item[1], item[0]))
-    kept = [(name, p) for place, (name, p) in enumerate(ordered[:most]) if not place or p >= LEAST]
+    kept = [(name, p) for rank, (name, p) in enumerate(ordered[:most]) if not rank or p >= LEAST]
     return ", ".join(f"{name} {100 * p:.0f} %" for name, p in kept)
 
 
 def evidence_text(evidence: Mapping[str, Mapping[str, float]]) -> str:
     """The sentence of a clip's evidence: `Motion statistics suggest: coarse positive 70 %; … ; action units: …`.
 
-    Takes probabilities by label of `coarse`, `fine`, `side` and `units`; what is absent or empty is not told.
-    Raises ValueError where nothing is left to tell.
+    Takes probabilities by label of `coarse`, `fine`, `side` and `units`; what is absent or empty is left out.
+    Raises ValueError where nothing is left.
     """
-    parts = [f"{name} {_told(evidence[kind], CLASSES)}" for kind, name in _NAMES.items() if evidence.get(kind)]
+    parts = [f"{kind} {_format_chances(evidence[kind], CLASSES)}" for kind in _KINDS if evidence.get(kind)]
     if evidence.get("units"):
-        parts.append(f"action units: {_told(evidence['units'], UNITS)}")
+        parts.append(f"action units: {_format_chances(evidence['units'], UNITS)}")
     if not parts:
         raise ValueError("the evidence holds no probabilities")
     return f"{LEAD}{'; '.join(parts)}."
@@ -67,6 +67,7 @@ def with_evidence(records: Sequence[dict], evidence: Mapping[str, Mapping]) -> l
     """
     changed = []
     for record in records:
+        # before the question: a clip's questions go on sharing all that stands in front of it
         if record["clip"] not in evidence:
             raise ValueError(f"no evidence of {record['clip']}")
         system, user, *answer = record["messages"]
@@ -84,14 +85,14 @@ def read_evidence(path: Path | str, part: str | None = None) -> dict[str, dict]:
 
     Raises DataError for a line that is no evidence.
     """
-    found, fix = {}, "write it with test/answer_baselines.py --evidence"
+    evidence, fix = {}, "write it with test/answer_baselines.py --evidence"
     for line, row in read_jsonl(path):
         check_record(EvidenceRow, row, path, line, fix)
         if part in (None, row["part"]):
-            if row["clip"] in found:
+            if row["clip"] in evidence:
                 raise DataError(path, line, f"second evidence of {row['clip']}", "keep one of the two rows")
-            found[row["clip"]] = row
-    return found
+            evidence[row["clip"]] = row
+    return evidence
 
 
 def add_evidence(source: Path, evidence: Path, part: str, out: Path) -> str:

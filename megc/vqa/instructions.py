@@ -20,6 +20,7 @@ from megc.vqa.questions import parse, question_rows
 
 PROMPT_FILE = "prompt.json"  # beside instruction files, one for all files of a folder
 SPLIT_SUFFIX = ".split.json"  # in place of `.jsonl`: the frozen split of one file
+_FLOW_FOLDERS = {"flow", "flow_centred"}
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
 
 
@@ -71,6 +72,7 @@ def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "
     if missing:
         raise ValueError(f"the row has no {', '.join(missing)}")
     dataset, subject = row["dataset"], str(row["subject"])
+    # the organisers write SAMM's subject 6, its folders and our clips 006
     if dataset == "samm" and subject.isdigit():
         subject = f"{int(subject):03d}"
     name = row["image_id"] if "onset_frame" in row else row["filename"]
@@ -90,6 +92,7 @@ def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
     """The instruction record of an ME-VQA row. Raises ValueError for a question that is none of the challenge's."""
     origin = row_clip(row)
     messages = build_messages(parse(row["question"]), origin["dataset"], settings)
+    # rows to be answered have an empty answer: their records end with the user's message
     if row.get("answer"):
         messages.append({"role": "assistant", "content": row["answer"]})
     return {
@@ -108,6 +111,7 @@ def with_coarse(record: dict, coarse: str, settings: PromptSettings) -> dict:
     Whatever its message told before is gone; its answer stays.
     """
     messages = build_messages(parse(question_of(record)), record["dataset"], settings, coarse)
+    # behind system and user message stands the answer, if there is one
     return {**record, "messages": [*messages, *record["messages"][2:]], "hierarchy": True}
 
 
@@ -143,6 +147,7 @@ def clip_rows(clips: Iterable[Clip], seed: int, problems: Problems, clips_file: 
     rows = []
     for clip in clips:
         if not clip.coarse:
+            # a reader notes why it leaves a clip out; without a note a class is simply lacking
             coarse = coarse_of(clip.fine)
             if coarse and not any(note.startswith(LEFT_OUT) for note in clip.notes):
                 what = f"the fine class is {clip.fine} but there is no coarse class, so its questions are left out"
@@ -169,8 +174,8 @@ def build_records(
     Rows that cannot be asked, and rows whose picture is gone, are added to `problems`; a clip's good rows stay.
     Picture paths are written relative to `root`, the folder of the JSONL.
     """
-    records: dict[str, dict] = {}
-    without: set[str] = set()  # clips without a picture, told once
+    records: dict[str, dict] = {}  # by id, in the order of the rows
+    without: set[str] = set()  # clips without a picture, reported once
     for number, row in rows:
         with problems.collect():
             check_row(source, number, row)
@@ -232,6 +237,7 @@ def link_into(root: Path, folder: Path, name: str) -> Path:
     Picture paths stay inside the JSONL's folder while licensed data stays where it is. Raises DataError when
     something else has that name.
     """
+    # abspath, not resolve: a folder that is itself a link must keep the path that the records name
     if Path(os.path.abspath(folder)).is_relative_to(os.path.abspath(root)):
         return folder
     link = root / name
@@ -252,6 +258,7 @@ def rebase(records: Iterable[dict], file: Path, new_root: Path) -> list[dict]:
     moved = []
     for record in records:
         try:
+            # resolved twice: a path may neither leave the old folder nor lead out of the new one
             paths = [os.path.relpath(resolve_inside(file.parent, image), new_root) for image in record["images"]]
             images = [Path(path).as_posix() for path in paths]
             for image in images:
@@ -337,22 +344,19 @@ def picture_names(record: dict, prompt: Mapping) -> list[str]:
     Where that is not the prompt that the record is asked with, as in files of other projects, a picture in a folder
     `flow` or `flow_centred` is the flow, and any other is named after its file.
     """
+    images = record.get("images", ())
     hashes = (prompt["hash"], evidence_hash(prompt["hash"])) if "hash" in prompt else ()
-    if record["prompt"] in hashes and len(prompt.get("images", ())) == len(record["images"]):
+    if record.get("prompt") in hashes and len(prompt.get("images", ())) == len(images):
         return list(prompt["images"])
-    return ["flow" if is_motion_picture(image) else PurePosixPath(image).stem for image in record["images"]]
-
-
-def is_motion_picture(image: str) -> bool:
-    """Whether a picture lies in a folder `flow` or `flow_centred`: use `picture_names` where the prompt is known."""
-    return any(part in ("flow", "flow_centred") for part in PurePosixPath(image).parts[:-1])
+    paths = map(PurePosixPath, images)
+    return ["flow" if _FLOW_FOLDERS & set(path.parts[:-1]) else path.stem for path in paths]
 
 
 def read_records(path: Path | str) -> list[dict]:
     """Instruction records of a JSONL, checked in form: keys, roles, and as many `<image>` tags as pictures.
 
     Raises DataError that names the file and the line, and for a file without any record. Whether pictures exist and
-    open is `doctor`'s to say.
+    open is looked at in `checks` and where they are read.
     """
     records = []
     for line, record in read_jsonl(path):

@@ -120,7 +120,7 @@ def read_labels(path: Path | str) -> list[ClipLabels]:
 
 
 def read_answers(path: Path | str, fix: str) -> list[dict]:
-    """Answered ME-VQA rows of a JSONL, each of a clip and a question that can be told.
+    """Answered ME-VQA rows of a JSONL, each of a clip and a question that can be recognised.
 
     Raises DataError, with file and line, for a row that is none, and with the remedy `fix` for no row.
     """
@@ -141,23 +141,23 @@ def coarse_statistics(labels: Sequence[ClipLabels]) -> tuple[tuple[str, str, str
     """What clips of each coarse class look like, in words: (dataset or ANY, coarse class, text), sorted.
 
     The text gives the shares of the fine classes and of the clips that show an action unit, for the units that
-    most clips show. Give it the labels of training subjects only.
+    most clips show. `labels`: training subjects only.
     """
-    told = []
+    statistics = []
     for dataset in (ANY, *sorted({label.dataset for label in labels})):
-        own = [label for label in labels if dataset in (ANY, label.dataset)]
-        for coarse in sorted({label.coarse for label in own if label.coarse}):
-            clips = [label for label in own if label.coarse == coarse]
+        of_dataset = [label for label in labels if dataset in (ANY, label.dataset)]
+        for coarse in sorted({label.coarse for label in of_dataset if label.coarse}):
+            clips = [label for label in of_dataset if label.coarse == coarse]
             fine = [label.fine for label in clips if label.fine]
             seen = [set(label.units) for label in clips if label.units]
             units = [unit_name(unit) for units in seen for unit in sorted(units)]
-            parts = [_shares(fine, len(fine)), _shares(units, len(seen))]
+            parts = [_format_shares(fine, len(fine)), _format_shares(units, len(seen))]
             if any(parts):
-                told.append((dataset, coarse, "; ".join(part for part in parts if part)))
-    return tuple(told)
+                statistics.append((dataset, coarse, "; ".join(part for part in parts if part)))
+    return tuple(statistics)
 
 
-def _shares(names: Sequence[str], of: int) -> str:
+def _format_shares(names: Sequence[str], of: int) -> str:
     """`disgust 69 %, repression 31 %`: how many of `of` have each name; the commonest first, rare ones left out."""
     ordered = sorted(Counter(names).items(), key=lambda item: (-item[1], item[0]))[:_MOST]
     return ", ".join(f"{name} {round(100 * count / of)} %" for name, count in ordered)

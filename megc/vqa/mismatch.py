@@ -13,29 +13,33 @@ _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings
 _DEFAULTS = {"hierarchy": False, "statistics": []}  # not recorded where not in use
 
 
-def check_prompt(checkpoint: Path | str, trained: Mapping, asked: str, records: Iterable[Mapping]) -> None:
+def check_prompt(checkpoint: Path | str, trained: Mapping, prompt_hash: str, records: Iterable[Mapping]) -> None:
     """Compare the prompt of questions with the one in a checkpoint's `megc.json`.
 
-    `trained` is the content of `megc.json`, `asked` the hash of the questions' prompt, `records` are those of
+    `trained` is the content of `megc.json`, `prompt_hash` the hash of the questions' prompt, `records` are those of
     `instructions.read_prompts`. A checkpoint that does not record its prompt passes. Raises DataError that names the
     settings that differ and the command that builds the right rows.
     """
     trained_hash = trained.get("prompt_hash")
-    if trained_hash is None or trained_hash == asked:
+    if trained_hash is None or trained_hash == prompt_hash:
         return
-    what = f"prompt_hash is {asked}, but the checkpoint was trained with {trained_hash}"
+    what = f"prompt_hash is {prompt_hash}, but the checkpoint was trained with {trained_hash}"
+    # what is known of the questions' prompt: its own record, or that of the prompt that evidence was added to
     near = (
-        record for record in records if record.get("hash") in (asked, trained_hash) or _has_evidence(record, asked)
+        record
+        for record in records
+        if record.get("hash") in (prompt_hash, trained_hash) or _has_evidence(record, prompt_hash)
     )
     record, prompt = next(near, None), trained.get("prompt")
     if record and evidence_hash(record["hash"]) == trained_hash:
-        what += ", which tells evidence of the flow"
+        what += ", which holds evidence of the flow"
         fix = f"run data_process/add_evidence.py on them and ask its --out, {ANYWAY}"
-    elif prompt and _has_evidence(prompt, asked):
-        what += ": they tell evidence of the flow, which it never saw"
+    elif prompt and _has_evidence(prompt, prompt_hash):
+        what += ": they hold evidence of the flow, which it never saw"
         fix = f"ask the file that add_evidence.py was given, {ANYWAY}"
     elif prompt:
-        lines = differences(record, prompt) if record and record.get("hash") == asked else describe_prompt(prompt)
+        present = record and record.get("hash") == prompt_hash  # the record of the questions' prompt
+        lines = prompt_differences(record, prompt) if present else describe_prompt(prompt)
         what += f": {'; '.join(lines)}"
         fix = f"build the rows as it was trained with `{build_command(checkpoint, prompt)}`, {ANYWAY}"
     else:
@@ -48,10 +52,10 @@ def _has_evidence(record: Mapping, hash_: str) -> bool:
     return evidence_hash(record.get("hash", "")) == hash_
 
 
-def differences(asked: Mapping, trained: Mapping) -> list[str]:
+def prompt_differences(prompt: Mapping, trained: Mapping) -> list[str]:
     """A line for each setting of two prompts' records that differs."""
-    names = dict.fromkeys(name for record in (asked, trained) for name in record if name not in _TEXTS)
-    pairs = {name: (asked.get(name, _DEFAULTS.get(name)), trained.get(name, _DEFAULTS.get(name))) for name in names}
+    names = dict.fromkeys(name for record in (prompt, trained) for name in record if name not in _TEXTS)
+    pairs = {name: (prompt.get(name, _DEFAULTS.get(name)), trained.get(name, _DEFAULTS.get(name))) for name in names}
     lines = [f"{name}: {_short(a)} (trained: {_short(b)})" for name, (a, b) in pairs.items() if a != b]
     return lines or ["the settings are the same, but the wording is of another version of this code"]
 

@@ -1,11 +1,11 @@
-"""The only prompt builder: training, testing, ablation and the demo all ask through it.
+"""The only prompt builder: training, testing, ablation and the demo all use it.
 
 A prompt has a part that a clip's questions share (system prompt, what each picture is, the legend of the flow
 colours, the regions to watch) and, behind the line `Question:`, a part of its own. That order lets a clip's
 questions share one encoding of its pictures.
 
-In a hierarchy (two stages, after HierMEQA) the part of its own tells every question but the coarse one the clip's
-coarse class: the true one in training, the model's own answer in testing.
+In a hierarchy (two stages, after HierMEQA) the part of its own names the clip's coarse class in every question but
+the coarse one: the true class in training, the model's own answer in testing.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class PromptSettings:
     legend: bool = True
     encoding: str = DEFAULT_ENCODING
     scale: float = SCALE  # pixels at full brightness, on an aligned crop
-    hierarchy: bool = False  # tell the coarse class
+    hierarchy: bool = False  # name the coarse class
     # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
     statistics: tuple[tuple[str, str, str], ...] = ()
 
@@ -83,9 +83,9 @@ class PromptSettings:
         return replace(self, hierarchy=False, statistics=())
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "statistics", tuple(tuple(told) for told in self.statistics))  # from JSON: lists
+        object.__setattr__(self, "statistics", tuple(tuple(line) for line in self.statistics))  # from JSON: lists
         if self.statistics and not self.hierarchy:
-            raise ValueError("statistics are told in a hierarchy only")
+            raise ValueError("statistics belong to a hierarchy only")
         unknown = [name for name in self.images if name not in IMAGES]
         if unknown or not self.images:
             raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images) or 'none'}")
@@ -108,16 +108,16 @@ def shared_text(settings: PromptSettings) -> str:
 
 
 def coarse_part(coarse: str, dataset: str, settings: PromptSettings) -> str:
-    """What a hierarchy tells a question: the clip's coarse class and what training clips of that class look like."""
-    told = {(where, name): text for where, name, text in settings.statistics}
-    known = told.get((dataset, coarse)) or told.get(("", coarse))
-    return f"The coarse expression class is {coarse}." + (f" Training clips of that class: {known}." if known else "")
+    """The line of a hierarchy: the clip's coarse class and, with statistics, what training clips of it look like."""
+    texts = {(name, of_class): text for name, of_class, text in settings.statistics}
+    text = texts.get((dataset, coarse)) or texts.get(("", coarse))  # a dataset that training lacks: all of them
+    return f"The coarse expression class is {coarse}." + (f" Training clips of that class: {text}." if text else "")
 
 
 def question_part(question: Question, dataset: str, settings: PromptSettings, coarse: str = "") -> str:
     """The user text of one question: its wording and, in structured prompts, the allowed answers or their form.
 
-    `coarse` is what a hierarchy tells; the coarse question is never told.
+    `coarse`: the class that a hierarchy names, in all questions but the coarse one.
     """
     text = question_text(question)
     if settings.hierarchy and coarse and question.kind != "coarse":
@@ -149,7 +149,7 @@ def build_messages(
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
-def _told(settings: PromptSettings) -> dict:
+def _used_settings(settings: PromptSettings) -> dict:
     """The settings without those that are not in use, so that prompts made before there were any keep their hash."""
     unused = () if settings.hierarchy else ("hierarchy", "statistics")
     return {name: value for name, value in asdict(settings).items() if name not in unused}
@@ -157,7 +157,8 @@ def _told(settings: PromptSettings) -> dict:
 
 def prompt_hash(settings: PromptSettings) -> str:
     """Sixteen hex digits that change whenever a prompt of any kind, or a setting behind it, changes."""
-    parts = [repr(sorted(_told(settings).items()))]
+    # the repr of the settings and every clip question: what changes neither changes no prompt
+    parts = [repr(sorted(_used_settings(settings).items()))]
     coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
     for kind in CLIP_KINDS:
         unit = 12 if kind in ("side", "shown") else None
@@ -191,4 +192,4 @@ def prompt_record(settings: PromptSettings) -> dict:
     """What is stored beside data and checkpoints: the settings, the hash, and a prompt to read."""
     coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
     example = build_messages(Question("units", many=True), "casme2", settings, coarse)
-    return {**_told(settings), "hash": prompt_hash(settings), "example": example}
+    return {**_used_settings(settings), "hash": prompt_hash(settings), "example": example}

@@ -45,7 +45,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "event_type": ("What is the expression type of the {n}-th expression event in this video?",),
 }
 CLIP_KINDS = ("coarse", "fine", "units", "side", "shown", "long")
-_ONE_OR_MANY = ("units", "long")  # kinds whose wording tells whether there is one action unit or several
+_ONE_OR_MANY = ("units", "long")  # kinds whose wording depends on whether there is one action unit or several
 
 _LONG_ANSWER = (
     "The action unit{s} present {verb}: {units}. Therefore, the fine-grained expression class is {fine}, "
@@ -69,6 +69,7 @@ class Question:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
+    """A template as a pattern over lower-case text with single spaces."""
     parts = re.split(r"(\{unit\}|\{n\})", " ".join(template.lower().split()))
     named = {"{unit}": "(?P<unit>.+?)", "{n}": r"(?P<n>\d+)"}
     return re.compile("".join(named.get(part) or re.escape(part) for part in parts))
@@ -86,18 +87,18 @@ def parse(text: str) -> Question:
 
     Raises ValueError for a text that is none of the challenge's, or that names an unknown action unit.
     """
-    normal = " ".join(text.lower().split())
+    normal = " ".join(text.lower().split())  # as the patterns are written
     for kind, position, pattern in _PATTERNS:
         match = pattern.fullmatch(normal)
         if not match:
             continue
-        found = match.groupdict()
+        words = match.groupdict()
         unit = None
-        if "unit" in found:
-            unit = unit_number(found["unit"])
+        if "unit" in words:
+            unit = unit_number(words["unit"])
             if unit is None:
-                raise ValueError(f"unknown action unit {found['unit']!r} in the question {text!r}")
-        ordinal = int(found["n"]) if "n" in found else None
+                raise ValueError(f"unknown action unit {words['unit']!r} in the question {text!r}")
+        ordinal = int(words["n"]) if "n" in words else None
         return Question(kind, unit, bool(position) if kind in _ONE_OR_MANY else None, ordinal)
     raise ValueError(f"not a question of the challenge: {text!r}")
 
@@ -135,20 +136,21 @@ def join_units(numbers: list[int]) -> str:
 
 
 def split_units(answer: str) -> list[int | None]:
-    """FACS numbers of an answer's list, None for each name that is no action unit; no duplicates."""
+    """FACS numbers of an answer's list in its order, None for names that are no action unit; no duplicates."""
+    # "and" joins the last two names in some models' answers; no action unit has it in its name
     names = [name for name in re.split(r",|\band\b", answer.strip().rstrip(".")) if name.strip()]
     return list(dict.fromkeys(unit_number(name) for name in names))
 
 
 def is_unit_list(answer: str) -> bool:
     """Whether an answer lists action units and nothing else."""
-    numbers = split_units(answer)
+    numbers = split_units(answer)  # none for an answer of punctuation only
     return bool(numbers) and None not in numbers
 
 
 def compose_long(units: str, fine: str, coarse: str) -> str:
     """The composed sentence of the `long` question from the clip's other answers (`units` joined by commas)."""
-    many = "," in units
+    many = "," in units  # names of action units have no comma
     return _LONG_ANSWER.format(
         s="s" if many else "", verb="are" if many else "is", units=units, fine=fine, coarse=coarse
     )
@@ -184,7 +186,7 @@ def _sentence_fault(answer: str, dataset: str) -> str | None:
     parts = split_long(answer)
     if parts is None:
         return f"{answer!r} is not the composed sentence"
-    units, fine, coarse = parts
+    units, fine, coarse = parts  # the classes in lower case already
     classes = {"fine": fine, "coarse": coarse}
     unknown = [name for kind, name in classes.items() if name not in allowed_answers(Question(kind), dataset)]
     if unknown or not is_unit_list(units):
@@ -213,17 +215,18 @@ def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS
         raise ValueError(f"{clip.id} has no coarse class, fine class or action unit: ME-VQA leaves it out")
     numbers = [unit.number for unit in clip.action_units]
     many = len(numbers) > 1
-    draw = random.Random(f"{seed}:{clip.id}")
+    draw = random.Random(f"{seed}:{clip.id}")  # of the clip's own: other clips change nothing
+    # the organisers ask for one side a clip, of the first action unit that has one
     sided = next((unit for unit in clip.action_units if unit.side), None)
-    asked = [
+    answered = [
         (Question("coarse"), clip.coarse),
         (Question("fine"), clip.fine),
         (Question("units", many=many), join_units(numbers)),
         *([(Question("side", sided.number), sided.side)] if sided else []),
         *[
-            asked
+            pair
             for _ in range(pairs)
-            for asked in (
+            for pair in (
                 (Question("shown", draw.choice(numbers)), "yes"),
                 (Question("shown", draw.choice([unit for unit in ME_VQA_UNITS if unit not in numbers])), "no"),
             )
@@ -239,5 +242,5 @@ def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS
             "question": question_text(question),
             "answer": answer,
         }
-        for number, (question, answer) in enumerate((pair for pair in asked if pair[0].kind in kinds), start=1)
+        for number, (question, answer) in enumerate((pair for pair in answered if pair[0].kind in kinds), start=1)
     ]

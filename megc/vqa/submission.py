@@ -11,18 +11,18 @@ from megc.vqa.instructions import check_question, may_answer, row_clip, row_id, 
 from megc.vqa.questions import answer_fault, parse, split_long
 from megc.vqa.settings import SubmissionSettings
 
-ASKED, ANSWERED = "_to_answer", "_pred"
+TO_ANSWER, PREDICTED = "_to_answer", "_pred"  # ends of the organisers' file names
 
 
 def submission_name(questions: Path) -> str:
     """`me_vqa_samm_v2_test_pred.jsonl` of `me_vqa_samm_v2_test_to_answer.jsonl`. Raises DataError for other names."""
-    if not questions.stem.endswith(ASKED):
-        fix = f"give the organisers' file, whose name ends with {ASKED}.jsonl"
+    if not questions.stem.endswith(TO_ANSWER):
+        fix = f"give the organisers' file, whose name ends with {TO_ANSWER}.jsonl"
         raise DataError(questions, None, "not the name of a question file", fix)
-    return f"{questions.stem.removesuffix(ASKED)}{ANSWERED}.jsonl"
+    return f"{questions.stem.removesuffix(TO_ANSWER)}{PREDICTED}.jsonl"
 
 
-def fault(answer: object, row: dict) -> tuple[str, str] | None:
+def submission_fault(answer: object, row: dict) -> tuple[str, str] | None:
     """What is wrong with an answer to a question row of the challenge, and what to do; None when nothing is.
 
     Raises ValueError for a question that is none of the challenge's.
@@ -57,28 +57,29 @@ class Answers:
         self._ids.setdefault(row_id(row), []).append(key)
         return True
 
-    def of(self, asked: dict) -> tuple[str, dict] | None:
+    def find(self, row: dict) -> tuple[str, dict] | None:
         """The answer to a question row, and its file: the row with the same clip, id and question, else (rows that
         another program wrote may lack some of it) the first one with its id; None where there is none."""
-        key = row_key(asked)
+        key = row_key(row)
         if key in self._rows:
             return self._rows[key]
-        same_id = [self._rows[other] for other in self._ids.get(row_id(asked), ())]
-        return next((item for item in same_id if may_answer(item[1], asked)), None)
+        same_id = [self._rows[other] for other in self._ids.get(row_id(row), ())]
+        return next((item for item in same_id if may_answer(item[1], row)), None)
 
-    def unused(self, asked: Iterable[dict]) -> list[str]:
-        """Ids of rows that answer none of the question rows `asked`, sorted."""
-        used = {id(answer[1]) for row in asked if (answer := self.of(row))}
+    def unused(self, rows: Iterable[dict]) -> list[str]:
+        """Ids of rows that answer none of the question `rows`, sorted."""
+        used = {id(answer[1]) for row in rows if (answer := self.find(row))}
         return sorted(row_id(row) for _, row in self._rows.values() if id(row) not in used)
 
 
-def fill(questions: Path, answers: Answers, problems: Problems) -> list[dict]:
-    """The rows of a question file, in their order and with their keys, answered; faults go to `problems`.
+def fill_answers(questions: Path, answers: Answers, problems: Problems) -> list[dict]:
+    """The rows of a question file, in their order and with their keys, answered; faults are reported in `problems`.
 
     A row without an answer keeps an empty one.
     """
     rows, seen = [], set()
     for line, row in read_rows(questions, "give the organisers' file"):
+        # the row stands in the file whatever is wrong with it: the organisers count rows
         rows.append({**row, "answer": ""})
         with problems.collect():
             if "question" not in row or not {"id", "video_id"} & row.keys():
@@ -87,15 +88,15 @@ def fill(questions: Path, answers: Answers, problems: Problems) -> list[dict]:
             if identity in seen:
                 raise DataError(questions, line, f"{identity} comes twice", "give the organisers' file")
             seen.add(identity)
-            found = answers.of(row)
-            if found is None:
+            answer_row = answers.find(row)
+            if answer_row is None:
                 fix = "answer this question file with test/generate_answers.py"
                 raise DataError(questions, identity, "no answer among the predictions", fix)
-            where, answered = found
+            where, answered = answer_row
             check_question(where, answered, row["question"])
             answer = answered.get("answer")
             try:
-                wrong = fault(answer, row)
+                wrong = submission_fault(answer, row)
             except (ValueError, KeyError) as error:
                 raise DataError(questions, identity, f"cannot be checked ({error})", "correct the row") from error
             rows[-1]["answer"] = answer.strip() if isinstance(answer, str) else ""
@@ -123,7 +124,7 @@ def make_submission(
     """Write a prediction file for each question file into the folder `out`; returns a summary.
 
     With `archive`, all of them also go into a zip at top level, unless there is a fault: then no zip is left there,
-    not an older one either. Faults are told to `problems`; the files are written in any case, so that they can be
+    not an older one either. Faults are reported in `problems`; the files are written in any case, so that they can be
     looked at. Raises DataError for a file without rows, and when another run is at work in `out`.
     """
     older = _remove_older(archive)  # first of all: an error must not leave it to be handed in
@@ -132,20 +133,21 @@ def make_submission(
         raise DataError(out, None, f"two question files make {', '.join(twice)}", "give each once")
     answers = read_answers(predictions, problems)
     with lock_folder(out, "submission"):
-        made, lines, asked = {}, [], []
+        contents, lines, answered = {}, [], []
         for name, file in zip(names, questions, strict=True):
-            rows = fill(file, answers, problems)
+            rows = fill_answers(file, answers, problems)
             write_jsonl(out / name, rows)
-            made[name] = (out / name).read_bytes()
-            asked += [row for row in rows if {"id", "video_id"} & row.keys()]
+            contents[name] = (out / name).read_bytes()
+            answered += [row for row in rows if {"id", "video_id"} & row.keys()]
             lines.append(f"{out / name}: {len(rows)} rows, {sum(bool(row['answer']) for row in rows)} answered")
-        if unused := answers.unused(asked):
+        # answers left over may mean that a question file was forgotten
+        if unused := answers.unused(answered):
             lines.append(f"{len(unused)} predictions belong to none of these question files, such as {unused[0]}")
         if archive and len(problems):
             lines.append(f"{archive}: not written, because of the problems" + "; the older one is deleted" * older)
         elif archive:
-            write_bytes(archive, _zipped(made))
-            lines.append(f"{archive}: {', '.join(made)}")
+            write_bytes(archive, _zip_files(contents))
+            lines.append(f"{archive}: {', '.join(contents)}")
     return "\n".join(lines)
 
 
@@ -159,11 +161,12 @@ def _remove_older(archive: Path | None) -> bool:
     return True
 
 
-def _zipped(files: dict[str, bytes]) -> bytes:
+def _zip_files(files: dict[str, bytes]) -> bytes:
     """A zip with the files at top level; the same files make the same bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, data in sorted(files.items()):
+            # a fixed date, so that the same answers make the same zip
             packed.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from answer_files import GREEDY, answer, write_checkpoint, write_questions
+from answer_files import GREEDY, answer, write_questions
 
 from megc.answers.answerer import Answer, Vote, majority_vote, make_prediction, mean_likelihood
 from megc.answers.settings import Decoding
@@ -74,11 +74,6 @@ def test_a_row_of_compared_answers_has_their_log_likelihoods_and_the_likeliest()
 
 
 # ---- answerers made of others
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from answer_files import GREEDY, SAMPLED, answer, answer_plainly, texts, write_checkpoint, write_questions
+from answer_files import GREEDY, SAMPLED, answer, answer_plainly, texts, write_questions
 from PIL import Image
 
 from benchmarks.answers import Seen, build_inputs
@@ -23,11 +23,6 @@ from megc.vqa.questions import TEMPLATES, allowed_answers, parse, split_units
 
 STRUCTURED = PromptSettings(images=("apex", "flow"))
 EVERY_KIND = [text.format(unit="lip corner puller", n=2) for texts in TEMPLATES.values() for text in texts]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from answer_files import answer, rows_of, write_checkpoint, write_questions
+from answer_files import answer, rows_of, write_questions
 from servers import ModelServer, reply, serving
 
 from megc.answers import server
@@ -17,11 +17,6 @@ from megc.problems import DataError, Problems
 
 DECODING = Decoding(max_new_tokens=10, constrain_units=False)
 COARSE = ("negative", "positive", "surprise")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from answer_files import SAMPLED, answer, texts, write_checkpoint, write_questions
+from answer_files import SAMPLED, answer, texts, write_questions
 from transformers import Cache, DynamicLayer
 
 from megc.answers import choices, engine, passes
@@ -16,11 +16,6 @@ from megc.answers.settings import Decoding
 from megc.model.checkpoint import load, save_beside
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "answers.py"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +93,7 @@ def test_answers_of_one_token_tie_in_bfloat16_but_for_the_last_layer_in_float32(
     found = likelihoods()
     assert ties(found) == 0
     assert ((found - found[:, :1]) - (exact - exact[:, :1])).abs().max() < 1e-4
-    monkeypatch.setattr(choices, "float32_scores", lambda model, states: model.lm_head(states).float())
+    monkeypatch.setattr(choices, "score_in_float32", lambda model, states: model.lm_head(states).float())
     assert ties(likelihoods()) > 0  # as the last layer was computed before
 
 
@@ -108,7 +103,7 @@ def test_scores_of_the_last_layer_are_those_of_float32_weights(checkpoint, monke
     exact = hidden.double() @ loaded.model.lm_head.weight.double().T
     monkeypatch.setattr(passes, "_VOCABULARY", 100)  # in parts, the last one shorter
     with torch.inference_mode():
-        assert (passes.float32_scores(loaded.model, hidden) - exact).abs().max() < 1e-4
+        assert (passes.score_in_float32(loaded.model, hidden) - exact).abs().max() < 1e-4
         assert (loaded.model.lm_head(hidden) - exact).abs().max() > 1e-3
 
 

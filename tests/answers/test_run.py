@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from answer_files import PROMPT, SAMPLED, answer, rows_of, write_checkpoint, write_questions
+from answer_files import PROMPT, SAMPLED, answer, rows_of, write_questions
 from PIL import Image
 
 from megc.answers.engine import ModelAnswerer
@@ -27,11 +27,6 @@ from megc.problems import DataError
 from megc.vqa.instructions import read_prompts, read_records
 
 PROGRAM = Path(__file__).parents[2] / "test" / "generate_answers.py"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from answer_files import GREEDY, PROMPT, answer, rows_of, write_checkpoint, write_questions
+from answer_files import GREEDY, PROMPT, answer, rows_of, write_questions
 from servers import question, reply, serving
 
 from megc.answers import server
@@ -19,11 +19,6 @@ from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import parse
 
 PROGRAM = Path(__file__).parents[2] / "test" / "generate_answers.py"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture

@@ -20,16 +20,16 @@ from megc.model.samples import read_samples, training_texts
 from megc.problems import Problems
 from megc.vqa.instructions import make_record, write_records
 from megc.vqa.prompts import PromptSettings, prompt_record
+from megc.vqa.questions import TEMPLATES
 
 GREEDY = Decoding(max_new_tokens=10, decode=("greedy",), constrain_units=False)
 SAMPLED = replace(GREEDY, votes=3, temperature=1.0, decode=("sample",))
 PROMPT = PromptSettings(images=("apex", "flow"), structured=False)
 QUESTIONS = (
-    "What is the coarse expression class?",
-    "What are the action units?",
-    "Is the action unit lip corner puller shown on the face?",
-    "What are the action units present, and based on them, what is the fine-grained expression and the coarse "
-    "expression class?",
+    TEMPLATES["coarse"][0],
+    TEMPLATES["units"][1],
+    TEMPLATES["shown"][0].format(unit="lip corner puller"),
+    TEMPLATES["long"][1],
 )
 SIZES = ((56, 84), (84, 56), (56, 56))  # (width, height)
 

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from megc.files import write_jsonl
-from megc.vqa.questions import compose_long
+from megc.vqa.questions import TEMPLATES, compose_long
 
 CLIPS = [  # dataset, subject, name, coarse, fine, units
     ("casme2", "sub01", "EP02_01f", "positive", "happiness", "lip corner puller"),
@@ -22,19 +22,12 @@ def make_rows():
     rows = []
     for dataset, subject, name, coarse, fine, units in CLIPS:
         image = name if dataset == "samm" else f"{subject}_{name}"
-        many = "," in units
+        many = "," in units  # the second wording speaks of several units
         asked = [
-            ("What is the coarse expression class?", coarse),
-            ("What is the fine-grained expression class?", fine),
-            ("What are the action units?" if many else "What is the action unit?", units),
-            (
-                "What are the action units present, and based on them, what is the fine-grained expression and the "
-                "coarse expression class?"
-                if many
-                else "What is the action unit present, and based on it, what is the fine-grained expression and the "
-                "coarse expression class?",
-                compose_long(units, fine, coarse),
-            ),
+            (TEMPLATES["coarse"][0], coarse),
+            (TEMPLATES["fine"][0], fine),
+            (TEMPLATES["units"][many], units),
+            (TEMPLATES["long"][many], compose_long(units, fine, coarse)),
         ]
         for number, (question, answer) in enumerate(asked, start=1):
             identity = {"id": f"{dataset}_{image}_{number}", "dataset": dataset, "image_id": image}

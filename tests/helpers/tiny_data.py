@@ -6,23 +6,21 @@ import numpy as np
 from PIL import Image
 
 from megc.files import write_jsonl
+from megc.vqa.questions import TEMPLATES, compose_long
 
+LABELS = (  # action unit, fine and coarse class of the three kinds of clips
+    ("brow lowerer", "disgust", "negative"),
+    ("lip corner puller", "happiness", "positive"),
+    ("inner brow raiser", "surprise", "surprise"),
+)
+_UNITS, _FINE, _COARSE = zip(*LABELS, strict=True)
 QUESTIONS = {
-    "What is the coarse expression class?": ("negative", "positive", "surprise"),
-    "What is the fine-grained expression class?": ("disgust", "happiness", "surprise"),
-    "What is the action unit?": ("brow lowerer", "lip corner puller", "inner brow raiser"),
-    "Is the action unit brow lowerer shown on the face?": ("yes", "no", "no"),
-    "Is the action unit lip corner puller shown on the face?": ("no", "yes", "no"),
-    "What is the action unit present, and based on it, what is the fine-grained expression and the coarse expression "
-    "class?": tuple(
-        f"The action unit present is: {unit}. Therefore, the fine-grained expression class is {fine}, and the coarse "
-        f"expression class is {coarse}."
-        for unit, fine, coarse in (
-            ("brow lowerer", "disgust", "negative"),
-            ("lip corner puller", "happiness", "positive"),
-            ("inner brow raiser", "surprise", "surprise"),
-        )
-    ),
+    TEMPLATES["coarse"][0]: _COARSE,
+    TEMPLATES["fine"][0]: _FINE,
+    TEMPLATES["units"][0]: _UNITS,
+    TEMPLATES["shown"][0].format(unit="brow lowerer"): ("yes", "no", "no"),
+    TEMPLATES["shown"][0].format(unit="lip corner puller"): ("no", "yes", "no"),
+    TEMPLATES["long"][0]: tuple(compose_long(*labels) for labels in LABELS),
 }
 PICTURES = ("apex.png", "flow.png")
 

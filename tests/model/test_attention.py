@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from answer_files import answer, write_checkpoint, write_questions
+from answer_files import answer, write_questions
 from sft_runs import arguments, settings
 from tiny_data import write_instructions
 
@@ -87,14 +87,9 @@ def questions(tmp_path_factory):
     return write_questions(tmp_path_factory.mktemp("questions"), clips=2)
 
 
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
-
-
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_in_answering_no_token_sees_a_later_one_or_another_question(model_folder, attention):
-    loaded = load(model_folder, device="cpu", attn_implementation=attention)
+def test_in_answering_no_token_sees_a_later_one_or_another_question(checkpoint, attention):
+    loaded = load(checkpoint, device="cpu", attn_implementation=attention)
     ids = torch.arange(10, 30)
     positions = torch.arange(100).expand(3, -1)
     prefix = PromptPrefix(ids, positions[:, :20], [])
@@ -116,7 +111,7 @@ def test_in_answering_no_token_sees_a_later_one_or_another_question(model_folder
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_an_answer_does_not_change_with_another_question_of_the_clip(model_folder, questions, tmp_path, attention):
+def test_an_answer_does_not_change_with_another_question_of_the_clip(checkpoint, questions, tmp_path, attention):
     lines = [json.loads(line) for line in questions.read_text().splitlines()]
     text = lines[2]["messages"][1]["content"]
     lines[2]["messages"][1]["content"] = text.replace("lip corner puller", "brow lowerer")
@@ -126,7 +121,7 @@ def test_an_answer_does_not_change_with_another_question_of_the_clip(model_folde
     other.write_text("".join(json.dumps(line) + "\n" for line in lines))
     runs = []
     for name, file in (("first", questions), ("second", other)):
-        rows, problems = answer(model_folder, file, tmp_path / name, Decoding(max_new_tokens=8), attention=attention)
+        rows, problems = answer(checkpoint, file, tmp_path / name, Decoding(max_new_tokens=8), attention=attention)
         assert not problems
         runs.append(rows)
     for number, (row, again) in enumerate(zip(*runs, strict=True)):

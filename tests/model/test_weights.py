@@ -9,7 +9,7 @@ import threading
 
 import pytest
 import torch
-from answer_files import answer, write_checkpoint, write_questions
+from answer_files import answer, write_questions
 from safetensors.torch import load_file, save_file
 from sft_runs import arguments, settings
 from tiny_data import write_instructions
@@ -26,8 +26,8 @@ NORM = "model.norm.weight"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("whole") / "tiny")
+def whole(checkpoint):
+    return checkpoint
 
 
 @pytest.fixture

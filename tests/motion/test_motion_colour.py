@@ -7,8 +7,18 @@ import numpy as np
 import pytest
 
 from megc.motion import colour
-from megc.motion.colour import ABSOLUTE, DIRECTIONS, ENCODINGS, colour_name, draw_flow, legend_image, legend_text
+from megc.motion.colour import (
+    ABSOLUTE,
+    DIRECTIONS,
+    ENCODINGS,
+    SIGNED,
+    colour_name,
+    draw_flow,
+    legend_image,
+    legend_text,
+)
 from megc.motion.flow import COMPENSATIONS, METHODS
+from megc.motion.flow_pictures import mirror_picture
 from megc.motion.settings import SCALE, Compensation, Encoding, FlowMethod
 
 
@@ -134,4 +144,18 @@ def test_settings_offer_what_there_is():
     assert set(get_args(Encoding)) == set(ENCODINGS)
     assert set(get_args(FlowMethod)) == set(METHODS)
     assert set(get_args(Compensation)) == set(COMPENSATIONS)
-    assert set(ABSOLUTE) < set(ENCODINGS)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_is_in_the_lists_where_it_belongs(encoding):
+    grey = np.full((48, 240), 128, np.uint8)
+    field = patches(SCALE / 2)
+    stronger = field.copy()
+    stronger[:, 200:] = (2 * SCALE, SCALE)  # far from the first patch, whose colour an absolute encoding keeps
+    weak, strong = (draw_flow(motion, encoding, onset_image=grey)[24, 24] for motion in (field, stronger))
+    assert np.array_equal(weak, strong) == (encoding in ABSOLUTE), "ABSOLUTE"
+    turned = np.ascontiguousarray(field[:, ::-1]) * np.float32((-1, 1))
+    ours = mirror_picture(draw_flow(field, encoding, onset_image=grey)).astype(int)
+    mirrors = np.abs(ours - draw_flow(turned, encoding, onset_image=grey)).max() <= 2
+    around_grey = (colour.neutral_picture((48, 48), encoding)[..., :2] == 128).all()
+    assert (mirrors and around_grey) == (encoding in SIGNED), "SIGNED"

@@ -9,18 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from answer_files import answer, write_checkpoint, write_questions
+from answer_files import answer, write_questions
 
 from megc.command import STOPPED
 from megc.files import lock_folder, read_jsonl, write_jsonl
 from megc.problems import DataError
 
 PROGRAMS = Path(__file__).parents[2] / "test"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture(scope="module")

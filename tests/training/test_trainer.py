@@ -12,6 +12,7 @@ from megc.commits import software
 from megc.model.checkpoint import read_training_info
 from megc.model.weights import weights_hash
 from megc.problems import DataError
+from megc.training.log import loss_png  # before conftest.py puts another in its place
 from megc.training.resume import find_beginning
 from megc.training.trainer import CheckpointTrainer, run_training
 
@@ -76,6 +77,8 @@ def test_a_network_resumes_exactly_and_knows_what_it_was_trained_on(tmp_path):
     assert log_of(part) == log_of(whole) and len(log_of(whole)) == 6
     for folder in (whole, part):
         assert (folder / "loss.png").is_file() and not list(folder.glob("*.bin"))
+    evaluated = {"step": 6, "eval_loss": 0.5, "eval_answers_right": 0.5}
+    assert loss_png([*trainer.state.log_history, evaluated]).startswith(b"\x89PNG")
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, part))
     assert all(torch.equal(first[name], second[name]) for name in first)
     info = read_training_info(whole)

@@ -9,7 +9,7 @@ from megc.files import sha256_of, write_json
 from megc.problems import DataError
 from megc.vqa.build import prompt_settings
 from megc.vqa.instructions import read_prompts
-from megc.vqa.mismatch import build_command, check_prompt, differences
+from megc.vqa.mismatch import build_command, check_prompt, prompt_differences
 from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
 from megc.vqa.settings import BuildSettings
 
@@ -47,7 +47,7 @@ def test_what_is_not_known_is_not_made_up() -> None:
     assert "trained with images: flow; trained with structured: False" in said and "--prompt" in said
     said = check(None, "0123456789abcdef", [])
     assert "with the settings of its training data" in said and "images" not in said
-    assert "another version" in differences(prompt_record(ASKED), {**prompt_record(ASKED), "hash": "other"})[0]
+    assert "another version" in prompt_differences(prompt_record(ASKED), {**prompt_record(ASKED), "hash": "other"})[0]
     check_prompt("mine", {}, "0123456789abcdef", [])  # a checkpoint that does not say
     check_prompt("mine", {"prompt_hash": "aa"}, "aa", [])
 
@@ -55,7 +55,7 @@ def test_what_is_not_known_is_not_made_up() -> None:
 def test_evidence_that_is_told_on_one_side_only_is_named() -> None:
     record, told = prompt_record(ASKED), sha256_of(prompt_hash(ASKED), "evidence")
     assert "ask the file that add_evidence.py was given" in check(ASKED, told, [record])
-    with pytest.raises(DataError, match=r"tells evidence of the flow; run data_process/add_evidence\.py"):
+    with pytest.raises(DataError, match=r"holds evidence of the flow; run data_process/add_evidence\.py"):
         check_prompt("mine", {"prompt_hash": told}, prompt_hash(ASKED), [record])
 
 

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from answer_files import GREEDY, PROMPT, answer, rows_of, write_checkpoint, write_questions
+from answer_files import GREEDY, PROMPT, answer, rows_of, write_questions
 from PIL import Image
 
 from megc.answers.engine import ModelAnswerer
@@ -19,11 +19,6 @@ from megc.vqa.settings import BuildSettings
 from megc.vqa.submission import make_submission
 
 QUESTIONS = ("What is the coarse expression class?", "Is the action unit lip corner puller shown on the face?")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
 @pytest.fixture

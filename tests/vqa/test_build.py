@@ -1,0 +1,76 @@
+"""Instruction files from rows and pictures: rows unchanged, gone pictures, links, sides that pass the checks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from clip_folder import build, make_clips
+from PIL import Image
+
+from megc.problems import DataError, Problems
+from megc.splits import subject_key
+from megc.vqa.build import build_files, write_split
+from megc.vqa.checks import check_records, check_splits
+from megc.vqa.instructions import (
+    answer_of,
+    read_records,
+)
+from megc.vqa.settings import BuildSettings, SplitSettings
+
+
+def test_rows_go_in_and_out_unchanged(data: Path) -> None:
+    records, _ = build(data)
+    (data / "asked.jsonl").write_text("".join(json.dumps({**r["row"], "answer": ""}) + "\n" for r in records))
+    asked, problems = build(data, rows=(data / "asked.jsonl",))
+    assert not problems
+    assert [r["id"] for r in asked] == [r["id"] for r in records]
+    assert all(answer_of(r) == "" and len(r["messages"]) == 2 for r in asked)
+
+
+def test_a_gone_picture_costs_its_rows_only(data: Path) -> None:
+    gone = make_clips()[0]
+    (data / "flow" / f"{gone.id}.png").unlink()
+    records, problems = build(data)
+    assert {r["clip"] for r in records} == {c.id for c in make_clips()[1:]}
+    assert len(problems) == 1 and problems.exit_code() == 1
+    assert "compute_flow.py" in str(next(iter(problems)))
+
+
+def test_pictures_elsewhere_are_linked_not_copied(data: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    out = tmp_path_factory.mktemp("out")
+    records, problems = build(data, frames=data / "frames", flow=data / "flow", out=data / "instructions.jsonl")
+    assert not problems
+    elsewhere = BuildSettings(
+        clips=data / "clips.jsonl", out=out / "i.jsonl", frames=data / "frames", flow=data / "flow"
+    )
+    build_files(elsewhere, problems)
+    assert (out / "flow").is_symlink()
+    assert [r["images"] for r in read_records(out / "i.jsonl")] == [r["images"] for r in records]
+    assert check_records(out / "i.jsonl", problems) and not problems
+
+
+def test_written_sides_pass_the_checks(data: Path) -> None:
+    build(data)
+    problems, files = Problems(), (data / "train.jsonl", data / "test.jsonl")
+    write_split(SplitSettings((data / "instructions.jsonl",), *files, test_fraction=0.4), problems)
+    train, test = (check_records(data / name, problems) for name in ("train.jsonl", "test.jsonl"))
+    check_splits(train, test, ("train.jsonl", "test.jsonl"), problems)
+    assert train and test and not problems
+    frozen = json.loads((data / "test.split.json").read_text())
+    assert set(frozen["folds"][0]["test"]) == {subject_key(record) for record in test}
+    check_splits(train + test[:1], test, ("train.jsonl", "test.jsonl"), problems)
+    assert [problem.row for problem in problems] == [subject_key(test[0])]
+
+
+def test_magnified_apex_is_a_picture_to_ask_with(data: Path) -> None:
+    """It is there only after extract_frames.py --magnify; without it each clip is one problem."""
+    problems, settings = Problems(), BuildSettings(data / "clips.jsonl", data / "instructions.jsonl")
+    with pytest.raises(DataError, match="none of 76 rows can be asked"):
+        build_files(replace(settings, images=("magnified", "flow")), problems)
+    assert len(problems) == len(make_clips())
+    for clip in make_clips():
+        Image.new("RGB", (56, 56)).save(data / "frames" / clip.id / "magnified.png")
+    records, problems = build(data, images=("magnified", "flow"))
+    assert not problems and records[0]["images"][0].endswith("magnified.png")
+    assert "movement magnified" in records[0]["messages"][1]["content"]
