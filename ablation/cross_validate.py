@@ -10,7 +10,7 @@ Rows, or the annotations of a coding sheet, go with a folder of flow pictures; `
 flow beside it. Every table has the priors and the flow probe. Killed and started again, it goes on.
 """
 
-from megc.ablation.settings import CrossValidationSettings
+from megc.ablation.settings import CrossValidateSettings
 from megc.command import Work, run
 
 
@@ -22,4 +22,4 @@ def main() -> Work:
 
 
 if __name__ == "__main__":
-    run(__doc__, CrossValidationSettings, main)
+    run(__doc__, CrossValidateSettings, main)

@@ -9,7 +9,7 @@ Killed at any moment and started again, it goes on. A row for each arm, fold and
 all of them, with intervals, to the file beside it that ends in `_pooled.csv`; the report to --work.
 """
 
-from megc.ablation.settings import GridSettings
+from megc.ablation.settings import RunGridSettings
 from megc.command import Work, run
 
 
@@ -21,4 +21,4 @@ def main() -> Work:
 
 
 if __name__ == "__main__":
-    run(__doc__, GridSettings, main)
+    run(__doc__, RunGridSettings, main)

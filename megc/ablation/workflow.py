@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from megc.ablation.job import Plan, end_with_parent, step_name
 from megc.ablation.program_code import PACKAGE, REPOSITORY
-from megc.ablation.settings import LOCAL, Execution
+from megc.ablation.settings import HERE, LOCAL, Execution
 from megc.ablation.steps import Result, Step, find_result, is_of_kind, step_folder, steps_in_order
 from megc.commits import commit
 from megc.files import lock_folder, write_bytes
@@ -36,9 +36,6 @@ PROFILES = REPOSITORY / "ablation" / "profiles"
 _LOG = "snakemake.log"
 _PAUSE = 0.1  # seconds between looks at what is running
 _GRACE = 30  # seconds that Snakemake has to end its jobs, on a cluster too
-
-
-HERE = Execution()
 
 
 @dataclass
