@@ -62,7 +62,7 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     for arm in ((), *settings.arms):
         name = "+".join(arm) or NONE
         rows = [
-            row for fold, known in zip(folds, knowledge, strict=True) for row in reason_over_rows(fold, arm, known)
+            row for fold, rules in zip(folds, knowledge, strict=True) for row in reason_over_rows(fold, arm, rules)
         ]
         runs[name] = _run(name, rows, references)
         draws = (settings.profile, settings.resamples, settings.seed)
@@ -71,19 +71,19 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     commits = set().union(*(answer_commits(path) for path in settings.predictions))
     write_table(settings.table, lines, COLUMNS, commits)
     note = rare_note(references, settings.profile)
-    shown = settings.table.with_suffix(".md")
-    write_text(shown, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
-    told = {name: found for name, found in differences.items() if name != NONE}
+    page = settings.table.with_suffix(".md")
+    write_text(page, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
+    others = {name: by_metric for name, by_metric in differences.items() if name != NONE}
     counts = ", ".join(f"{line['reason']} {format_share(line.get('agree_all', float('nan')))}" for line in lines)
-    texts = [difference_table(NONE, told), note, f"clips whose answers all agree: {counts}"]
-    return "\n".join([*filter(None, texts), f"{settings.table}, {shown}"])
+    texts = [difference_table(NONE, others), note, f"clips whose answers all agree: {counts}"]
+    return "\n".join([*filter(None, texts), f"{settings.table}, {page}"])
 
 
 def _paired(differences: Mapping[str, PairedDifference]) -> dict[str, float]:
     return {
         f"paired_{metric}{end}": value
-        for metric, found in differences.items()
-        for end, value in zip(("", *(f"_{end}" for end in ENDS)), found, strict=True)
+        for metric, difference in differences.items()
+        for end, value in zip(("", *(f"_{end}" for end in ENDS)), difference, strict=True)
     }
 
 
@@ -95,9 +95,9 @@ def markdown_table(lines: Sequence[Mapping], differences: Mapping[str, Mapping[s
         if line["reason"] == NONE:
             texts = {metric: format_share(line[metric]) for metric in METRICS}
         else:
-            found = differences[line["reason"]]
-            texts = {metric: f"{signed(found[metric].value)}{'*' * found[metric].clear}" for metric in METRICS}
-            texts["avg"] += f" {format_interval(found['avg'][1:3])} {format_interval(found['avg'][3:5])}"
+            by_metric = differences[line["reason"]]
+            texts = {metric: f"{signed(by_metric[metric].value)}{'*' * by_metric[metric].clear}" for metric in METRICS}
+            texts["avg"] += f" {format_interval(by_metric['avg'][1:3])} {format_interval(by_metric['avg'][3:5])}"
         cells = [f"{texts[f'uf1_{kind}']} / {texts[f'uar_{kind}']}" for kind in ("coarse", "fine")]
         name = "(plain)" if line["reason"] == NONE else f"`{line['reason'].replace('+', ' ')}`"
         table.append([name, *cells, texts["bleu"], texts["rouge1"], texts["avg"]])
@@ -144,13 +144,15 @@ def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Ru
 
 
 def _line(settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run) -> dict:
-    kinds, datasets = [one.kind for one in references], [one.dataset for one in references]
-    values = score_answers([one.answer for one in references], run.answers, kinds, settings.profile, datasets)
+    kinds, datasets = [reference.kind for reference in references], [reference.dataset for reference in references]
+    values = score_answers(
+        [reference.answer for reference in references], run.answers, kinds, settings.profile, datasets
+    )
     line = {"reason": name, **{metric: values[metric] for metric in METRICS}, "invalid": values["invalid"]}
-    line["clips"] = len({one.clip for one in references})
-    line["subjects"] = len({(one.dataset, one.subject) for one in references})
+    line["clips"] = len({reference.clip for reference in references})
+    line["subjects"] = len({(reference.dataset, reference.subject) for reference in references})
     line["changed"] = sum(row["answer"] != row["raw"] for row in rows)
-    clips, questions = [one.clip for one in references], [one.question for one in references]
-    for check, (held, asked) in count_consistent_clips(clips, questions, run.answers, settings.profile).items():
-        line[f"agree_{check}"] = held / asked
+    clips, questions = [reference.clip for reference in references], [reference.question for reference in references]
+    for check, (held, applicable) in count_consistent_clips(clips, questions, run.answers, settings.profile).items():
+        line[f"agree_{check}"] = held / applicable
     return line
