@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megc.ablation.settings import REASONING_ARMS
 from megc.commits import answer_commits
 from megc.csv_tables import write_table
 from megc.files import write_text
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.agreement import reason_over_rows
 from megc.reasoning.rules import Knowledge
-from megc.reasoning.settings import OPTIONS
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import ENDS, PairedDifference, compare_runs
 from megc.scoring.runs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
@@ -28,7 +28,6 @@ from megc.scoring.vqa_metrics import METRICS, score_answers
 from megc.vqa.labels import read_answers
 
 NONE = "none"
-ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
 COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", *(f"agree_{check}" for check in (*CHECKS, "all")))
 COLUMNS += METRICS
 COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", *(f"_{end}" for end in ENDS)))
@@ -42,7 +41,7 @@ class Comparison:
     references: tuple[Path, ...]
     table: Path
     train: tuple[Path, ...] = ()
-    arms: tuple[tuple[str, ...], ...] = ARMS
+    arms: tuple[tuple[str, ...], ...] = REASONING_ARMS
     profile: str = "megc2025"
     resamples: int = RESAMPLES
     seed: int = 0

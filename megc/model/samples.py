@@ -116,7 +116,7 @@ def vocabulary_beside(train_file: Path | str) -> list[str]:
 
     What is trained on next may have words that a pretraining file does not have.
     """
-    file = Path(train_file).with_name("vocabulary.json")
+    file = Path(train_file).parent / "vocabulary.json"
     fix = "write it with data_process/make_flow_set.py, or delete it"
     texts = read_json(file, list, missing=[], fix=fix)
     check_record(list[str], texts, file, None, fix)
