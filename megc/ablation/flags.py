@@ -58,11 +58,13 @@ def _is_on(program: str, flag: str) -> bool:
     return False
 
 
-def check_keys(file: Path | str, place: str, found: Collection[str], known: Collection[str]) -> None:
-    """Raise DataError for a key of `found` that is not in `known`, with the nearest one."""
-    for key in found:
-        if key not in known:
-            raise DataError(file, f"{place}: {key}" if place else key, "no such key", did_you_mean(key, sorted(known)))
+def check_keys(file: Path | str, section: str, keys: Collection[str], allowed: Collection[str]) -> None:
+    """Raise DataError for a key of `keys` that is not in `allowed`, with the nearest one."""
+    for key in keys:
+        if key not in allowed:
+            raise DataError(
+                file, f"{section}: {key}" if section else key, "no such key", did_you_mean(key, sorted(allowed))
+            )
 
 
 def spelled(program: str, settings: Mapping[str, object]) -> dict[str, object]:
