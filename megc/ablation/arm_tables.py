@@ -32,7 +32,7 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
     """The finished chains with their answers, joined to the references of the fold.
 
     All arms of a fold answer the same rows; the references are those of the flow probe, whose pictures show most. An
-    arm whose answers are to other questions is left out and reported in `problems`.
+    arm whose answers are to other questions is left out and told to `problems`.
     """
     references: dict[int, list[Reference]] = {}
     scored = []
@@ -47,15 +47,15 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
         with problems.collect():
             run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
             scored.append(Scored(chain, references[chain.fold], run))
-    order = {id(chain): index for index, chain in enumerate(chains)}
-    return sorted(scored, key=lambda answered: order[id(answered.chain)])
+    order = {id(chain): number for number, chain in enumerate(chains)}
+    return sorted(scored, key=lambda item: order[id(item.chain)])
 
 
 def arm_rows(grid: Grid, scored: Sequence[Scored], outcome: Outcome) -> list[dict]:
     """Rows of `ablation.csv`. Where steps were kept although their code has changed, `kept` names them with the commit
     that made each; without such steps there is no such column."""
-    rows = [_arm_row(grid, answered, outcome) for answered in scored]
-    kept = [_kept_steps(answered.chain, outcome) for answered in scored]
+    rows = [_arm_row(grid, item, outcome) for item in scored]
+    kept = [_kept_steps(item.chain, outcome) for item in scored]
     return [row | {"kept": names} for row, names in zip(rows, kept, strict=True)] if any(kept) else rows
 
 
@@ -101,21 +101,23 @@ def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
     """
     references: dict[tuple[int, int], list[Reference]] = {}
     answers: dict[str, dict[tuple[int, int], Run]] = {}
-    for answered in scored:
-        part = (answered.chain.seed, answered.chain.fold)
-        references[part] = answered.references
-        answers.setdefault(answered.chain.arm, {})[part] = answered.run
-    order = sorted(references)
+    for item in scored:
+        key = (item.chain.seed, item.chain.fold)
+        references[key] = item.references
+        answers.setdefault(item.chain.arm, {})[key] = item.run
+    places = sorted(references)
     pooled = [
-        replace(reference, id=f"{reference.id}@{seed}") for seed, fold in order for reference in references[seed, fold]
+        replace(reference, id=f"{reference.id}@{seed}")
+        for seed, fold in places
+        for reference in references[seed, fold]
     ]
     runs = {}
     for arm, parts in answers.items():
-        if set(parts) == set(order):
-            in_order = [parts[part] for part in order]
-            sets = [sum(answers, ()) for answers in zip(*(run.answer_sets for run in in_order), strict=True)]
-            details = tuple(details for run in in_order for details in run.details)
-            runs[arm] = Run(arm, sets[0], details, in_order[0].settings, tuple(sets) if in_order[0].draws else ())
+        if set(parts) == set(places):
+            arm_runs = [parts[key] for key in places]
+            sets = [sum(answers, ()) for answers in zip(*(run.answer_sets for run in arm_runs), strict=True)]
+            details = tuple(details for run in arm_runs for details in run.details)
+            runs[arm] = Run(arm, sets[0], details, arm_runs[0].settings, tuple(sets) if arm_runs[0].draws else ())
     return pooled, runs
 
 
@@ -148,12 +150,12 @@ POOLED_COLUMNS = (
 def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcome) -> None:
     """`<arm>.jsonl`: an arm's prediction rows of all folds, for each seed, for further programs."""
     rows: dict[str, list[dict]] = {}
-    for answered in scored:
-        file = outcome.results[answered.chain.answers].folder / ANSWERS
-        name = answered.chain.arm + (f" seed {answered.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
+    for item in scored:
+        file = outcome.results[item.chain.answers].folder / ANSWERS
+        name = item.chain.arm + (f" seed {item.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
         rows.setdefault(name, []).extend(row for _, row in read_jsonl(file))
-    for name, predictions in rows.items():
-        write_jsonl(resolve_inside(folder, answers_name(name)), predictions)
+    for name, prediction_rows in rows.items():
+        write_jsonl(resolve_inside(folder, answers_name(name)), prediction_rows)
 
 
 def markdown_table(rows: Sequence[dict], full: str) -> str:

@@ -58,13 +58,11 @@ def _is_on(program: str, flag: str) -> bool:
     return False
 
 
-def check_keys(file: Path | str, section: str, keys: Collection[str], allowed: Collection[str]) -> None:
-    """Raise DataError for a key of `keys` that is not in `allowed`, with the nearest one."""
+def check_keys(file: Path | str, part: str, keys: Collection[str], options: Collection[str]) -> None:
+    """Raise DataError for a key of `keys` that is not in `options`, with the nearest one."""
     for key in keys:
-        if key not in allowed:
-            raise DataError(
-                file, f"{section}: {key}" if section else key, "no such key", did_you_mean(key, sorted(allowed))
-            )
+        if key not in options:
+            raise DataError(file, f"{part}: {key}" if part else key, "no such key", did_you_mean(key, sorted(options)))
 
 
 def spelled(program: str, settings: Mapping[str, object]) -> dict[str, object]:

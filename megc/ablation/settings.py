@@ -6,9 +6,11 @@ from typing import Literal
 
 from megc.command import option
 from megc.datasets.readers import READERS
+from megc.reasoning.settings import OPTIONS
 from megc.splits import PROTOCOLS
 
 LOCAL = "local"
+REASONING_ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
 
 
 @dataclass(frozen=True)
