@@ -99,7 +99,7 @@ def _fold(name: str, names: list[str], test: list[str]) -> Fold:
     return Fold(name, tuple(n for n in names if n not in chosen), tuple(n for n in names if n in chosen))
 
 
-def select(records: list[dict], subjects: tuple[str, ...]) -> list[dict]:
+def select_records(records: list[dict], subjects: tuple[str, ...]) -> list[dict]:
     """The records that show these subjects and nobody else, in their order."""
     chosen = set(subjects)
     # a mixed picture is of the side only if all of its faces are

@@ -16,9 +16,10 @@ from megc.ablation.arm_tables import (
 )
 from megc.ablation.arms import Chain, chains
 from megc.ablation.flags import check_keys
-from megc.ablation.spec import Grid
+from megc.ablation.settings import HERE, CrossValidateSettings, Execution, RunGridSettings
+from megc.ablation.spec import Grid, read_grid
 from megc.ablation.steps import KINDS, Step, command_line, step_folder, steps_in_order
-from megc.ablation.workflow import HERE, Execution, Outcome, find_finished, run_steps
+from megc.ablation.workflow import Outcome, find_finished, run_steps
 from megc.csv_tables import write_table
 from megc.datasets.index import DatasetSource, index_clips
 from megc.files import write_bytes, write_text
@@ -170,3 +171,28 @@ def data_changes(
         found |= {"encoding": None, "centre": None}
     changes = [f"data.{key}={'null' if path is None else path}" for key, path in found.items()]
     return [*changes, f"baselines.features={'picture' if flow_dir else 'flow'}"]
+
+
+def run_grid_file(settings: RunGridSettings, problems: Problems) -> str:
+    """The arms of a grid file, trained, answered and scored; with `dry_run`, what is missing."""
+    pooled = settings.table.with_name(f"{settings.table.stem}_pooled.csv")
+    grid = read_grid(settings.grid, settings.changes)
+    return _run_or_show(settings, grid, Places(settings.work, settings.table, pooled), problems)
+
+
+def cross_validate(settings: CrossValidateSettings, problems: Problems) -> str:
+    """The arms of a grid file on the user's data, its clips or its rows; with `dry_run`, what is missing."""
+    sources = (settings.rows, settings.annotations, settings.clips, settings.flow_dir)
+    changes = data_changes(settings.work, problems, *sources, settings.dataset)
+    changes += [f"{key}={value}" for key in ("protocol", "folds") if (value := getattr(settings, key)) is not None]
+    grid = read_grid(settings.grid, [*changes, *settings.changes])
+    folds = settings.table.with_name(f"{settings.table.stem}_folds.csv")
+    return _run_or_show(settings, grid, Places(settings.work, folds, settings.table), problems)
+
+
+def _run_or_show(
+    settings: RunGridSettings | CrossValidateSettings, grid: Grid, places: Places, problems: Problems
+) -> str:
+    if settings.dry_run:
+        return show_grid(grid, places, settings.only, settings.execution)
+    return run_grid(grid, places, problems, settings.execution, settings.only)

@@ -107,8 +107,8 @@ def print_training_help(description: str, config: Path | str, name: str) -> None
     values = read_yaml(config, "give a yaml file of settings")
     parts = []
     for kind in (SftSettings, TrainerOptions):
-        known = {item.name for item in fields(kind)}
-        parts.append(kind(**{key: value for key, value in values.items() if key in known}))
+        names = {item.name for item in fields(kind)}
+        parts.append(kind(**{key: value for key, value in values.items() if key in names}))
     print_help(description, TrainingHelp(name, *parts))
 
 

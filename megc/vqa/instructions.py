@@ -106,9 +106,9 @@ def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
 
 
 def with_coarse(record: dict, coarse: str, settings: PromptSettings) -> dict:
-    """The record asked by `settings`, a hierarchy's, with this coarse class told; none for an empty `coarse`.
+    """The record as `settings`, a hierarchy's, ask it, naming this coarse class; none for an empty `coarse`.
 
-    Whatever its message told before is gone; its answer stays.
+    A class that its message named before is gone; its answer stays.
     """
     messages = build_messages(parse(question_of(record)), record["dataset"], settings, coarse)
     # behind system and user message stands the answer, if there is one

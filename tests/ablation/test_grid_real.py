@@ -10,8 +10,8 @@ from flow_set import make_set
 from PIL import Image
 
 from megc.ablation.grid import Places, data_changes, run_grid
+from megc.ablation.settings import Execution
 from megc.ablation.spec import read_grid
-from megc.ablation.workflow import Execution
 from megc.csv_tables import read_table
 from megc.files import write_jsonl
 from megc.problems import Problems

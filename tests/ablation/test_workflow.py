@@ -10,8 +10,9 @@ import pytest
 from grid_runs import run_plan_here
 
 from megc.ablation import steps, workflow
+from megc.ablation.settings import Execution
 from megc.ablation.steps import ALL_GPUS, InputFile, OutputOf, SpeedFlag, Step, StepFile, path_hash, steps_in_order
-from megc.ablation.workflow import Execution, find_finished, local_devices, run_steps
+from megc.ablation.workflow import find_finished, local_devices, run_steps
 
 PROGRAM = """
 import os, sys, time

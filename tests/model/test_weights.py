@@ -12,7 +12,7 @@ import torch
 from answer_files import answer, write_questions
 from safetensors.torch import load_file, save_file
 from sft_runs import arguments, settings
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 
 from megc.model import checkpoint, tiny
 from megc.model.parts import ADAPTER_FOLDER
@@ -143,7 +143,7 @@ def test_whole_weights_are_taken_in_one_file_in_shards_and_with_the_tied_head_wr
 
 @pytest.fixture(scope="module")
 def train_file(tmp_path_factory):
-    return write_instructions(tmp_path_factory.mktemp("data"))
+    return write_instructions(tmp_path_factory.mktemp("data"), size=SMALL)
 
 
 @pytest.mark.parametrize("fault", ["missing", "pointer", "absent shard", "nan"])
