@@ -115,7 +115,7 @@ def vocabulary_beside(train_file: Path | str) -> list[str]:
 
     What is trained on next may have words that a pretraining file does not have.
     """
-    file = Path(train_file).with_name("vocabulary.json")
+    file = Path(train_file).parent / "vocabulary.json"
     return read_json(file, list, missing=[])
 
 
