@@ -107,6 +107,7 @@ def list_frames(folder: Path | str) -> dict[int, Path]:
         raise DataError(folder, None, "the folder does not exist", "check where the dataset was unpacked")
     paths: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
+        # what unpacking leaves beside frames has another suffix, or no number
         if path.suffix.lower() not in IMAGE_SUFFIXES or not re.search(r"\d", path.stem):
             continue
         number = frame_number(path)
@@ -138,7 +139,7 @@ def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
 
 def read_clips(path: Path | str) -> list[Clip]:
     """Clips of a `clips.jsonl`. Raises DataError for a bad line, an id that comes twice, or no clip at all."""
-    clips: dict[str, Clip] = {}
+    clips: dict[str, Clip] = {}  # by id, in the order of the file
     for line, row in read_jsonl(path):
         clip = clip_from_row(row, path, line)
         if clip.id in clips:

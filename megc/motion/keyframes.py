@@ -1,4 +1,4 @@
-"""From a clip to its aligned key frames: onset, apex and offset as 280×336 crops, and `align.json` that tells how."""
+"""From a clip to its aligned key frames: onset, apex and offset as 280×336 crops, and `align.json`, their record."""
 
 import json
 import os
@@ -193,7 +193,7 @@ def _warn(onset: np.ndarray, images: dict[str, np.ndarray], transform: np.ndarra
 def _cut(
     images: dict[str, np.ndarray], transform: np.ndarray, landmarks: np.ndarray, settings: KeyframeSettings
 ) -> dict[str, np.ndarray]:
-    """The pictures to write, by name: the crop of each image, and the magnified apex where it is asked for."""
+    """The pictures to write, by name: the crop of each image, and the magnified apex if the settings have it."""
     pictures = {name: crop_frame(image, transform) for name, image in images.items()}
     if settings.magnify:
         field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks)
@@ -239,6 +239,11 @@ def _read_images(
     return {name: images[number] for name, number in numbers.items()}
 
 
+def _frame_record(frames: Frames, clip: Clip, moment: str, number: int) -> dict:
+    """Which frame stands for a moment: its number as annotated, its own, and the name of its file."""
+    return {"wanted": getattr(clip, moment), "used": number, "file": frames.name(number)}
+
+
 def extract_clip(
     clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False
 ) -> Finished:
@@ -280,10 +285,6 @@ def extract_clip(
         (folder / "magnified.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
         write_bytes(folder / f"{name}.png", png_bytes(picture, encoder="opencv"))
-    sources = {
-        moment: {"wanted": getattr(clip, moment), "used": used[moment], "file": frames.name(used[moment])}
-        for moment in MOMENTS
-    }
     write_json(
         folder / "align.json",
         {
@@ -291,7 +292,7 @@ def extract_clip(
             "key": key,
             "settings": settings.record(),
             "size": [CROP_WIDTH, CROP_HEIGHT],
-            "frames": sources,
+            "frames": {moment: _frame_record(frames, clip, moment, used[moment]) for moment in MOMENTS},
             "apex_spotted": spotted is not None,
             "transform": np.round(transform, 6).tolist(),
             "landmarks": np.round(landmarks.astype(float), 2).tolist(),
