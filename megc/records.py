@@ -230,7 +230,7 @@ def _sentence(error: ErrorDetails, path: str, keys: Sequence[str]) -> str:
     path = path or "the record"
     if kind == "extra_forbidden":
         near = get_close_matches(str(error["loc"][-1]), keys, 1) if len(error["loc"]) == 1 else []
-        return f"there is no key {excerpt(error['loc'][-1])}" + (f" (did you mean {near[0]}?)" if near else "")
+        return f"there is no key {excerpt(path)}" + (f" (did you mean {near[0]}?)" if near else "")
     if kind == "value_error":
         return f"{path}: {context['error']}"
     if kind == "too_short":
