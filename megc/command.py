@@ -305,8 +305,8 @@ def _end(message: str, code: int) -> int:
 
 
 def _full_disk(error: OSError) -> str:
-    place = "the disk" if error.filename is None else error.filename
-    return f"no space left on {place}: what is finished is kept; free some and start the same command again."
+    target = "the disk" if error.filename is None else error.filename
+    return f"no space left on {target}: what is finished is kept; free some and start the same command again."
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

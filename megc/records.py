@@ -187,26 +187,26 @@ def _faults(errors: Iterable[ErrorDetails], value: object, name: str, keys: Sequ
     given: dict[str, object] = {}
     others: list[str] = []
     for error in errors:
-        place = _place(error, value, name)
+        path = _field_path(error, value, name)
         if error["type"] == "missing":
-            missing.setdefault(place, []).append(str(error["loc"][-1]))
+            missing.setdefault(path, []).append(str(error["loc"][-1]))
         elif error["type"] in _EXPECTED or error["type"] == "literal_error":
             words = _EXPECTED.get(error["type"]) or f"one of {error['ctx']['expected'].replace(' or ', ', ')}"
-            expected.setdefault(place, []).append(words)
-            given[place] = error["input"]
+            expected.setdefault(path, []).append(words)
+            given[path] = error["input"]
         else:
-            others.append(_sentence(error, place, keys))
+            others.append(_sentence(error, path, keys))
     return [
-        *(f"{place or 'the record'} has no {', '.join(keys)}" for place, keys in missing.items()),
+        *(f"{path or 'the record'} has no {', '.join(keys)}" for path, keys in missing.items()),
         *(
-            f"{place or 'the record'} is {excerpt(given[place])}, not {' or '.join(dict.fromkeys(words))}"
-            for place, words in expected.items()
+            f"{path or 'the record'} is {excerpt(given[path])}, not {' or '.join(dict.fromkeys(words))}"
+            for path, words in expected.items()
         ),
         *others,
     ]
 
 
-def _place(error: ErrorDetails, value: object, name: str) -> str:
+def _field_path(error: ErrorDetails, value: object, name: str) -> str:
     """Path of the faulty field: keys joined by dots, places of a list in brackets.
 
     Pydantic's own path also has the names of the union's members that were tried, and of validators; what leads
@@ -222,17 +222,17 @@ def _place(error: ErrorDetails, value: object, name: str) -> str:
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def _sentence(error: ErrorDetails, place: str, keys: Sequence[str]) -> str:
+def _sentence(error: ErrorDetails, path: str, keys: Sequence[str]) -> str:
     """A fault in words that is none of a type."""
     kind, context = error["type"], error.get("ctx", {})
-    if kind == "value_error" and not place:
+    if kind == "value_error" and not path:
         return str(context["error"])
-    place = place or "the record"
+    path = path or "the record"
     if kind == "extra_forbidden":
         near = get_close_matches(str(error["loc"][-1]), keys, 1) if len(error["loc"]) == 1 else []
         return f"there is no key {excerpt(error['loc'][-1])}" + (f" (did you mean {near[0]}?)" if near else "")
     if kind == "value_error":
-        return f"{place}: {context['error']}"
+        return f"{path}: {context['error']}"
     if kind == "too_short":
-        return f"{place} has {context['actual_length']} entries, not {context['min_length']} or more"
-    return f"{place} is {excerpt(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"
+        return f"{path} has {context['actual_length']} entries, not {context['min_length']} or more"
+    return f"{path} is {excerpt(error['input'])}: {error['msg'][0].lower()}{error['msg'][1:]}"

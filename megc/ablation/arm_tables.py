@@ -8,13 +8,15 @@ from megc.ablation.arms import ANSWERS, PROBE, Chain
 from megc.ablation.spec import Grid, answers_name
 from megc.ablation.steps import steps_in_order
 from megc.ablation.workflow import Outcome
-from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl
+from megc.files import read_checked, read_jsonl, resolve_inside, sha256_of, write_jsonl
 from megc.problems import Problems
+from megc.records import RunRecord
 from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare_runs, evaluate_run, score_run
 from megc.scoring.runs import Reference, Run, read_references, read_run
 from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import BOTH, SCORE_HEADS, format_count, format_interval, format_markdown, format_score_cells
 from megc.scoring.vqa_metrics import METRICS
+from megc.vqa.instructions import read_split
 
 PROFILE = "megc2025"
 
@@ -35,7 +37,7 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
     arm whose answers are to other questions is left out and told to `problems`.
     """
     references: dict[int, list[Reference]] = {}
-    found = []
+    scored = []
     for chain in sorted(chains, key=lambda chain: chain.arm != PROBE):
         if chain.answers not in outcome.results or chain.data not in outcome.results:
             continue
@@ -43,19 +45,19 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
             file = outcome.results[chain.data].folder / "test.jsonl"
             references[chain.fold] = read_references(file, problems)
         folder = outcome.results[chain.answers].folder
-        settings = read_json(folder / "run.json", missing={})
+        settings = read_checked(RunRecord, folder / "run.json", missing={})
         with problems.collect():
             run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
-            found.append(Scored(chain, references[chain.fold], run))
-    order = {id(chain): place for place, chain in enumerate(chains)}
-    return sorted(found, key=lambda one: order[id(one.chain)])
+            scored.append(Scored(chain, references[chain.fold], run))
+    order = {id(chain): number for number, chain in enumerate(chains)}
+    return sorted(scored, key=lambda item: order[id(item.chain)])
 
 
 def arm_rows(grid: Grid, scored: Sequence[Scored], outcome: Outcome) -> list[dict]:
     """Rows of `ablation.csv`. Where steps were kept although their code has changed, `kept` names them with the commit
     that made each; without such steps there is no such column."""
-    rows = [_arm_row(grid, one, outcome) for one in scored]
-    kept = [_kept_steps(one.chain, outcome) for one in scored]
+    rows = [_arm_row(grid, item, outcome) for item in scored]
+    kept = [_kept_steps(item.chain, outcome) for item in scored]
     return [row | {"kept": names} for row, names in zip(rows, kept, strict=True)] if any(kept) else rows
 
 
@@ -71,8 +73,8 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
     model_answers = outcome.results.get(chain.model_answers) if chain.model_answers else None
     values = score_run(references, scored.run, PROFILE)
-    splits = (data.folder / f"{name}.split.json" for name in ("test", "plain_test"))
-    split = next((read_json(file) for file in splits if file.is_file()), {})
+    sides = (read_split(data.folder / f"{name}.jsonl") for name in ("test", "plain_test"))
+    split = next(filter(None, sides), {})
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
         "arm": chain.arm,
@@ -82,7 +84,7 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
         "commit": answers.commit,
         "config_hash": chain.settings,
         "prompt_hash": records["prompt"],
-        "split_hash": split["folds"][split["settings"]["fold"]]["hash"] if split else "",
+        "split_hash": split.get("hash", ""),
         "data_hash": sha256_of(data.outputs["train.jsonl"], data.outputs["test.jsonl"]),
         "checkpoint_hash": train.outputs["checkpoint"] if train else "",
         "profile": PROFILE,
@@ -101,10 +103,10 @@ def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
     """
     references: dict[tuple[int, int], list[Reference]] = {}
     answers: dict[str, dict[tuple[int, int], Run]] = {}
-    for one in scored:
-        place = (one.chain.seed, one.chain.fold)
-        references[place] = one.references
-        answers.setdefault(one.chain.arm, {})[place] = one.run
+    for item in scored:
+        key = (item.chain.seed, item.chain.fold)
+        references[key] = item.references
+        answers.setdefault(item.chain.arm, {})[key] = item.run
     places = sorted(references)
     pooled = [
         replace(reference, id=f"{reference.id}@{seed}")
@@ -114,10 +116,10 @@ def pool(scored: Sequence[Scored]) -> tuple[list[Reference], dict[str, Run]]:
     runs = {}
     for arm, parts in answers.items():
         if set(parts) == set(places):
-            own = [parts[place] for place in places]
-            sets = [sum(answers, ()) for answers in zip(*(run.answer_sets for run in own), strict=True)]
-            details = tuple(details for run in own for details in run.details)
-            runs[arm] = Run(arm, sets[0], details, own[0].settings, tuple(sets) if own[0].draws else ())
+            arm_runs = [parts[key] for key in places]
+            sets = [sum(answers, ()) for answers in zip(*(run.answer_sets for run in arm_runs), strict=True)]
+            details = tuple(details for run in arm_runs for details in run.details)
+            runs[arm] = Run(arm, sets[0], details, arm_runs[0].settings, tuple(sets) if arm_runs[0].draws else ())
     return pooled, runs
 
 
@@ -150,12 +152,12 @@ POOLED_COLUMNS = (
 def write_pooled_answers(folder: Path, scored: Sequence[Scored], outcome: Outcome) -> None:
     """`<arm>.jsonl`: an arm's prediction rows of all folds, for each seed, for further programs."""
     rows: dict[str, list[dict]] = {}
-    for one in scored:
-        file = outcome.results[one.chain.answers].folder / ANSWERS
-        name = one.chain.arm + (f" seed {one.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
+    for item in scored:
+        file = outcome.results[item.chain.answers].folder / ANSWERS
+        name = item.chain.arm + (f" seed {item.chain.seed}" if len({s.chain.seed for s in scored}) > 1 else "")
         rows.setdefault(name, []).extend(row for _, row in read_jsonl(file))
-    for name, found in rows.items():
-        write_jsonl(resolve_inside(folder, answers_name(name)), found)
+    for name, prediction_rows in rows.items():
+        write_jsonl(resolve_inside(folder, answers_name(name)), prediction_rows)
 
 
 def markdown_table(rows: Sequence[dict], full: str) -> str:

@@ -64,7 +64,7 @@ def chains(grid: Grid, only: tuple[str, ...] = ()) -> list[Chain]:
             part = Part(grid, fold, seed)
             planned += [arm_chain(part, arm) for arm in grid.arms.values() if not only or arm.name in only]
             planned += baseline_chains(part)
-    order = {name: place for place, name in enumerate([*grid.arms, *BASELINES.values()])}
+    order = {name: number for number, name in enumerate([*grid.arms, *BASELINES.values()])}
     return sorted(planned, key=lambda chain: order[chain.arm])
 
 
@@ -144,15 +144,15 @@ def data_step(part: Part, arm: Arm) -> Step:
     others = {key: value for key, value in settings.items() if key not in (*_PATHS, "hierarchy")}
     words = tuple(word for key, path in inputs.items() for word in (f"--{key}", path))
     with_evidence = bool(arm.sections.get("evidence"))
-    sides = tuple(f"plain_{side}.jsonl" if with_evidence else f"{side}.jsonl" for side in ("train", "test"))
+    file_names = tuple(f"plain_{side}.jsonl" if with_evidence else f"{side}.jsonl" for side in ("train", "test"))
     build = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], others), *words, "--out", StepFile("instructions.jsonl"))
-    split = _split_command(part, "instructions.jsonl", *sides)
+    split = _split_command(part, "instructions.jsonl", *file_names)
     if hierarchy := settings.get("hierarchy"):  # the split knows which subjects show their true classes
         split += ("--hierarchy", hierarchy)
     commands = [build, split]
     makes = ["train.jsonl", "test.jsonl"]
     if with_evidence:
-        commands += _evidence_commands(part.grid, *sides)
+        commands += _evidence_commands(part.grid, *file_names)
     if part.grid.inner_folds:
         makes += ["inner_train.jsonl", "inner_test.jsonl"]
         commands.append(_split_command(part, "train.jsonl", *makes[2:], inner=True))
@@ -192,10 +192,10 @@ def _split_command(part: Part, file: str, train: str, test: str, inner: bool = F
 
 def _evidence_commands(grid: Grid, train: str, test: str) -> list[tuple[Argument, ...]]:
     """Commands that write the flow probe's probabilities into the prompts."""
-    sides = ("--train", StepFile(train), "--test", StepFile(test))
-    write = ("data_process/add_evidence.py", *sides, "--evidence", StepFile("evidence.jsonl"))
+    files = ("--train", StepFile(train), "--test", StepFile(test))
+    write = ("data_process/add_evidence.py", *files, "--evidence", StepFile("evidence.jsonl"))
     return [
-        (PROGRAMS["baselines"], *_baseline_flags(grid), *sides, "--evidence", StepFile("evidence.jsonl")),
+        (PROGRAMS["baselines"], *_baseline_flags(grid), *files, "--evidence", StepFile("evidence.jsonl")),
         (*write, "--out-train", StepFile("train.jsonl"), "--out-test", StepFile("test.jsonl")),
     ]
 
@@ -262,7 +262,9 @@ def train_step(
     command = (*program, "--config", InputFile(config), "--train_file", data, "--model", *model)
     command += (*as_flags(TRAIN, settings), *seed, "--output_dir", StepFile("checkpoint"), "--resume", "true")
     gpus = _processes(launch) if launch else 1
-    return part.step(kind, arm.name, command, makes=("checkpoint",), resumes="checkpoint/*", gpus=gpus)
+    zero = read_yaml(config).get("deepspeed")  # a file that the configuration names
+    reads = (InputFile(Path(zero)),) if isinstance(zero, str) and Path(zero).is_file() else ()
+    return part.step(kind, arm.name, command, makes=("checkpoint",), reads=reads, resumes="checkpoint/*", gpus=gpus)
 
 
 def _processes(launch: str) -> int:

@@ -58,11 +58,11 @@ def _is_on(program: str, flag: str) -> bool:
     return False
 
 
-def check_keys(file: Path | str, place: str, found: Collection[str], known: Collection[str]) -> None:
-    """Raise DataError for a key of `found` that is not in `known`, with the nearest one."""
-    for key in found:
-        if key not in known:
-            raise DataError(file, f"{place}: {key}" if place else key, "no such key", did_you_mean(key, sorted(known)))
+def check_keys(file: Path | str, part: str, keys: Collection[str], options: Collection[str]) -> None:
+    """Raise DataError for a key of `keys` that is not in `options`, with the nearest one."""
+    for key in keys:
+        if key not in options:
+            raise DataError(file, f"{part}: {key}" if part else key, "no such key", did_you_mean(key, sorted(options)))
 
 
 def spelled(program: str, settings: Mapping[str, object]) -> dict[str, object]:

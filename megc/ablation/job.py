@@ -201,8 +201,8 @@ def _run_program(command: Sequence[str], folder: Path, repository: Path, devices
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     with (folder / LOG).open("a") as log:
-        shown = f"CUDA_VISIBLE_DEVICES={','.join(devices)} " if devices else ""
-        log.write(f"$ {shown}{' '.join(words)}\n")
+        prefix = f"CUDA_VISIBLE_DEVICES={','.join(devices)} " if devices else ""
+        log.write(f"$ {prefix}{' '.join(words)}\n")
         log.flush()
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
         process = subprocess.Popen(words, env=environment, preexec_fn=end_with_parent, **streams)

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from megc.ablation.settings import REASONING_ARMS
 from megc.commits import answer_commits
 from megc.csv_tables import write_table
-from megc.files import read_jsonl, write_text
+from megc.files import write_text
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.agreement import reason_over_rows
 from megc.reasoning.rules import Knowledge
-from megc.reasoning.settings import OPTIONS
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import ENDS, PairedDifference, compare_runs
 from megc.scoring.runs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
@@ -25,9 +25,9 @@ from megc.scoring.tables import (
     rare_note,
 )
 from megc.scoring.vqa_metrics import METRICS, score_answers
+from megc.vqa.labels import read_answers
 
 NONE = "none"
-ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
 COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", *(f"agree_{check}" for check in (*CHECKS, "all")))
 COLUMNS += METRICS
 COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", *(f"_{end}" for end in ENDS)))
@@ -41,7 +41,7 @@ class Comparison:
     references: tuple[Path, ...]
     table: Path
     train: tuple[Path, ...] = ()
-    arms: tuple[tuple[str, ...], ...] = ARMS
+    arms: tuple[tuple[str, ...], ...] = REASONING_ARMS
     profile: str = "megc2025"
     resamples: int = RESAMPLES
     seed: int = 0
@@ -55,7 +55,7 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     """
     if len(settings.train) not in (0, 1, len(settings.predictions)):
         raise ValueError("give one training file, or one for each prediction file")
-    folds = [[row for _, row in read_jsonl(path)] for path in settings.predictions]
+    folds = [read_answers(path, "run test/generate_answers.py first") for path in settings.predictions]
     knowledge = [Knowledge.from_file(path) for path in settings.train] or [None]
     knowledge = knowledge if len(knowledge) == len(folds) else knowledge * len(folds)
     references = _answered(settings, folds, problems)
@@ -63,7 +63,7 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     for arm in ((), *settings.arms):
         name = "+".join(arm) or NONE
         rows = [
-            row for fold, known in zip(folds, knowledge, strict=True) for row in reason_over_rows(fold, arm, known)
+            row for fold, rules in zip(folds, knowledge, strict=True) for row in reason_over_rows(fold, arm, rules)
         ]
         runs[name] = _run(name, rows, references)
         draws = (settings.profile, settings.resamples, settings.seed)
@@ -72,19 +72,19 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     commits = set().union(*(answer_commits(path) for path in settings.predictions))
     write_table(settings.table, lines, COLUMNS, commits)
     note = rare_note(references, settings.profile)
-    shown = settings.table.with_suffix(".md")
-    write_text(shown, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
-    told = {name: found for name, found in differences.items() if name != NONE}
+    page = settings.table.with_suffix(".md")
+    write_text(page, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
+    others = {name: by_metric for name, by_metric in differences.items() if name != NONE}
     counts = ", ".join(f"{line['reason']} {format_share(line.get('agree_all', float('nan')))}" for line in lines)
-    texts = [difference_table(NONE, told), note, f"clips whose answers all agree: {counts}"]
-    return "\n".join([*filter(None, texts), f"{settings.table}, {shown}"])
+    texts = [difference_table(NONE, others), note, f"clips whose answers all agree: {counts}"]
+    return "\n".join([*filter(None, texts), f"{settings.table}, {page}"])
 
 
 def _paired(differences: Mapping[str, PairedDifference]) -> dict[str, float]:
     return {
         f"paired_{metric}{end}": value
-        for metric, found in differences.items()
-        for end, value in zip(("", *(f"_{end}" for end in ENDS)), found, strict=True)
+        for metric, difference in differences.items()
+        for end, value in zip(("", *(f"_{end}" for end in ENDS)), difference, strict=True)
     }
 
 
@@ -96,9 +96,9 @@ def markdown_table(lines: Sequence[Mapping], differences: Mapping[str, Mapping[s
         if line["reason"] == NONE:
             texts = {metric: format_share(line[metric]) for metric in METRICS}
         else:
-            found = differences[line["reason"]]
-            texts = {metric: f"{signed(found[metric].value)}{'*' * found[metric].clear}" for metric in METRICS}
-            texts["avg"] += f" {format_interval(found['avg'][1:3])} {format_interval(found['avg'][3:5])}"
+            by_metric = differences[line["reason"]]
+            texts = {metric: f"{signed(by_metric[metric].value)}{'*' * by_metric[metric].clear}" for metric in METRICS}
+            texts["avg"] += f" {format_interval(by_metric['avg'][1:3])} {format_interval(by_metric['avg'][3:5])}"
         cells = [f"{texts[f'uf1_{kind}']} / {texts[f'uar_{kind}']}" for kind in ("coarse", "fine")]
         name = "(plain)" if line["reason"] == NONE else f"`{line['reason'].replace('+', ' ')}`"
         table.append([name, *cells, texts["bleu"], texts["rouge1"], texts["avg"]])
@@ -145,13 +145,15 @@ def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Ru
 
 
 def _line(settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run) -> dict:
-    kinds, datasets = [one.kind for one in references], [one.dataset for one in references]
-    values = score_answers([one.answer for one in references], run.answers, kinds, settings.profile, datasets)
+    kinds, datasets = [reference.kind for reference in references], [reference.dataset for reference in references]
+    values = score_answers(
+        [reference.answer for reference in references], run.answers, kinds, settings.profile, datasets
+    )
     line = {"reason": name, **{metric: values[metric] for metric in METRICS}, "invalid": values["invalid"]}
-    line["clips"] = len({one.clip for one in references})
-    line["subjects"] = len({(one.dataset, one.subject) for one in references})
+    line["clips"] = len({reference.clip for reference in references})
+    line["subjects"] = len({(reference.dataset, reference.subject) for reference in references})
     line["changed"] = sum(row["answer"] != row["raw"] for row in rows)
-    clips, questions = [one.clip for one in references], [one.question for one in references]
-    for check, (held, asked) in count_consistent_clips(clips, questions, run.answers, settings.profile).items():
-        line[f"agree_{check}"] = held / asked
+    clips, questions = [reference.clip for reference in references], [reference.question for reference in references]
+    for check, (held, applicable) in count_consistent_clips(clips, questions, run.answers, settings.profile).items():
+        line[f"agree_{check}"] = held / applicable
     return line

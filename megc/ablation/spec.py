@@ -2,15 +2,21 @@
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
 
 from megc.ablation.flags import TRAIN, check_keys, known_flags, spelled
 from megc.files import read_yaml, resolve_inside, sha256_of
 from megc.parsing import parse_yaml
-from megc.problems import DataError
+from megc.problems import DataError, excerpt
+from megc.records import ClosedContract, Contract, check_record
 from megc.splits import PROTOCOLS
+from megc.training.settings import check_types
 
 PROGRAMS = {  # section of an arm: the program whose flags it holds
     "frames": "data_process/extract_frames.py",
@@ -60,6 +66,71 @@ GRID_KEYS = ("full", "protocol", "folds", "split_seed", "inner_folds", "seeds", 
 ZERO_SHOT = "none"
 
 
+def _as_flag(value: object) -> object:
+    """A value that a command line can have: one of text, number, true and false, or a list of the first two."""
+    words = value if isinstance(value, list) else [value]
+    plain = all(word is None or (isinstance(word, str | int | float) and math.isfinite(_size(word))) for word in words)
+    if not plain or (isinstance(value, list) and any(word is None or isinstance(word, bool) for word in words)):
+        raise ValueError(f"{excerpt(value)} is nothing that a flag can have: text, a number, true or false, or a list")
+    return value
+
+
+def _size(word: str | int | float) -> float:
+    """0 for text; infinity for a number beyond all that a program takes."""
+    return 0 if isinstance(word, str) else word if abs(word) < 2**63 else math.inf
+
+
+ArmName = str | int | float  # YAML makes a number of the name 7
+Flags = dict[str, Annotated[Any, AfterValidator(_as_flag)]]
+
+
+class PretrainFile(ClosedContract):
+    """The section `pretrain` of an arm."""
+
+    make: Flags | None = None
+    train: Flags | None = None
+
+
+class ArmFile(ClosedContract):
+    """An arm of a grid file, or its defaults; ablation/grid.yaml says what each section does. A null takes away."""
+
+    data: Flags | None = None
+    frames: Flags | None = None
+    flow: Flags | None = None
+    augment: Flags | None = None
+    evidence: bool | None = None
+    pretrain: PretrainFile | None = None
+    model: str | None = None
+    after: ArmName | None = None
+    train: Literal[ZERO_SHOT] | Flags | None = None
+    train_of: ArmName | None = None
+    answer: Flags | None = None
+    then: list[dict[Literal["reason", "fuse"], Flags | None]] | None = None
+
+
+class BaselinesFile(Contract):
+    """The section `baselines`: `data`, and flags beside it."""
+
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_as_flag)]]
+    model_config = ConfigDict(extra="allow")
+
+    data: Flags | None = None
+
+
+class GridFile(ClosedContract):
+    """A grid file, each arm of which is an `ArmFile`."""
+
+    full: ArmName | None = None
+    protocol: Literal[PROTOCOLS] = "holdout"
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    inner_folds: Annotated[int, Field(ge=0, le=1000)] = 0
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0]  # noqa: RUF012
+    baselines: BaselinesFile | None = None
+    defaults: dict | None = None
+    arms: Annotated[dict[ArmName, Any], Field(min_length=1)]
+
+
 @dataclass(frozen=True)
 class Arm:
     """An arm's sections with the defaults filled in (see ablation/grid.yaml for what each means)."""
@@ -69,8 +140,8 @@ class Arm:
 
     def section(self, name: str) -> dict:
         """The settings of a section; empty where there are none."""
-        found = self.sections.get(name)
-        return dict(found) if isinstance(found, Mapping) else {}
+        settings = self.sections.get(name)
+        return dict(settings) if isinstance(settings, Mapping) else {}
 
     @property
     def hash(self) -> str:
@@ -100,27 +171,26 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     Raises DataError for a file that is no grid, an unknown key (with a near match), and arms that name each other in
     a circle or name one that is missing.
     """
-    found = read_yaml(file, "give a yaml file of arms")
-    if not isinstance(found.get("arms"), dict) or not found["arms"]:
+    content = read_yaml(file, "give a yaml file of arms")
+    if not isinstance(content.get("arms"), dict) or not content["arms"]:
         raise DataError(file, None, "no arms", "name them below `arms:`, as ablation/grid.yaml does")
     for change in changes:
-        _change(file, found, change)
-    check_keys(file, "", found, GRID_KEYS)
-    values = {key: value for key, value in found.items() if key not in ("arms", "defaults", "full")}
-    if (protocol := values.get("protocol", "holdout")) not in PROTOCOLS:
-        raise DataError(file, "protocol", f"there is no {protocol!r}", f"choose one of {', '.join(PROTOCOLS)}")
+        _change(file, content, change)
+    check_keys(file, "", content, GRID_KEYS)
+    check_record(GridFile, content, file, None, "write it as ablation/grid.yaml does")
+    values = {key: value for key, value in content.items() if key not in ("arms", "defaults", "full")}
     values["seeds"] = tuple(values.get("seeds", (0,)))
-    defaults = _checked(file, "defaults", found.get("defaults") or {})
+    defaults = _checked(file, "defaults", content.get("defaults") or {})
     arms = {}
-    for name, own in found["arms"].items():
-        merged = merge(defaults, _checked(file, f"arms: {name}", own or {}))
+    for name, sections in content["arms"].items():
+        merged = merge(defaults, _checked(file, f"arms: {name}", {} if sections is None else sections))
         arms[str(name)] = Arm(str(name), merged)
     baselines = _check_settings(file, "baselines", "baselines", values.get("baselines") or {})
     if isinstance(baselines.get("data"), Mapping):
         baselines["data"] = _check_settings(file, "baselines: data", "data", baselines["data"])
     values["baselines"] = baselines
     _check_names(file, arms)
-    full = str(found.get("full") or next(iter(arms)))
+    full = str(content.get("full") or next(iter(arms)))
     check_keys(file, "full", [full], arms)
     _check_references(file, arms)
     return Grid(file, arms, full, **values, defaults=Arm("defaults", defaults))
@@ -146,10 +216,10 @@ def _check_names(file: Path, arms: Mapping[str, Arm]) -> None:
         names[name] = arm
 
 
-def merge(defaults: Mapping, own: Mapping) -> dict:
-    """`own` over `defaults`, section by section; a null takes a key or a section away."""
+def merge(defaults: Mapping, changes: Mapping) -> dict:
+    """`changes` over `defaults`, section by section; a null takes a key or a section away."""
     merged = copy.deepcopy(dict(defaults))
-    for key, value in own.items():
+    for key, value in changes.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = merge(merged[key], value)
         else:
@@ -157,56 +227,61 @@ def merge(defaults: Mapping, own: Mapping) -> dict:
     return {key: value for key, value in merged.items() if value is not None}
 
 
-def _change(file: Path, found: dict, change: str) -> None:
-    place, equals, text = change.partition("=")
+def _change(file: Path, content: dict, change: str) -> None:
+    path_text, equals, text = change.partition("=")
     if not equals:
         raise DataError(file, change, "not KEY=VALUE", "write --set train.max_steps=50")
-    *path, last = place.split(".")
-    at = found if place in GRID_KEYS or path[:1] == ["baselines"] else found.setdefault("defaults", {})
+    *path, last = path_text.split(".")
+    at = content if path_text in GRID_KEYS or path[:1] == ["baselines"] else content.setdefault("defaults", {})
     for name in path:
         at = at.setdefault(name, {})
+        if not isinstance(at, dict):
+            raise DataError(file, change, f"{name} is {excerpt(at)}, which holds no settings", "give another KEY")
     try:
         at[last] = parse_yaml(text)
     except ValueError as error:
         raise DataError(file, change, str(error), "write --set train.max_steps=50") from error
 
 
-def _checked(file: Path, place: str, sections: Mapping) -> dict:
+def _checked(file: Path, part: str, sections: Mapping) -> dict:
     """Sections with their keys checked and spelled as the programs' flags."""
     if not isinstance(sections, Mapping):
-        raise DataError(file, place, "not a mapping of sections", f"choose from {', '.join(ARM_KEYS)}")
-    check_keys(file, place, sections, ARM_KEYS)
+        raise DataError(file, part, "not a mapping of sections", f"choose from {', '.join(ARM_KEYS)}")
+    check_keys(file, part, sections, ARM_KEYS)
+    check_record(ArmFile, sections, file, part, "write it as ablation/grid.yaml does")
     checked = dict(sections)
     for name in ("data", "frames", "flow", "augment", "train", "answer"):
         if isinstance(sections.get(name), Mapping):
-            checked[name] = _check_settings(file, f"{place}: {name}", name, sections[name])
+            checked[name] = _check_settings(file, f"{part}: {name}", name, sections[name])
         elif name in sections and not (sections[name] is None or (name, sections[name]) == ("train", ZERO_SHOT)):
-            raise DataError(file, f"{place}: {name}", f"{sections[name]!r} is no mapping", "give settings below it")
+            raise DataError(file, f"{part}: {name}", f"{sections[name]!r} is no mapping", "give settings below it")
     if isinstance(pretrain := sections.get("pretrain"), Mapping):
-        check_keys(file, f"{place}: pretrain", pretrain, ("make", "train"))
+        check_keys(file, f"{part}: pretrain", pretrain, ("make", "train"))
         checked["pretrain"] = {
-            name: _check_settings(file, f"{place}: pretrain: {name}", name, pretrain[name] or {}) for name in pretrain
+            name: _check_settings(file, f"{part}: pretrain: {name}", name, pretrain[name] or {}) for name in pretrain
         }
     if sections.get("then"):
-        checked["then"] = [_check_then(file, f"{place}: then", entry) for entry in sections["then"]]
+        checked["then"] = [_check_then(file, f"{part}: then", entry) for entry in sections["then"]]
     return checked
 
 
-def _check_then(file: Path, place: str, entry: object) -> dict:
+def _check_then(file: Path, part: str, entry: object) -> dict:
     if not isinstance(entry, Mapping) or len(entry) != 1:
-        raise DataError(file, place, f"{entry!r} is not one of reason and fuse", "write `- reason: {…}`")
-    check_keys(file, place, entry, ("reason", "fuse"))
-    return {name: _check_settings(file, f"{place}: {name}", name, found or {}) for name, found in entry.items()}
+        raise DataError(file, part, f"{entry!r} is not one of reason and fuse", "write `- reason: {…}`")
+    check_keys(file, part, entry, ("reason", "fuse"))
+    return {name: _check_settings(file, f"{part}: {name}", name, settings or {}) for name, settings in entry.items()}
 
 
-def _check_settings(file: Path, place: str, section: str, settings: Mapping) -> dict:
+def _check_settings(file: Path, part: str, section: str, settings: Mapping) -> dict:
     program = PROGRAMS[section]
-    known = (known_flags(program) | set(OURS.get(section, ()))) - set(TAKEN[section]) | set(OURS.get(section, ()))
+    flags = (known_flags(program) | set(OURS.get(section, ()))) - set(TAKEN[section]) | set(OURS.get(section, ()))
     settings = spelled(program, settings)
-    taken = [key for key in settings if key in TAKEN[section] and key not in known]
+    taken = [key for key in settings if key in TAKEN[section] and key not in flags]
     if taken:
-        raise DataError(file, f"{place}: {taken[0]}", "the grid sets this itself", "leave it out")
-    check_keys(file, place, settings, known)
+        raise DataError(file, f"{part}: {taken[0]}", "the grid sets this itself", "leave it out")
+    check_keys(file, part, settings, flags)
+    if section == "train":
+        check_types(file, settings, f"{part}: ")
     return settings
 
 

@@ -26,32 +26,16 @@ from tqdm import tqdm
 
 from megc.ablation.job import Plan, end_with_parent, step_name
 from megc.ablation.program_code import PACKAGE, REPOSITORY
+from megc.ablation.settings import HERE, LOCAL, Execution
 from megc.ablation.steps import Result, Step, find_result, is_of_kind, step_folder, steps_in_order
 from megc.commits import commit
 from megc.files import lock_folder, write_bytes
 from megc.problems import DataError
 
 PROFILES = REPOSITORY / "ablation" / "profiles"
-LOCAL = "local"
 _LOG = "snakemake.log"
 _PAUSE = 0.1  # seconds between looks at what is running
 _GRACE = 30  # seconds that Snakemake has to end its jobs, on a cluster too
-
-
-@dataclass(frozen=True)
-class Execution:
-    """Where and how many steps run: `jobs` at a time (None: one a core here, as the profile says elsewhere), by an
-    executor of Snakemake (`local`, `slurm`, …) with a profile, by default `ablation/profiles/<executor>`. Steps of the
-    kinds `redo` are done again; finished ones of the kinds `keep` are taken though their code has changed."""
-
-    jobs: int | None = None
-    executor: str = LOCAL
-    profile: Path | None = None
-    redo: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-
-
-HERE = Execution()
 
 
 @dataclass

@@ -13,7 +13,7 @@ from megc.baselines.settings import BASELINES, DRAWS
 from megc.commits import commit
 from megc.files import write_json, write_jsonl
 from megc.problems import DataError
-from megc.splits import make_folds, select, subjects_in
+from megc.splits import make_folds, select_records, subjects_in
 from megc.vqa.instructions import answer_of, read_records, record_key
 
 Answer = str | tuple[str, ...]  # one, or one of each drawn set
@@ -27,8 +27,8 @@ def answer_left_out_subjects(records: Sequence[dict], baseline: Baseline) -> lis
     """
     answers: dict[tuple[str, ...], Answer] = {}
     for fold in tqdm(make_folds(list(records), "loso"), desc="subjects", disable=None):
-        test = select(list(records), fold.test)
-        texts = baseline(select(list(records), fold.train), test)
+        test = select_records(list(records), fold.test)
+        texts = baseline(select_records(list(records), fold.train), test)
         answers |= {record_key(record): text for record, text in zip(test, texts, strict=True)}
     return [answers[record_key(record)] for record in records]
 

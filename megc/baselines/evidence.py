@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from megc.baselines.answer import answer_files, read_training_and_test
 from megc.baselines.features import read_features
-from megc.baselines.loglinear import fit_weights, logs, pooled
+from megc.baselines.loglinear import fit_weights, log_chances, pool_opinions
 from megc.baselines.probe import Probe
 from megc.baselines.settings import BaselineSettings
 from megc.facs import unit_name
 from megc.files import write_json, write_jsonl
 from megc.problems import Problems
-from megc.splits import make_folds, select, subject_key
+from megc.splits import make_folds, select_records, subject_key
 from megc.vqa.instructions import answer_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
 from megc.vqa.questions import Question, allowed_answers
@@ -57,12 +57,12 @@ class LabelShares:
 def _label_terms(chances: Mapping[str, float], shares: LabelShares, kind: str) -> np.ndarray:
     """Log-probabilities (labels, 2) of the labels of a kind: by the probe, and by training frequency."""
     frequencies = [shares.share_of_label(kind, label) for label in chances]
-    return np.column_stack([logs(list(chances.values())), logs(frequencies)])
+    return np.column_stack([log_chances(list(chances.values())), log_chances(frequencies)])
 
 
 def _unit_terms(chance: float, share: float) -> np.ndarray:
     """Log-probabilities (2, 2) of an action unit's absence and presence: by the probe, and by training frequency."""
-    return np.column_stack([logs([1 - chance, chance]), logs([1 - share, share])])
+    return np.column_stack([log_chances([1 - chance, chance]), log_chances([1 - share, share])])
 
 
 def fit_calibration(
@@ -95,12 +95,12 @@ def calibrate(chances: ClipChances, dataset: str, weights: Mapping[str, tuple], 
     for kind in KINDS:
         allowed = allowed_answers(Question(kind), dataset)
         labels = {label: chance for label, chance in chances[kind].items() if label in allowed}
-        calibrated = np.exp(pooled(_label_terms(labels, shares, kind), weights[kind])) if labels else []
+        calibrated = np.exp(pool_opinions(_label_terms(labels, shares, kind), weights[kind])) if labels else []
         result[kind] = _likeliest_first(zip(labels, map(float, calibrated), strict=True))
-    units = [
-        (unit_name(unit), float(np.exp(pooled(_unit_terms(chance, shares.share_of_unit(unit)), weights["units"]))[1]))
-        for unit, chance in chances["units"].items()
-    ]
+    units = []
+    for unit, chance in chances["units"].items():
+        _, present = np.exp(pool_opinions(_unit_terms(chance, shares.share_of_unit(unit)), weights["units"]))
+        units.append((unit_name(unit), float(present)))
     return {**result, "units": _likeliest_first(units)}
 
 
@@ -134,8 +134,8 @@ def gather_evidence(
     with threadpool_limits(1):  # threads cost more than these small matrices
         # 1. each fold's clips are read by a probe of the other folds
         for fold in tqdm(make_folds(training, "kfold", min(folds, subjects), seed=seed), desc="folds", disable=None):
-            held_out = select(training, fold.test)
-            parts.append((held_out, _probe_clips(select(training, fold.train), held_out, features)))
+            held_out = select_records(training, fold.test)
+            parts.append((held_out, _probe_clips(select_records(training, fold.train), held_out, features)))
         tested = _probe_clips(training, test, features) if test else {}
     rows = []
     # 2. a fold's clips are calibrated by the clips of the other folds

@@ -14,7 +14,7 @@ from megc.vqa.instructions import picture_names, read_prompt
 FLOW_GRID, PICTURE_GRID = 8, 7
 
 
-def pool(picture: np.ndarray, grid: int) -> np.ndarray:
+def pool_cells(picture: np.ndarray, grid: int) -> np.ndarray:
     """Means of the cells of a grid x grid raster over an array (H, W, C): a vector of grid x grid x C."""
     rows = np.array_split(np.arange(picture.shape[0]), grid)
     columns = np.array_split(np.arange(picture.shape[1]), grid)
@@ -55,8 +55,8 @@ def _flow_path(record: dict, prompt: Mapping, file: Path | str) -> Path:
 
 def _pooled_flow(path: Path, row: str, source: str) -> np.ndarray:
     if source == "flow":
-        return pool(read_flow(path.with_suffix(".npy"), row), FLOW_GRID)  # (128,)
+        return pool_cells(read_flow(path.with_suffix(".npy"), row), FLOW_GRID)  # (128,)
     picture = np.asarray(read_picture(path, path, row, "run compute_flow.py"), np.float32) / 255
     if source == "picture-centred":
         picture = picture - np.median(picture, axis=(0, 1))
-    return pool(picture, PICTURE_GRID)  # (147,)
+    return pool_cells(picture, PICTURE_GRID)  # (147,)

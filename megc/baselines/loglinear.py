@@ -15,13 +15,13 @@ FLOOR = 1e-4  # no opinion rules a label out
 RIDGE = 1.0  # pull towards the start, in nats for a weight that is one away: few held-out clips move little
 
 
-def logs(probabilities: Sequence[float]) -> np.ndarray:
+def log_chances(probabilities: Sequence[float]) -> np.ndarray:
     """Logarithms of probabilities, normalised and kept off zero."""
     table = np.maximum(np.asarray(probabilities, float), FLOOR)
     return np.log(table / table.sum())
 
 
-def pooled(terms: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+def pool_opinions(terms: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     """Log-probabilities of labels, shape (labels,), of the opinions' log-probabilities `terms` (labels, opinions)."""
     return log_softmax(terms @ np.asarray(weights, float))
 
@@ -42,7 +42,7 @@ def fit_weights(
         away = weights - first
         total, slope = ridge * float(away @ away), 2 * ridge * away
         for terms, truth in examples:
-            chances = pooled(terms, weights)
+            chances = pool_opinions(terms, weights)
             total -= float(chances[truth])
             slope += terms.T @ np.exp(chances) - terms[truth]
         return total, slope

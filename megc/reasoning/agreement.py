@@ -192,18 +192,18 @@ def _collect_evidence(clip: _Clip, knowledge: Knowledge | None) -> Evidence:
     ]
     listed_units = sorted({unit for units in lists for unit in units})
     listed = {unit: log_odds(sum(unit in units for units in lists), len(lists)) for unit in listed_units}
-    shown: dict[int, float] = defaultdict(float)
+    yes_no: dict[int, float] = defaultdict(float)
     for row, question in clip.answered("shown"):
         shares = clip.log_shares(row, question)
         if shares.keys() == {"yes", "no"}:
-            shown[question.unit] += shares["yes"] - shares["no"]
+            yes_no[question.unit] += shares["yes"] - shares["no"]
     if knowledge is None:
-        return Evidence(listed, dict(shown))
+        return Evidence(listed, dict(yes_no))
 
     def training(unit: int, others: Sequence[int], many: bool) -> float:
         return knowledge.unit_support(clip.dataset, unit, others, many)
 
-    return Evidence(listed, dict(shown), training, trained=True)
+    return Evidence(listed, dict(yes_no), training, trained=True)
 
 
 def _snap(clip: _Clip) -> None:

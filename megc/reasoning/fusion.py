@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from megc.baselines.evidence import LabelShares
-from megc.baselines.loglinear import fit_weights, logs, pooled
+from megc.baselines.loglinear import fit_weights, log_chances, pool_opinions
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
 from megc.commits import answer_commits, commit
@@ -49,9 +49,9 @@ def model_log_shares(row: Mapping, labels: Sequence[str]) -> np.ndarray:
         values = {normalise_answer(text): value for text, value in choices.items()}
         likelihoods = np.array([values.get(normalise_answer(label), -math.inf) for label in labels])
         if np.isfinite(likelihoods).any():
-            return logs(np.exp(likelihoods - logsumexp(likelihoods)))
+            return log_chances(np.exp(likelihoods - logsumexp(likelihoods)))
     votes = Counter(normalise_answer(text) for text in row.get("votes") or [row.get("answer") or ""])
-    return logs([votes[normalise_answer(label)] + PRETENDED_CLIPS / len(labels) for label in labels])
+    return log_chances([votes[normalise_answer(label)] + PRETENDED_CLIPS / len(labels) for label in labels])
 
 
 def unit_shares(row: Mapping | None) -> dict[int, float]:
@@ -129,13 +129,14 @@ class Fusion:
             chance = clip.evidence["units"].get(unit_name(question.unit), base)
             # units that a question names are present more often than others, which the probe does not know: only
             # how far it moves from the base rate counts
-            probe = logs([chance / base if label == "yes" else (1 - chance) / (1 - base) for label in labels])
+            probe = log_chances([chance / base if label == "yes" else (1 - chance) / (1 - base) for label in labels])
             yes = self.prior.share_of_yes(question.unit)
-            prior = logs([yes if label == "yes" else 1 - yes for label in labels])
+            prior = log_chances([yes if label == "yes" else 1 - yes for label in labels])
         else:
             shares = clip.evidence.get(question.kind)
-            probe = logs([shares.get(label, 0.0) if shares else 1.0 for label in labels])  # no evidence: no opinion
-            prior = logs([self.shares.share_of_label(question.kind, label) for label in labels])
+            # without evidence the probe has no opinion: all labels alike
+            probe = log_chances([shares.get(label, 0.0) if shares else 1.0 for label in labels])
+            prior = log_chances([self.shares.share_of_label(question.kind, label) for label in labels])
         return labels, np.column_stack([model_log_shares(row, labels), probe, prior])
 
     def unit_terms(self, clip: ClipAnswers) -> dict[int, np.ndarray]:
@@ -148,7 +149,7 @@ class Fusion:
         for unit in sorted({*filter(None, model), *listed, *probe, *self.shares.units}):
             training = self.shares.share_of_unit(unit)
             opinions = model.get(unit, model[0]), probe.get(unit, training), training
-            terms[unit] = np.column_stack([logs([1 - share, share]) for share in opinions])
+            terms[unit] = np.column_stack([log_chances([1 - share, share]) for share in opinions])
         return terms
 
     def fit(self, rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> "Fusion":
@@ -181,14 +182,15 @@ class Fusion:
             row = clip.first(kind) or {}
             labels, terms = self.terms(row, Question(kind), clip)
             first = 0 if row else 1  # 1: without the model's column
-            log_shares = pooled(terms[:, first:], self.weights_for(kind)[first:])
+            log_shares = pool_opinions(terms[:, first:], self.weights_for(kind)[first:])
             chances[kind] = dict(zip(labels, log_shares, strict=True))
         fine = max(chances["fine"], key=lambda name: chances["fine"][name] + chances["coarse"][FINE_TO_COARSE[name]])
         return fine, FINE_TO_COARSE[fine]
 
     def _choose_units(self, clip: ClipAnswers, many: bool) -> str:
         """The likeliest list, of one unit or `many`, of those that training has and the model's own."""
-        log_shares = {unit: pooled(terms, self.weights_for("units")) for unit, terms in self.unit_terms(clip).items()}
+        weights = self.weights_for("units")
+        log_shares = {unit: pool_opinions(terms, weights) for unit, terms in self.unit_terms(clip).items()}
         odds = {unit: float(present - absent) for unit, (absent, present) in log_shares.items()}
         model = tuple(filter(None, split_units((clip.first("units") or {}).get("answer") or "")))
         lists = {numbers: count for numbers, count in {model: 1, **self.lists}.items() if numbers}
@@ -207,7 +209,7 @@ class Fusion:
             answers, choices, margin = {"fine": fine, "coarse": coarse}, None, None
             if question.kind in CLOSED:
                 labels, terms = self.terms(row, question, clip)
-                chances = pooled(terms, self.weights_for(question.kind))
+                chances = pool_opinions(terms, self.weights_for(question.kind))
                 choices = {label: round(float(chance), 6) for label, chance in zip(labels, chances, strict=True)}
                 first, second = sorted(np.exp(chances), reverse=True)[:2]
                 margin = round(float(first - second), 6)

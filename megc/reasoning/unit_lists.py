@@ -79,11 +79,11 @@ def reconcile_yes_no(units: Sequence[int], many: bool | None, evidence: Evidence
     units = list(units)
     settled: set[int] = set()
     # the surest answers first; of equally sure ones, the lower number, so that the order of the rows does not matter
-    for unit, shown in sorted(evidence.shown.items(), key=lambda item: (-abs(item[1]), item[0])):
+    for unit, yes_no in sorted(evidence.shown.items(), key=lambda item: (-abs(item[1]), item[0])):
         present = unit in units
         listed = evidence.listed.get(unit, log_odds(0, 1))
         listed = max(listed, 0.0) if present else min(listed, 0.0)  # a repaired list is not surer of the contrary
-        if (shown > 0) != present and abs(shown) > abs(listed):
+        if (yes_no > 0) != present and abs(yes_no) > abs(listed):
             if present and len(units) > (2 if many else 1):
                 units.remove(unit)
             elif not present and many is not False:

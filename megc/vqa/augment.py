@@ -74,7 +74,7 @@ def _copy_clip(
     clip = group[0]["clip"]
     # a generator of the copy's own: neither the order nor the number of clips changes its picture
     rng = np.random.default_rng([settings.seed, number, int(sha256_of(clip), 16)])
-    mirror = number % 2 == 0
+    mirror = number % 2 == 0  # left and right then change places in picture and answer
     changed = roughen_picture(mirror_picture(picture) if mirror else picture, rng)
     image = _write_picture(root, f"augmented/{settings.seed}/{clip}~{number}.png", changed)
     copies = []
@@ -98,7 +98,7 @@ def _mix_clips(
     file's split keeps for the test are not mixed.
     Pictures lie in a folder named after `out`, since the clips of another fold would be mixed otherwise.
     """
-    members: dict[str, list[int]] = {}
+    members: dict[str, list[int]] = {}  # by fine class: places of the clips in `groups`
     by_kind = [{question_kind(record): record for record in group} for group in groups]
     for index, kinds in enumerate(by_kind):
         if "fine" in kinds and subject_key(kinds["fine"]) not in kept:
@@ -109,11 +109,10 @@ def _mix_clips(
         rng = np.random.default_rng([settings.seed, 1, number])
         fine = classes[number % len(classes)]  # equally many pictures of each class, rare ones too
         chosen = rng.choice(members[fine], min(int(rng.integers(2, 4)), len(members[fine])), replace=False)
-        picture = mix_pictures([pictures[index] for index in chosen], rng)
-        image = _write_picture(
-            out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", roughen_picture(picture, rng)
-        )
+        picture = roughen_picture(mix_pictures([pictures[index] for index in chosen], rng), rng)
+        image = _write_picture(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", picture)
         sources = [groups[index][0]["clip"] for index in chosen]
+        # only the classes are shared: sides and action units of the clips may differ
         for kind in ("coarse", "fine"):
             record = by_kind[chosen[0]].get(kind)
             if record:

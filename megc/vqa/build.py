@@ -10,10 +10,12 @@ from operator import itemgetter
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
+from megc.files import lock_folder, read_checked, read_json, read_jsonl, write_json, write_jsonl
+from megc.motion.flow_files import FlowRecord
 from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
-from megc.splits import Fold, make_folds, select, subject_key, write_folds
+from megc.records import check_record
+from megc.splits import Fold, make_folds, select_records, subject_key, write_folds
 from megc.vqa.instructions import (
     PROMPT_FILE,
     build_records,
@@ -34,7 +36,7 @@ from megc.vqa.instructions import (
     write_records,
 )
 from megc.vqa.labels import coarse_statistics, record_labels
-from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
+from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.settings import BuildSettings, SplitSettings
 
 LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
@@ -46,7 +48,7 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
     The look of the flow pictures is what compute_flow.py recorded in the folder `flow`, unless it is given. Raises
     DataError for a --prompt that cannot be read, or that is of flow pictures drawn otherwise.
     """
-    recorded = read_json(flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
+    recorded = read_checked(FlowRecord, flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
     if settings.prompt:
         prompt = _read_prompt_settings(settings.prompt)
         drawn = {"encoding": prompt.encoding, "scale": prompt.scale}
@@ -69,8 +71,10 @@ def _read_prompt_settings(file: Path) -> PromptSettings:
     """Settings in a `prompt.json`, or in the `megc.json` of a checkpoint, which holds one."""
     fix = "give the prompt.json of the training data, or the megc.json of a checkpoint"
     record = read_json(file, fix=fix)
+    record = record.get("prompt", record)
+    check_record(PromptRecord, record, file, None, fix)
     try:
-        return PromptSettings.from_record(record.get("prompt", record))
+        return PromptSettings.from_record(record)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(file, None, f"holds no prompt settings ({error})", fix) from error
 
@@ -228,7 +232,7 @@ def write_split(settings: SplitSettings, problems: Problems) -> str:
             clips, subjects = ({key(record) for record in records} for key in (itemgetter("clip"), subject_key))
             lines.append(f"{path}: {len(records)} questions on {len(clips)} clips of {len(subjects)} subjects")
     everything = [record for records in files.values() for record in records]
-    apart = len(everything) - len(select(everything, fold.train)) - len(select(everything, fold.test))
+    apart = len(everything) - len(select_records(everything, fold.train)) - len(select_records(everything, fold.test))
     if apart:
         lines.append(f"{apart} questions on mixed pictures of subjects of both sides are on neither side")
     return "\n".join([*lines, f"split {fold.name} ({settings.protocol}), hash {fold.hash}"])
@@ -238,7 +242,7 @@ def _records_of_part(files: dict[Path, list[dict]], path: Path, subjects: tuple[
     """Records of the subjects, with picture paths relative to the folder of `path`. Raises ValueError for none."""
     records: list[dict] = []
     for file, of_file in files.items():
-        records += rebase(select(of_file, subjects), file, path.parent)
+        records += rebase(select_records(of_file, subjects), file, path.parent)
     if not records:
         what = f"the {name} would be empty, with {len(subjects)} subjects, so nothing is written"
         raise ValueError(f"{path}: {what}; choose other folds or another share, or give more subjects")
@@ -249,7 +253,7 @@ def _in_two_stages(
     files: dict[Path, list[dict]], fold: Fold, hierarchy: str, problems: Problems
 ) -> tuple[dict[Path, list[dict]], PromptSettings]:
     """Records of the files as a hierarchy asks them, and its prompt: true classes are those of training subjects."""
-    labels = record_labels(select([record for records in files.values() for record in records], fold.train))
+    labels = record_labels(select_records([record for records in files.values() for record in records], fold.train))
     if classless := [label.clip for label in labels if not label.coarse]:
         what = f"{len(classless)} of {len(labels)} training clips have no coarse class and are asked like test clips"
         fix = f"give their rows with the coarse question, as of {classless[0]}"

@@ -115,13 +115,14 @@ def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
         units, fine, coarse, sentence = (answers.get(kind) for kind in ("units", "fine", "coarse", "long"))
         if fine and coarse and coarse_of(fine) != coarse:
             faults.append((clip, f"fine class {fine!r} but coarse class {coarse!r}"))
+        # letter by letter: what is trained on is composed as the challenge composes it
         if sentence and units and fine and coarse and sentence != compose_long(units, fine, coarse):
             faults.append((clip, "the sentence disagrees with the clip's own answers"))
     return faults
 
 
 def check_splits(train: list[dict], test: list[dict], names: tuple[str, str], problems: Problems) -> None:
-    """No subject on both sides, in mixed pictures neither, and one prompt for both."""
+    """Report subjects on both sides, those in mixed pictures too, and a prompt that differs between them."""
     both = sorted(subjects_in(train) & subjects_in(test))
     for subject in both:
         problems.add(Problem(names[1], subject, f"the subject is in {names[0]} too", "split by subject again"))

@@ -73,7 +73,7 @@ def with_evidence(records: Sequence[dict], evidence: Mapping[str, Mapping]) -> l
         system, user, *answer = record["messages"]
         shared, mark, question = user["content"].partition(QUESTION_MARK)
         if not mark or LEAD in shared:
-            raise ValueError(f"{record['id']} {'tells its evidence already' if mark else 'has no line `Question:`'}")
+            raise ValueError(f"{record['id']} {'holds its evidence already' if mark else 'has no line `Question:`'}")
         text = f"{shared}\n{evidence_text(evidence[record['clip']])}{mark}{question}"
         messages = [system, {**user, "content": text}, *answer]
         changed.append({**record, "messages": messages, "prompt": evidence_hash(record["prompt"])})

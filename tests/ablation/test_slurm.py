@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from megc.ablation.job import Plan
+from megc.ablation.settings import Execution
 from megc.ablation.steps import OutputOf, Step, StepFile
-from megc.ablation.workflow import PROFILES, Execution, run_steps, snakemake_command
+from megc.ablation.workflow import PROFILES, run_steps, snakemake_command
 from megc.problems import DataError
 
 

@@ -12,8 +12,8 @@ from megc.vqa.questions import parse
 
 
 def test_evidence_is_calibrated_and_tells_the_class():
-    records, flows = make_set(14)
-    train, test = split_by_subject(records, "sub12")
+    records, flows = make_set(10)
+    train, test = split_by_subject(records, "sub08")
     rows = gather_evidence(train, test, features_of(flows), folds=3)
     assert {row["part"] for row in rows} == {"train", "test"} and len(rows) == len(flows)
     truth = {r["clip"]: answer_of(r) for r in records if parse(r["row"]["question"]).kind == "fine"}

@@ -5,19 +5,19 @@ import pytest
 from flow_set import clip_records
 from PIL import Image
 
-from megc.baselines.features import pool, read_features
+from megc.baselines.features import pool_cells, read_features
 from megc.problems import DataError
 
 
 def test_pooling_by_hand():
     field = np.arange(4 * 4 * 2, dtype=float).reshape(4, 4, 2)
-    pooled = pool(field, 2).reshape(2, 2, 2)
+    pooled = pool_cells(field, 2).reshape(2, 2, 2)
     for row in range(2):
         for column in range(2):
             cell = field[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
             assert pooled[row, column] == pytest.approx(cell.mean(axis=(0, 1)))
-    assert pool(np.ones((28, 28, 3)), 7).shape == (147,)
-    assert pool(np.ones((336, 280, 2)), 8).shape == (128,)
+    assert pool_cells(np.ones((28, 28, 3)), 7).shape == (147,)
+    assert pool_cells(np.ones((336, 280, 2)), 8).shape == (128,)
 
 
 def test_centred_pictures_do_not_depend_on_what_still_skin_looks_like(tmp_path):

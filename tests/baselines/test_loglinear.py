@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from megc.baselines.loglinear import fit_weights, logs, pooled
+from megc.baselines.loglinear import fit_weights, log_chances, pool_opinions
 
 
 def test_pooled_by_hand():
-    terms = np.column_stack([logs([0.8, 0.2]), logs([0.5, 0.5]), logs([0.5, 0.5])])
-    assert np.exp(pooled(terms, (0.5, 0.5, 0))) == pytest.approx([2 / 3, 1 / 3])  # square roots of 4 : 1
-    assert np.exp(pooled(terms, (2, 0, 0))) == pytest.approx([16 / 17, 1 / 17])
-    assert logs([0, 1])[0] > -20
+    terms = np.column_stack([log_chances([0.8, 0.2]), log_chances([0.5, 0.5]), log_chances([0.5, 0.5])])
+    assert np.exp(pool_opinions(terms, (0.5, 0.5, 0))) == pytest.approx([2 / 3, 1 / 3])  # square roots of 4 : 1
+    assert np.exp(pool_opinions(terms, (2, 0, 0))) == pytest.approx([16 / 17, 1 / 17])
+    assert log_chances([0, 1])[0] > -20
 
 
 def test_weights_go_to_the_opinion_that_is_right():
@@ -18,7 +18,9 @@ def test_weights_go_to_the_opinion_that_is_right():
     for _ in range(200):
         truth = rng.integers(3)
         good = np.full(3, 0.2) + 0.4 * (np.arange(3) == (truth if rng.random() < 0.8 else rng.integers(3)))
-        examples.append((np.column_stack([logs(rng.dirichlet([1, 1, 1])), logs(good), np.zeros(3)]), int(truth)))
+        examples.append(
+            (np.column_stack([log_chances(rng.dirichlet([1, 1, 1])), log_chances(good), np.zeros(3)]), int(truth))
+        )
     bad, good, _ = fit_weights(examples, (0.5, 0.5, 0))
     assert bad < 0.15 and good > 1
     assert fit_weights([], (0.5, 0.5, 0)) == (0.5, 0.5, 0)
@@ -30,6 +32,6 @@ def test_calibration_undoes_overconfidence():
     rng, examples = np.random.default_rng(1), []
     for _ in range(2000):  # says .99 and is right four times of five
         truth = int(rng.random() < 0.8)
-        examples.append((np.column_stack([logs([0.01, 0.99]), np.zeros(2)]), truth))
+        examples.append((np.column_stack([log_chances([0.01, 0.99]), np.zeros(2)]), truth))
     weights = fit_weights(examples, (1, 0))
-    assert np.exp(pooled(examples[0][0], weights))[1] == pytest.approx(0.8, abs=0.02)
+    assert np.exp(pool_opinions(examples[0][0], weights))[1] == pytest.approx(0.8, abs=0.02)

@@ -5,7 +5,7 @@ import pytest
 from flow_set import REAL, casme2_records, clip_records, features_of, make_set, score_records, split_by_subject, store
 from PIL import Image
 
-from megc.baselines.features import pool, read_features
+from megc.baselines.features import pool_cells, read_features
 from megc.baselines.prior import answer_with_prior
 from megc.baselines.probe import answer_with_probe
 from megc.facs import FINE_TO_COARSE
@@ -42,7 +42,9 @@ def test_probe_on_flow_that_belongs_to_other_clips_is_chance():
     records, flows = make_set(12, seed=3)
     clips = list(flows)
     other = np.random.default_rng(5).permutation(len(clips))
-    features = {clip: pool(flows[clips[index]].astype(float), 8) for clip, index in zip(clips, other, strict=True)}
+    features = {
+        clip: pool_cells(flows[clips[index]].astype(float), 8) for clip, index in zip(clips, other, strict=True)
+    }
     train, test = split_by_subject(records, "sub06")
     assert score_records(test, answer_with_probe(train, test, features))["uar_fine"] < 0.5
 
@@ -82,7 +84,7 @@ def test_probe_of_one_class_answers_it():
 def test_probe_on_casme2():
     casme2 = casme2_records()
     pictures = {record["clip"]: REAL / record["images"][0] for record in casme2}
-    features = {clip: pool(np.asarray(Image.open(path), np.float32) / 255, 7) for clip, path in pictures.items()}
+    features = {clip: pool_cells(np.asarray(Image.open(path), np.float32) / 255, 7) for clip, path in pictures.items()}
     subjects = sorted({record["subject"] for record in casme2})
     answers = {}
     for fold in range(4):  # four folds of six subjects, for time

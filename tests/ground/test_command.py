@@ -119,7 +119,7 @@ def test_every_program_runs_in_the_frame(program):
 
 @pytest.mark.parametrize(
     "program",
-    [path for path in PROGRAMS if path.parent.name not in ("benchmarks", "ablation")],
+    [path for path in PROGRAMS if path.parent.name != "benchmarks"],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_help_imports_nothing_heavy(program):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from megc.baselines.features import pool
+from megc.baselines.features import pool_cells
 from megc.facs import FINE_TO_COARSE
 from megc.files import read_jsonl, write_jsonl
 from megc.scoring.vqa_metrics import score_answers
@@ -90,7 +90,7 @@ def with_prompts(records):
 
 def features_of(flows):
     """Features of the probe by clip, of the fields themselves."""
-    return {clip: pool(flow.astype(float), 8) for clip, flow in flows.items()}
+    return {clip: pool_cells(flow.astype(float), 8) for clip, flow in flows.items()}
 
 
 def split_by_subject(records, last):

@@ -2,7 +2,8 @@
 
 from megc.ablation import workflow
 from megc.ablation.job import Plan, record_step
-from megc.ablation.workflow import Execution, Outcome
+from megc.ablation.settings import Execution
+from megc.ablation.workflow import Outcome
 
 
 class _NoBar:

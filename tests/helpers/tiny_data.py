@@ -23,6 +23,7 @@ QUESTIONS = {
     TEMPLATES["long"][0]: tuple(compose_long(*labels) for labels in LABELS),
 }
 PICTURES = ("apex.png", "flow.png")
+SMALL = (56, 56)  # four tokens a picture, for tests that learn nothing from it
 
 
 def draw(folder: Path, clip: int, size: tuple[int, int] = (112, 112)) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from answer_files import answer, write_questions
 from sft_runs import arguments, settings
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 
 from megc.answers.prefix import Branches, PromptPrefix, TokenSpan, encode_prefixes
 from megc.answers.settings import Decoding
@@ -23,7 +23,7 @@ LANGUAGE_PAIRS = [
 
 @pytest.fixture(scope="module")
 def train_file(tmp_path_factory):
-    return write_instructions(tmp_path_factory.mktemp("data"))
+    return write_instructions(tmp_path_factory.mktemp("data"), size=SMALL)
 
 
 def training_batch(train_file, tmp_path, attention, packing):

@@ -7,7 +7,7 @@ import torch
 from sft_runs import arguments as sft_arguments
 from sft_runs import log_of
 from sft_runs import settings as sft_settings
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 
 from megc.model import checkpoint
 from megc.model.parts import ADAPTER_FOLDER
@@ -19,7 +19,7 @@ RANK = {"lora_rank": 4, "lora_alpha": 8.0, "lora_dropout": 0.1}
 
 @pytest.fixture(scope="module")
 def train_file(tmp_path_factory):
-    return write_instructions(tmp_path_factory.mktemp("data"), clips=4)
+    return write_instructions(tmp_path_factory.mktemp("data"), clips=4, size=SMALL)
 
 
 @pytest.fixture(scope="module")

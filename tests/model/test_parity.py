@@ -3,7 +3,7 @@
 import pytest
 import torch
 from sft_runs import arguments, settings
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 from transformers import TrainerCallback
 
 from megc.files import read_jsonl, write_jsonl
@@ -16,7 +16,7 @@ LORA = {"lora_rank": 4, "lora_targets": ["vision", "merger", "q", "k", "v", "o",
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
-    rows = [row for _, row in read_jsonl(write_instructions(root, clips=4))]
+    rows = [row for _, row in read_jsonl(write_instructions(root, clips=4, size=SMALL))]
     kept = [row for number, row in enumerate(rows) if number % 6 not in LEFT_OUT[number // 6]]
     path = root / "mixed.jsonl"
     write_jsonl(path, kept)

@@ -12,7 +12,7 @@ import torch
 from answer_files import answer, write_questions
 from safetensors.torch import load_file, save_file
 from sft_runs import arguments, settings
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 
 from megc.model import checkpoint, tiny
 from megc.model.parts import ADAPTER_FOLDER
@@ -117,7 +117,7 @@ BROKEN = {
     "empty": (lambda folder: truncate(folder, 0), "truncated, 0 bytes"),
     "pointer": (point, "Git LFS pointer.*git lfs pull"),
     "absent shard": (lambda folder: (shard(folder) / "model-2.safetensors").unlink(), "1 of 2 shards.*model-2"),
-    "broken index": (lambda folder: shard(folder, {"x": 1}), "not an index of shards"),
+    "broken index": (lambda folder: shard(folder, {"x": 1}), "has no weight_map"),
     "pickle": (pickle, "pytorch_model.bin only, a pickle.*convert it"),
     "none": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
 }
@@ -143,7 +143,7 @@ def test_whole_weights_are_taken_in_one_file_in_shards_and_with_the_tied_head_wr
 
 @pytest.fixture(scope="module")
 def train_file(tmp_path_factory):
-    return write_instructions(tmp_path_factory.mktemp("data"))
+    return write_instructions(tmp_path_factory.mktemp("data"), size=SMALL)
 
 
 @pytest.mark.parametrize("fault", ["missing", "pointer", "absent shard", "nan"])

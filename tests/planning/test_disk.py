@@ -4,12 +4,12 @@ import pytest
 import yaml
 from sft_runs import arguments, settings
 from test_plan import ROOT, TOTALS
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 
 from megc.planning.disk import checkpoint_size, count_saves, disk_lines
 from megc.planning.fit import Parameters
-from megc.training.sft import prepare, train
-from megc.training.trainer import count_steps
+from megc.training.sft import prepare
+from megc.training.trainer import count_steps, run_training
 
 TINY = Parameters({"all": 980_476}, {"all": 980_476}, 131_072)
 # Bytes of weights and of states (two processes) of the tiny model in bfloat16, as written by DeepSpeed 0.19.8 on CPUs.
@@ -25,7 +25,7 @@ def test_sizes_are_those_of_files_that_deepspeed_wrote(stage):
 
 @pytest.mark.parametrize("rank", [0, 16])
 def test_sizes_and_number_of_checkpoints_are_those_of_a_run(tmp_path, rank):
-    world = write_instructions(tmp_path, clips=4), tmp_path / "tiny"
+    world = write_instructions(tmp_path, clips=4, size=SMALL), tmp_path / "tiny"
     steps = {"max_steps": -1, "num_train_epochs": 1.5, "per_device_train_batch_size": 1, "warmup_steps": 0.3}
     args = arguments(tmp_path / "out", **steps, save_strategy="steps", save_steps=4)
     run = prepare(settings(*world, lora_rank=rank), args)
@@ -33,7 +33,7 @@ def test_sizes_and_number_of_checkpoints_are_those_of_a_run(tmp_path, rank):
     model = run.trainer.model
     trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
     total = sum(value.numel() for name, value in model.named_parameters() if "lora_" not in name)
-    train(settings(*world, lora_rank=rank), args)
+    run_training(run.trainer, run.beginning)
     assert (plan.epoch, plan.steps, plan.warmup) == (4, 6, 2)
     left = list((tmp_path / "out").glob("checkpoint-*"))
     assert count_saves(args, plan) == len(left) == 2

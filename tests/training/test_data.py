@@ -4,7 +4,7 @@ import pytest
 import torch
 from sft_runs import arguments, log_of, settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 
 from megc.files import read_jsonl, write_jsonl
 from megc.model import checkpoint
@@ -17,7 +17,7 @@ from megc.training.sft import prepare, train
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    return write_instructions(folder, clips=6), folder / "tiny"
+    return write_instructions(folder, clips=6, size=SMALL), folder / "tiny"
 
 
 def subjects(samples):
@@ -77,7 +77,7 @@ def test_best_checkpoint_is_chosen_by_validation_and_logged_everywhere(world, tm
 
 def test_evaluation_files_with_trained_or_test_subjects_are_refused(world, tmp_path):
     path, base = world
-    other = write_instructions(path.parent, clips=2, first=7, name="other.jsonl")
+    other = write_instructions(path.parent, clips=2, first=7, name="other.jsonl", size=SMALL)
     run = settings(path, base, eval_file=str(other))
     assert subjects(read_training_data(run, 0).evaluated) == {"sub07", "sub08"}
     split = path.with_suffix(".split.json")
@@ -86,12 +86,12 @@ def test_evaluation_files_with_trained_or_test_subjects_are_refused(world, tmp_p
     with pytest.raises(DataError, match=r"other.jsonl, row demo_sub08_EP01_0: subject demo/sub08 is kept for the"):
         read_training_data(run, 0)
     split.unlink()
-    mixed = write_instructions(path.parent, clips=2, first=5, name="mixed.jsonl")
+    mixed = write_instructions(path.parent, clips=2, first=5, name="mixed.jsonl", size=SMALL)
     with pytest.raises(DataError, match="row demo_sub05_EP01_0: subject demo/sub05 is also trained on"):
         read_training_data(settings(path, base, eval_file=str(mixed)), 0)
 
 
 def test_too_few_subjects_are_an_error(world, tmp_path):
-    one = write_instructions(world[0].parent, clips=1, name="one.jsonl")
+    one = write_instructions(world[0].parent, clips=1, name="one.jsonl", size=SMALL)
     with pytest.raises(DataError, match="too few to hold any out; lower or leave out --validation_share"):
         read_training_data(settings(one, world[1], validation_share=0.5), 0)

@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from sft_runs import arguments, log_of, settings
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 from transformers import PreTrainedModel, TrainingArguments
 
 from megc.files import lock_folder, read_jsonl, write_jsonl
@@ -29,7 +29,7 @@ STEPS = {"max_steps": 3, "save_strategy": "steps", "save_steps": 2, "per_device_
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    return write_instructions(folder, clips=2), folder / "tiny"
+    return write_instructions(folder, clips=2, size=SMALL), folder / "tiny"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 from sft_runs import arguments, log_of, settings
-from tiny_data import write_instructions
+from tiny_data import SMALL, write_instructions
 
 from megc.model import checkpoint
 from megc.problems import DataError
@@ -22,7 +22,7 @@ STEPS |= {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_step
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    return write_instructions(folder, clips=5, size=(56, 56)), folder / "tiny"
+    return write_instructions(folder, clips=5, size=SMALL), folder / "tiny"
 
 
 @pytest.fixture(scope="module")

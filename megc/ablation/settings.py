@@ -1,0 +1,77 @@
+"""Settings of the commands that run a grid; nothing heavy is imported here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from megc.command import option
+from megc.datasets.readers import READERS
+from megc.reasoning.settings import OPTIONS
+from megc.splits import PROTOCOLS
+
+LOCAL = "local"
+REASONING_ARMS = (*((name,) for name in OPTIONS), ("joint", "compose"), tuple(OPTIONS))
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how many steps run: `jobs` at a time, by an executor of Snakemake with a profile, by default
+    `ablation/profiles/<executor>`. Steps of the kinds `redo` are done again; finished ones of the kinds `keep` are
+    taken though their code has changed."""
+
+    jobs: int | None = option(None, "steps at the same time (default: one a core; elsewhere as the profile says)")
+    executor: str = option(LOCAL, "where steps run: local, slurm, or another executor of Snakemake")
+    profile: Path | None = option(
+        None, "folder of Snakemake's config.yaml: resources of jobs (default: ablation/profiles/EXECUTOR)"
+    )
+    redo: tuple[str, ...] = option((), "do steps of a kind again: data, train, answer, …", metavar="KIND")
+    keep: tuple[str, ...] = option(
+        (),
+        "take finished steps of a kind, such as train, though code has changed since; the table names the commit",
+        metavar="KIND",
+    )
+
+
+HERE = Execution()
+
+
+@dataclass(frozen=True)
+class RunGridSettings:
+    """ablation/run_grid.py: the grid, what of it, and where its steps and tables go."""
+
+    grid: Path = option(Path("ablation/grid.yaml"), "arms, protocol and seeds")
+    only: tuple[str, ...] = option((), "these arms and the baselines", metavar="ARM")
+    changes: tuple[str, ...] = option(
+        (), "replace a default, as train.max_steps=50", flag="set", metavar="KEY=VALUE", repeat=True
+    )
+    execution: Execution = field(default_factory=Execution)
+    dry_run: bool = option(False, "say what is done and what is missing, with its commands, and stop")
+    table: Path = option(Path("result/ablation.csv"), "table to write")
+    work: Path = option(Path("result/ablation"), "folder of steps, answers and report")
+
+
+@dataclass(frozen=True)
+class CrossValidateSettings:
+    """ablation/cross_validate.py: the data, the grid, and where its steps and tables go."""
+
+    rows: Path | None = option(None, "answered ME-VQA rows, with --flow-dir")
+    annotations: Path | None = option(None, "a coding sheet (.xlsx), with --flow-dir")
+    clips: Path | None = option(None, "clips.jsonl, with frames/ and flow/ beside it")
+    dataset: Literal[tuple(READERS)] = option("casme2", "whose sheet --annotations is")
+    flow_dir: Path | None = option(None, "folder of <image_id>.png flow pictures")
+    grid: Path = option(Path("ablation/real_casme2.yaml"), "arms, seeds and how they are trained")
+    protocol: Literal[PROTOCOLS] | None = option(None, "how subjects are split (default: as the grid file says)")
+    folds: int | None = option(None, "number of folds of kfold (default: as the grid file says)")
+    changes: tuple[str, ...] = option(
+        (), "replace a default, as train.max_steps=50", flag="set", metavar="KEY=VALUE", repeat=True
+    )
+    only: tuple[str, ...] = option((), "these arms and the baselines", metavar="ARM")
+    execution: Execution = field(default_factory=Execution)
+    dry_run: bool = option(False, "say what is done and what is missing, with its commands, and stop")
+    table: Path = option(Path("result/real_casme2.csv"), "the pooled table")
+    work: Path = option(Path("result/real_casme2"), "folder of steps, answers and report")
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("rows", "annotations", "clips") if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"give one of --rows, --annotations and --clips, not --{' and --'.join(given)}")
