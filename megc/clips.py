@@ -55,7 +55,7 @@ class UnitRow(ClosedContract):
     """An action unit of a clip."""
 
     number: Annotated[int, Field(ge=1, le=99)]
-    side: Literal["left", "right"] | None = None
+    side: Literal["left", "right"] | None
 
 
 class ClipRow(ClosedContract):
@@ -70,11 +70,11 @@ class ClipRow(ClosedContract):
     onset: FrameNumber
     apex: FrameNumber
     offset: FrameNumber
-    apex_estimated: bool = False
-    action_units: list[UnitRow] = Field(default_factory=list)
-    fine: Literal["", *FINE_TO_COARSE, "others"] = ""
-    coarse: Literal["", *COARSE_EMOTIONS] = ""
-    notes: list[str] = Field(default_factory=list)
+    apex_estimated: bool
+    action_units: list[UnitRow]
+    fine: Literal["", *FINE_TO_COARSE, "others"]
+    coarse: Literal["", *COARSE_EMOTIONS]
+    notes: list[str]
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -133,8 +133,8 @@ def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
     """The clip of a `clips.jsonl` row. Raises DataError that names the file and the line."""
     fix = "write it with data_process/index_clips.py"
     check_record(ClipRow, row, file, line, fix)
-    units = tuple(ActionUnit(**unit) for unit in row.get("action_units", ()))
-    return Clip(**{**row, "action_units": units, "notes": tuple(row.get("notes", ()))})
+    units = tuple(ActionUnit(**unit) for unit in row["action_units"])
+    return Clip(**{**row, "action_units": units, "notes": tuple(row["notes"])})
 
 
 def read_clips(path: Path | str) -> list[Clip]:
