@@ -243,22 +243,20 @@ def extract_clip(
         moment: {"wanted": getattr(clip, moment), "used": used[moment], "file": frames.name(used[moment])}
         for moment in MOMENTS
     }
-    write_json(
-        folder / "align.json",
-        {
-            "clip": clip.id,
-            "key": key,
-            "settings": settings.record(),
-            "size": [CROP_WIDTH, CROP_HEIGHT],
-            "frames": sources,
-            "apex_spotted": spotted is not None,
-            "transform": np.round(transform, 6).tolist(),
-            "landmarks": np.round(landmarks.astype(float), 2).tolist(),
-            **record,
-            "notes": notes,
-            "warnings": warnings,
-        },
-    )
+    alignment = {
+        "clip": clip.id,
+        "key": key,
+        "settings": settings.record(),
+        "size": [CROP_WIDTH, CROP_HEIGHT],
+        "frames": sources,
+        "apex_spotted": spotted is not None,
+        "transform": np.round(transform, 6).tolist(),
+        "landmarks": np.round(landmarks.astype(float), 2).tolist(),
+        **record,
+        "notes": notes,
+        "warnings": warnings,
+    }
+    write_json(folder / "align.json", alignment)
     return Finished("done", tuple(warnings))
 
 
