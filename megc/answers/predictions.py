@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from megc.commits import commit, commits_of
-from megc.files import read_json, sha256_of, write_json, write_jsonl
+from megc.files import read_checked, sha256_of, write_json, write_jsonl
 from megc.parsing import parse_json
 from megc.problems import DataError
+from megc.records import RunRecord
 from megc.vqa.instructions import row_id, row_key
 
 PREDICTIONS = "predictions.jsonl"
@@ -66,7 +67,9 @@ class PredictionFile:
         self._answers, self.others = self._divide_earlier_answers(overwrite)
         # 3. what made the answers: earlier code, and this code if anything is left for it to answer
         self._commits = (
-            commits_of(read_json(self.folder / RUN, missing={}, fix=_MOVE)) if self._answers or self.others else set()
+            commits_of(read_checked(RunRecord, self.folder / RUN, missing={}, fix=_MOVE))
+            if self._answers or self.others
+            else set()
         )
         if any(content and not self.has(row, content) for row, content in self._questions):
             self._commits |= {commit()} - {""}
@@ -184,7 +187,7 @@ class PredictionFile:
         run_file = self.folder / RUN
         if not run_file.exists():
             return None
-        return _run_name(run_file, read_json(run_file, fix=_MOVE).get("hash"))
+        return _run_name(run_file, read_checked(RunRecord, run_file, fix=_MOVE).get("hash"))
 
 
 class PredictionShard:
