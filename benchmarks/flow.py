@@ -98,6 +98,7 @@ def make_pair(spec: ClipSpec) -> Pair:
     rendering = Rendering(spec)
     jpegs = jpeg(rendering, spec.onset), jpeg(rendering, spec.apex)
     frames = decode(jpegs[0]), decode(jpegs[1])
+    # one transform for both, and for the truth: as in the pipeline, so that errors are of the flow alone
     landmarks = FaceFinder().find(frames[0], spec.id).landmarks
     transform = align_transform(landmarks)
     _, expression, valid = rendering.flow(spec.onset, spec.apex)
@@ -115,7 +116,7 @@ def our_field(pair: Pair, method: str, mode: str) -> np.ndarray:
 def errors(field: np.ndarray, pair: Pair) -> tuple[float, float, float]:
     """Endpoint error inside the face, where the skin moves more than 0.3 px, and degrees where more than 0.5 px."""
     face = face_mask(pair.landmarks, field.shape[:2]) & pair.valid
-    length = np.linalg.norm(pair.truth, axis=2)
+    length = np.linalg.norm(pair.truth, axis=2)  # (H, W), of the true motion
     wrong = np.linalg.norm(field - pair.truth, axis=2)
     product = (field * pair.truth).sum(axis=2) / np.maximum(np.linalg.norm(field, axis=2) * length, 1e-6)
     degrees = np.degrees(np.arccos(np.clip(product, -1, 1)))
@@ -172,6 +173,7 @@ def accuracy(subjects: int, clips: int, seed: int) -> tuple[dict[tuple[str, str]
         rows: dict[str, list] = {pipeline: [] for pipeline in METHODS}
         for spec in tqdm(specs, desc=f"accuracy, {name}", unit="clip", mininterval=1):
             pair = make_pair(spec)
+            # the original's field is of the whole frame, so it is brought into the crop before it is compared
             for pipeline, settings in METHODS.items():
                 if pipeline == "original":
                     field = to_crop(original_motion(*pair.frames), pair.transform)
@@ -195,6 +197,7 @@ def separability(subjects: int, clips: int, seed: int, difficulty: Difficulty) -
     """Action units told apart without the test subject: mean area under curve and mean F1 of each input."""
     inputs: dict[str, list] = {}
     labels, groups = [], []
+    # other people than those of the accuracy table
     specs = plan_clips("casme2", subjects, clips, seed + 1, difficulty, view=CAMERA)
     for spec in tqdm(specs, desc="separability", unit="clip", mininterval=1):
         pair = make_pair(spec)

@@ -170,7 +170,7 @@ def measure(pixels: int, args: argparse.Namespace) -> tuple[float, float, float]
 def on_paper() -> None:
     """Tokens and operations of a clip for the 7B model at its pixel budget, in both arms, by the planner."""
     budget = read_yaml(LARGE_YAML)["max_pixels"]
-    large = dry_run(SftSettings(model=LARGE, train_file="", max_pixels=budget), allow_example=True)
+    large = dry_run(SftSettings(model=LARGE, train_file="none.jsonl", max_pixels=budget), allow_example=True)
     parameters = count_parameters(large.config, large.settings)
     packed = {packing: large.pack(packing) for packing in ("none", "clip")}
     tokens = {packing: sum(map(len, sequences)) for packing, sequences in packed.items()}

@@ -55,7 +55,7 @@ class UnitRow(ClosedContract):
     """An action unit of a clip."""
 
     number: Annotated[int, Field(ge=1, le=99)]
-    side: Literal["left", "right"] | None = None
+    side: Literal["left", "right"] | None
 
 
 class ClipRow(ClosedContract):
@@ -70,11 +70,11 @@ class ClipRow(ClosedContract):
     onset: FrameNumber
     apex: FrameNumber
     offset: FrameNumber
-    apex_estimated: bool = False
-    action_units: list[UnitRow] = Field(default_factory=list)
-    fine: Literal["", *FINE_TO_COARSE, "others"] = ""
-    coarse: Literal["", *COARSE_EMOTIONS] = ""
-    notes: list[str] = Field(default_factory=list)
+    apex_estimated: bool
+    action_units: list[UnitRow]
+    fine: Literal["", *FINE_TO_COARSE, "others"]
+    coarse: Literal["", *COARSE_EMOTIONS]
+    notes: list[str]
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -107,6 +107,7 @@ def list_frames(folder: Path | str) -> dict[int, Path]:
         raise DataError(folder, None, "the folder does not exist", "check where the dataset was unpacked")
     paths: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
+        # what unpacking leaves beside frames has another suffix, or no number
         if path.suffix.lower() not in IMAGE_SUFFIXES or not re.search(r"\d", path.stem):
             continue
         number = frame_number(path)
@@ -132,13 +133,13 @@ def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:
     """The clip of a `clips.jsonl` row. Raises DataError that names the file and the line."""
     fix = "write it with data_process/index_clips.py"
     check_record(ClipRow, row, file, line, fix)
-    units = tuple(ActionUnit(**unit) for unit in row.get("action_units", ()))
-    return Clip(**{**row, "action_units": units, "notes": tuple(row.get("notes", ()))})
+    units = tuple(ActionUnit(**unit) for unit in row["action_units"])
+    return Clip(**{**row, "action_units": units, "notes": tuple(row["notes"])})
 
 
 def read_clips(path: Path | str) -> list[Clip]:
     """Clips of a `clips.jsonl`. Raises DataError for a bad line, an id that comes twice, or no clip at all."""
-    clips: dict[str, Clip] = {}
+    clips: dict[str, Clip] = {}  # by id, in the order of the file
     for line, row in read_jsonl(path):
         clip = clip_from_row(row, path, line)
         if clip.id in clips:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from megc.files import read_json
+from megc.files import read_checked
+from megc.records import RunRecord
 
 DIRTY = "+"
 _CODE = ("*.py", "*.sh", "*.yaml", "*.json", "*.html", "*.toml", "requirements.txt")  # what decides a result
@@ -40,7 +41,7 @@ def commits_of(run_info: Mapping) -> set[str]:
 
 def answer_commits(predictions: Path) -> set[str]:
     """The commits of the code that made a predictions file, by the `run.json` beside it; none without one."""
-    return commits_of(read_json(predictions.parent / "run.json", missing={}))
+    return commits_of(read_checked(RunRecord, predictions.parent / "run.json", missing={}))
 
 
 def software() -> dict:

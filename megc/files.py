@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo, putchunk
 
 from megc.parsing import parse_json, parse_yaml
 from megc.problems import DataError
-from megc.records import Contract, QuestionRow, check_row, json_text
+from megc.records import Contract, QuestionRow, check_record, check_row, json_text
 
 try:
     import fcntl
@@ -128,6 +128,20 @@ def read_json(
     if missing is not None and not os.path.lexists(path):
         return missing
     return _read_value(path, parse_json, kind, fix)
+
+
+def read_checked(
+    contract: type[Contract],
+    path: Path | str,
+    *,
+    missing: dict | None = None,
+    fix: str = "repair the file, or run the step that writes it again",
+) -> dict:
+    """`read_json` of a file that keeps a `contract`; its other keys stay. `missing` comes back as it is."""
+    value = read_json(path, missing=missing, fix=fix)
+    if value is not missing:
+        check_record(contract, value, path, None, fix)
+    return value
 
 
 def read_yaml(path: Path | str, fix: str = "repair the file, or give another") -> dict:
@@ -304,6 +318,8 @@ def open_picture(
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # raised before a pixel is decoded
             with Image.open(path) as stored:
+                if stored.format == "PNG":
+                    _check_sums(path)
                 yield stored
     except FileNotFoundError as error:
         raise DataError(file, row, f"{subject} is gone", fix) from error
@@ -314,6 +330,12 @@ def open_picture(
         raise DataError(file, row, f"{subject} is too large ({str(error).split(',')[0]})", fix) from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:  # all of which Pillow's readers raise
         raise DataError(file, row, f"{subject} cannot be read ({error})", fix) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Raise SyntaxError or OSError for a PNG with a wrong checksum: decoding alone takes other pixels as they are."""
+    with Image.open(path) as stored:
+        stored.verify()
 
 
 def png_bytes(picture: np.ndarray, metadata: Mapping[str, str] | None = None, encoder: PngEncoder = "pillow") -> bytes:

@@ -4,8 +4,8 @@ The functions raise ValueError with a `line` where it is known; `files` adds the
 """
 
 import json
+import math
 from collections.abc import Hashable, Iterator
-from typing import NoReturn
 
 import yaml
 
@@ -25,6 +25,8 @@ def parse_json(text: str) -> object:
     """The value of a JSON text, without NaN, infinite numbers, repeated keys and lone surrogates."""
     try:
         value = _DECODER.decode(text)
+        if "NaN" in text or "Infinity" in text:
+            _check_finite(value)
         if text.count("[") + text.count("{") > DEEPEST:
             _check_depth(value)
         if "\\u" in text:
@@ -63,8 +65,9 @@ def _too_deep(kind: str) -> str:
 
 def _check_depth(value: object) -> None:
     level = [value]
-    for _ in range(DEEPEST):
-        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
+    for _ in range(DEEPEST):  # each once: the aliases of a YAML file may stand for billions
+        children = (child for parent in level for child in _children(parent) if isinstance(child, dict | list))
+        level = list({id(child): child for child in children}.values())
         if not level:
             return
     raise RecursionError
@@ -97,8 +100,18 @@ def _decimal(digits: str) -> float:
     return value
 
 
-def _no_number(name: str) -> NoReturn:
-    raise ParseError(f"{name} is no number in JSON")
+def _no_number(name: str) -> float:
+    return float(name.replace("Infinity", "inf"))  # found again by `_check_finite`, which knows its key
+
+
+def _check_finite(value: object, place: str = "") -> None:
+    """Raise ParseError for NaN and infinity, with the keys that lead there."""
+    if isinstance(value, float) and not math.isfinite(value):
+        name = "NaN" if math.isnan(value) else f"{value}".replace("inf", "Infinity")
+        raise ParseError(f"{name} is no number in JSON" + (f" (at {place[1:]})" if place else ""))
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in items:
+        _check_finite(child, f"{place}.{key}")
 
 
 _DECODER = json.JSONDecoder(

@@ -8,6 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TextIO
 
+_LONGEST = 1000  # characters of what a message says of a fault: an answer that it quotes may fill pages
+_MOST_NAMES = 40  # that a remedy lists
 _EXCERPT = 60  # characters of a cell or value that a message quotes
 
 
@@ -24,7 +26,8 @@ def did_you_mean(name: object, options: Iterable[object], otherwise: str = "") -
     names = [str(option) for option in options]
     if near := get_close_matches(str(name), names, 1):
         return f"did you mean {near[0]}?"
-    return otherwise or f"choose from {', '.join(names)}"
+    more = f" … and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return otherwise or f"choose from {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Problem:
 
     def __str__(self) -> str:
         where = self.file if self.row is None else f"{self.file}, row {self.row}"
-        return f"{where}: {self.what}; {self.fix}."
+        what = self.what if len(self.what) <= _LONGEST else f"{self.what[:_LONGEST]}…"
+        return f"{where}: {what}; {self.fix}."
 
 
 class DataError(Exception):

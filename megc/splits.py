@@ -4,8 +4,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from megc.files import sha256_of, write_json
+from megc.records import Contract
 
 PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
 
@@ -22,6 +26,41 @@ class Fold:
     def hash(self) -> str:
         """Sixteen hex digits of both lists: stored with checkpoints and scores."""
         return sha256_of(*self.train, "|", *self.test)
+
+
+class FoldRecord(Contract):
+    """A fold of a frozen split: subjects as `dataset/subject`."""
+
+    name: str
+    train: list[str]
+    test: list[str]
+    hash: str
+
+    @model_validator(mode="after")
+    def _hash_fits(self) -> Self:
+        if self.hash != Fold(self.name, tuple(self.train), tuple(self.test)).hash:
+            raise ValueError(f"the hash of {self.name} is not that of its subjects")
+        return self
+
+
+class SplitSettings(Contract):
+    """What made a split: the number of the fold that the file beside it is of."""
+
+    protocol: Literal["", *PROTOCOLS] = ""
+    fold: Annotated[int, Field(ge=0)]
+
+
+class SplitRecord(Contract):
+    """`<name>.split.json`: the frozen folds behind an instruction file."""
+
+    settings: SplitSettings
+    folds: Annotated[list[FoldRecord], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if self.settings.fold >= len(self.folds):
+            raise ValueError(f"the split has no fold of its own: {self.settings.fold} of {len(self.folds)}, from 0")
+        return self
 
 
 def subject_key(record: dict) -> str:

@@ -8,13 +8,15 @@ from megc.ablation.arms import ANSWERS, PROBE, Chain
 from megc.ablation.spec import Grid, answers_name
 from megc.ablation.steps import steps_in_order
 from megc.ablation.workflow import Outcome
-from megc.files import read_json, read_jsonl, resolve_inside, sha256_of, write_jsonl
+from megc.files import read_checked, read_jsonl, resolve_inside, sha256_of, write_jsonl
 from megc.problems import Problems
+from megc.records import RunRecord
 from megc.scoring.evaluation import COLUMNS, ENDS, OVERALL, compare_runs, evaluate_run, score_run
 from megc.scoring.runs import Reference, Run, read_references, read_run
 from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import BOTH, SCORE_HEADS, format_count, format_interval, format_markdown, format_score_cells
 from megc.scoring.vqa_metrics import METRICS
+from megc.vqa.instructions import read_split
 
 PROFILE = "megc2025"
 
@@ -43,7 +45,7 @@ def read_scored(chains: Sequence[Chain], outcome: Outcome, problems: Problems) -
             file = outcome.results[chain.data].folder / "test.jsonl"
             references[chain.fold] = read_references(file, problems)
         folder = outcome.results[chain.answers].folder
-        settings = read_json(folder / "run.json", missing={})
+        settings = read_checked(RunRecord, folder / "run.json", missing={})
         with problems.collect():
             run = read_run(folder / ANSWERS, chain.arm, references[chain.fold], problems, settings)
             scored.append(Scored(chain, references[chain.fold], run))
@@ -71,8 +73,8 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
     model_answers = outcome.results.get(chain.model_answers) if chain.model_answers else None
     values = score_run(references, scored.run, PROFILE)
-    splits = (data.folder / f"{name}.split.json" for name in ("test", "plain_test"))
-    split = next((read_json(file) for file in splits if file.is_file()), {})
+    sides = (read_split(data.folder / f"{name}.jsonl") for name in ("test", "plain_test"))
+    split = next(filter(None, sides), {})
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
         "arm": chain.arm,
@@ -82,7 +84,7 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
         "commit": answers.commit,
         "config_hash": chain.settings,
         "prompt_hash": records["prompt"],
-        "split_hash": split["folds"][split["settings"]["fold"]]["hash"] if split else "",
+        "split_hash": split.get("hash", ""),
         "data_hash": sha256_of(data.outputs["train.jsonl"], data.outputs["test.jsonl"]),
         "checkpoint_hash": train.outputs["checkpoint"] if train else "",
         "profile": PROFILE,

@@ -262,7 +262,9 @@ def train_step(
     command = (*program, "--config", InputFile(config), "--train_file", data, "--model", *model)
     command += (*as_flags(TRAIN, settings), *seed, "--output_dir", StepFile("checkpoint"), "--resume", "true")
     gpus = _processes(launch) if launch else 1
-    return part.step(kind, arm.name, command, makes=("checkpoint",), resumes="checkpoint/*", gpus=gpus)
+    zero = read_yaml(config).get("deepspeed")  # a file that the configuration names
+    reads = (InputFile(Path(zero)),) if isinstance(zero, str) and Path(zero).is_file() else ()
+    return part.step(kind, arm.name, command, makes=("checkpoint",), reads=reads, resumes="checkpoint/*", gpus=gpus)
 
 
 def _processes(launch: str) -> int:

@@ -32,7 +32,7 @@ from megc.scoring.tables import draws_note, rare_note
 
 
 @dataclass(frozen=True)
-class Places:
+class GridOutputs:
     """`work` holds the steps, pooled answers and the report; `table` and `pooled` are the two CSV files, the pooled
     one with a picture beside it."""
 
@@ -48,14 +48,14 @@ def _plan_chains(grid: Grid, only: Sequence[str], execution: Execution) -> list[
     return chains(grid, tuple(only))
 
 
-def show_grid(grid: Grid, places: Places, only: Sequence[str] = (), execution: Execution = HERE) -> str:
+def show_grid(grid: Grid, outputs: GridOutputs, only: Sequence[str] = (), execution: Execution = HERE) -> str:
     """What is done and what is missing, a line a step, with the commands of what is missing; nothing is started.
 
     `<data flow>` stands for the folder of a step that is not known yet, since it hashes what others will have made.
     """
     planned = _plan_chains(grid, only, execution)
     answers = [chain.answers for chain in planned]
-    outcome, missing = find_finished(answers, places.work, execution)
+    outcome, missing = find_finished(answers, outputs.work, execution)
     folders: dict[Step, Path | str] = {step: result.folder for step, result in outcome.results.items()}
     lines = []
     for step in steps_in_order(answers):
@@ -65,7 +65,7 @@ def show_grid(grid: Grid, places: Places, only: Sequence[str] = (), execution: E
             lines.append(f"missing  {step.title}: {outcome.failed[step]}")
         else:
             is_known = step in missing and all(needed in outcome.results for needed in step.needs())
-            folders[step] = step_folder(step, outcome.results, places.work) if is_known else f"<{step.title}>"
+            folders[step] = step_folder(step, outcome.results, outputs.work) if is_known else f"<{step.title}>"
             lines.append(f"missing  {step.title}")
         if step not in outcome.results:
             here = folders.setdefault(step, f"<{step.title}>")
@@ -80,7 +80,7 @@ def show_grid(grid: Grid, places: Places, only: Sequence[str] = (), execution: E
 
 def run_grid(
     grid: Grid,
-    places: Places,
+    outputs: GridOutputs,
     problems: Problems,
     execution: Execution = HERE,
     only: Sequence[str] = (),
@@ -91,38 +91,38 @@ def run_grid(
     A failed step becomes a problem, and the arms that do not need it are scored all the same.
     """
     planned = _plan_chains(grid, only, execution)
-    outcome = run_steps([chain.answers for chain in planned], places.work, execution)
+    outcome = run_steps([chain.answers for chain in planned], outputs.work, execution)
     for step, why in outcome.failed.items():
         fix = "read its log, mend what it says and start again: what is finished is kept"
-        problems.add(Problem(str(places.work), step.title, why, fix))
-    return _write(grid, planned, outcome, places, problems, resamples)
+        problems.add(Problem(str(outputs.work), step.title, why, fix))
+    return _write(grid, planned, outcome, outputs, problems, resamples)
 
 
 def _write(
-    grid: Grid, planned: list[Chain], outcome: Outcome, places: Places, problems: Problems, resamples: int
+    grid: Grid, planned: list[Chain], outcome: Outcome, outputs: GridOutputs, problems: Problems, resamples: int
 ) -> str:
     scored = read_scored(planned, outcome, problems)
     failures = _failure_note(planned, outcome)
     if not scored:
         return "\n\n".join(["no arm is finished", *failures])
     commits = {result.commit for result in outcome.results.values()}
-    write_table(places.table, arm_rows(grid, scored, outcome), commits=commits)
+    write_table(outputs.table, arm_rows(grid, scored, outcome), commits=commits)
     references, runs = pool(scored)
     if not runs:
-        return "\n\n".join([f"no arm has all its folds and seeds; written: {places.table}", *failures])
-    rows = pooled_rows(grid, references, runs, places.work.name, resamples)
-    write_table(places.pooled, rows, POOLED_COLUMNS, commits)
-    shown = [{**row, "run": row["arm"]} for row in rows if row["dataset"] == OVERALL]
-    write_bytes(places.pooled.with_suffix(".png"), draw_intervals(shown))
-    write_pooled_answers(places.work / "answers", scored, outcome)
+        return "\n\n".join([f"no arm has all its folds and seeds; written: {outputs.table}", *failures])
+    rows = pooled_rows(grid, references, runs, outputs.work.name, resamples)
+    write_table(outputs.pooled, rows, POOLED_COLUMNS, commits)
+    overall = [{**row, "run": row["arm"]} for row in rows if row["dataset"] == OVERALL]
+    write_bytes(outputs.pooled.with_suffix(".png"), draw_intervals(overall))
+    write_pooled_answers(outputs.work / "answers", scored, outcome)
     notes = [note for note in (rare_note(references), draws_note(list(runs.values())), *failures) if note]
     table = "\n\n".join([markdown_table(rows, grid.full), *notes])
-    write_text(places.work / "table.md", table + "\n")
-    first, first_runs = pool([one for one in scored if one.chain.seed == grid.seeds[0]])
+    write_text(outputs.work / "table.md", table + "\n")
+    first, first_runs = pool([answered for answered in scored if answered.chain.seed == grid.seeds[0]])
     compared = [first_runs[arm] for arm in sorted(runs, key=lambda arm: arm != grid.full)]
-    score_runs(places.work, first, compared, resamples=resamples)
-    left = len({one.chain.arm for one in scored}) - len(runs)
-    lines = [table, "", f"written: {places.table}, {places.pooled}, {places.work / 'report.html'}"]
+    score_runs(outputs.work, first, compared, resamples=resamples)
+    left = len({answered.chain.arm for answered in scored}) - len(runs)
+    lines = [table, "", f"written: {outputs.table}, {outputs.pooled}, {outputs.work / 'report.html'}"]
     if left:
         lines.append(f"{left} arm(s) are not in the pooled table, for want of folds or seeds")
     return "\n".join(lines)
@@ -158,18 +158,18 @@ def data_changes(
     if (rows or annotations) and not flow_dir:
         fix = "name the folder of <image_id>.png with --flow-dir, or give --clips with key frames and flow beside it"
         raise DataError(rows or annotations, None, "pictures are missing", fix)
-    found: dict[str, Path | None] = dict.fromkeys(("rows", "clips", "frames", "flow", "flow-dir"))
+    inputs: dict[str, Path | None] = dict.fromkeys(("rows", "clips", "frames", "flow", "flow-dir"))
     if rows:
-        found |= {"rows": rows, "flow-dir": flow_dir}
+        inputs |= {"rows": rows, "flow-dir": flow_dir}
     elif annotations:
         clips = work / "clips.jsonl"
         work.mkdir(parents=True, exist_ok=True)
         index_clips([DatasetSource(dataset, annotations, None)], clips, problems)
-        found |= {"clips": clips, "flow-dir": flow_dir}
+        inputs |= {"clips": clips, "flow-dir": flow_dir}
     elif clips:  # compute_flow.py recorded how its pictures are drawn, and the field lies beside them
-        found |= {"clips": clips, "frames": clips.parent / "frames", "flow": clips.parent / "flow"}
-        found |= {"encoding": None, "centre": None}
-    changes = [f"data.{key}={'null' if path is None else path}" for key, path in found.items()]
+        inputs |= {"clips": clips, "frames": clips.parent / "frames", "flow": clips.parent / "flow"}
+        inputs |= {"encoding": None, "centre": None}
+    changes = [f"data.{key}={'null' if path is None else path}" for key, path in inputs.items()]
     return [*changes, f"baselines.features={'picture' if flow_dir else 'flow'}"]
 
 
@@ -177,7 +177,7 @@ def run_grid_file(settings: RunGridSettings, problems: Problems) -> str:
     """The arms of a grid file, trained, answered and scored; with `dry_run`, what is missing."""
     pooled = settings.table.with_name(f"{settings.table.stem}_pooled.csv")
     grid = read_grid(settings.grid, settings.changes)
-    return _run_or_show(settings, grid, Places(settings.work, settings.table, pooled), problems)
+    return _run_or_show(settings, grid, GridOutputs(settings.work, settings.table, pooled), problems)
 
 
 def cross_validate(settings: CrossValidateSettings, problems: Problems) -> str:
@@ -187,12 +187,12 @@ def cross_validate(settings: CrossValidateSettings, problems: Problems) -> str:
     changes += [f"{key}={value}" for key in ("protocol", "folds") if (value := getattr(settings, key)) is not None]
     grid = read_grid(settings.grid, [*changes, *settings.changes])
     folds = settings.table.with_name(f"{settings.table.stem}_folds.csv")
-    return _run_or_show(settings, grid, Places(settings.work, folds, settings.table), problems)
+    return _run_or_show(settings, grid, GridOutputs(settings.work, folds, settings.table), problems)
 
 
 def _run_or_show(
-    settings: RunGridSettings | CrossValidateSettings, grid: Grid, places: Places, problems: Problems
+    settings: RunGridSettings | CrossValidateSettings, grid: Grid, outputs: GridOutputs, problems: Problems
 ) -> str:
     if settings.dry_run:
-        return show_grid(grid, places, settings.only, settings.execution)
-    return run_grid(grid, places, problems, settings.execution, settings.only)
+        return show_grid(grid, outputs, settings.only, settings.execution)
+    return run_grid(grid, outputs, problems, settings.execution, settings.only)

@@ -7,7 +7,7 @@ from pathlib import Path
 from megc.ablation.settings import REASONING_ARMS
 from megc.commits import answer_commits
 from megc.csv_tables import write_table
-from megc.files import read_jsonl, write_text
+from megc.files import write_text
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.agreement import reason_over_rows
 from megc.reasoning.rules import Knowledge
@@ -25,6 +25,7 @@ from megc.scoring.tables import (
     rare_note,
 )
 from megc.scoring.vqa_metrics import METRICS, score_answers
+from megc.vqa.labels import read_answers
 
 NONE = "none"
 COLUMNS = ("reason", "clips", "subjects", "changed", "invalid", *(f"agree_{check}" for check in (*CHECKS, "all")))
@@ -54,7 +55,7 @@ def compare_reasoning(settings: Comparison, problems: Problems) -> str:
     """
     if len(settings.train) not in (0, 1, len(settings.predictions)):
         raise ValueError("give one training file, or one for each prediction file")
-    folds = [[row for _, row in read_jsonl(path)] for path in settings.predictions]
+    folds = [read_answers(path, "run test/generate_answers.py first") for path in settings.predictions]
     knowledge = [Knowledge.from_file(path) for path in settings.train] or [None]
     knowledge = knowledge if len(knowledge) == len(folds) else knowledge * len(folds)
     references = _answered(settings, folds, problems)

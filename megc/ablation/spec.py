@@ -2,15 +2,21 @@
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
 
 from megc.ablation.flags import TRAIN, check_keys, known_flags, spelled
 from megc.files import read_yaml, resolve_inside, sha256_of
 from megc.parsing import parse_yaml
-from megc.problems import DataError
+from megc.problems import DataError, excerpt
+from megc.records import ClosedContract, Contract, check_record
 from megc.splits import PROTOCOLS
+from megc.training.settings import check_types
 
 PROGRAMS = {  # section of an arm: the program whose flags it holds
     "frames": "data_process/extract_frames.py",
@@ -60,6 +66,71 @@ GRID_KEYS = ("full", "protocol", "folds", "split_seed", "inner_folds", "seeds", 
 ZERO_SHOT = "none"
 
 
+def _as_flag(value: object) -> object:
+    """A value that a command line can have: one of text, number, true and false, or a list of the first two."""
+    words = value if isinstance(value, list) else [value]
+    plain = all(word is None or (isinstance(word, str | int | float) and math.isfinite(_size(word))) for word in words)
+    if not plain or (isinstance(value, list) and any(word is None or isinstance(word, bool) for word in words)):
+        raise ValueError(f"{excerpt(value)} is nothing that a flag can have: text, a number, true or false, or a list")
+    return value
+
+
+def _size(word: str | int | float) -> float:
+    """0 for text; infinity for a number beyond all that a program takes."""
+    return 0 if isinstance(word, str) else word if abs(word) < 2**63 else math.inf
+
+
+ArmName = str | int | float  # YAML makes a number of the name 7
+Flags = dict[str, Annotated[Any, AfterValidator(_as_flag)]]
+
+
+class PretrainFile(ClosedContract):
+    """The section `pretrain` of an arm."""
+
+    make: Flags | None = None
+    train: Flags | None = None
+
+
+class ArmFile(ClosedContract):
+    """An arm of a grid file, or its defaults; ablation/grid.yaml says what each section does. A null takes away."""
+
+    data: Flags | None = None
+    frames: Flags | None = None
+    flow: Flags | None = None
+    augment: Flags | None = None
+    evidence: bool | None = None
+    pretrain: PretrainFile | None = None
+    model: str | None = None
+    after: ArmName | None = None
+    train: Literal[ZERO_SHOT] | Flags | None = None
+    train_of: ArmName | None = None
+    answer: Flags | None = None
+    then: list[dict[Literal["reason", "fuse"], Flags | None]] | None = None
+
+
+class BaselinesFile(Contract):
+    """The section `baselines`: `data`, and flags beside it."""
+
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_as_flag)]]
+    model_config = ConfigDict(extra="allow")
+
+    data: Flags | None = None
+
+
+class GridFile(ClosedContract):
+    """A grid file, each arm of which is an `ArmFile`."""
+
+    full: ArmName | None = None
+    protocol: Literal[PROTOCOLS] = "holdout"
+    folds: Annotated[int, Field(ge=2, le=1000)] = 5
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    inner_folds: Annotated[int, Field(ge=0, le=1000)] = 0
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0]  # noqa: RUF012
+    baselines: BaselinesFile | None = None
+    defaults: dict | None = None
+    arms: Annotated[dict[ArmName, Any], Field(min_length=1)]
+
+
 @dataclass(frozen=True)
 class Arm:
     """An arm's sections with the defaults filled in (see ablation/grid.yaml for what each means)."""
@@ -106,14 +177,13 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     for change in changes:
         _change(file, content, change)
     check_keys(file, "", content, GRID_KEYS)
+    check_record(GridFile, content, file, None, "write it as ablation/grid.yaml does")
     values = {key: value for key, value in content.items() if key not in ("arms", "defaults", "full")}
-    if (protocol := values.get("protocol", "holdout")) not in PROTOCOLS:
-        raise DataError(file, "protocol", f"there is no {protocol!r}", f"choose one of {', '.join(PROTOCOLS)}")
     values["seeds"] = tuple(values.get("seeds", (0,)))
     defaults = _checked(file, "defaults", content.get("defaults") or {})
     arms = {}
     for name, sections in content["arms"].items():
-        merged = merge(defaults, _checked(file, f"arms: {name}", sections or {}))
+        merged = merge(defaults, _checked(file, f"arms: {name}", {} if sections is None else sections))
         arms[str(name)] = Arm(str(name), merged)
     baselines = _check_settings(file, "baselines", "baselines", values.get("baselines") or {})
     if isinstance(baselines.get("data"), Mapping):
@@ -165,6 +235,8 @@ def _change(file: Path, content: dict, change: str) -> None:
     at = content if path_text in GRID_KEYS or path[:1] == ["baselines"] else content.setdefault("defaults", {})
     for name in path:
         at = at.setdefault(name, {})
+        if not isinstance(at, dict):
+            raise DataError(file, change, f"{name} is {excerpt(at)}, which holds no settings", "give another KEY")
     try:
         at[last] = parse_yaml(text)
     except ValueError as error:
@@ -176,6 +248,7 @@ def _checked(file: Path, part: str, sections: Mapping) -> dict:
     if not isinstance(sections, Mapping):
         raise DataError(file, part, "not a mapping of sections", f"choose from {', '.join(ARM_KEYS)}")
     check_keys(file, part, sections, ARM_KEYS)
+    check_record(ArmFile, sections, file, part, "write it as ablation/grid.yaml does")
     checked = dict(sections)
     for name in ("data", "frames", "flow", "augment", "train", "answer"):
         if isinstance(sections.get(name), Mapping):
@@ -207,6 +280,8 @@ def _check_settings(file: Path, part: str, section: str, settings: Mapping) -> d
     if taken:
         raise DataError(file, f"{part}: {taken[0]}", "the grid sets this itself", "leave it out")
     check_keys(file, part, settings, flags)
+    if section == "train":
+        check_types(file, settings, f"{part}: ")
     return settings
 
 

@@ -8,6 +8,7 @@ is in the code of training itself.
 """
 
 import json
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,9 +62,10 @@ Argument = str | InputFile | StepFile | SpeedFlag | OutputOf
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """`commands` run in order; `makes` are the files and folders that later steps may read. An unfinished step starts
-    anew, unless its folder holds something that matches the pattern `resumes`: its program goes on from that, to the
-    same result. `gpus` is how many its programs use, where there are any.
+    """`commands` run in order; `makes` are the files and folders that later steps may read, `reads` further inputs
+    that no word names. An unfinished step starts anew, unless its folder holds something that matches the pattern
+    `resumes`: its program goes on from that, to the same result. `gpus` is how many its programs use, where there are
+    any.
 
     Steps are equal when their commands are, whatever their titles.
     """
@@ -72,13 +74,14 @@ class Step:
     title: str
     commands: tuple[tuple[Argument, ...], ...]
     makes: tuple[str, ...]
+    reads: tuple[Argument, ...] = ()
     resumes: str = ""
     gpus: int = 0
 
     @cached_property
     def identity(self) -> str:
         """Hash of the commands as they are written, before anything is made."""
-        parts = [[_written(argument) for argument in command] for command in self.commands]
+        parts = [[_written(argument) for argument in command] for command in (*self.commands, self.reads)]
         return sha256_of(self.kind, json.dumps(parts), json.dumps(self.makes))
 
     def __hash__(self) -> int:
@@ -88,8 +91,8 @@ class Step:
         return isinstance(other, Step) and self.identity == other.identity
 
     def arguments(self) -> list[Argument]:
-        """Everything that stands in the commands."""
-        return [argument for command in self.commands for argument in command]
+        """Everything that stands in the commands, and `reads`."""
+        return [argument for command in (*self.commands, self.reads) for argument in command]
 
     def programs(self) -> tuple[str, ...]:
         """The programs of the repository that its commands start, as paths within it."""
@@ -148,7 +151,7 @@ def step_folder(step: Step, results: Results, work: Path) -> Path:
 
     Raises DataError for an input that does not exist.
     """
-    parts = [[_part(argument, results) for argument in command] for command in step.commands]
+    parts = [[_part(argument, results) for argument in command] for command in (*step.commands, step.reads)]
     key = sha256_of(str(VERSION), step.kind, json.dumps(parts), json.dumps(step.makes))
     return work / "steps" / f"{step.kind}-{key}-{code_hash(step.programs())[:8]}"
 
@@ -160,7 +163,11 @@ def _part(argument: Argument, results: Results) -> list[str]:
         return ["made", argument.name, results[argument.step].outputs[argument.name]]
     if isinstance(argument, StepFile):
         return ["own", argument.name]
-    return ["neutral"] if isinstance(argument, SpeedFlag) else ["text", argument]
+    if isinstance(argument, SpeedFlag):
+        return ["neutral"]
+    # a plain word may name a file, as --deepspeed does; a program's code is hashed with all that it imports
+    is_input = not argument.endswith(".py") and os.path.isfile(argument)
+    return ["content", path_hash(Path(argument))] if is_input else ["text", argument]
 
 
 def command_line(command: tuple[Argument, ...], folder: Path | str, folders: Mapping[Step, Path | str]) -> list[str]:

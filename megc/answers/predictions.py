@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from megc.commits import commit, commits_of
-from megc.files import read_json, sha256_of, write_json, write_jsonl
+from megc.files import read_checked, sha256_of, write_json, write_jsonl
 from megc.parsing import parse_json
 from megc.problems import DataError
+from megc.records import RunRecord
 from megc.vqa.instructions import row_id, row_key
 
 PREDICTIONS = "predictions.jsonl"
@@ -57,7 +58,7 @@ class PredictionFile:
         self.path = self.folder / PREDICTIONS
         self.hash = run_hash(settings)
         self.others_path = self.folder / f"predictions.{self.hash}.not-asked.jsonl"
-        self._record = {"hash": self.hash, "settings": settings, **(about or {})}
+        self._run_info = {"hash": self.hash, "settings": settings, **(about or {})}
         self._questions = list(questions)
         # 1. another run's files make room for this one's
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,9 @@ class PredictionFile:
         self._answers, self.others = self._divide_earlier_answers(overwrite)
         # 3. what made the answers: earlier code, and this code if anything is left for it to answer
         self._commits = (
-            commits_of(read_json(self.folder / RUN, missing={}, fix=_MOVE)) if self._answers or self.others else set()
+            commits_of(read_checked(RunRecord, self.folder / RUN, missing={}, fix=_MOVE))
+            if self._answers or self.others
+            else set()
         )
         if any(content and not self.has(row, content) for row, content in self._questions):
             self._commits |= {commit()} - {""}
@@ -109,7 +112,7 @@ class PredictionFile:
         self._file.close()
         write_jsonl(self.path, ordered)
         self._answers = _by_key(ordered)
-        self._record["rows"] = len(ordered)
+        self._run_info["rows"] = len(ordered)
         self._write_run()
         self._file = self._open()
         return len(self._answers)
@@ -158,7 +161,7 @@ class PredictionFile:
         counts = Counter(row["way"] for row in self._answers.values() if "way" in row)  # of a server's answers
         answered = {"answered": len(self._answers), **({"ways": dict(counts)} if counts else {})}
         answered["commits"] = sorted(self._commits)
-        write_json(self.folder / RUN, {**self._record, **answered})
+        write_json(self.folder / RUN, {**self._run_info, **answered})
 
     def _set_others_aside(self) -> str | None:
         """Make room for this run; returns the hash of the run that was in the way, if there was one."""
@@ -184,7 +187,7 @@ class PredictionFile:
         run_file = self.folder / RUN
         if not run_file.exists():
             return None
-        return _run_name(run_file, read_json(run_file, fix=_MOVE).get("hash"))
+        return _run_name(run_file, read_checked(RunRecord, run_file, fix=_MOVE).get("hash"))
 
 
 class PredictionShard:

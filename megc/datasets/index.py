@@ -42,6 +42,7 @@ def index_clips(sources: list[DatasetSource], out: Path, problems: Problems) -> 
 def summarise_clips(clips: list[Clip]) -> str:
     """Lines of each dataset: clips, subjects, those that ME-VQA uses, emotions, repairs, frames."""
     lines = []
+    # datasets in the order in which they were read
     for dataset in dict.fromkeys(clip.dataset for clip in clips):
         members = [clip for clip in clips if clip.dataset == dataset]
         subjects = {clip.subject for clip in members}

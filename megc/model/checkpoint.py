@@ -10,14 +10,17 @@
     training     every setting of the run
     versions     of python, torch, transformers, deepspeed; `git`: the commit, or null
     weights_hash of the safetensors files beside it (see `weights`); a checkpoint with other weights is refused
+    settings_hashes of the files of configuration, tokenizer and chat template; `load` refuses others
 """
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
+from pydantic import Field
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -28,24 +31,50 @@ from transformers import (
     ProcessorMixin,
 )
 
-from megc.files import read_json, write_json
+from megc.files import read_checked, write_json
 from megc.model.distributed import print_main
 from megc.model.parts import merge_adapters
 from megc.model.versions import check_versions
 from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
-from megc.model.weights import INFO_NAME, base_of, weights_hash
+from megc.model.weights import INFO_NAME, base_of, settings_hashes, weights_hash
 from megc.problems import DataError
+from megc.records import Contract
 from megc.vqa.mismatch import check_prompt
+from megc.vqa.prompts import PromptRecord
 
 MODEL_TYPE = "qwen2_5_vl"
-_INFO_TYPES = {
-    "data": dict,
-    "training": dict,
-    "min_pixels": int,
-    "max_pixels": int,
-    "steps": int,
-    "prompt_hash": str,
-}
+Pixels = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class DataRecord(Contract):
+    """What a checkpoint was trained on (the key `data` of `megc.json`)."""
+
+    file: str = ""
+    rows: int = 0
+    rows_hash: str = ""
+    content_hash: str = ""
+    clips: int = 0
+    subjects: list[str] = Field(default_factory=list)
+    validation_subjects: list[str] = Field(default_factory=list)
+    split: str | None = None
+
+
+class TrainingInfo(Contract):
+    """`megc.json` of a checkpoint; a key may be absent, as in those of older releases and of the tiny checkpoint."""
+
+    kind: str = ""
+    recipe: str = ""
+    base: str | None = None
+    base_hash: str | None = None
+    prompt_hash: str | None = None
+    prompt: PromptRecord | None = None
+    min_pixels: Pixels | None = None
+    max_pixels: Pixels | None = None
+    steps: int | None = None
+    data: DataRecord | None = None
+    training: dict[str, Any] | None = None
+    weights_hash: str | None = None
+    settings_hashes: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +92,7 @@ class LoadedCheckpoint:
 def read_training_info(path: Path | str) -> dict:
     """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
     file, fix = Path(path) / INFO_NAME, "train the checkpoint again"
-    info = read_json(file, missing={}, fix=fix)
-    for name, kind in _INFO_TYPES.items():
-        if not isinstance(info.get(name), kind | None):
-            raise DataError(file, name, f"not of type {kind.__name__}: {str(info[name])[:60]!r}", fix)
-    return info
+    return read_checked(TrainingInfo, file, missing={}, fix=fix)
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
@@ -82,9 +107,9 @@ def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: 
     try:
         processor = AutoProcessor.from_pretrained(path)
         processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **budget)
-    except (OSError, ValueError, TypeError, AttributeError) as error:  # the last two: JSON of another shape
+        low, high = map(operator.index, pixel_budget(processor))  # TypeError for no whole number
+    except Exception as error:  # whatever a file of another shape makes transformers and tokenizers raise
         raise not_a_checkpoint(path, error) from error
-    low, high = pixel_budget(processor)
     if low > high:
         what = f"min_pixels {low} is more than max_pixels {high}"
         raise DataError(path, None, what, "set both --min_pixels and --max_pixels")
@@ -112,7 +137,7 @@ def load_config(path: Path | str) -> PretrainedConfig:
     _check_folder(path)
     try:
         config = AutoConfig.from_pretrained(base_of(path) or path)
-    except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+    except Exception as error:  # whatever a file of another shape makes transformers raise
         raise not_a_checkpoint(path, error) from error
     if config.model_type != MODEL_TYPE:
         fix = "give a Qwen2.5-VL checkpoint, or its own config.json"
@@ -213,9 +238,20 @@ def load(
     processor = load_processor(path, *budget)
     model = load_model(path, dtype, attn_implementation)
     check_tokens(path, model, processor)
+    _check_settings(path, info.get("settings_hashes"))  # last: what else is wrong says more
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     print_main(f"Loaded {path} ({model.dtype}, {device})", *(f"  {line}" for line in lines))
     return LoadedCheckpoint(model.to(device).eval(), processor, info)
+
+
+def _check_settings(path: Path | str, recorded: Mapping[str, str] | None) -> None:
+    """Raise DataError for a configuration, tokenizer or chat template other than the checkpoint was saved with."""
+    present = settings_hashes(path) if recorded else {}
+    others = sorted(name for name in {*present, *(recorded or ())} if present.get(name) != recorded.get(name))
+    if others:
+        what = f"{', '.join(others)}: not as the checkpoint was saved ({INFO_NAME} has their hashes)"
+        fix = f"copy the checkpoint again; delete settings_hashes in {INFO_NAME} if they were changed on purpose"
+        raise DataError(path, None, what, fix)
 
 
 def check_tokens(path: Path | str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
@@ -248,7 +284,8 @@ def save_beside(path: Path | str, processor: ProcessorMixin, info: dict) -> None
         "processor_class": "Qwen2_5_VLProcessor",
     }
     write_json(path / "preprocessor_config.json", pictures)
-    write_json(path / INFO_NAME, {**info, "weights_hash": weights_hash(path)})
+    hashes = {"weights_hash": weights_hash(path), "settings_hashes": settings_hashes(path)}
+    write_json(path / INFO_NAME, {**info, **hashes})
 
 
 def _check_folder(path: Path | str) -> None:

@@ -14,6 +14,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 from megc.files import read_json, read_picture, resolve_inside
 from megc.model.distributed import is_main
 from megc.problems import DataError, Problems
+from megc.records import check_record
 from megc.vqa.instructions import answer_of, read_record_picture, read_records
 from megc.vqa.prompts import IMAGE_TAG
 
@@ -115,8 +116,11 @@ def vocabulary_beside(train_file: Path | str) -> list[str]:
 
     What is trained on next may have words that a pretraining file does not have.
     """
-    file = Path(train_file).with_name("vocabulary.json")
-    return read_json(file, list, missing=[])
+    file = Path(train_file).parent / "vocabulary.json"
+    fix = "write it with data_process/make_flow_set.py, or delete it"
+    texts = read_json(file, list, missing=[], fix=fix)
+    check_record(list[str], texts, file, None, fix)
+    return texts
 
 
 @dataclass

@@ -24,7 +24,7 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 from megc.files import lock_folder, read_json, sha256_of, write_json
 from megc.model.distributed import unpartitioned_models
 from megc.model.weight_checks import check_weights
-from megc.model.weights import INFO_NAME, weights_hash
+from megc.model.weights import INFO_NAME, settings_hashes, weights_hash
 from megc.problems import DataError
 
 VERSION = 2  # raise it when a change here changes the weights or the vocabulary
@@ -205,7 +205,8 @@ def build(path: Path | str, texts: Iterable[str], seed: int = 0) -> Path:
         tokenizer.save_pretrained(folder)
         write_json(folder / "preprocessor_config.json", PREPROCESSOR)
         info = {"kind": UNTRAINED, "recipe": recipe_hash(texts, seed), "seed": seed}
-        write_json(folder / INFO_NAME, {**info, "weights_hash": weights_hash(folder)})
+        hashes = {"weights_hash": weights_hash(folder), "settings_hashes": settings_hashes(folder)}
+        write_json(folder / INFO_NAME, {**info, **hashes})
     return path
 
 

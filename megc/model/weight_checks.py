@@ -15,6 +15,8 @@ from megc.model.distributed import unpartitioned_models
 from megc.model.weights import INFO_NAME, base_of, check_files, check_names, shorten, weight_files, weights_hash
 from megc.problems import DataError
 
+_LONGEST = 200  # characters of what a library says of a file that it does not load
+
 
 def check_weights(path: Path | str, recorded: str | None = None, *, values: bool = True) -> None:
     """Check the weights of a checkpoint, a folder or a name on the hub, before they are loaded.
@@ -52,7 +54,7 @@ def _check_tensors(path: Path | str) -> None:
             _, report = AutoModelForImageTextToText.from_pretrained(
                 path, device_map="meta", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
             )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever a configuration of another shape makes transformers raise
         raise not_a_checkpoint(path, error) from error
     check_names(path, report["missing_keys"], report["unexpected_keys"], fix)
     if report["mismatched_keys"]:
@@ -108,7 +110,8 @@ def is_hub_name(path: Path | str) -> bool:
 
 
 def not_a_checkpoint(path: Path | str, error: Exception) -> DataError:
-    """The DataError for a checkpoint that transformers does not load, with the first line of its reason."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    """The DataError for a checkpoint that transformers does not load."""
+    lines = " ".join(str(error).split())
+    reason = f"{type(error).__name__}: {lines[:_LONGEST]}" if lines else type(error).__name__
     fix = "give the folder of a Qwen2.5-VL checkpoint with safetensors weights, or train one with train.py"
     return DataError(path, None, f"cannot be loaded ({reason})", fix)

@@ -5,20 +5,37 @@ import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from megc.files import read_json, sha256_of
-from megc.problems import DataError
+from megc.files import read_checked, sha256_of
+from megc.problems import DataError, excerpt
+from megc.records import Contract
 
 WHOLE, INDEX, ADAPTERS = "model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"
 INFO_NAME = "megc.json"  # says what a checkpoint was trained on (see `checkpoint`)
 ADAPTER_CONFIG = "adapter_config.json"
 # Files of a checkpoint's folder that decide its answers; its records of when and where do not.
 _DECIDING = ("*.safetensors", "*config.json", "tokenizer.json", "vocab.json", "merges.txt", "chat_template.*")
+_SETTINGS = ("config.json", "preprocessor_config.json", "tokenizer*.json", "vocab.json", "merges.txt")
+_SETTINGS += ("chat_template.*",)
 _PICKLES = ("pytorch_model*.bin", "adapter_model.bin", "*.pth", "*.pt")
 _FLOATS = ("F64", "F32", "F16", "BF16")  # types of weights, as safetensors names them
 _POINTER = b"version https://git-lfs"
+
+
+class ShardIndex(Contract):
+    """`model.safetensors.index.json`: the file of each tensor."""
+
+    weight_map: Annotated[dict[str, str], Field(min_length=1)]
+
+
+class AdapterConfig(Contract):
+    """`adapter_config.json` of PEFT, as far as it is read here: the checkpoint that the adapters belong to."""
+
+    base_model_name_or_path: str
 
 
 def is_checkpoint(path: Path | str) -> bool:
@@ -49,9 +66,10 @@ def weight_files(folder: Path | str) -> list[Path]:
         fix = "download or copy the checkpoint again, or train it again"
         raise DataError(folder, None, "holds no weights (*.safetensors)", fix)
     fix = "download or copy the file again"
-    weight_map = read_json(index, fix=fix).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise DataError(index, None, "not an index of shards", fix)
+    weight_map = read_checked(ShardIndex, index, fix=fix)["weight_map"]
+    for tensor, name in weight_map.items():
+        if "/" in name or not name.endswith(".safetensors"):
+            raise DataError(index, tensor, f"weight_map has {excerpt(name)}, which is no name of a shard", fix)
     names = sorted(set(weight_map.values()))
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
@@ -123,6 +141,13 @@ def weights_hash(folder: Path | str) -> str | None:
     return sha256_of(*(part for file in files for part in (file.name, file_hash(file)))) if files else None
 
 
+def settings_hashes(folder: Path | str) -> dict[str, str]:
+    """Hash of each file of configuration, tokenizer and chat template, by its name: a changed one answers otherwise,
+    though the weights are the same. How to generate (`generation_config.json`) may be changed."""
+    files = sorted({file for pattern in _SETTINGS for file in Path(folder).glob(pattern) if file.is_file()})
+    return {file.name: sha256_of(file_hash(file)) for file in files}
+
+
 def content_hash(folder: Path | str) -> str:
     """Sixteen hex digits of what decides a checkpoint's answers: weights, configuration and tokenizer.
 
@@ -138,4 +163,7 @@ def content_hash(folder: Path | str) -> str:
 
 def base_of(folder: Path | str) -> str | None:
     """The checkpoint that adapters belong to; None where `folder` holds no adapters."""
-    return read_json(Path(folder) / ADAPTER_CONFIG, missing={}).get("base_model_name_or_path")
+    fix = "copy the adapters again, or train them again"
+    return read_checked(AdapterConfig, Path(folder) / ADAPTER_CONFIG, missing={}, fix=fix).get(
+        "base_model_name_or_path"
+    )

@@ -3,28 +3,40 @@
 import glob
 import io
 import json
+import struct
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tokenize import TokenError
+from typing import Annotated
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from pydantic import Field
 
 from megc.files import lock_folder, png_bytes, sha256_of, write_bytes, write_json
 from megc.motion.colour import ABSOLUTE, draw_flow, legend_text, neutral_picture
 from megc.motion.crop import FACE_WIDTH
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import read_image
-from megc.motion.keyframes import clear_leftovers, clip_folder, read_align
+from megc.motion.keyframes import check_align, clear_leftovers, clip_folder
 from megc.motion.parallel import Finished, count_outcomes, format_counts, run_on_clips
 from megc.motion.plausibility import check_motion
 from megc.motion.regions import face_mask
 from megc.motion.settings import SCALE, ComputeFlowSettings, FlowSettings, in_shard, lock_name
 from megc.parsing import parse_json
 from megc.problems import DataError, Problems
+from megc.records import Contract
 
 VERSION = 5  # of what is written; a change makes every clip be done again
+
+
+class FlowRecord(Contract):
+    """`flow.json`: how the pictures beside it are drawn, as far as prompts tell it."""
+
+    encoding: str
+    scale: Annotated[float, Field(gt=0, le=1e4)]
 
 
 def finished_clips(frames: Path) -> list[str]:
@@ -39,13 +51,18 @@ def read_flow(path: Path | str, row: str | int | None = None) -> np.ndarray:
     """float32 (H, W, 2) of a stored field. Raises DataError for a missing or damaged file and for another shape."""
     fix = "run data_process/compute_flow.py --overwrite"
     try:
-        field = np.load(path, allow_pickle=False)
+        with Path(path).open("rb") as content:
+            field = np.load(content, allow_pickle=False)
+            if content.read(1):
+                raise ValueError("bytes behind its end")
     except FileNotFoundError as error:
         raise DataError(path, row, "the motion field does not exist", fix) from error
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, MemoryError, struct.error) as error:
         raise DataError(path, row, f"the motion field cannot be read ({error})", fix) from error
     if not isinstance(field, np.ndarray) or field.ndim != 3 or field.shape[2] != 2:
         raise DataError(path, row, "not a motion field of the shape (H, W, 2)", fix)
+    if field.dtype.kind != "f" or not np.isfinite(field).all():
+        raise DataError(path, row, "the motion field holds something that is no finite number", fix)
     return field.astype(np.float32)
 
 
@@ -107,9 +124,7 @@ def compute_clip(clip_id: str, frames: Path, out: Path, settings: FlowSettings, 
     """
     folder = clip_folder(frames, clip_id)
     npy, png = clip_folder(out, f"{clip_id}.npy"), clip_folder(out, f"{clip_id}.png")
-    align = read_align(folder)
-    if align is None:
-        raise DataError(folder / "align.json", clip_id, "missing or damaged", "run data_process/extract_frames.py")
+    align = check_align(folder, clip_id)
     onset, apex = (read_image(folder / f"{moment}.png", clip_id) for moment in ("onset", "apex"))
     # all that decides the bytes: OpenCV's version too, whose flow differs in the last digits
     key = sha256_of(

@@ -25,7 +25,7 @@ def mirror_picture(picture: np.ndarray) -> np.ndarray:
 def roughen_picture(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Picture (uint8 RGB of a `SIGNED` encoding) of the same motion on a face with another position and strength.
 
-    A small turn (of place and direction alike), growth and shift, a factor of the motion, and smooth noise.
+    A small turn (of places and directions), growth and shift, a factor of the motion, and smooth noise.
     """
     height, width = picture.shape[:2]
     turn, growth = rng.normal(0, _TURN), np.exp(rng.normal(0, _GROWTH))

@@ -1,15 +1,17 @@
-"""From a clip to its aligned key frames: onset, apex and offset as 280×336 crops, and `align.json` that tells how."""
+"""From a clip to its aligned key frames: onset, apex and offset as 280×336 crops, and `align.json`, their record."""
 
 import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import cv2
 import numpy as np
+from pydantic import Field, model_validator
 
 from megc.clips import Clip, clip_to_row, frames_folder, read_clips
-from megc.files import lock_folder, png_bytes, read_json, resolve_inside, sha256_of, write_bytes, write_json
+from megc.files import lock_folder, png_bytes, read_checked, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.apex import FEWEST_FRAMES, spot_apex
 from megc.motion.crop import (
     CROP_HEIGHT,
@@ -28,9 +30,10 @@ from megc.motion.plausibility import check_faces
 from megc.motion.region_motion import sample_numbers
 from megc.motion.settings import MOMENTS, ExtractFramesSettings, KeyframeSettings, in_shard, lock_name
 from megc.problems import DataError, Problems
+from megc.records import Contract, FrameNumber
 
 FURTHEST = 0.1  # of the clip's length: how far a substitute for a missing onset or apex frame may lie
-_NEEDED = {"key", "landmarks", "frames", "warnings"}  # in an `align.json` of this version
+POINTS = 68  # landmarks of dlib's predictor
 VERSION = 5  # of what is written; a change makes every clip be done again
 
 
@@ -69,13 +72,51 @@ def clear_leftovers(folder: Path, name: str = "") -> None:
         path.unlink(missing_ok=True)
 
 
+class KeyFrame(Contract):
+    """Where a key frame comes from: the number asked for, the one used, and its file."""
+
+    wanted: FrameNumber
+    used: FrameNumber
+    file: str
+
+
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class AlignRecord(Contract):
+    """`align.json`: how the key frames beside it were cut. `landmarks`: 68 points (x, y) in pixels of the crop."""
+
+    key: str
+    frames: dict[Literal[MOMENTS], KeyFrame]
+    apex_spotted: bool
+    landmarks: Annotated[list[Point], Field(min_length=POINTS, max_length=POINTS)]
+    transform: Annotated[list[Annotated[list[float], Field(min_length=3, max_length=3)]], Field(min_length=2)]
+    notes: list[str]
+    warnings: list[str]
+
+    @model_validator(mode="after")
+    def _all_moments(self) -> Self:
+        if absent := [moment for moment in MOMENTS if moment not in self.frames]:
+            raise ValueError(f"frames has no {', '.join(absent)}")
+        return self
+
+
+def check_align(folder: Path, clip_id: str) -> dict:
+    """The `align.json` of a finished clip. Raises DataError where it is missing or damaged."""
+    fix = "run data_process/extract_frames.py again"
+    try:
+        return read_checked(AlignRecord, folder / "align.json", fix=fix)
+    except DataError as error:
+        problem = error.problem
+        raise DataError(problem.file, problem.row or clip_id, problem.what, fix) from error
+
+
 def read_align(folder: Path) -> dict | None:
     """The `align.json` of a finished clip; None where there is none or it is damaged."""
     try:
-        record = read_json(folder / "align.json")
+        return check_align(folder, folder.name)
     except DataError:
         return None
-    return record if record.keys() >= _NEEDED else None
 
 
 def _interval(frames: Frames, clip: Clip) -> tuple[dict[str, int], list[str], list[str]]:
@@ -152,7 +193,7 @@ def _warn(onset: np.ndarray, images: dict[str, np.ndarray], transform: np.ndarra
 def _cut(
     images: dict[str, np.ndarray], transform: np.ndarray, landmarks: np.ndarray, settings: KeyframeSettings
 ) -> dict[str, np.ndarray]:
-    """The pictures to write, by name: the crop of each image, and the magnified apex where it is asked for."""
+    """The pictures to write, by name: the crop of each image, and the magnified apex if the settings have it."""
     pictures = {name: crop_frame(image, transform) for name, image in images.items()}
     if settings.magnify:
         field, _ = compensate(optical_flow(pictures["onset"], pictures["apex"]), landmarks)
@@ -198,6 +239,11 @@ def _read_images(
     return {name: images[number] for name, number in numbers.items()}
 
 
+def _frame_record(frames: Frames, clip: Clip, moment: str, number: int) -> dict:
+    """Which frame stands for a moment: its number as annotated, its own, and the name of its file."""
+    return {"wanted": getattr(clip, moment), "used": number, "file": frames.name(number)}
+
+
 def extract_clip(
     clip: Clip, clips_file: Path, out: Path, settings: KeyframeSettings, overwrite: bool = False
 ) -> Finished:
@@ -239,10 +285,6 @@ def extract_clip(
         (folder / "magnified.png").unlink(missing_ok=True)
     for name, picture in pictures.items():
         write_bytes(folder / f"{name}.png", png_bytes(picture, encoder="opencv"))
-    sources = {
-        moment: {"wanted": getattr(clip, moment), "used": used[moment], "file": frames.name(used[moment])}
-        for moment in MOMENTS
-    }
     write_json(
         folder / "align.json",
         {
@@ -250,7 +292,7 @@ def extract_clip(
             "key": key,
             "settings": settings.record(),
             "size": [CROP_WIDTH, CROP_HEIGHT],
-            "frames": sources,
+            "frames": {moment: _frame_record(frames, clip, moment, used[moment]) for moment in MOMENTS},
             "apex_spotted": spotted is not None,
             "transform": np.round(transform, 6).tolist(),
             "landmarks": np.round(landmarks.astype(float), 2).tolist(),

@@ -82,7 +82,7 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
     title = f"{clip.id}   {units}   {clip.fine} {f'({clip.coarse})' if clip.coarse else ''}"
     top.suptitle(title + "\n" + textwrap.fill(metadata["legend"], 130), fontsize=10)
     panel = bottom.subplots()
-    trace = _trace(clip, clips_file, align)
+    trace = _trace(clip, clips_file, align)  # measured anew: key frames alone have no course over time
     if trace is None:
         panel.text(0.5, 0.5, "too few frames to draw motion over time", ha="center")
         panel.set_axis_off()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from transformers import PretrainedConfig
 
@@ -10,6 +11,7 @@ from megc.parsing import parse_json
 from megc.planning import memory
 from megc.planning.memory import GIB, Batch
 from megc.problems import DataError
+from megc.records import Contract, check_record
 
 RESERVE = 5.0  # GiB for CUDA, NCCL, buckets and fragmentation: an assumption
 COUNTS = (1, 2, 4, 8, 16)
@@ -63,28 +65,46 @@ class MemoryNeed:
         return (self.states.gpu + self.activations) / GIB
 
 
+class OffloadSection(Contract):
+    """Where DeepSpeed keeps what does not stay on the GPU."""
+
+    device: Literal["none", "cpu", "nvme"] = "none"
+
+
+class ZeroSection(Contract):
+    """The section `zero_optimization` of a DeepSpeed configuration, as far as the plan needs it."""
+
+    stage: Literal[0, 2, 3] = 0
+    offload_param: OffloadSection = OffloadSection()
+
+
+class DeepSpeedFile(Contract):
+    """A DeepSpeed configuration, as far as the plan needs it."""
+
+    zero_optimization: ZeroSection = ZeroSection()
+
+
 def stage_of(deepspeed: str | dict | None) -> str:
     """The stage of memory.STAGES that a DeepSpeed configuration (a file, JSON or a dictionary) asks for.
 
-    Raises DataError where it is none, ValueError for a stage that the plan does not know.
+    Raises DataError where it is none, or asks for a stage that the plan does not know.
     """
     if not deepspeed:
         return "none"
+    fix, source = "give one of train/zero*.json as --deepspeed; the plan knows stages 0, 2 and 3", "--deepspeed"
     if isinstance(deepspeed, str):
-        fix = "give one of train/zero*.json as --deepspeed"
         if not deepspeed.lstrip().startswith("{"):
-            deepspeed = read_json(deepspeed, fix=fix)
+            source, deepspeed = deepspeed, read_json(deepspeed, fix=fix)
         else:
             try:
                 deepspeed = parse_json(deepspeed)
             except ValueError as error:
                 raise DataError("--deepspeed", None, str(error), fix) from error
+    check_record(DeepSpeedFile, deepspeed, source, None, fix)
     zero = deepspeed.get("zero_optimization", {})
     stage = zero.get("stage", 0)
     if stage == 3:
         return "zero3_offload" if zero.get("offload_param", {}).get("device", "none") != "none" else "zero3"
-    if stage not in (0, 2):
-        raise ValueError(f"the plan knows ZeRO stages 0, 2 and 3, not {stage}")
     return "zero2" if stage == 2 else "none"
 
 

@@ -9,13 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 from sklearn.naive_bayes import BernoulliNB
 
 from megc.facs import FINE_TO_COARSE
-from megc.files import read_json, sha256_of
+from megc.files import read_checked, sha256_of
 from megc.problems import DataError
+from megc.records import Contract
 from megc.vqa.labels import ANY, PRETENDED_CLIPS, ClipLabels, read_labels
 
 RULES = Path(__file__).with_name("rules.json")
@@ -54,24 +57,35 @@ class Rules:
         return {name: self.strength if name == first else 0.0 for name in classes}
 
 
+UnitNumber = Annotated[int, Field(ge=1, le=99)]
+
+
+class RuleRecord(Contract):
+    """A rule of `rules.json`, with the numbers of its action units."""
+
+    units: Annotated[list[UnitNumber], Field(min_length=1)]
+    without: list[UnitNumber] = Field(default_factory=list)
+    fine: Literal[*FINE_TO_COARSE]
+
+
+class RulesRecord(Contract):
+    """`rules.json`: rules, and the nats that one that holds adds to its class."""
+
+    rules: list[RuleRecord]
+    strength: Annotated[float, Field(ge=0, le=100)]
+
+
 def read_rules(path: Path | str = RULES) -> Rules:
     """Rules of a JSON file like `rules.json`, those with most action units first, else in the file's order.
 
     Raises DataError for a file that is no such JSON or names an unknown class.
     """
     fix = "write it like megc/reasoning/rules.json"
-    record = read_json(path, fix=fix)
-    try:
-        rules = [
-            Rule(frozenset(map(int, rule["units"])), frozenset(map(int, rule.get("without", ()))), rule["fine"])
-            for rule in record["rules"]
-        ]
-        strength = float(record["strength"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(path, None, f"no rules can be read ({error!r})", fix) from error
-    if unknown := sorted({rule.fine for rule in rules} - FINE_TO_COARSE.keys()):
-        raise DataError(path, None, f"unknown fine class {', '.join(unknown)}", "name one of the eight")
-    return Rules(tuple(sorted(rules, key=lambda rule: -len(rule.units))), strength)
+    record = read_checked(RulesRecord, path, fix=fix)
+    rules = [
+        Rule(frozenset(rule["units"]), frozenset(rule.get("without", ())), rule["fine"]) for rule in record["rules"]
+    ]
+    return Rules(tuple(sorted(rules, key=lambda rule: -len(rule.units))), float(record["strength"]))
 
 
 class Knowledge:

@@ -17,9 +17,9 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from megc.commits import commits_of
-from megc.files import png_bytes, read_json, read_picture, write_text
+from megc.files import png_bytes, read_checked, read_picture, write_text
 from megc.motion.colour import ENCODINGS, legend_image, legend_text
-from megc.motion.flow_files import drawn_with
+from megc.motion.flow_files import FlowRecord, drawn_with
 from megc.motion.settings import SCALE
 from megc.problems import DataError, Problems
 from megc.scoring.consistency import CHECKS, count_consistent_clips
@@ -105,7 +105,10 @@ def confusion_tables(references: Sequence[Reference], run: Run, profile: str) ->
 def _encoding(picture: Path) -> tuple[str, float] | None:
     """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
     build_instructions.py writes for pictures of other projects too."""
-    beside = (read_json(folder / "prompt.json", missing={}) for folder in picture.parents)
+    beside = (
+        read_checked(FlowRecord, folder / "prompt.json", missing={}, fix="build the instructions again")
+        for folder in picture.parents
+    )
     for settings in chain([drawn_with(picture)], beside):
         if settings.get("encoding") in ENCODINGS:
             return settings["encoding"], float(settings.get("scale", SCALE))

@@ -4,10 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
-from megc.files import read_json, read_jsonl, resolve_inside
+from pydantic import Field
+
+from megc.files import read_checked, read_jsonl, resolve_inside
 from megc.problems import DataError, Problem, Problems
-from megc.records import QuestionRow, check_instruction, check_row
+from megc.records import Contract, Message, QuestionRow, RunRecord, check_instruction, check_record, check_row
 from megc.vqa.instructions import (
     answer_of,
     check_question,
@@ -148,6 +151,26 @@ def _read_swift_row(row: dict) -> dict[str, str]:
     return {"id": f"{picture} {question}", "question": question, "answer": answer, **names}
 
 
+class SwiftPicture(Contract):
+    """A picture of a result of `swift infer`."""
+
+    path: str
+
+
+class SwiftMessage(Message):
+    """A message whose role decides what it is read as."""
+
+    role: str
+
+
+class SwiftRow(Contract):
+    """A line of ms-swift's instruction files, or of a result of `swift infer`."""
+
+    messages: list[SwiftMessage]
+    images: Annotated[list[str | SwiftPicture], Field(min_length=1)]
+    response: str = ""
+
+
 def _reference(path: Path, line: int, record: dict, prompt: Mapping) -> Reference:
     """The reference of a line: of ms-swift, an instruction record, or an ME-VQA row. Raises DataError."""
     if _is_swift_row(record):
@@ -191,10 +214,11 @@ def _swift_reference(path: Path, line: int, record: dict) -> Reference:
 
 
 def _swift_row(path: Path | str, line: int, record: dict) -> dict:
+    fix = "give the question as user's message and one picture at least"
+    check_record(SwiftRow, record, path, line, fix)
     try:
         return _read_swift_row(record)
-    except (KeyError, TypeError) as error:
-        fix = "give the question as user's message and one picture at least"
+    except KeyError as error:
         raise DataError(path, line, f"the row of messages has no {error}", fix) from error
 
 
@@ -209,7 +233,7 @@ def _predictions(path: Path | str, problems: Problems) -> Iterator[tuple[int, st
             row = _swift_row(path, line, row) if _is_swift_row(row) else row
             if "id" not in row and "video_id" not in row:
                 raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
-            check_row(path, line, row, QuestionRow)
+            check_row(path, line, row)
             yield line, row_id(row), row
     if not line:
         raise DataError(path, None, "no answers in the file", "run test/generate_answers.py first")
@@ -325,6 +349,8 @@ def read_runs(
         raise ValueError(f"run names {', '.join(names)} are not all different: give --names")
     runs = []
     for path, name in zip(paths, names, strict=True):
-        settings = read_json(Path(path).parent / "run.json", missing={}, fix="delete it, or write the run again")
+        settings = read_checked(
+            RunRecord, Path(path).parent / "run.json", missing={}, fix="delete it, or write the run again"
+        )
         runs.append(read_run(path, name, references, problems, settings))
     return runs

@@ -134,6 +134,7 @@ def write_clip(root: Path, spec: ClipSpec, every: int, note: bool = False) -> No
     if note:
         (partial / "note.txt").write_text("Synthetic frames, see truth.jsonl.\n")
     _write_flow(flow_file(root, spec), rendering)
+    # a whole clip appears at once: a folder that is there is finished
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     os.replace(partial, folder)

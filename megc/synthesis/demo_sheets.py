@@ -45,7 +45,7 @@ class Annotation:
 
 def _casme2_units(spec: ClipSpec) -> int | str:
     text = "+".join((unit.side or "")[:1].upper() + str(unit.number) for unit in spec.units)
-    return int(text) if text.isdigit() else text
+    return int(text) if text.isdigit() else text  # a single unit is a number in the real sheet, not text
 
 
 def _samm_units(spec: ClipSpec, rng: np.random.Generator) -> int | str:
@@ -100,6 +100,7 @@ def _irregular_samm(rows: list[Annotation]) -> None:
 
 def annotate_clips(specs: list[ClipSpec]) -> list[Annotation]:
     """What the spreadsheets say of the clips, in their order: the truth, but for a few irregular cells."""
+    # 1. cells as the truth has them  2. irregular cells, by place in each sheet  3. the order of `specs` again
     rows: dict[str, list[Annotation]] = {"casme2": [], "samm": []}
     for spec in specs:
         dataset, subject, name = spec.id.split("/")
@@ -120,6 +121,7 @@ def annotate_clips(specs: list[ClipSpec]) -> list[Annotation]:
         )
     _irregular_casme2(rows["casme2"])
     _irregular_samm(rows["samm"])
+    # the sheets are in the order of their clips, so that each spec takes the next row of its dataset
     iterators = {dataset: iter(cells) for dataset, cells in rows.items()}
     return [next(iterators[spec.id.split("/")[0]]) for spec in specs]
 

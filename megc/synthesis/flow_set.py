@@ -85,7 +85,7 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     does not know.
     """
     if settings.clips < 1:
-        raise ValueError(f"{settings.clips} pictures asked for: ask for one at least")
+        raise ValueError(f"{settings.clips} pictures are no set: ask for one at least")
     prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=not settings.bare)
     find = clip_picture(out / "frames", out / "flow")
     rows = []

@@ -178,7 +178,7 @@ class Rendering:
     def flow(self, first: int, second: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """True motion from frame `first` to frame `second`, at the pixels of the first.
 
-        Returns `total` (H, W, 2) float32, pixels, x right, y down; `expression` alike with the pose of the first
+        Returns `total` (H, W, 2) float32, pixels, x right, y down; `expression` the same with the pose of the first
         frame in both; `valid` (H, W) bool, False around the eyes where a blink shows or hides skin between the two.
         """
         a, b = self._index(first), self._index(second)

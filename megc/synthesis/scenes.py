@@ -8,7 +8,7 @@ from megc.synthesis.settings import Difficulty
 from megc.synthesis.subjects import View
 
 FPS = 200.0
-# CASME II `Cropped`: face crops, 280 x 340 px, colour. SAMM: 960 x 650 px, grey, shrunk to the width asked for.
+# CASME II `Cropped`: face crops, 280 x 340 px, colour. SAMM: 960 x 650 px, grey, shrunk to `samm_width`.
 CASME2_VIEW = View(280, 340, 232.0, 139.5, 128.0)
 # Frames from onset to offset: median, spread of the logarithm, shortest, longest.
 _LENGTHS = {"casme2": (61, 0.38, 24, 141), "samm": (78, 0.27, 30, 101)}

@@ -1,14 +1,17 @@
 """What an earlier run left in the output folder: go on with it, or make room."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field
 from transformers import TrainingArguments
 
+from megc.files import read_checked
 from megc.model import distributed
 from megc.model.checkpoint import read_training_info
 from megc.problems import DataError
+from megc.records import Contract
 from megc.training.output_folder import (
     check_foreign_weights,
     checkpoints,
@@ -29,11 +32,18 @@ NOTED = (
 )
 
 
+class TrainerState(Contract):
+    """`trainer_state.json` of transformers, as far as a run goes on from it."""
+
+    global_step: Annotated[int, Field(ge=0)]
+    log_history: list[dict[str, Any]]
+
+
 def has_state(folder: Path) -> bool:
     """Whether the main process wrote the checkpoint to its end; the state comes last."""
     try:
-        json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        read_checked(TrainerState, folder / "trainer_state.json")
+    except DataError:
         return False
     return True
 

@@ -3,14 +3,22 @@
 Nothing here waits for torch or transformers, so that the flags can be listed in a moment.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import Enum
+from functools import cache, reduce
+from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import BeforeValidator, Field
 
 from megc.command import option, print_help
 from megc.files import read_yaml
 from megc.model.parts import LORA_TARGETS, PARTS, part_of_target
 from megc.problems import DataError, did_you_mean
+from megc.records import check_record
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -127,8 +135,49 @@ def training_defaults() -> dict:
     }
 
 
+Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+
+
+def _as_number(value: object) -> object:
+    """A text such as `1e-5`, which YAML 1.1 takes for no number; the command line's parser does."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+[eE][-+]?\d+", value) else value
+
+
+Number = Annotated[float, BeforeValidator(_as_number)]
+
+
+@cache
+def setting_types() -> dict[str, Any]:
+    """The contract of each setting of train.py, from the hints of its dataclasses: whole numbers that a machine has,
+    and for a setting of an enumeration the names in it."""
+    from transformers import TrainingArguments
+
+    types = {}
+    for kind in (SftSettings, TrainingArguments):
+        hints = get_type_hints(kind)
+        for setting in fields(kind):
+            hint = hints[setting.name]
+            members = (hint,) if get_origin(hint) in (list, dict, Literal) else get_args(hint) or (hint,)
+            named = [member for member in members if isinstance(member, type) and issubclass(member, Enum)]
+            if named:
+                members = (*(Literal[tuple(choice.value for choice in kind)] for kind in named), *members)
+                members = tuple(member for member in members if member not in (str, *named))
+            strict = {int: Whole, float: Number}
+            known = [strict.get(member, member) for member in members if "ParallelismConfig" not in str(member)]
+            types[setting.name] = reduce(or_, [*known, *([type(None)] if setting.default is None else [])])
+    return types
+
+
+def check_types(path: Path | str, values: Mapping[str, object], place: str = "") -> None:
+    """Raise DataError for a setting of train.py with a value of another type; `place`: where they stand in a file."""
+    for key, value in values.items():
+        if key in setting_types():
+            fix = "write it as --help says; names that YAML takes for yes or no (no, off, on) need quotes"
+            check_record(setting_types()[key], value, path, f"{place}{key}", fix, key)
+
+
 def read_config(path: Path | str, names: set[str]) -> dict:
-    """Settings of a yaml file. Raises DataError for a key that is none of `names`."""
+    """Settings of a yaml file. Raises DataError for a key that is none of `names`, and for a value of another type."""
     values = read_yaml(path, "give a yaml file of settings")
     if "overwrite" in values:
         what = "a file of settings cannot say that something is to be deleted"
@@ -138,6 +187,7 @@ def read_config(path: Path | str, names: set[str]) -> dict:
             raise DataError(
                 path, key, "no such setting", did_you_mean(key, sorted(names), "--help lists the settings")
             )
+    check_types(path, values)
     return values
 
 

@@ -10,9 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 
 from megc.clips import read_clips
-from megc.files import lock_folder, read_json, read_jsonl, write_json, write_jsonl
+from megc.files import lock_folder, read_checked, read_json, read_jsonl, write_json, write_jsonl
+from megc.motion.flow_files import FlowRecord
 from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
+from megc.records import check_record
 from megc.splits import Fold, make_folds, select_records, subject_key, write_folds
 from megc.vqa.instructions import (
     PROMPT_FILE,
@@ -34,7 +36,7 @@ from megc.vqa.instructions import (
     write_records,
 )
 from megc.vqa.labels import coarse_statistics, record_labels
-from megc.vqa.prompts import PromptSettings, prompt_hash, prompt_record
+from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.settings import BuildSettings, SplitSettings
 
 LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
@@ -46,7 +48,7 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
     The look of the flow pictures is what compute_flow.py recorded in the folder `flow`, unless it is given. Raises
     DataError for a --prompt that cannot be read, or that is of flow pictures drawn otherwise.
     """
-    recorded = read_json(flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
+    recorded = read_checked(FlowRecord, flow / "flow.json", missing={}, fix="run data_process/compute_flow.py again")
     if settings.prompt:
         prompt = _read_prompt_settings(settings.prompt)
         drawn = {"encoding": prompt.encoding, "scale": prompt.scale}
@@ -69,8 +71,10 @@ def _read_prompt_settings(file: Path) -> PromptSettings:
     """Settings in a `prompt.json`, or in the `megc.json` of a checkpoint, which holds one."""
     fix = "give the prompt.json of the training data, or the megc.json of a checkpoint"
     record = read_json(file, fix=fix)
+    record = record.get("prompt", record)
+    check_record(PromptRecord, record, file, None, fix)
     try:
-        return PromptSettings.from_record(record.get("prompt", record))
+        return PromptSettings.from_record(record)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(file, None, f"holds no prompt settings ({error})", fix) from error
 

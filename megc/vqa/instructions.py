@@ -12,10 +12,11 @@ from PIL import Image
 
 from megc.clips import LEFT_OUT, Clip
 from megc.facs import coarse_of
-from megc.files import read_json, read_jsonl, read_picture, resolve_inside, write_bytes, write_jsonl
+from megc.files import read_checked, read_jsonl, read_picture, resolve_inside, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
 from megc.records import TrainingInstruction, check_instruction, check_row
-from megc.vqa.prompts import IMAGE_TAG, PromptSettings, build_messages, evidence_hash, prompt_hash
+from megc.splits import SplitRecord
+from megc.vqa.prompts import IMAGE_TAG, PromptRecord, PromptSettings, build_messages, evidence_hash, prompt_hash
 from megc.vqa.questions import parse, question_rows
 
 PROMPT_FILE = "prompt.json"  # beside instruction files, one for all files of a folder
@@ -295,7 +296,7 @@ def read_prompt(file: Path | str, required: bool = False) -> dict:
     Empty where there is none, unless it is `required`. Raises DataError for a file that cannot be read.
     """
     fix = "write the questions again with data_process/build_instructions.py"
-    return read_json(Path(file).with_name(PROMPT_FILE), missing=None if required else {}, fix=fix)
+    return read_checked(PromptRecord, Path(file).with_name(PROMPT_FILE), missing=None if required else {}, fix=fix)
 
 
 def read_prompts(file: Path | str, pictures: Iterable[Path]) -> list[dict]:
@@ -318,11 +319,8 @@ def read_split(file: Path | str) -> dict:
     """
     path = Path(file).with_suffix(SPLIT_SUFFIX)
     fix = "write the split again with train/set_train_dataset.py, or delete it"
-    split = read_json(path, missing={}, fix=fix)
-    try:
-        return split["folds"][split["settings"]["fold"]] if split else {}
-    except (KeyError, IndexError, TypeError) as error:
-        raise DataError(path, None, f"the split has no fold of its own ({error!r})", fix) from error
+    split = read_checked(SplitRecord, path, missing={}, fix=fix)
+    return split["folds"][split["settings"]["fold"]] if split else {}
 
 
 def copy_side_files(source: Path, target: Path, split: bool = True) -> None:

@@ -12,7 +12,7 @@ from megc.facs import unit_name
 from megc.files import read_jsonl, read_rows
 from megc.problems import DataError
 from megc.records import AnsweredRow, check_instruction, check_row
-from megc.vqa.instructions import answer_of, question_kind, row_clip, row_id
+from megc.vqa.instructions import answer_of, question_kind, row_clip
 from megc.vqa.questions import parse, split_long, split_units
 
 ANY = ""  # in place of a dataset's name: the clips of all datasets
@@ -111,12 +111,20 @@ def read_labels(path: Path | str) -> list[ClipLabels]:
             check_instruction(path, line, record)
         row = record.get("row", record)
         check_row(path, line, row)
+        _check_origin(path, line, row)
         rows.append({**row, "answer": answer_of(record)} if "messages" in record else row)
+    return clip_labels(rows)
+
+
+def _check_origin(path: Path | str, line: int, row: dict) -> None:
+    """Raise DataError for a row that names no clip, or asks none of the challenge's questions."""
     try:
-        return clip_labels(rows)
-    except (ValueError, KeyError) as error:
-        fix = "give the answered rows of the training subjects"
-        raise DataError(path, None, f"no labels can be read ({error})", fix) from error
+        row_clip(row)
+        parse(row["question"])
+    except KeyError as error:
+        raise DataError(path, line, f"the row has no {error}", "write the whole row back") from error
+    except ValueError as error:
+        raise DataError(path, line, str(error), "correct or delete the row") from error
 
 
 def read_answers(path: Path | str, fix: str) -> list[dict]:
@@ -126,14 +134,9 @@ def read_answers(path: Path | str, fix: str) -> list[dict]:
     """
     rows = read_rows(path, fix, AnsweredRow)
     for line, row in rows:
-        try:
-            row_clip(row)
-            row_id(row)
-            parse(row["question"])
-        except KeyError as error:
-            raise DataError(path, line, f"the row has no {error}", "write the whole row back") from error
-        except ValueError as error:
-            raise DataError(path, line, str(error), "correct or delete the row") from error
+        _check_origin(path, line, row)
+        if not {"id", "video_id"} & row.keys():
+            raise DataError(path, line, "the row has neither id nor video_id", "write the whole row back")
     return [row for _, row in rows]
 
 

@@ -10,6 +10,9 @@ the coarse one: the true class in training, the model's own answer in testing.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from megc.facs import (
     ACTION_UNITS,
@@ -22,6 +25,7 @@ from megc.facs import (
 from megc.files import sha256_of
 from megc.motion.colour import legend_text
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
+from megc.records import Contract, Message
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_long, join_units, question_text
 from megc.vqa.settings import DEFAULT_IMAGES, IMAGES, SAMPLES
 
@@ -89,6 +93,20 @@ class PromptSettings:
         unknown = [name for name in self.images if name not in IMAGES]
         if unknown or not self.images:
             raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images) or 'none'}")
+
+
+class PromptRecord(Contract):
+    """`prompt.json`, and the key `prompt` of `megc.json`: the settings, their hash and a prompt to read."""
+
+    images: Annotated[list[Literal[IMAGES]], Field(min_length=1)]
+    structured: bool
+    legend: bool
+    encoding: str
+    scale: Annotated[float, Field(gt=0, le=1e4)]
+    hierarchy: bool = False
+    statistics: list[Annotated[list[str], Field(min_length=3, max_length=3)]] = Field(default_factory=list)
+    hash: str
+    example: list[Message] = Field(default_factory=list)
 
 
 def regions_to_watch() -> str:

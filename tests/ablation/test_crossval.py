@@ -17,7 +17,7 @@ from test_grid import grid_of
 
 from megc.ablation import steps, workflow
 from megc.ablation.arms import chains
-from megc.ablation.grid import Places, data_changes, run_grid, show_grid
+from megc.ablation.grid import GridOutputs, data_changes, run_grid, show_grid
 from megc.ablation.program_code import REPOSITORY
 from megc.ablation.settings import CrossValidateSettings, Execution
 from megc.ablation.spec import Grid
@@ -82,8 +82,8 @@ def calls(programs: Path) -> int:
     return len((programs / "calls.txt").read_text().splitlines())
 
 
-def places(folder: Path) -> Places:
-    return Places(folder / "work", folder / "folds.csv", folder / "pooled.csv")
+def outputs(folder: Path) -> GridOutputs:
+    return GridOutputs(folder / "work", folder / "folds.csv", folder / "pooled.csv")
 
 
 def kfold(folder: Path, *changes: str) -> Grid:
@@ -93,8 +93,8 @@ def kfold(folder: Path, *changes: str) -> Grid:
 def test_pooled_table_and_resume(data: Path, programs: Path) -> None:
     build(data)
     problems, grid = Problems(), kfold(data)
-    assert "0 of" in show_grid(grid, places(data))
-    told = run_grid(grid, places(data), problems, resamples=100)
+    assert "0 of" in show_grid(grid, outputs(data))
+    told = run_grid(grid, outputs(data), problems, resamples=100)
     assert not problems and "| model | 1.000 / 1.000 |" in told
     assert calls(programs) == 2 * 5, "each fold trains, answers and has three baselines"
     answers = [row["id"] for _, row in read_jsonl(data / "work" / "answers" / "model.jsonl")]
@@ -116,18 +116,18 @@ def test_pooled_table_and_resume(data: Path, programs: Path) -> None:
     (step, *_) = (data / "work" / "steps").glob("answer-*/done.json")
     step.write_text(json.dumps({**json.loads(step.read_text()), "commit": "0123456789ab+"}))
 
-    run_grid(grid, places(data), problems, resamples=100)
-    assert calls(programs) == 10 and "missing" not in show_grid(grid, places(data)), "finished steps are kept"
+    run_grid(grid, outputs(data), problems, resamples=100)
+    assert calls(programs) == 10 and "missing" not in show_grid(grid, outputs(data)), "finished steps are kept"
     for name in ("folds.csv", "pooled.csv"):
         first = (data / name).read_text().splitlines()[0]
         assert first.startswith("# made by code that is not in git: ") and "0123456789ab+" in first
     answered = step.with_name("predictions.jsonl")
     rows = [{**row, "question": "Is it?"} for _, row in read_jsonl(answered)]
     write_jsonl(answered, rows)
-    told = run_grid(grid, places(data), problems, resamples=100)
+    told = run_grid(grid, outputs(data), problems, resamples=100)
     assert "answers are to other questions" in str(*problems) and "| model |" not in told and "| prior only |" in told
     step.unlink()
-    run_grid(kfold(data, "train.max_steps=3"), places(data), problems, resamples=100)
+    run_grid(kfold(data, "train.max_steps=3"), outputs(data), problems, resamples=100)
     assert calls(programs) == 14, "another training is trained and answered; the baselines stay"
 
 
@@ -135,32 +135,32 @@ def test_an_arm_that_fails_leaves_the_others(data: Path, programs: Path) -> None
     build(data)
     (programs / "fail").write_text("generate_answers.py")
     problems = Problems()
-    told = run_grid(kfold(data), places(data), problems, resamples=100)
+    told = run_grid(kfold(data), outputs(data), problems, resamples=100)
     assert "no memory left" in str(next(iter(problems))) and problems.exit_code() == 1
     assert "prior only" in told and "| model" not in told
     assert "Not complete: model (answer model · fold 0 failed)." in told
     (programs / "fail").unlink()
     again = Problems()
-    assert "| model |" in run_grid(kfold(data), places(data), again, resamples=100) and not again
+    assert "| model |" in run_grid(kfold(data), outputs(data), again, resamples=100) and not again
 
 
 def test_kept_trainings_are_named_with_their_commit(data: Path, programs: Path, monkeypatch) -> None:
     build(data)
     grid = grid_of(data, {"model": {}})
-    run_grid(grid, places(data), Problems(), resamples=50)
+    run_grid(grid, outputs(data), Problems(), resamples=50)
     assert "kept" not in read_table(data / "folds.csv")
     monkeypatch.setattr(steps, "code_hash", lambda programs: "other code")
     keep = Execution(keep=("train",))
-    assert "done     train model" not in show_grid(grid, places(data), execution=keep), "its data is done again first"
-    shown = show_grid(grid, places(data), execution=Execution(keep=("data", "train")))
+    assert "done     train model" not in show_grid(grid, outputs(data), execution=keep), "its data is done again first"
+    shown = show_grid(grid, outputs(data), execution=Execution(keep=("data", "train")))
     assert "done     train model" in shown and "$ test/generate_answers.py --model" in shown
-    run_grid(grid, places(data), Problems(), keep, resamples=50)
+    run_grid(grid, outputs(data), Problems(), keep, resamples=50)
     names = (programs / "calls.txt").read_text().split()
     assert names.count("train.py") == 1 and names.count("generate_answers.py") == 2
     kept = read_table(data / "folds.csv").set_index("arm")["kept"]
     assert kept["model"].startswith("train model by ") and isinstance(kept["prior only"], float)
     with pytest.raises(DataError, match=r"--keep: trian.*did you mean train"):
-        run_grid(grid, places(data), Problems(), Execution(keep=("trian",)))
+        run_grid(grid, outputs(data), Problems(), Execution(keep=("trian",)))
 
 
 RUN = """
@@ -181,7 +181,7 @@ def test_a_grid_killed_and_started_again_ends_in_the_same_tables(data: Path, pro
     whole, work = (
         (data / name, data / f"{name}/folds.csv", data / f"{name}/pooled.csv") for name in ("whole", "work")
     )
-    run_grid(grid, Places(*whole), Problems(), resamples=50)
+    run_grid(grid, GridOutputs(*whole), Problems(), resamples=50)
     (programs / "calls.txt").unlink()
     (programs / "calls.txt").touch()
     (data / "steps").write_bytes(pickle.dumps([chain.answers for chain in chains(grid)]))
@@ -200,7 +200,7 @@ def test_a_grid_killed_and_started_again_ends_in_the_same_tables(data: Path, pro
     subprocess.run(command, check=True)
     assert calls(programs) <= 7 + 2 * 2, "finished steps are kept: each kill cost two running programs at most"
     before = calls(programs)
-    run_grid(grid, Places(*work), Problems(), resamples=50)
+    run_grid(grid, GridOutputs(*work), Problems(), resamples=50)
     assert calls(programs) == before, "all was done"
     for own, other in zip(whole[1:], work[1:], strict=True):
         tables = [read_table(file) for file in (own, other)]
@@ -230,7 +230,7 @@ def processes_of(word: str) -> list[str]:
 def test_seeds_are_pooled_by_clip(data: Path, programs: Path) -> None:
     build(data)
     grid = grid_of(data, {"model": {}}, seeds=[0, 1])
-    run_grid(grid, places(data), Problems(), resamples=100)
+    run_grid(grid, outputs(data), Problems(), resamples=100)
     assert list(read_table(data / "folds.csv")["seed"]) == [0, 1] * 4
     overall = read_table(data / "pooled.csv").query("dataset == 'overall' and arm == 'model'").iloc[0]
     records = [record for _, record in read_jsonl(next((data / "work").glob("steps/data-*/test.jsonl")))]

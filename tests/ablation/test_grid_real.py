@@ -9,7 +9,7 @@ import yaml
 from flow_set import make_set
 from PIL import Image
 
-from megc.ablation.grid import Places, data_changes, run_grid
+from megc.ablation.grid import GridOutputs, data_changes, run_grid
 from megc.ablation.settings import Execution
 from megc.ablation.spec import read_grid
 from megc.csv_tables import read_table
@@ -42,8 +42,8 @@ def test_rows_and_pictures_become_a_table(tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump({"defaults": defaults, "arms": arms}, sort_keys=False))
     problems = Problems()
     changes = data_changes(tmp_path, problems, rows=tmp_path / "rows.jsonl", flow_dir=tmp_path / "pictures")
-    places = Places(tmp_path / "work", tmp_path / "folds.csv", tmp_path / "pooled.csv")
-    run_grid(read_grid(tmp_path / "grid.yaml", changes), places, problems, Execution(jobs=2), resamples=50)
+    outputs = GridOutputs(tmp_path / "work", tmp_path / "folds.csv", tmp_path / "pooled.csv")
+    run_grid(read_grid(tmp_path / "grid.yaml", changes), outputs, problems, Execution(jobs=2), resamples=50)
     assert not list(problems)
     table = read_table(tmp_path / "pooled.csv").query("dataset == 'overall'").set_index("arm")
     assert list(table.index) == ["tiny", "fused", "prior only", "prior sampled", "flow probe"]

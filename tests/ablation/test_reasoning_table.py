@@ -98,7 +98,7 @@ def test_rows_that_do_not_fit_are_named(folds, tmp_path):
     with pytest.raises(DataError, match="a row is answered twice"):
         compare_reasoning(twice, Problems())
     empty = write(tmp_path / "empty.jsonl", [])
-    with pytest.raises(DataError, match=r"empty\.jsonl: no answers"):
+    with pytest.raises(DataError, match=r"empty\.jsonl: no (answers|row)"):
         compare_reasoning(replace(folds, predictions=(folds.predictions[0], empty)), Problems())
     other = [{**row, "question": COARSE} for row in rows_of("sub02", "EP01", "disgust")]
     with pytest.raises(DataError, match=r"other\.jsonl: 3 of 4 answers are to other questions"):

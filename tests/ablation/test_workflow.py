@@ -11,7 +11,17 @@ from grid_runs import run_plan_here
 
 from megc.ablation import steps, workflow
 from megc.ablation.settings import Execution
-from megc.ablation.steps import ALL_GPUS, InputFile, OutputOf, SpeedFlag, Step, StepFile, path_hash, steps_in_order
+from megc.ablation.steps import (
+    ALL_GPUS,
+    InputFile,
+    OutputOf,
+    SpeedFlag,
+    Step,
+    StepFile,
+    path_hash,
+    step_folder,
+    steps_in_order,
+)
 from megc.ablation.workflow import find_finished, local_devices, run_steps
 
 PROGRAM = """
@@ -64,6 +74,16 @@ def test_a_step_is_done_once_and_again_when_its_input_changes(program, here, tmp
     assert program.runs() == 2, "the same content in another place is the same input"
     source.write_text("B")
     assert text(run_steps([last], tmp_path / "work"), last) == "B b" and program.runs() == 4
+
+
+def test_a_file_that_a_word_or_the_configuration_names_is_an_input(program, tmp_path: Path) -> None:
+    file = tmp_path / "zero.json"
+    file.write_text("{}")
+    named = program("a", "--deepspeed", str(file))
+    reads = replace(program("b", "x"), reads=(InputFile(file),))
+    before = [step_folder(step, {}, tmp_path) for step in (named, reads)]
+    file.write_text('{"stage": 3}')
+    assert not set(before) & {step_folder(step, {}, tmp_path) for step in (named, reads)}
 
 
 def test_the_same_content_made_in_two_ways_is_shared_downstream(program, here, tmp_path: Path) -> None:

@@ -246,9 +246,9 @@ def test_a_foreign_hash_is_no_file_name(tmp_path, name):
     folder = tmp_path / "a" / "b" / "out"
     folder.mkdir(parents=True)
     (folder / RUN).write_text(json.dumps({"hash": name}))
-    with pytest.raises(DataError, match="it has no hash of a run"):
+    with pytest.raises(DataError, match=r"(it has no hash of a run|hash is .*, not text)"):
         PredictionFile(folder, SETTINGS, ASKED)
     (folder / PREDICTIONS).write_text(json.dumps({"id": "row_0", "run": name, "input": "input"}) + "\n")
-    with pytest.raises(DataError, match="it has no hash of a run"):
+    with pytest.raises(DataError, match=r"(it has no hash of a run|hash is .*, not text)"):
         PredictionFile(folder, SETTINGS, ASKED)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [folder / PREDICTIONS, folder / RUN]

@@ -117,7 +117,7 @@ BROKEN = {
     "empty": (lambda folder: truncate(folder, 0), "truncated, 0 bytes"),
     "pointer": (point, "Git LFS pointer.*git lfs pull"),
     "absent shard": (lambda folder: (shard(folder) / "model-2.safetensors").unlink(), "1 of 2 shards.*model-2"),
-    "broken index": (lambda folder: shard(folder, {"x": 1}), "not an index of shards"),
+    "broken index": (lambda folder: shard(folder, {"x": 1}), "has no weight_map"),
     "pickle": (pickle, "pytorch_model.bin only, a pickle.*convert it"),
     "none": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
 }

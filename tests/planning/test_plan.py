@@ -48,7 +48,7 @@ def test_zero_stage_is_read_from_the_configurations():
     assert fit.stage_of('{"zero_optimization": {"stage": 2}}') == "zero2"
     with pytest.raises(DataError, match="the file does not exist"):
         fit.stage_of("train/gone.json")
-    with pytest.raises(ValueError, match="stages 0, 2 and 3, not 1"):
+    with pytest.raises(DataError, match="stage is 1, not one of 0, 2, 3"):
         fit.stage_of({"zero_optimization": {"stage": 1}})
 
 

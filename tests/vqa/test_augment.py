@@ -19,6 +19,7 @@ from megc.vqa.augment import augment_file
 from megc.vqa.build import write_split
 from megc.vqa.checks import check_splits
 from megc.vqa.instructions import answer_of, question_of, read_records
+from megc.vqa.prompts import PromptSettings, prompt_record
 from megc.vqa.questions import parse
 from megc.vqa.settings import AugmentSettings, SplitSettings
 
@@ -40,7 +41,7 @@ def training_file(tmp_path, encoding="uv-strain", subjects=3):
     for record in records:
         record["messages"][1]["content"] = "<image>"
     store_set(tmp_path, records, flows)
-    write_json(tmp_path / "prompt.json", {"images": ["flow"], "encoding": encoding})
+    write_json(tmp_path / "prompt.json", prompt_record(PromptSettings(images=("flow",), encoding=encoding)))
     return tmp_path / "instructions.jsonl", records
 
 
@@ -109,7 +110,7 @@ def test_what_cannot_be_augmented_is_said(tmp_path):
     train, records = training_file(tmp_path, "colour")
     with pytest.raises(DataError, match="colour"):
         augment_file(train, tmp_path / "more.jsonl", AugmentSettings())
-    write_json(tmp_path / "prompt.json", {"images": ["flow"], "encoding": "uv-strain"})
+    write_json(tmp_path / "prompt.json", prompt_record(PromptSettings(images=("flow",))))
     with pytest.raises(DataError, match="beside"):
         augment_file(train, tmp_path / "elsewhere" / "more.jsonl", AugmentSettings())
     write_jsonl(train, [json.loads(json.dumps(records[0])) | {"images": ["flow/gone.png"]}])

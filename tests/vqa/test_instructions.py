@@ -69,7 +69,7 @@ def test_side_files_go_with_a_file_that_is_made_from_another(tmp_path: Path) -> 
 
 def test_prompts_are_looked_for_between_the_pictures_and_the_file_only(tmp_path: Path, monkeypatch) -> None:
     for folder in (".", "dataset", "dataset/demo", "dataset/demo/flow"):
-        write_json(tmp_path / folder / "prompt.json", {"hash": folder})
+        write_json(tmp_path / folder / "prompt.json", prompt_record(PromptSettings()) | {"hash": folder})
     picture = tmp_path / "dataset/demo/flow/casme2/sub01/a.png"
     monkeypatch.chdir(tmp_path)
     prompts = read_prompts("dataset/test.jsonl", [picture])

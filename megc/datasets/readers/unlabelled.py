@@ -37,7 +37,7 @@ def read(
         what = f"no folder with images{f', but {videos} video(s)' if videos else ''}"
         fix = "give the folder that holds the clips' folders; videos go to data_process/extract_frames.py --source"
         raise DataError(frames, None, what, fix)
-    relative_to_root(folders[0], root)
+    relative_to_root(folders[0], root)  # once for all, rather than a problem a clip
     clips: dict[str, Clip] = {}
     for folder in folders:
         with problems.collect():
@@ -58,7 +58,7 @@ def _clip_of(folder: Path, frames: Path, root: Path | str) -> Clip:
     challenge = re.fullmatch(r"(CAS|SAMM)-\d+", folder.name)
     if challenge:
         dataset, fps = _CHALLENGE[challenge[1]]
-        subject = folder.name
+        subject = folder.name  # the organisers do not say who it is
     else:
         dataset, fps = "unknown", _UNKNOWN_FPS
         subject = folder.name if folder.parent == frames else folder.parent.name
