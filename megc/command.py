@@ -53,7 +53,7 @@ def option(
     says the rest: `Literal` are choices, a tuple takes one word or more, a bool that is off takes `--name`, one that
     is on also `--no-name`.
     """
-    # only what is set: Hugging Face's parser, which reads the same metadata, passes all of it to argparse
+    # only what is set: Hugging Face's parser, which reads the same metadata, knows no other key than help
     extra = {"flag": flag, "flags": aliases, "metavar": metavar, "repeat": repeat, "positional": positional}
     return dataclasses.field(
         default=default,

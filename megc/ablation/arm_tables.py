@@ -73,8 +73,8 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
     model_answers = outcome.results.get(chain.model_answers) if chain.model_answers else None
     values = score_run(references, scored.run, PROFILE)
-    sides = (read_split(data.folder / f"{name}.jsonl") for name in ("test", "plain_test"))
-    split = next(filter(None, sides), {})
+    splits = (read_split(data.folder / f"{name}.jsonl") for name in ("test", "plain_test"))
+    split = next(filter(None, splits), {})
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
         "arm": chain.arm,

@@ -58,7 +58,7 @@ class PredictionFile:
         self.path = self.folder / PREDICTIONS
         self.hash = run_hash(settings)
         self.others_path = self.folder / f"predictions.{self.hash}.not-asked.jsonl"
-        self._record = {"hash": self.hash, "settings": settings, **(about or {})}
+        self._run_info = {"hash": self.hash, "settings": settings, **(about or {})}
         self._questions = list(questions)
         # 1. another run's files make room for this one's
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class PredictionFile:
         self._file.close()
         write_jsonl(self.path, ordered)
         self._answers = _by_key(ordered)
-        self._record["rows"] = len(ordered)
+        self._run_info["rows"] = len(ordered)
         self._write_run()
         self._file = self._open()
         return len(self._answers)
@@ -161,7 +161,7 @@ class PredictionFile:
         counts = Counter(row["way"] for row in self._answers.values() if "way" in row)  # of a server's answers
         answered = {"answered": len(self._answers), **({"ways": dict(counts)} if counts else {})}
         answered["commits"] = sorted(self._commits)
-        write_json(self.folder / RUN, {**self._record, **answered})
+        write_json(self.folder / RUN, {**self._run_info, **answered})
 
     def _set_others_aside(self) -> str | None:
         """Make room for this run; returns the hash of the run that was in the way, if there was one."""

@@ -105,7 +105,7 @@ class Decoding:
         replaced = {"coarse": self.coarse, "fine": self.fine}.get(question.kind)
         return allowed_answers(question, dataset) if replaced is None else replaced
 
-    def record(self) -> dict:
+    def values_for_hash(self) -> dict:
         """What decides the answers, for the hash of a run: without the settings that its modes do not use."""
         settings = {**asdict(self), **_FIXED, "decode": {kind: self.mode(kind) for kind in TEMPLATES}}
         modes = set(self.modes.values())

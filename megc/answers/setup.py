@@ -242,7 +242,7 @@ def _hashed_settings(settings: RunSettings, loaded: Sequence[LoadedCheckpoint], 
         "min_pixels": [low for low, _ in budgets],
         "max_pixels": [high for _, high in budgets],
         "dtype": [str(checkpoint.model.dtype).removeprefix("torch.") for checkpoint in loaded],
-        "decoding": settings.decoding.record(),
+        "decoding": settings.decoding.values_for_hash(),
         "blank": settings.blank,
         "torch": versions["torch"],
         "transformers": versions["transformers"],
@@ -289,7 +289,7 @@ def connect_endpoint(settings: RunSettings, questions: Questions) -> AnswerSetup
         "prompt": questions.prompt_hash,
         "min_pixels": low,
         "max_pixels": high,
-        "decoding": settings.decoding.record(),
+        "decoding": settings.decoding.values_for_hash(),
         "blank": settings.blank,
     }
     about = {

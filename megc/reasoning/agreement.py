@@ -290,11 +290,15 @@ def reason_file(
         "rules": sha256_of(RULES.read_bytes()) if "rules" in options else None,
         "knowledge": knowledge.hash if knowledge else None,
     }
-    record = {"hash": sha256_of(json.dumps(settings, sort_keys=True)), "settings": settings, "from": str(predictions)}
-    record["commits"] = sorted({*answer_commits(Path(predictions)), commit()} - {""})
+    run_info = {
+        "hash": sha256_of(json.dumps(settings, sort_keys=True)),
+        "settings": settings,
+        "from": str(predictions),
+    }
+    run_info["commits"] = sorted({*answer_commits(Path(predictions)), commit()} - {""})
     with lock_folder(out, "answers"):  # both files of one run
-        write_jsonl(target, ({**row, "run": record["hash"]} for row in reasoned))
-        write_json(Path(out) / "run.json", {**record, "train": str(train) if train else None, "rows": len(reasoned)})
+        write_jsonl(target, ({**row, "run": run_info["hash"]} for row in reasoned))
+        write_json(Path(out) / "run.json", {**run_info, "train": str(train) if train else None, "rows": len(reasoned)})
     changed = sum(row["answer"] != row["raw"] for row in reasoned)
     return f"{target}: {changed} of {len(reasoned)} answers changed by {', '.join(options)}"
 

@@ -19,8 +19,8 @@ def test_each_kind_of_question_has_its_mode():
     assert [decoding.count_votes(kind) for kind in ("fine", "units", "long")] == [1, 1, 3]
     assert [Decoding(votes=3).mode(kind) for kind in ("coarse", "units")] == ["choices", "sample"]
     assert Decoding(decode=("choices",)).mode("long") == "greedy"
-    assert Decoding(temperature=0.1).record() == Decoding(seed=7).record()
-    assert Decoding(votes=2, seed=1).record() != Decoding(votes=2).record()
+    assert Decoding(temperature=0.1).values_for_hash() == Decoding(seed=7).values_for_hash()
+    assert Decoding(votes=2, seed=1).values_for_hash() != Decoding(votes=2).values_for_hash()
     for word in ("guess", "mood=greedy", "coarse=guess"):
         with pytest.raises(ValueError, match=word):
             parse_decode((word,))

@@ -4,6 +4,7 @@ import csv
 import json
 import runpy
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from megc.model import checkpoint
 from megc.model.parts import part_of
 from megc.model.samples import read_samples
 from megc.problems import DataError, Problems
-from megc.training.settings import SftSettings, read_config
+from megc.training.settings import SftSettings, TrainerOptions, read_config
 from megc.training.sft import check_run, prepare, train
 
 ROOT = Path(__file__).parents[2]
@@ -220,3 +221,6 @@ def test_every_config_names_only_settings_that_exist():
     for path in found:
         values = read_config(path, known)
         assert not values.get("deepspeed") or (ROOT / values["deepspeed"]).is_file()
+        assert values.keys() <= {
+            item.name for kind in (SftSettings, TrainerOptions) for item in fields(kind)
+        }  # --help
