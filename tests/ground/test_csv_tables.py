@@ -69,7 +69,9 @@ def test_a_table_of_changed_code_says_so_in_its_first_line(tmp_path: Path, monke
 def test_what_programs_write_by_default_is_not_in_git() -> None:
     tracked = git(ROOT, "ls-files", "result").splitlines()
     assert "result/published/demo_metrics.csv" in tracked
-    assert [name for name in tracked if not name.startswith(("result/published/", "result/README.md", "result/LOG.md"))] == []
+    assert [
+        name for name in tracked if not name.startswith(("result/published/", "result/README.md", "result/LOG.md"))
+    ] == []
     programs = [name for name in git(ROOT, "ls-files").splitlines() if name.endswith((".py", ".sh", ".yaml"))]
     writers = [
         name for name in programs if "result/published" in (ROOT / name).read_text() and not name.startswith("tests/")
