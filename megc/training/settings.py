@@ -169,7 +169,7 @@ def setting_types() -> dict[str, Any]:
 
 
 def check_types(path: Path | str, values: Mapping[str, object], section: str = "") -> None:
-    """Raise DataError for a setting of train.py with a value of another type; `section`: where they stand in a file."""
+    """Raise DataError for a setting of train.py with a value of another type; `section`: its part of the file."""
     for key, value in values.items():
         if key in setting_types():
             fix = "write it as --help says; names that YAML takes for yes or no (no, off, on) need quotes"
