@@ -1,7 +1,6 @@
 """Flags of the repository's programs: which there are, and a mapping of a yaml file as flags."""
 
 import ast
-import re
 from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import import_module
@@ -16,46 +15,31 @@ TRAIN = "train.py"
 
 @cache
 def known_flags(program: str) -> frozenset[str]:
-    """Names of a program's flags without dashes. They are read from its source: starting it to ask for its --help
-    would load torch for every section of a grid."""
+    """Names of a program's flags without dashes: the fields of its settings."""
     if program == TRAIN:
         from transformers import TrainingArguments
 
         from megc.training.settings import SftSettings
 
         return frozenset(name for kind in (SftSettings, TrainingArguments) for name in kind.__dataclass_fields__)
-    if settings := _settings_of(program):
-        return frozenset(flags_of(settings))
-    texts = (node.value for node in ast.walk(_tree(program)) if isinstance(node, ast.Constant))
-    return frozenset(text[2:] for text in texts if isinstance(text, str) and re.fullmatch(r"--[a-z][\w-]*", text))
+    return frozenset(flags_of(_settings_of(program)))
 
 
 @cache
-def _tree(program: str) -> ast.AST:
-    return ast.parse((REPOSITORY / program).read_text(encoding="utf-8"))
-
-
-@cache
-def _settings_of(program: str) -> type | None:
-    """The settings dataclass that a program hands to `command.run`; None where it has a parser of its own."""
-    calls = [node for node in ast.walk(_tree(program)) if isinstance(node, ast.Call)]
+def _settings_of(program: str) -> type:
+    """The settings dataclass that a program hands to `command.run`, which its source names: to run it would load torch
+    for every section of a grid."""
+    tree = ast.parse((REPOSITORY / program).read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = {ast.unparse(call.args[1]) for call in calls if ast.unparse(call.func) == "run" and len(call.args) > 1}
-    for node in _tree(program).body:
-        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
-            if (alias.asname or alias.name) in names:
-                return getattr(import_module(node.module), alias.name)
-    return None
+    imports = [(node.module, alias) for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    ((module, alias),) = [(module, alias) for module, alias in imports if (alias.asname or alias.name) in names]
+    return getattr(import_module(module), alias.name)
 
 
 def _is_on(program: str, flag: str) -> bool:
     """Whether a switch is on unless it is called with `--no-…`."""
-    if settings := _settings_of(program):
-        return flags_of(settings)[flag].default is True and not flag.startswith("no-")
-    for call in (node for node in ast.walk(_tree(program)) if isinstance(node, ast.Call)):
-        named = any(isinstance(word, ast.Constant) and word.value == f"--{flag}" for word in call.args)
-        if named and any(word.arg == "default" and ast.unparse(word.value) == "True" for word in call.keywords):
-            return True
-    return False
+    return flags_of(_settings_of(program))[flag].default is True and not flag.startswith("no-")
 
 
 def check_keys(file: Path | str, part: str, keys: Collection[str], options: Collection[str]) -> None:

@@ -47,9 +47,9 @@ def words(step: Step, command: int = -1) -> list[str]:
         ({"a": {"train": {"max_step": 3}}}, "train: max_step.*did you mean max_steps"),
         ({"a": {"train": {"output_dir": "x"}}}, "output_dir.*sets this itself"),
         ({"a": {"answer": {"vote": 5}}}, "answer: vote.*did you mean votes"),
-        ({"a": {"train": 3}}, "is no mapping"),
-        ({"a": {"then": ["fuse"]}}, "not one of reason and fuse"),
-        ({"a": {"pretrain": {"sft": {}}}}, "pretrain: sft"),
+        ({"a": {"train": 3}}, "train is 3, not one of 'none' or an object"),
+        ({"a": {"then": ["fuse"]}}, r"then\[0\] is 'fuse', not an object"),
+        ({"a": {"pretrain": {"sft": {}}}}, "there is no key 'sft'"),
         ({"a": {"after": "c"}, "b": {}}, "arms: a: c.*choose from a, b"),
         ({"a": {"after": "b"}, "b": {"train_of": "a"}}, "a → b → a is a circle"),
         ({}, "no arms"),
@@ -64,7 +64,7 @@ def test_top_level_keys_and_changes_are_checked(tmp_path: Path) -> None:
     for changes, top, message in (
         ((), {"seed": [1]}, "seed.*did you mean seeds"),
         ((), {"full": "b"}, "full: b"),
-        ((), {"protocol": "lono"}, "there is no 'lono'"),
+        ((), {"protocol": "lono"}, "protocol is 'lono', not one of"),
         (("train.max_step=1",), {}, "did you mean max_steps"),
         (("max_steps",), {}, "KEY=VALUE"),
     ):
