@@ -104,14 +104,14 @@ def _no_number(name: str) -> float:
     return float(name.replace("Infinity", "inf"))  # found again by `_check_finite`, which knows its key
 
 
-def _check_finite(value: object, place: str = "") -> None:
+def _check_finite(value: object, path: str = "") -> None:
     """Raise ParseError for NaN and infinity, with the keys that lead there."""
     if isinstance(value, float) and not math.isfinite(value):
         name = "NaN" if math.isnan(value) else f"{value}".replace("inf", "Infinity")
-        raise ParseError(f"{name} is no number in JSON" + (f" (at {place[1:]})" if place else ""))
+        raise ParseError(f"{name} is no number in JSON" + (f" (at {path[1:]})" if path else ""))
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in items:
-        _check_finite(child, f"{place}.{key}")
+        _check_finite(child, f"{path}.{key}")
 
 
 _DECODER = json.JSONDecoder(

@@ -163,17 +163,17 @@ def setting_types() -> dict[str, Any]:
                 members = (*(Literal[tuple(choice.value for choice in kind)] for kind in named), *members)
                 members = tuple(member for member in members if member not in (str, *named))
             strict = {int: Whole, float: Number}
-            known = [strict.get(member, member) for member in members if "ParallelismConfig" not in str(member)]
-            types[setting.name] = reduce(or_, [*known, *([type(None)] if setting.default is None else [])])
+            contracts = [strict.get(member, member) for member in members if "ParallelismConfig" not in str(member)]
+            types[setting.name] = reduce(or_, [*contracts, *([type(None)] if setting.default is None else [])])
     return types
 
 
-def check_types(path: Path | str, values: Mapping[str, object], place: str = "") -> None:
-    """Raise DataError for a setting of train.py with a value of another type; `place`: where they stand in a file."""
+def check_types(path: Path | str, values: Mapping[str, object], section: str = "") -> None:
+    """Raise DataError for a setting of train.py with a value of another type; `section`: its part of the file."""
     for key, value in values.items():
         if key in setting_types():
             fix = "write it as --help says; names that YAML takes for yes or no (no, off, on) need quotes"
-            check_record(setting_types()[key], value, path, f"{place}{key}", fix, key)
+            check_record(setting_types()[key], value, path, f"{section}{key}", fix, key)
 
 
 def read_config(path: Path | str, names: set[str]) -> dict:
