@@ -253,7 +253,10 @@ def _run_of(path: Path, row: dict) -> str:
 
 def _read(path: Path, repair: bool) -> list[dict]:
     """Rows of the file without an unfinished last line, which `repair` also cuts off on disk."""
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(path, None, f"the file cannot be read ({error.strerror})", _MOVE) from error
     end = data.rfind(b"\n") + 1
     rows = []
     for number, line in enumerate(data[:end].splitlines(), start=1):

@@ -83,15 +83,17 @@ def with_evidence(records: Sequence[dict], evidence: Mapping[str, Mapping]) -> l
 def read_evidence(path: Path | str, part: str | None = None) -> dict[str, dict]:
     """Evidence rows by clip, all or those of a part (`train`, `test`).
 
-    Raises DataError for a line that is no evidence.
+    Raises DataError for a line that is no evidence, and for a file without a row.
     """
-    evidence, fix = {}, "write it with test/answer_baselines.py --evidence"
+    line, evidence, fix = 0, {}, "write it with test/answer_baselines.py --evidence"
     for line, row in read_jsonl(path):
         check_record(EvidenceRow, row, path, line, fix)
         if part in (None, row["part"]):
             if row["clip"] in evidence:
                 raise DataError(path, line, f"second evidence of {row['clip']}", "keep one of the two rows")
             evidence[row["clip"]] = row
+    if not line:
+        raise DataError(path, None, "no row in the file", fix)
     return evidence
 
 

@@ -102,6 +102,7 @@ def each_row(item: Callable[[dict], object], shape: object) -> Callable[[Case], 
 
     def judge(case: Case) -> str:
         left = list(case.reading)
+        before = case.whole.decode().split("\n")  # a row may be missed under the identity that it had
         told = [(problem.row, f"{problem.row} {problem.what}") for problem in case.problems]
         try:
             text = contracts.decode(case.damaged.content or b"")
@@ -117,11 +118,18 @@ def each_row(item: Callable[[dict], object], shape: object) -> Callable[[Case], 
             place = next((n for n, found in enumerate(left) if wanted is not None and same(found, wanted)), None)
             if place is not None:
                 del left[place]
-            elif not any(where == number or _names(words, row) for where, words in told):
+            elif not any(
+                where == number or _names(words, row) or _names_line(words, before, number) for where, words in told
+            ):
                 return f"row {number} is neither read as it stands nor named"
         return f"read what no row holds: {_short(left[0])}" if left else ""
 
     return judge
+
+
+def _names_line(words: str, lines: list[str], number: int) -> bool:
+    """Whether a problem names the identity that the whole file has in a line."""
+    return number <= len(lines) and bool(lines[number - 1]) and _names(words, contracts.parse_json(lines[number - 1]))
 
 
 def _names(words: str, row: object) -> bool:

@@ -129,6 +129,11 @@ def _poor(problem: Problem, case: Case) -> str:
     return "as long as a page" if len(str(problem)) > LONGEST else ""
 
 
+def _stands_in(row: str, line: str) -> bool:
+    """Whether the name of a row stands in a line, as it is or with the escapes of JSON."""
+    return row in line or json.dumps(row)[1:-1] in line
+
+
 def _unescaped(line: str) -> str:
     """A line of JSON with its letters as they are, rather than as \\u65e5."""
     try:
@@ -154,7 +159,11 @@ def _unplaced(told: Sequence[Problem], case: Case) -> str:
         lines = [content.decode(errors="replace").split("\n") for content in (case.damaged.content, case.whole)]
         line = " ".join(_unescaped(found[case.damaged.line - 1]) for found in lines)
         rows = [problem.row for problem in told]
-        named = any(row == case.damaged.line or (isinstance(row, str) and row and row in line) for row in rows)
+        named = any(row == case.damaged.line or (isinstance(row, str) and row and _stands_in(row, line)) for row in rows)
+            row == case.damaged.line
+            or (isinstance(row, str) and row and (row in line or json.dumps(row)[1:-1] in line))
+            for row in rows
+        )
         identities = [part for part in line.split('"') if len(part) > 12]
         if not named and not any(part in text for part in identities for text in texts):
             return "no row"

@@ -221,7 +221,9 @@ def _cell_fault(values: dict[str, object], clip: dict) -> str:
     notes = " ".join(clip["notes"])
     if _number(values["Subject"]) != float(re.sub(r"\D", "", clip["subject"]) or -1):
         return "subject"
-    if str(values["Filename"]).strip().strip("'’`") != clip["name"]:
+    name = values["Filename"]
+    name = int(name) if isinstance(name, float) and name.is_integer() else name  # a sheet knows no 46.0
+    if str(name).strip().strip("'’`") != clip["name"]:
         return "filename"
     for moment in ("onset", "apex", "offset"):
         heads = (f"{moment.title()}Frame", f"{moment.title()} Frame", moment.title())
@@ -236,6 +238,8 @@ def _cell_fault(values: dict[str, object], clip: dict) -> str:
     if sorted(set(digits)) != sorted(units) and "action units" not in notes:
         return "units"
     emotion = str(values["Estimated Emotion"] or "").lower().replace("\u00a0", " ").strip()
+    if emotion.startswith("="):  # a formula without a stored value is an empty cell
+        return "" if "no emotion" in notes else "emotion"
     return "" if clip["fine"] == emotion or (emotion and clip["fine"].startswith(emotion[:3])) else "emotion"
 
 
