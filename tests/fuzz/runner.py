@@ -159,11 +159,8 @@ def _unplaced(told: Sequence[Problem], case: Case) -> str:
         lines = [content.decode(errors="replace").split("\n") for content in (case.damaged.content, case.whole)]
         line = " ".join(_unescaped(found[case.damaged.line - 1]) for found in lines)
         rows = [problem.row for problem in told]
-        named = any(row == case.damaged.line or (isinstance(row, str) and row and _stands_in(row, line)) for row in rows)
-            row == case.damaged.line
-            or (isinstance(row, str) and row and (row in line or json.dumps(row)[1:-1] in line))
-            for row in rows
-        )
+        texts_of_rows = [row for row in rows if isinstance(row, str) and row]
+        named = case.damaged.line in rows or any(_stands_in(row, line) for row in texts_of_rows)
         identities = [part for part in line.split('"') if len(part) > 12]
         if not named and not any(part in text for part in identities for text in texts):
             return "no row"
