@@ -72,6 +72,8 @@ def _read_prompt_settings(file: Path) -> PromptSettings:
     fix = "give the prompt.json of the training data, or the megc.json of a checkpoint"
     record = read_json(file, fix=fix)
     record = record.get("prompt", record)
+    if record is None:  # a checkpoint trained on rows without a prompt.json
+        raise DataError(file, None, "holds no prompt settings", fix)
     check_record(PromptRecord, record, file, None, fix)
     try:
         return PromptSettings.from_record(record)

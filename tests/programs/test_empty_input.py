@@ -12,13 +12,14 @@ from sheets import CASME2_HEADER, write_sheet
 
 from megc.clips import Clip, write_clips
 from megc.facs import ActionUnit
-from megc.files import lock_folder
+from megc.files import lock_folder, write_json
 from megc.problems import DataError, Problems
 from megc.splits import make_folds
 from megc.vqa.augment import augment_file
 from megc.vqa.build import build_files, write_split
 from megc.vqa.checks import check_records
 from megc.vqa.instructions import question_kind, read_records, row_clip, write_records
+from megc.vqa.prompts import PromptSettings, prompt_record
 from megc.vqa.settings import AugmentSettings, BuildSettings, SplitSettings
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,7 @@ COMMANDS = {
 @pytest.mark.parametrize("case", COMMANDS)
 def test_a_program_with_nothing_to_do_says_what_to_do(root, monkeypatch, capsys, case):
     monkeypatch.chdir(root)
-    (root / "prompt.json").write_text(json.dumps({"images": ["flow"], "encoding": "uv-strain"}))
+    write_json(root / "prompt.json", prompt_record(PromptSettings(images=("flow",), encoding="uv-strain")))
     script, arguments, remedy = COMMANDS[case]
     assert run_program(monkeypatch, script, *arguments.split()) == 1
     assert remedy in capsys.readouterr().err

@@ -16,6 +16,7 @@ from PIL import Image
 from programs import run_program
 
 from megc.files import write_json, write_jsonl
+from megc.vqa.prompts import PromptSettings, prompt_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +40,7 @@ def disk(tmp_path):
         store_set(folder, records, flows)
         for path in folder.rglob("*.npy"):
             path.unlink()
-        write_json(folder / "prompt.json", {"images": ["flow"], "encoding": "uv-strain"})
+        write_json(folder / "prompt.json", prompt_record(PromptSettings(images=("flow",), encoding="uv-strain")))
         write_jsonl(folder / "rows.jsonl", [record["row"] for record in records])
         (folder / "flat").mkdir()
         for record in records:

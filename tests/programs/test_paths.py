@@ -27,7 +27,7 @@ from megc.scoring.runs import read_references
 from megc.vqa.augment import augment_file
 from megc.vqa.checks import check_records
 from megc.vqa.instructions import build_records, clip_picture, flat_picture, read_records, rebase
-from megc.vqa.prompts import PromptSettings
+from megc.vqa.prompts import PromptSettings, prompt_record
 from megc.vqa.settings import AugmentSettings
 
 NAMES = {
@@ -64,7 +64,7 @@ def _records(root: Path, **changes: object) -> Path:
     records[2] |= changes
     path = root / "instructions.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    write_json(root / "prompt.json", {"images": ["flow"], "encoding": "uv-strain"})
+    write_json(root / "prompt.json", prompt_record(PromptSettings(images=("flow",), encoding="uv-strain")))
     return path
 
 

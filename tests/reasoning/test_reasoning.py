@@ -300,7 +300,7 @@ def test_faults_name_the_file(tmp_path):
     with pytest.raises(DataError, match=r"p\.jsonl.*not a question of the challenge"):
         reason_file(tmp_path / "p.jsonl", tmp_path / "out", ["joint"])
     (tmp_path / "rules.json").write_text('{"strength": 1, "rules": [{"units": [4], "fine": "boredom"}]}')
-    with pytest.raises(DataError, match="unknown fine class boredom"):
+    with pytest.raises(DataError, match=r"rules\[0\].fine is 'boredom', not one of 'anger'"):
         read_rules(tmp_path / "rules.json")
 
 

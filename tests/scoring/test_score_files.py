@@ -88,7 +88,7 @@ def test_bad_predictions_are_reported(tmp_path):
     whats = " | ".join(problem.what for problem in problems)
     assert "second answer to casme2_sub01_EP02_01f_1" in whats
     assert "casme2_sub99_EP01_1 has no reference" in whats
-    assert "is not text" in whats and "neither id nor video_id" in whats
+    assert "answer is 7, not text" in whats and "neither id nor video_id" in whats
     assert "4 of 20 answers are missing, the first is casme2_sub01_EP02_01f_2" in whats
     assert run.answers[0] == "positive" and run.answers[1] is None  # the first answer counts
 
@@ -253,7 +253,7 @@ def test_lines_of_swift_without_question_or_picture_are_named(tmp_path):
     (found,) = read_references(tmp_path / "test.jsonl", problems)
     assert found.subject == "sub01" and found.clip == "/data/casme2/sub01/EP02_01f"
     first, second = map(str, problems)
-    assert "row 2: the row of messages has no 'images'" in first
+    assert "row 2: images has 0 entries" in first
     assert "row 3: the row of messages has no 'user'" in second
 
 

@@ -21,6 +21,7 @@ from megc.model.samples import read_samples
 from megc.problems import DataError, Problems
 from megc.training.settings import SftSettings, TrainerOptions, read_config
 from megc.training.sft import check_run, prepare, train
+from megc.vqa.prompts import PromptSettings, prompt_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,8 @@ def base(tmp_path_factory):
 
 
 def test_it_learns_and_the_checkpoint_says_what_it_was_trained_on(train_file, eval_file, base, tmp_path):
-    write_json(train_file.parent / "prompt.json", {"hash": "0123456789abcdef", "encoding": "colour"})
+    prompt = prompt_record(PromptSettings(images=("apex", "flow"), encoding="colour"))
+    write_json(train_file.parent / "prompt.json", prompt | {"hash": "0123456789abcdef"})
     out = tmp_path / "out"
     more = {"max_steps": 50, "lr_scheduler_type": "constant", "logging_steps": 10, "eval_strategy": "steps"}
     run = settings(train_file, base, max_pixels=12544, eval_file=str(eval_file), shift=0)
