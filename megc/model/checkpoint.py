@@ -35,7 +35,7 @@ from megc.files import read_checked, write_json
 from megc.model.distributed import print_main
 from megc.model.parts import merge_adapters
 from megc.model.versions import check_versions
-from megc.model.weight_checks import check_weights, is_hub_name, not_a_checkpoint
+from megc.model.weight_checks import check_weights, is_hub_name, loading_checkpoint
 from megc.model.weights import INFO_NAME, base_of, settings_hashes, weights_hash
 from megc.problems import DataError
 from megc.records import Contract
@@ -104,12 +104,10 @@ def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: 
     _check_folder(path)
     budget = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     budget = {name: value for name, value in budget.items() if value is not None}
-    try:
+    with loading_checkpoint(path):
         processor = AutoProcessor.from_pretrained(path)
         processor.image_processor = AutoImageProcessor.from_pretrained(path, backend="pil", **budget)
         low, high = map(operator.index, pixel_budget(processor))  # TypeError for no whole number
-    except Exception as error:  # whatever a file of another shape makes transformers and tokenizers raise
-        raise not_a_checkpoint(path, error) from error
     if low > high:
         what = f"min_pixels {low} is more than max_pixels {high}"
         raise DataError(path, None, what, "set both --min_pixels and --max_pixels")
@@ -135,10 +133,8 @@ def inherited_budget(
 def load_config(path: Path | str) -> PretrainedConfig:
     """Configuration of a checkpoint's model, without its weights. Raises DataError for that of another model."""
     _check_folder(path)
-    try:
+    with loading_checkpoint(path):
         config = AutoConfig.from_pretrained(base_of(path) or path)
-    except Exception as error:  # whatever a file of another shape makes transformers raise
-        raise not_a_checkpoint(path, error) from error
     if config.model_type != MODEL_TYPE:
         fix = "give a Qwen2.5-VL checkpoint, or its own config.json"
         raise DataError(path, None, f"a model of type {config.model_type}, not {MODEL_TYPE}", fix)
@@ -158,12 +154,10 @@ def load_model(
     base = base_of(path)
     if base:
         return merge_adapters(load_model(base, dtype, attn_implementation), path)
-    try:
+    with loading_checkpoint(path):
         return AutoModelForImageTextToText.from_pretrained(
             path, dtype=dtype, attn_implementation=attn_implementation, use_safetensors=True
         )
-    except (OSError, ValueError) as error:
-        raise not_a_checkpoint(path, error) from error
 
 
 def check_mismatch(

@@ -48,14 +48,11 @@ def local_folder(path: Path | str) -> Path | None:
 def _check_tensors(path: Path | str) -> None:
     """Compare names and shapes of the tensors in the files with those of the model; no value is read."""
     fix = "download or copy the checkpoint again, or take its own config.json"
-    try:
-        with _quiet(), unpartitioned_models():
-            # on the meta device tensors have shapes and no values, and loading reports names and shapes that differ
-            _, report = AutoModelForImageTextToText.from_pretrained(
-                path, device_map="meta", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
-            )
-    except Exception as error:  # whatever a configuration of another shape makes transformers raise
-        raise not_a_checkpoint(path, error) from error
+    with loading_checkpoint(path), _quiet(), unpartitioned_models():
+        # on the meta device tensors have shapes and no values, and loading reports names and shapes that differ
+        _, report = AutoModelForImageTextToText.from_pretrained(
+            path, device_map="meta", output_loading_info=True, use_safetensors=True, ignore_mismatched_sizes=True
+        )
     check_names(path, report["missing_keys"], report["unexpected_keys"], fix)
     if report["mismatched_keys"]:
         name, saved, shape = min(report["mismatched_keys"])
@@ -109,9 +106,19 @@ def is_hub_name(path: Path | str) -> bool:
     return bool(hub_name) and not owner.is_dir()
 
 
-def not_a_checkpoint(path: Path | str, error: Exception) -> DataError:
-    """The DataError for a checkpoint that transformers does not load."""
-    lines = " ".join(str(error).split())
-    reason = f"{type(error).__name__}: {lines[:_LONGEST]}" if lines else type(error).__name__
-    fix = "give the folder of a Qwen2.5-VL checkpoint with safetensors weights, or train one with train.py"
-    return DataError(path, None, f"cannot be loaded ({reason})", fix)
+@contextmanager
+def loading_checkpoint(path: Path | str) -> Iterator[None]:
+    """Whatever a damaged or foreign file of a checkpoint makes transformers and tokenizers raise, as a DataError.
+
+    They check no shapes, so it may be any exception. What says nothing of the files passes: no memory, a library that
+    is missing, and a DataError that is one already.
+    """
+    try:
+        yield
+    except (DataError, MemoryError, ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        lines = " ".join(str(error).split())
+        reason = f"{type(error).__name__}: {lines[:_LONGEST]}" if lines else type(error).__name__
+        fix = "give the folder of a Qwen2.5-VL checkpoint with safetensors weights, or train one with train.py"
+        raise DataError(path, None, f"cannot be loaded ({reason})", fix) from error

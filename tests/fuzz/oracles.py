@@ -186,6 +186,9 @@ def judge_labels(case: Case) -> str:
     return "" if len(case.reading) == len(clips) else f"{len(case.reading)} clips of {len(clips)}"
 
 
+GRID_DEFAULTS = {"protocol": "holdout", "folds": 5, "split_seed": 0, "inner_folds": 0, "seeds": [0]}
+
+
 def judge_grid(case: Case) -> str:
     """Types by hand; settings, names and number of arms as an independent YAML parser has them."""
     if case.damaged.content is None:
@@ -194,8 +197,7 @@ def judge_grid(case: Case) -> str:
         value = contracts.parse_yaml(contracts.decode(case.damaged.content))
     except Unreadable as error:
         return f"accepted, though {error}"
-    names = {"protocol": "holdout", "folds": 5, "split_seed": 0, "inner_folds": 0, "seeds": [0]}
-    wanted = [value.get(name, default) for name, default in names.items()]
+    wanted = [value.get(name, default) for name, default in GRID_DEFAULTS.items()]
     wanted.append(str(value["full"]) if value.get("full") is not None else next(iter(map(str, value["arms"]))))
     if not same(case.reading["settings"], wanted):
         return f"settings {case.reading['settings']}, not {wanted}"
@@ -205,7 +207,7 @@ def judge_grid(case: Case) -> str:
     flags = [
         arm.get(name) for arm in [value.get("defaults"), *value["arms"].values()] if arm for name in ("data", "answer")
     ]
-    if not all(holds(section, shapes) for section in flags) or not holds(value["seeds"], ("list", "whole", 1)):
+    if not all(holds(section, shapes) for section in flags) or not holds(wanted[-2], ("list", "whole", 1)):
         return "a setting of another type was accepted"
     damaged = case.damaged.content != case.whole and value != contracts.parse_yaml(contracts.decode(case.whole))
     return "a change of an arm left no trace" if damaged and same(case.reading, case.target.baseline) and not _neutral(
@@ -213,9 +215,9 @@ def judge_grid(case: Case) -> str:
 
 
 def _neutral(value: dict, whole: dict) -> bool:
-    """Whether two grid files say the same but for nulls and `full`, or differ in the baselines alone."""
+    """Whether two grid files say the same but for nulls, defaults and `full`, or differ in the baselines alone."""
     bare = [
-        {key: _without_nulls(part) for key, part in tree.items() if key not in ("full", "baselines")}
+        GRID_DEFAULTS | {key: _without_nulls(part) for key, part in tree.items() if key not in ("full", "baselines")}
         for tree in (value, whole)
     ]
     return bare[0] == bare[1]

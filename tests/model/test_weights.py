@@ -16,6 +16,7 @@ from tiny_data import SMALL, write_instructions
 
 from megc.model import checkpoint, tiny
 from megc.model.parts import ADAPTER_FOLDER
+from megc.model.weight_checks import loading_checkpoint
 from megc.model.weights import content_hash, weights_hash
 from megc.planning.dry_run import dry_run
 from megc.problems import DataError
@@ -299,3 +300,12 @@ def test_several_builds_at_once_do_not_clash(tmp_path):
     assert len(results) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
     checkpoint.load_model(folder)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ImportError("no flash_attn"), torch.OutOfMemoryError()])
+def test_what_says_nothing_of_the_files_is_not_called_a_damaged_checkpoint(tmp_path, error):
+    with pytest.raises(type(error)), loading_checkpoint(tmp_path):
+        raise error
+    words = r"cannot be loaded \(TypeError: no list\); give the folder of a Qwen2\.5-VL"
+    with pytest.raises(DataError, match=words), loading_checkpoint(tmp_path):
+        raise TypeError("no list")
