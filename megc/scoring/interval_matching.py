@@ -13,7 +13,7 @@ LEAST_IOU = 0.5  # of all challenges since 2019: an interval that overlaps an ev
 class Matching(NamedTuple):
     """What one video counts: `hits` (predicted, event) as indices, false alarms and misses.
 
-    In profiles that are no one-to-one matching, an interval or an event may be in several hits, or in none that counts.
+    Where the matching is not one-to-one, an interval may be in several hits.
     """
 
     hits: tuple[tuple[int, int], ...]

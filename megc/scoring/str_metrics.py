@@ -19,12 +19,12 @@ import numpy as np
 from megc.clips import Video
 from megc.facs import COARSE_EMOTIONS, coarse_of
 from megc.scoring.interval_matching import Matching, match_best_first, match_events, match_in_file_order
+from megc.scoring.settings import StrProfileName
 
 ANALYSED = ("negative", "positive", "surprise")  # the challenge's; events of others are spotted, but not analysed
 SPOTTING_METRICS = ("precision", "recall", "f1")
 ANALYSIS_METRICS = ("f1_analysis", "uf1", "uar", "strs")
 COUNTS = ("events", "predicted", "tp", "fp", "fn")
-StrProfileName = Literal["strict", "official", "megc2020"]
 TypeName = Literal["micro", "macro", "typed", "all"]
 
 
@@ -132,7 +132,9 @@ def _public_visits(videos: Sequence[Video], by_video: Sequence[tuple[Sequence, S
     Events of other subjects are no misses, and intervals in videos without events no false alarms.
     """
     subjects = {(v.dataset, v.subject) for v, (predicted, _) in zip(videos, by_video, strict=True) if predicted}
-    return [(v.dataset, v.subject) in subjects and bool(events) for v, (_, events) in zip(videos, by_video, strict=True)]
+    return [
+        (v.dataset, v.subject) in subjects and bool(events) for v, (_, events) in zip(videos, by_video, strict=True)
+    ]
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: float = 0.0) -> np.ndarray:
@@ -165,8 +167,10 @@ def score_analysis(counts: VideoCounts, sums: np.ndarray, profile: StrProfile) -
     used = of_events > 0
     precision, recall = _ratio(right, of_answers), _ratio(right, of_events)
     f1 = _ratio(2 * right, of_events + of_answers)
-    macro = {name: _ratio((part * used).sum(axis=1), used.sum(axis=1)) for name, part in
-             (("precision", precision), ("uar", recall), ("uf1", f1))}
+    macro = {
+        name: _ratio((part * used).sum(axis=1), used.sum(axis=1))
+        for name, part in (("precision", precision), ("uar", recall), ("uf1", f1))
+    }
     values["f1_analysis"] = _ratio(2 * macro["precision"] * macro["uar"], macro["precision"] + macro["uar"])
     values |= {"uf1": macro["uf1"], "uar": macro["uar"]}
     values["strs"] = score_spotting(sums)["f1"] * values["f1_analysis"]
