@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from megc.files import lock_folder, read_json, write_bytes, write_json, write_jsonl
+from megc.files import lock_folder, read_checked, write_bytes, write_json, write_jsonl
 from megc.motion.parallel import process_pool, submit_task, use_one_thread
 from megc.problems import DataError, Problems
+from megc.records import Contract
 from megc.synthesis.demo_sheets import Annotation, annotate_clips, casme2_workbook, samm_workbook
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
 from megc.synthesis.scenes import plan_clips, samm_view
@@ -146,24 +147,31 @@ def _write_subject(root: Path, specs: list[ClipSpec], every: int, note: bool) ->
     return len(specs)
 
 
+class DemoRecord(Contract):
+    """`demo.json`: the version of the generator, and the settings that decide the bytes of the set."""
+
+    generator: int
+    settings: dict[str, int | float | str | dict[str, int | float]]
+
+
 def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
     """Raises DataError where the folder holds another set, or data that this program did not write."""
     record, description = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
+    fix = "use --overwrite or another --out"
     is_demo = record.is_file()  # never delete what another program wrote: it may be licensed data
     if not is_demo and any((root / name).exists() for name in _WRITTEN):
-        fix = "choose another folder: this one may hold licensed data"
-        raise DataError(root, None, "has data but no demo.json, so it is not a demo set", fix)
+        what = "has data but no demo.json, so it is not a demo set"
+        raise DataError(root, None, what, "choose another folder: this one may hold licensed data")
     if is_demo and overwrite:
         for name in _WRITTEN:
             path = root / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif is_demo and read_json(record, fix="use --overwrite or another --out") != description:
-        raise DataError(
-            record,
-            None,
-            "the set was made with other settings, or by another version",
-            "use --overwrite or another --out",
-        )
+    elif is_demo:
+        earlier = read_checked(DemoRecord, record, fix=fix)
+        if earlier != description:
+            other = [name for name, value in description["settings"].items() if earlier["settings"].get(name) != value]
+            what = f"the set was made with other settings ({', '.join(other)})" if other else "another version made it"
+            raise DataError(record, None, what, fix)
     write_json(record, description)
 
 
