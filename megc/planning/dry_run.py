@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -59,7 +59,7 @@ class VisionSizes(ClosedContract):
 class RopeParameters(ClosedContract):
     """Rotary positions of three axes: time, height, width."""
 
-    rope_type: str
+    rope_type: Literal["default"]
     rope_theta: float
     mrope_section: Annotated[list[Size], Field(min_length=3, max_length=3)]
 
@@ -150,9 +150,9 @@ def folder_of(model: str, file: str) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
-def public_architecture(model: str) -> Qwen2_5_VLConfig | None:
+def public_architecture(model: str, file: Path = ARCHITECTURES) -> Qwen2_5_VLConfig | None:
     """Configuration of the public checkpoint that `model` names in its last part, or None."""
-    architectures = read_checked(ArchitecturesFile, ARCHITECTURES)["architectures"]
+    architectures = read_checked(ArchitecturesFile, file)["architectures"]
     values = {name.lower(): value for name, value in architectures.items()}.get(Path(model).name.lower())
     return Qwen2_5_VLConfig(**values) if values else None
 

@@ -154,25 +154,30 @@ class DemoRecord(Contract):
     settings: dict[str, int | float | str | dict[str, int | float]]
 
 
-def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
-    """Raises DataError where the folder holds another set, or data that this program did not write."""
-    record, description = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
-    fix = "use --overwrite or another --out"
+def write_demo_record(root: Path, settings: DemoSettings, overwrite: bool) -> None:
+    """Write `demo.json`, unless that of the same set is there; `overwrite` deletes an earlier set first.
+
+    Raises DataError where the folder holds another set, or data that this program did not write.
+    """
+    record, fix = root / "demo.json", "use --overwrite or another --out"
     is_demo = record.is_file()  # never delete what another program wrote: it may be licensed data
     if not is_demo and any((root / name).exists() for name in _WRITTEN):
         what = "has data but no demo.json, so it is not a demo set"
         raise DataError(root, None, what, "choose another folder: this one may hold licensed data")
-    if is_demo and overwrite:
-        for name in _WRITTEN:
-            path = root / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif is_demo:
-        earlier = read_checked(DemoRecord, record, fix=fix)
-        if earlier != description:
-            other = [name for name, value in description["settings"].items() if earlier["settings"].get(name) != value]
-            what = f"the set was made with other settings ({', '.join(other)})" if other else "another version made it"
+    if is_demo and not overwrite:
+        earlier, values = read_checked(DemoRecord, record, fix=fix), asdict(settings)
+        if earlier["generator"] != _GENERATOR:
+            what = f"generator {earlier['generator']} made the set, and this one is {_GENERATOR}"
             raise DataError(record, None, what, fix)
-    write_json(record, description)
+        names = values.keys() | earlier["settings"].keys()
+        other = [name for name in sorted(names) if values.get(name) != earlier["settings"].get(name)]
+        if other:
+            raise DataError(record, None, f"the set was made with other settings ({', '.join(other)})", fix)
+        return
+    for name in _WRITTEN if is_demo else ():
+        path = root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    write_json(record, {"generator": _GENERATOR, "settings": asdict(settings)})
 
 
 def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list[ClipSpec], bool]]:
@@ -230,7 +235,7 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
     if not specs:
         raise ValueError("no clip to draw: ask for one subject and one clip at least")
     with lock_folder(root, "demo"):
-        _prepare(root, settings, overwrite)
+        write_demo_record(root, settings, overwrite)
         _write_tables(root, specs)
         _write_clips(root, specs, settings.every, workers)
     return specs
