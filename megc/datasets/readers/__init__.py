@@ -19,7 +19,7 @@ To add a dataset that has a spreadsheet, say `mmew`:
 `read_annotations` (megc/datasets/annotated.py) gives all expressions of a sheet, macro-expressions too, for the events
 of long videos; `read_annotated` makes clips of the micro-expressions.
 
-A dataset without a sheet, whose labels stand in its folder names, has a `read` function instead (see `unlabelled.py`)
+A dataset without a sheet, whose labels stand in its folder names, has a `read` function instead (see `smic.py`)
 and stands in READERS by itself. Its sentences in dataset/README.md tell users where to put it. Only a dataset whose
 ME-VQA rows use fewer than the eight emotions needs a line elsewhere: `FINE_OF_DATASET` in megc/facs.py.
 """
@@ -30,7 +30,7 @@ from functools import partial
 from megc.clips import Clip
 from megc.datasets.annotated import read_annotated
 from megc.datasets.dataset import Dataset
-from megc.datasets.readers import unlabelled
+from megc.datasets.readers import smic, unlabelled
 from megc.datasets.readers.casme2 import CASME2
 from megc.datasets.readers.samm import SAMM
 
@@ -40,4 +40,5 @@ Reader = Callable[..., list[Clip]]
 
 ANNOTATED: tuple[Dataset, ...] = (CASME2, SAMM)
 READERS: dict[str, Reader] = {dataset.name: partial(read_annotated, dataset) for dataset in ANNOTATED}
+READERS["smic"] = smic.read
 READERS["unlabelled"] = unlabelled.read
