@@ -1,4 +1,4 @@
-"""Build instruction files from clips, or ME-VQA rows, and pictures on disk, and split them by subject."""
+"""Build instruction files from clips, long videos or ME-VQA rows and pictures on disk, and split them by subject."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
-from megc.clips import read_clips
+from megc.clips import read_clips, read_videos
 from megc.files import lock_folder, read_checked, read_json, read_jsonl, write_json, write_jsonl
 from megc.motion.flow_files import FlowRecord
 from megc.motion.flow_pictures import centre_folder
@@ -36,6 +36,7 @@ from megc.vqa.instructions import (
     write_records,
 )
 from megc.vqa.labels import coarse_statistics, record_labels
+from megc.vqa.long_questions import videos_rows
 from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.settings import BuildSettings, SplitSettings
 
@@ -100,6 +101,9 @@ def _numbered_rows(
 
     Raises DataError for a file without a row, and for clips without a question.
     """
+    if settings.videos:
+        rows = videos_rows(read_videos(settings.videos), settings.seed, problems, settings.videos)
+        return {settings.videos: [(row_id(row), row) for row in rows]}, ""
     if settings.rows:
         sources = {file: list(read_jsonl(file)) for file in settings.rows}
         for file, numbered in sources.items():
@@ -153,7 +157,10 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     root = settings.out.parent
     sources, left_out = _numbered_rows(settings, problems)
     # 1. where the pictures of a row are, and how the flow is drawn
-    if settings.flow_dir:
+    if settings.videos:
+        prompt = PromptSettings(images=(), structured=not settings.bare)
+        find = flat_picture(root)  # never called
+    elif settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
         prompt = prompt_settings(settings, pictures)
         if settings.centre and (prompt.encoding == "uv-strain-minmax" or settings.prompt):
@@ -181,9 +188,10 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     write_json(root / PROMPT_FILE, prompt_record(prompt))
     kinds = Counter(question_kind(record) for record in records)
     clips = len({record["clip"] for record in records})
+    noun = "long videos" if settings.videos else "clips"
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     prompt_words = f"prompt {prompt_hash(prompt)}"
-    return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); {prompt_words}{left_out}"
+    return f"{settings.out}: {len(records)} questions on {clips} {noun} ({listed}); {prompt_words}{left_out}"
 
 
 def write_split(settings: SplitSettings, problems: Problems) -> str:
