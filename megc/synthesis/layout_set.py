@@ -80,7 +80,7 @@ def _draw_frames(folder: FrameFolder, seed: int) -> Iterator[np.ndarray]:
     drawn = [Rendering(_spec_of(folder.layout, row, seed)) for row in folder.rows]
     for number in folder.numbers:
         inside = [min(max(number, view.spec.onset), view.spec.offset) for view in drawn]
-        nearest = int(np.argmin([abs(number - shown) for shown in inside]))
+        nearest = int(np.argmin([abs(number - other) for other in inside]))
         yield drawn[nearest].image(inside[nearest])
 
 
