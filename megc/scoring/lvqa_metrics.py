@@ -17,7 +17,7 @@ import numpy as np
 from megc.commits import commits_of
 from megc.csv_tables import write_table
 from megc.scoring.bootstrap import Sampling, draw_groups, percentile_interval, sum_by_group
-from megc.scoring.evaluation import ENDS, OVERALL, rows_by_dataset, select_rows
+from megc.scoring.evaluation import ENDS, rows_by_dataset, select_rows
 from megc.scoring.runs import Reference, Run
 from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import align_columns, format_count, format_interval, format_share, pooled_only
@@ -56,14 +56,12 @@ def is_unreadable(answer: str, kind: str) -> bool:
     return 0 in read_unit_set(answer)
 
 
-def count_long_rows(
-    references: Sequence[str], answers: Sequence[str | None], kinds: Sequence[str]
-) -> np.ndarray:
+def count_long_rows(references: Sequence[str], answers: Sequence[str | None], kinds: Sequence[str]) -> np.ndarray:
     """What each row adds to the scores, float64 (rows, 18); answers that are missing or unreadable too.
 
-    Columns: for each of COUNT_KINDS whether it is asked, the absolute and the squared error (an answer without a number
-    counts as 0); whether action units are asked, F1 and Jaccard index of the set; hits, references and answers of each
-    of EVENT_TYPES.
+    Columns: for each of COUNT_KINDS whether it is asked, the absolute and the squared error (an answer without a
+    number counts as 0); whether action units are asked, F1 and Jaccard index of the set; hits, references and answers
+    of each of EVENT_TYPES.
     """
     table = np.zeros((len(kinds), _COUNTS + 9))
     for row, reference, answer, kind in zip(table, references, answers, kinds, strict=True):
@@ -117,7 +115,7 @@ def _score_sets(tables: Sequence[np.ndarray], times: np.ndarray, groups: Sequenc
 def evaluate_long_run(
     references: Sequence[Reference], run: Run, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[dict]:
-    """Rows of `lvqa.csv` of a run: each dataset, then all videos pooled, with 95 % intervals by subjects and by videos.
+    """Rows of `lvqa.csv` of a run: each dataset, then all videos pooled, with 95 % bootstrap intervals.
 
     Videos (or subjects) are drawn within their dataset; a resample without one of the references' types of events is
     drawn again.
@@ -136,9 +134,7 @@ def evaluate_long_run(
             holds = sum_by_group(tables[0], groups)[:, _COUNTS + 5 : _COUNTS + 7] > 0
             times = draw_groups(Sampling(groups, datasets), resamples, seed, holds[:, holds.any(axis=0)])
             for name, values in _score_sets(tables, times, groups).items():
-                line |= {
-                    f"{name}_{end}": value for end, value in zip(ends, percentile_interval(values), strict=True)
-                }
+                line |= {f"{name}_{end}": value for end, value in zip(ends, percentile_interval(values), strict=True)}
         texts = [[answer or "" for answer in answers] for answers in answered.answer_sets]
         unreadable = [
             sum(bool(text.strip()) and is_unreadable(text, kind) for text, kind in zip(answers, kinds, strict=True))
@@ -160,7 +156,8 @@ def long_table(rows: Sequence[Mapping]) -> str:
     for row in rows:
         # errors are numbers of events, the others shares
         values = [
-            f"{row[name]:.2f}" if name.startswith(("mae", "rmse")) else format_share(row[name]) for name in LVQA_METRICS
+            f"{row[name]:.2f}" if name.startswith(("mae", "rmse")) else format_share(row[name])
+            for name in LVQA_METRICS
         ]
         counts = [format_count(row[name]) for name in ("invalid", "missing")]
         lines.append([row["run"], row["dataset"], str(row["videos"]), "", *values, *counts])

@@ -1,6 +1,5 @@
 """Scores of ME-LVQA answers: cases computed on paper, unreadable answers, intervals, the program's table."""
 
-import csv
 import math
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from sklearn.metrics import f1_score, recall_score
 
 from megc.clips import Event, Video
+from megc.csv_tables import read_table
 from megc.facs import ActionUnit
 from megc.files import write_jsonl
 from megc.problems import Problems
@@ -71,9 +71,7 @@ def test_sets_are_averaged_over_videos() -> None:
 def test_types_have_macro_f1_and_recall_as_scikit_learn_gives_them() -> None:
     true = ["micro"] * 3 + ["macro"] * 5
     answers = ["micro", "macro", "?", "macro", "macro", "micro", "macro", ""]
-    scores = score(
-        [("event_type", f"{t}-expression", f"{a}-expression") for t, a in zip(true, answers, strict=True)]
-    )
+    scores = score([("event_type", f"{t}-expression", f"{a}-expression") for t, a in zip(true, answers, strict=True)])
     options = {"labels": ["macro", "micro"], "average": "macro", "zero_division": 0}
     assert scores["uf1_type"] == pytest.approx(f1_score(true, answers, **options))
     assert scores["uar_type"] == pytest.approx(recall_score(true, answers, **options))
@@ -101,7 +99,11 @@ def test_a_type_is_the_only_one_that_an_answer_names(answer: str, type_: str) ->
 
 def test_unreadable_answers_are_known_by_the_kind_of_question() -> None:
     assert read_unit_set("none") == set() and read_unit_set("dimpler, grin") == {14, 0}
-    assert [is_unreadable("none", kind) for kind in ("count_all", "distinct_units", "event_type")] == [True, False, True]
+    assert [is_unreadable("none", kind) for kind in ("count_all", "distinct_units", "event_type")] == [
+        True,
+        False,
+        True,
+    ]
     assert is_unreadable("dimpler, grin", "distinct_units") and not is_unreadable("3", "count_micro")
 
 
@@ -131,22 +133,22 @@ def test_the_program_knows_the_questions_and_writes_a_table_of_their_own(tmp_pat
     text = score_files(ScoreSettings(runs, references, tmp_path / "out", resamples=200), problems)
     assert "second-hand" in text and [problem.what[:5] for problem in problems] == ["1 of "]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["lvqa.csv"], "no table of ME-VQA"
-    table = list(csv.DictReader((tmp_path / "out" / "lvqa.csv").open()))
+    table = read_table(tmp_path / "out" / "lvqa.csv").to_dict("records")
     assert [(row["run"], row["dataset"], row["videos"], row["subjects"]) for row in table] == [
         (run, dataset, videos, subjects)
         for run in ("right", "wrong")
-        for dataset, videos, subjects in (("casme_sq", "6", "2"), ("samm_lv", "6", "2"), ("overall", "12", "4"))
+        for dataset, videos, subjects in (("casme_sq", 6, 2), ("samm_lv", 6, 2), ("overall", 12, 4))
     ]
     right, bad = table[2], table[5]
     for name in LVQA_METRICS:
         best = 0 if name.startswith(("mae", "rmse")) else 1
         for end in ("", "_low", "_high", "_subject_low", "_subject_high"):
-            assert float(right[name + end]) == best, name + end
-        assert float(bad[name]) != best
-    assert float(bad["mae_all"]) == pytest.approx(8 / 12)  # 4 videos each of 1, 2 and 3 events
-    assert float(bad["mae_all_low"]) < 8 / 12 < float(bad["mae_all_high"])
+            assert right[name + end] == best, name + end
+        assert bad[name] != best
+    assert bad["mae_all"] == pytest.approx(8 / 12)  # 4 videos each of 1, 2 and 3 events
+    assert bad["mae_all_low"] < 8 / 12 < bad["mae_all_high"]
     unreadable = sum(not row["question"].startswith("How many") for row in wrong) - 1
-    assert (float(bad["invalid"]), float(bad["missing"])) == (unreadable, 1)
+    assert (bad["invalid"], bad["missing"]) == (unreadable, 1)
 
 
 def test_answers_of_events_are_all_readable_and_allowed(tmp_path: Path) -> None:
