@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 _LONGEST = 1000  # characters of what a message says of a fault: an answer that it quotes may fill pages
+_LONGEST_ROW = 200  # characters of a row's name, which a damaged file may have of any length
 _MOST_NAMES = 40  # that a remedy lists
 _EXCERPT = 60  # characters of a cell or value that a message quotes
 
@@ -40,7 +41,9 @@ class Problem:
     fix: str
 
     def __str__(self) -> str:
-        where = self.file if self.row is None else f"{self.file}, row {self.row}"
+        row = str(self.row)
+        row = row if len(row) <= _LONGEST_ROW else f"{row[:_LONGEST_ROW]}…"
+        where = self.file if self.row is None else f"{self.file}, row {row}"
         what = self.what if len(self.what) <= _LONGEST else f"{self.what[:_LONGEST]}…"
         return f"{where}: {what}; {self.fix}."
 
