@@ -83,7 +83,7 @@ def count_long_rows(references: Sequence[str], answers: Sequence[str | None], ki
     return table
 
 
-def score_sums(sums: np.ndarray, table: np.ndarray) -> dict[str, np.ndarray]:
+def score_long_sums(sums: np.ndarray, table: np.ndarray) -> dict[str, np.ndarray]:
     """LVQA_METRICS, each (sets,), of sums (sets, columns) of rows of `table`; NaN where no row asks.
 
     UF1 and UAR run over the types that occur in the references of the whole `table`.
@@ -91,9 +91,9 @@ def score_sums(sums: np.ndarray, table: np.ndarray) -> dict[str, np.ndarray]:
     scores = {}
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 of 0: not asked, NaN
         for index, kind in enumerate(COUNT_KINDS):
-            asked, absolute, squared = sums[:, 3 * index : 3 * index + 3].T
+            questions, absolute, squared = sums[:, 3 * index : 3 * index + 3].T
             name = kind.removeprefix("count_")
-            scores |= {f"mae_{name}": absolute / asked, f"rmse_{name}": np.sqrt(squared / asked)}
+            scores |= {f"mae_{name}": absolute / questions, f"rmse_{name}": np.sqrt(squared / questions)}
         lists, f1, jaccard = sums[:, _COUNTS : _COUNTS + 3].T
         scores |= {"au_set_f1": f1 / lists, "au_set_jaccard": jaccard / lists}
         present = table[:, _COUNTS + 5 : _COUNTS + 7].any(axis=0)
@@ -108,7 +108,7 @@ def score_sums(sums: np.ndarray, table: np.ndarray) -> dict[str, np.ndarray]:
 
 def _score_sets(tables: Sequence[np.ndarray], times: np.ndarray, groups: Sequence[str]) -> dict[str, np.ndarray]:
     """Scores of resamples, each (resamples,): the mean over the sets of answers of a run."""
-    scores = [score_sums(times @ sum_by_group(table, groups), table) for table in tables]
+    scores = [score_long_sums(times @ sum_by_group(table, groups), table) for table in tables]
     return {name: np.mean([score[name] for score in scores], axis=0) for name in LVQA_METRICS}
 
 

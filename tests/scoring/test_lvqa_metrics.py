@@ -17,7 +17,7 @@ from megc.scoring.lvqa_metrics import (
     is_unreadable,
     read_event_type,
     read_unit_set,
-    score_sums,
+    score_long_sums,
 )
 from megc.scoring.report import score_files
 from megc.scoring.settings import ScoreSettings
@@ -29,7 +29,7 @@ def score(rows: list[tuple[str, str, str | None]]) -> dict[str, float]:
     """Scores of rows (kind, true answer, answer)."""
     kinds, true, answers = zip(*rows, strict=True)
     table = count_long_rows(true, answers, kinds)
-    return {name: float(value[0]) for name, value in score_sums(table.sum(axis=0, keepdims=True), table).items()}
+    return {name: float(value[0]) for name, value in score_long_sums(table.sum(axis=0, keepdims=True), table).items()}
 
 
 def test_counts_have_mean_absolute_and_root_mean_squared_errors() -> None:
