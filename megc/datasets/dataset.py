@@ -54,7 +54,7 @@ class Dataset:
     """How a dataset with a spreadsheet names, labels and lays out its clips.
 
     - `name` is that of `--dataset`; `subject` formats a subject's number as `Clip.subject`; `clip_name` is the clip's
-      name within its subject, from `{filename}` and `{onset}` (both as released).
+      name within its subject, from `{filename}`, `{onset}` and `{offset}`.
     - `forms` are its sheets, the likeliest first. `kinds` says which cells of a column `type` are `micro` and `macro`,
       beside the words themselves. `fractions`: frame numbers may be 566.4.
     - `emotions` are spellings beside those of `normalise_emotion`, cleaned to lower case, by our name: one of the

@@ -37,6 +37,11 @@ class Repair(ClosedContract):
     source: Annotated[str, Field(min_length=1)]
 
     @property
+    def cell(self) -> tuple[int, str, str, str]:
+        """What names the cell: subject, file, onset, column."""
+        return self.subject, self.filename, self.onset, self.field
+
+    @property
     def note(self) -> str:
         """What the clip's notes say of it."""
         was = f"{self.field} {self.was}" if self.was else f"no {self.field}"
@@ -63,8 +68,14 @@ def read_repairs(dataset: str) -> tuple[Repair, ...]:
 
 
 def choose_repairs(dataset: str, name: str = "") -> tuple[Repair, ...]:
-    """The repairs to make on a dataset's sheet: those of no set and those of the set `name`; with `none` not any."""
-    return () if name == NO_REPAIRS else tuple(r for r in read_repairs(dataset) if r.set in ("", name))
+    """The repairs to make on a dataset's sheet: those of the set `name`, and those of no set on other cells; with
+    `none` not any."""
+    if name == NO_REPAIRS:
+        return ()
+    repairs = read_repairs(dataset)
+    named = tuple(repair for repair in repairs if name and repair.set == name)
+    cells = {repair.cell for repair in named}
+    return named + tuple(repair for repair in repairs if not repair.set and repair.cell not in cells)
 
 
 def check_repairs_name(name: str, datasets: Collection[str]) -> None:

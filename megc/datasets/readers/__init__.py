@@ -32,13 +32,15 @@ from megc.datasets.annotated import read_annotated
 from megc.datasets.dataset import Dataset
 from megc.datasets.readers import smic, unlabelled
 from megc.datasets.readers.casme2 import CASME2
+from megc.datasets.readers.casme3 import CASME3
+from megc.datasets.readers.casme3_c import CASME3_C
 from megc.datasets.readers.samm import SAMM
 
 # (annotations or None, folder of frames or None, folder of the clips.jsonl to be, problems, name of a set of repairs
 # or `none` or empty) → clips
 Reader = Callable[..., list[Clip]]
 
-ANNOTATED: tuple[Dataset, ...] = (CASME2, SAMM)
+ANNOTATED: tuple[Dataset, ...] = (CASME2, SAMM, CASME3, CASME3_C)
 READERS: dict[str, Reader] = {dataset.name: partial(read_annotated, dataset) for dataset in ANNOTATED}
 READERS["smic"] = smic.read
 READERS["unlabelled"] = unlabelled.read
