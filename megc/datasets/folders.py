@@ -23,6 +23,11 @@ class ClipFolders:
     place: Path
     folders: list[Path | None]
 
+    @property
+    def count(self) -> int:
+        """How many clips have a folder."""
+        return len(self.folders) - self.folders.count(None)
+
 
 @dataclass
 class FolderNames:
@@ -74,12 +79,12 @@ def find_clip_folders(
     for layout in layouts:
         if (start := names.find(frames, layout)) is None:
             continue
-        for template in templates:
-            folders = [_find(names, start, template, values) for values in clips]
-            candidates.append((sum(folder is not None for folder in folders), ClipFolders(start, folders)))
-    most = max((count for count, _ in candidates), default=0)
+        by_template = [[_find(names, start, template, values) for values in clips] for template in templates]
+        # the first of the fullest: below one place they are kinds of releases, of which no folder may be missed
+        candidates.append(ClipFolders(start, min(by_template, key=lambda folders: folders.count(None))))
+    most = max((layout.count for layout in candidates), default=0)
     if most:
-        return next(folders for count, folders in candidates if count >= _ENOUGH * most)
+        return next(layout for layout in candidates if layout.count >= _ENOUGH * most)
     places = ", ".join(repr(layout or ".") for layout in layouts)
     examples = " or ".join(template.format_map(_Fields(clips[0][0])) for template in templates) if clips else "?"
     what = f"no clip's folder (such as {examples}) in any of {places}"
