@@ -121,12 +121,12 @@ def frame_of(cell: object, fractions: bool = False) -> int | None:
 
 
 def subject_number(cell: object) -> int:
-    """Number of a subject however it is written: `6`, `6.0`, `006`, `sub06`, `s6`, `spNO.6`.
+    """Number of a subject however it is written: `6`, `6.0`, `006`, `sub06`, `s6`, `spNO.6`, in a session `S06_1st`.
 
     Raises ValueError for anything else, 0 included: subjects are counted from 1.
     """
     text = text_of(cell).casefold()
-    match = re.fullmatch(rf"(?:subject|sub|spno|s)?[\s._]*(\d{{1,{_DIGITS}}})(?:\.0+)?", text)
+    match = re.fullmatch(rf"(?:subject|sub|spno|s)?[\s._]*(\d{{1,{_DIGITS}}})(?:\.0+|_[1-9](?:st|nd|rd|th))?", text)
     if not match or not int(match[1]):
         raise ValueError(f"{cell_excerpt(cell)} is no subject")
     return int(match[1])
@@ -208,8 +208,15 @@ def _tables(sheets: dict[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
                 yield _Table(name, sheet, form, -1, {column: [index] for index, column in enumerate(order)})
 
 
-def read_sheet(path: Path | str, problems: Problems, forms: Sequence[SheetForm] = (SheetForm(),)) -> list[Row]:
+def read_sheet(
+    path: Path | str,
+    problems: Problems,
+    forms: Sequence[SheetForm] = (SheetForm(),),
+    sheets: dict[str, SheetCells] | None = None,
+) -> list[Row]:
     """Rows of the first sheet that has all columns of one of `forms`, the first form first, by the columns' names.
+
+    `sheets` are those of the file where it has been read before.
 
     Blank rows are passed over. Another such sheet, a second column for the same thing, and a row with a formula in
     place of a value are reported in `problems`. Raises DataError for a missing or unreadable file, when no sheet has
@@ -217,7 +224,7 @@ def read_sheet(path: Path | str, problems: Problems, forms: Sequence[SheetForm] 
     when no row stands below the header.
     """
     path = Path(path)
-    sheets = read_workbook(path)
+    sheets = read_workbook(path) if sheets is None else sheets
     tables = [table for form in forms for table in _tables(sheets, form)]
     if not tables:
         names = f" of {', '.join(name for name in sheets if name)}" if any(sheets) else ""
