@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megc.spotting.intervals import (
+from megc.spotting.spotted_intervals import (
     find_runs,
     grow_to_valleys,
     limit_lengths,
