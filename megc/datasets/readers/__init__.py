@@ -12,8 +12,7 @@ To add a dataset that has a spreadsheet, say `studio`:
      are `kinds`. A clip's name that is not its file name is `clip_name`.
    - Folders are `layouts` (places below `--frames`) and `clip_folders` (templates below these).
 2. Known slips of the sheet go into `studio.csv` beside it: see `Repair` in megc/datasets/repairs.py.
-3. Add the record to ANNOTATED below, and delete it from WITHOUT_READER in megc/datasets/annotated.py.
-   `--dataset studio` of data_process/index_clips.py is then there.
+3. Add the record to ANNOTATED below. `--dataset studio` of data_process/index_clips.py is then there.
 4. Test it in tests/datasets, on rows that `tests/helpers/sheets.py` writes as the owners lay them out.
 
 `read_annotations` (megc/datasets/annotated.py) gives all expressions of a sheet, macro-expressions too, for the events
