@@ -37,7 +37,7 @@ def read(root, source, sheet, with_frames):
 
 
 def check_point(clip, row, point, frames):
-    """The frame number is the true one, or the nearest that has a file; every other number than the cell's is noted."""
+    """The frame number is the true one, or the nearest that has a file; a number that is not the cell's is noted."""
     value = getattr(clip, point)
     if row[point] is None:
         assert point == "apex" and clip.apex_estimated and clip.onset < value <= clip.offset, row
@@ -59,7 +59,8 @@ def check_clip(clip, row, frames):
     ], row
     emotion = WORDS.get(row["fine"], row["fine"])
     assert emotion in (clip.fine, clip.coarse), (row, clip)
-    assert (clip.dataset, clip.subject, clip.name, clip.fps) == (row["dataset"], row["subject"], row["name"], row["fps"])
+    for field in ("dataset", "subject", "name", "fps"):
+        assert getattr(clip, field) == row[field], row
 
 
 @pytest.mark.parametrize("name", CLIP_LAYOUTS)
