@@ -109,7 +109,9 @@ def _cell_strategy(kind: str) -> st.SearchStrategy:
     if kind == "emotion":
         return st.sampled_from((*EMOTIONS, "negative", "Positive+Surprise", "tense"))
     if kind == "frame":
-        return st.one_of(st.integers(-2, 6000), st.integers(1, 400).map(lambda n: n + 0.4), st.integers(1, 99).map(str))
+        return st.one_of(
+            st.integers(-2, 6000), st.integers(1, 400).map(lambda n: n + 0.4), st.integers(1, 99).map(str)
+        )
     return st.sampled_from(CELLS)
 
 
@@ -177,13 +179,18 @@ def _cell_fault(change: Change, lost: list[dict], new: list[dict]) -> str:
         right = whole and int(number) in values
         return "" if right or key in notes or (key == "apex" and new[0]["apex_estimated"]) else f"{key} is {values}"
     if key == "units":
-        digits = {int(text) for text in re.findall(r"(?<![\d.])\d+", re.sub(r"\.0+(?!\d)", "", str(change.after or "")))}
+        digits = {
+            int(text) for text in re.findall(r"(?<![\d.])\d+", re.sub(r"\.0+(?!\d)", "", str(change.after or "")))
+        }
         numbers = {unit["number"] for unit in new[0]["action_units"]}
         return "" if digits == numbers or "unit" in notes else f"units are {numbers}"
     if key == "emotion":
         word = str(change.after or "").lower().replace("\u00a0", " ").strip()
         labels = {item[name] for item in new for name in ("fine", "coarse")}
-        return "" if any(label.startswith(word[:3]) for label in labels) or word[:3] in notes else f"emotion {labels}"
+        if _meaning(key, change.after) is None:
+            return "" if "no emotion" in notes else f"no emotion, but {labels}"
+        known = any(label.startswith(word[:3]) for label in labels) or word[:3] in notes or "not in ME-VQA" in notes
+        return "" if known else f"emotion {labels}"
     return ""
 
 
@@ -325,14 +332,21 @@ def _clips_of(layout: Layout) -> bool:
     return any(row["kind"] == "clip" for row in truth_rows(layout, layout_rows(layout, SEED)))
 
 
-READABLE = {name: layouts for name, layouts in load_layouts().items() if layouts[0].source in READERS}
-LAYOUT_TARGETS = [
-    *(
-        _sheet_target(name, layout, sheet)
-        for name, layouts in READABLE.items()
-        for layout in layouts
-        for sheet in layout.sheets
-        if "clip" in sheet.gives
-    ),
-    *(_tree_target(name) for name, layouts in READABLE.items() if _clips_of(layouts[0])),
-]
+def _targets() -> list[Target]:
+    """One target a sheet and one a tree of folders, for all layouts whose dataset has a reader."""
+    targets, sheets = [], set()
+    for name, layouts in load_layouts().items():
+        if layouts[0].source not in READERS:
+            continue
+        for layout in layouts:
+            for sheet in layout.sheets:
+                # some layouts differ in their folders alone
+                if "clip" in sheet.gives and sheet.path not in sheets:
+                    targets.append(_sheet_target(name, layout, sheet))
+                    sheets.add(sheet.path)
+        if _clips_of(layouts[0]):
+            targets.append(_tree_target(name))
+    return targets
+
+
+LAYOUT_TARGETS = _targets()
