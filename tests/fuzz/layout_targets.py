@@ -145,7 +145,7 @@ def _sheet_oracle(span: int, case: Case) -> str:
         return ""
     spoken = {problem.row for problem in (*case.problems, *case.problems.warnings)}
     if change.kind in ("header", "swap", "title", "blank"):
-        if not lost and not new or told or _optional(change):
+        if (not lost and not new) or told or _optional(change):
             return ""
         return f"{len(lost)} lost and {len(new)} new labels by {change.kind}"
     if max(len(lost), len(new)) > span:

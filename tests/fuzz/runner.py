@@ -16,8 +16,8 @@ import contracts
 from damages import Damaged
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from layout_targets import LAYOUT_TARGETS
 from json_files import JSON_TARGETS
+from layout_targets import LAYOUT_TARGETS
 from media import MEDIA_TARGETS
 from oracles import Case, Target
 from targets import TEXT_TARGETS
