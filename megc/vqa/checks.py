@@ -7,11 +7,13 @@ from pathlib import Path
 from megc.clips import Clip, frames_folder, list_frames, read_clips
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS, coarse_of
 from megc.problems import DataError, Problem, Problems
-from megc.splits import subjects_in
+from megc.splits import shared_subjects, subjects_in
 from megc.vqa.instructions import answer_of, question_kind, question_of, read_record_picture, read_records, record_key
 from megc.vqa.labels import answers_by_clip
-from megc.vqa.questions import answer_fault, compose_long, parse, split_units
+from megc.vqa.questions import analysis_fault, answer_fault, compose_long, parse, split_units
 from megc.vqa.settings import CheckSettings
+
+_LISTED = 5  # analyses that a line names
 
 
 def check_clips(clips: Iterable[Clip], clips_file: Path | str, problems: Problems) -> None:
@@ -121,10 +123,25 @@ def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
     return faults
 
 
+def analysis_note(answered: Iterable[tuple[str, str, str | None]]) -> str:
+    """A line on the analyses that say next to nothing, of (row's id, kind, answer); empty where all say something.
+
+    The corpus BLEU of a file hardly shows them, and a count of answered rows not at all.
+    """
+    analyses = [(row, answer or "") for row, kind, answer in answered if kind == "analysis"]
+    faults = [f"{row}: {fault}" for row, answer in analyses if answer.strip() and (fault := analysis_fault(answer))]
+    if not faults:
+        return ""
+    more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+    fix = "compose them of the clips' own answers with test/reason_answers.py --reason compose"
+    return (
+        f"{len(faults)} of {len(analyses)} analyses say next to nothing ({'; '.join(faults[:_LISTED])}{more}); {fix}"
+    )
+
+
 def check_splits(train: list[dict], test: list[dict], names: tuple[str, str], problems: Problems) -> None:
     """Report subjects on both sides, those in mixed pictures too, and a prompt that differs between them."""
-    both = sorted(subjects_in(train) & subjects_in(test))
-    for subject in both:
+    for subject in shared_subjects(subjects_in(test), subjects_in(train)):
         problems.add(Problem(names[1], subject, f"the subject is in {names[0]} too", "split by subject again"))
     if train and test and {r["prompt"] for r in train} != {r["prompt"] for r in test}:
         problems.add(Problem(names[1], None, f"another prompt than {names[0]}", "build both with the same settings"))

@@ -37,7 +37,8 @@ def submission_fault(answer: object, row: dict) -> tuple[str, str] | None:
         return None
     if question.kind.startswith("count_"):
         return what, "answer with a number"
-    sentence = question.kind != "long" or split_long(answer)  # reasoning can mend words, not write the sentence
+    # reasoning can mend words; a sentence and an analysis must be written anew
+    sentence = question.kind != "analysis" and (question.kind != "long" or split_long(answer))
     return what, f"run test/reason_answers.py --reason {'snap' if sentence else 'compose'}"
 
 
