@@ -9,9 +9,12 @@
         --images flow --encoding uv-strain-minmax --out dataset/real_casme2/instructions.jsonl
     python data_process/build_instructions.py --rows me_vqa_samm_test_to_answer.jsonl \
         --out dataset/test/instructions.jsonl --prompt checkpoints/demo/megc.json
+    python data_process/build_instructions.py --videos dataset/long/videos.jsonl \
+        --out dataset/long/instructions.jsonl
 
 Rows come from the clips' labels, or as they are from ME-VQA files (`--rows`, answered or to be answered).
 Pictures come from extract_frames.py and compute_flow.py, or from a folder of flow pictures (`--flow-dir`).
+With --videos the questions are those of ME-LVQA on long videos, answered from their events, without pictures.
 With --prompt the questions are asked as a checkpoint was trained, in two stages too.
 """
 

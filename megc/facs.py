@@ -132,6 +132,8 @@ _UNIT_TOKEN = (
 # Units written together (`L12R14`) are read; letters that fit no unit (`2x`, `U24A`) make the whole a word.
 _UNIT_RUN = re.compile(rf"(?<![A-Za-z0-9])(?:{_UNIT_TOKEN})++(?![A-Za-z0-9])", re.IGNORECASE)
 _UNIT = re.compile(_UNIT_TOKEN, re.IGNORECASE)
+_STATIC_UNIT = re.compile(rf"(?<![A-Za-z0-9]){_UNIT_TOKEN}\s*\(\s*k\s*\)", re.IGNORECASE)  # 4(k): kept all along
+_CLOSE_OR = re.compile(r"(?<=[0-9A-E)])\s*or\s*(?=\(?[LRATB]?\d)", re.IGNORECASE)  # 14or23
 _BRACKETED_INTENSITY = re.compile(r"\(\s*[A-E](?:\s*/\s*[A-E])?\s*\)")  # the (B/C) of 4(B/C)
 UNREAD = "cannot read"  # starts what a note says of the parts of a cell that are not understood
 _LONGEST_CELL = 1000  # characters; the released ones have under fifty
@@ -181,11 +183,12 @@ def unit_number(name: str) -> int | None:
 def parse_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
     """Action units of a spreadsheet cell in written order, and notes on what the cell says beside them.
 
-    Reads what CASME II, SAMM, CAS(ME)³ and 4DME write: integers, `4+7`, `L12 or L14`, `(R6 or R12)+R15`,
-    `10A/B`, `A/L12`, `ref(7B)+43`, `T23`, `4，11`, `13?`, `4+glare`; also `12.0` and `AU4AU7`. Alternatives are all
-    kept, as the organisers of ME-VQA did; intensities are dropped; a number that comes twice is kept once; words,
-    and what cannot be read (`U24A`), are noted. Raises ValueError for a cell that no coder writes but a spreadsheet
-    program makes of one: a date (of `4-7`), a fraction, a zero, a negative number, a number of three digits.
+    Reads what CASME II, SAMM, CAS(ME)², CAS(ME)³ and 4DME write: integers, `4+7`, `L12 or L14`, `(R6 or R12)+R15`,
+    `14or23`, `10A/B`, `A/L12`, `ref(7B)+43`, `T23`, `4，11`, `13?`, `4+glare`; also `12.0` and `AU4AU7`. Alternatives
+    are all kept, as the organisers of ME-VQA did; intensities are dropped; a number that comes twice is kept once.
+    Units that do not move (`AU4(k)` of 4DME) are left out and noted; words, and what cannot be read (`U24A`), are
+    noted. Raises ValueError for a cell that no coder writes but a spreadsheet program makes of one: a date (of
+    `4-7`), a fraction, a zero, a negative number, a number of three digits.
     """
     if cell is None or cell != cell:  # NaN of an empty cell
         return (), ()
@@ -199,12 +202,15 @@ def parse_action_units(cell: object) -> tuple[tuple[ActionUnit, ...], tuple[str,
     for pattern, what in _FAULTS:
         if pattern.search(text):
             raise ValueError(f"{excerpt(text)} holds {what}, which is no action unit")
+    moving = _STATIC_UNIT.sub(" ", _CLOSE_OR.sub(" or ", text))
     units: dict[int, ActionUnit] = {}
-    for match in (unit for run in _UNIT_RUN.finditer(text) for unit in _UNIT.finditer(run[0])):
+    for match in (unit for run in _UNIT_RUN.finditer(moving) for unit in _UNIT.finditer(run[0])):
         prefix = (match["prefix"] or "").upper()
         side = next((_SIDES[letter] for letter in prefix if letter in _SIDES), None)
         units.setdefault(int(match["number"]), ActionUnit(int(match["number"]), side))
-    return tuple(units.values()), tuple(f"action units {excerpt(text)}: {note}" for note in _notes_on_units(text))
+    notes = [f"{match['number']} is static and left out" for match in _STATIC_UNIT.finditer(text)]
+    notes += _notes_on_units(moving)
+    return tuple(units.values()), tuple(f"action units {excerpt(text)}: {note}" for note in notes)
 
 
 def _unit_of_number(cell: Real) -> ActionUnit:

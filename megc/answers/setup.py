@@ -27,7 +27,7 @@ from megc.model.distributed import print_main, process_device
 from megc.model.samples import Sample, make_samples
 from megc.model.weights import content_hash
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import check_clip_questions, read_prompts, read_records, row_key
+from megc.vqa.instructions import count_long_questions, read_prompts, read_records, row_key
 from megc.vqa.prompts import PromptSettings, prompt_hash
 
 RowKey = tuple[str, ...]
@@ -68,7 +68,7 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
     """
     # 1. records, all of one prompt, none twice
     for file in settings.questions:
-        check_clip_questions(file, (record for _, record in read_jsonl(file)))
+        _refuse_long_questions(file)
     files = {file: read_records(file) for file in dict.fromkeys(settings.questions)}
     records = _check_distinct((file, record) for file in settings.questions for record in files[file])
     prompt = check_single_prompt(settings.questions, records)
@@ -89,6 +89,14 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
         # before the inputs are hashed: the true class must neither reach the model nor decide what is answered anew
         samples = without_coarse(samples, prompt_settings)
     return Questions(records, samples, prompt, prompts, prompt_settings, hash_inputs(samples, problems))
+
+
+def _refuse_long_questions(file: Path) -> None:
+    """Raise DataError for questions on long videos: no checkpoint here was shown a video, and none counts its events."""
+    if count := count_long_questions(record for _, record in read_jsonl(file)):
+        what = f"{count} questions are about long videos, whose events are not spotted for a model yet"
+        fix = "answer them by frequency: build_instructions.py --rows, then answer_baselines.py --baseline prior"
+        raise DataError(file, None, what, fix)
 
 
 def _check_distinct(numbered: Iterable[tuple[Path, dict]]) -> list[dict]:

@@ -39,11 +39,11 @@ class Difference(NamedTuple):
     high: float
 
 
-def sum_by_group(counts: RowCounts, groups: Sequence[str]) -> np.ndarray:
-    """Add up the counts within each group, shape (groups, columns), groups in sorted order."""
+def sum_by_group(table: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Add up the rows (rows, columns) within each group, shape (groups, columns), groups in sorted order."""
     _, index = np.unique(np.asarray(groups), return_inverse=True)
-    totals = np.zeros((index.max() + 1, counts.table.shape[1]))
-    np.add.at(totals, index, counts.table)
+    totals = np.zeros((index.max() + 1, table.shape[1]))
+    np.add.at(totals, index, table)
     return totals
 
 
@@ -61,10 +61,20 @@ def _holds(counts: RowCounts, totals: np.ndarray) -> np.ndarray:
 def draw_resamples(counts: RowCounts, sampling: Sampling, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """Draw how often each group (in sorted order) is in each resample, int (resamples, groups).
 
-    Groups are drawn with replacement within their stratum; a resample without one of the references' classes is
-    drawn again. Shape (0, groups) where there is one group only, or where hardly any resample holds all classes.
+    A resample without one of the references' classes is drawn again; else as `draw_groups`.
     """
-    holds = _holds(counts, sum_by_group(counts, sampling.groups))
+    return draw_groups(sampling, resamples, seed, _holds(counts, sum_by_group(counts.table, sampling.groups)))
+
+
+def draw_groups(
+    sampling: Sampling, resamples: int = RESAMPLES, seed: int = 0, holds: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw how often each group (in sorted order) is in each resample, int (resamples, groups).
+
+    Groups are drawn with replacement within their stratum. `holds` (groups, classes): which classes each group has;
+    a resample without one of them is drawn again. Shape (0, groups) where there is one group only, or where hardly
+    any resample holds all classes.
+    """
     _, first = np.unique(np.asarray(sampling.groups), return_index=True)
     strata = np.asarray(sampling.strata)[first] if sampling.strata is not None else np.zeros(len(first))
     members = [np.flatnonzero(strata == name) for name in np.unique(strata)]
@@ -74,7 +84,9 @@ def draw_resamples(counts: RowCounts, sampling: Sampling, resamples: int = RESAM
         times = np.empty((resamples, len(first)), int)
         for groups in members:  # drawing n of n with replacement is a multinomial draw
             times[:, groups] = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
-        whole = times[(times @ holds.astype(int) > 0).all(axis=1)][:missing]
+        whole = times
+        if holds is not None:
+            whole = times[(times @ holds.astype(int) > 0).all(axis=1)][:missing]
         kept.append(whole)
         missing -= len(whole)
         if not missing:
@@ -88,11 +100,12 @@ def score_resamples(draws: Sequence[RowCounts], groups: Sequence[str], times: np
     `times` are those of `draw_resamples`. A run that draws its answers is known by its mean score, so a resample's
     score is the mean over its sets too: the interval is that of the mean, without the luck of one set.
     """
-    scores = [counts.metrics(times @ sum_by_group(counts, groups)) for counts in draws]
+    scores = [counts.metrics(times @ sum_by_group(counts.table, groups)) for counts in draws]
     return {name: np.mean([score[name] for score in scores], axis=0) for name in METRICS}
 
 
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """Ends of the percentile interval of resampled scores, those that are NaN left out; NaN where there is none."""
     if np.isnan(values).all():
         return float("nan"), float("nan")
     low, high = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])
@@ -107,7 +120,7 @@ def bootstrap_intervals(
     NaN where `draw_resamples` gives none.
     """
     scores = score_resamples(draws, sampling.groups, draw_resamples(draws[0], sampling, resamples, seed))
-    return {name: _percentiles(scores[name], level) for name in METRICS}
+    return {name: percentile_interval(scores[name], level) for name in METRICS}
 
 
 def paired_differences(
@@ -131,6 +144,6 @@ def paired_differences(
     once = np.ones((1, len(set(groups))), int)
     before, after = (score_resamples(draws, groups, once) for draws in (first, second))
     return {
-        name: Difference(float(after[name][0] - before[name][0]), *_percentiles(end[name] - start[name], level))
+        name: Difference(float(after[name][0] - before[name][0]), *percentile_interval(end[name] - start[name], level))
         for name in METRICS
     }

@@ -1,6 +1,6 @@
 """Settings of the commands that score answers; nothing heavy is imported here."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from megc.command import option
 RESAMPLES = 1000  # of the bootstrap
 CARDS = 150  # clips shown in the report; about 25 kB each
 ProfileName = Literal["megc2025", "tie", "m26"]
+StrProfileName = Literal["strict", "official", "megc2020"]
 
 _REFERENCES = Path("dataset/test_dataset.jsonl")
 
@@ -45,3 +46,27 @@ class MetricSettings:
     references: tuple[Path, ...] = option((_REFERENCES,), "answered rows")
     profile: ProfileName = option("tie", "how to score")
     skip_bad: bool = option(False, "exit with 0 although answers or rows are bad")
+
+
+@dataclass(frozen=True)
+class SpottingScoreSettings:
+    """test/score_spotting.py: spotted intervals, the annotated events, and the folder of the table."""
+
+    predictions: tuple[Path, ...] = option(
+        MISSING, "CSV files of spotted intervals, or folders of them: a run each; differences are to the first"
+    )
+    events: Path = option(
+        Path("dataset/videos.jsonl"), "annotated videos: videos.jsonl, or a table of events", aliases=("references",)
+    )
+    videos: Path | None = option(None, "with a table of events: a table of all videos, with frames and fps")
+    out: Path = option(Path("result/spotting"), "folder of spotting.csv")
+    names: tuple[str, ...] = option((), "a name for each file (default: its own)")
+    profiles: tuple[Literal[StrProfileName, "all"], ...] = option(
+        ("strict",), "how to score, side by side", flag="profile", aliases=("profiles",)
+    )
+    dataset: str = option("", "dataset of files that name none")
+    fps: float | None = option(None, "frame rate where the ground truth has none", metavar="HZ")
+    emotions: tuple[str, ...] = option(("negative", "positive", "surprise"), "emotions that are analysed")
+    resamples: int = option(RESAMPLES, "bootstrap resamples")
+    seed: int = option(0, "seed of the bootstrap")
+    skip_bad: bool = option(False, "exit with 0 although rows are bad")

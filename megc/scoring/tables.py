@@ -73,7 +73,7 @@ def text_table(rows: Sequence[dict]) -> str:
         by_subjects, by_clips = zip(*(format_both_intervals(row, metric) for metric in METRICS), strict=True)
         lines.append([*[""] * len(heads), "by subjects", *by_subjects, ""])
         lines.append([*[""] * len(heads), "by clips", *by_clips, ""])
-    return _align(lines, left=3)
+    return align_columns(lines, left=3)
 
 
 def agreement_table(rows: Sequence[dict]) -> str:
@@ -84,7 +84,7 @@ def agreement_table(rows: Sequence[dict]) -> str:
         units = [row[name] for name in ("au_precision", "au_recall", "au_f1", "au_f1_macro")]
         shares = [format_share(value) for value in (*units, row["consistent"], row["invalid_share"])]
         lines.append([row["run"], *shares, format_count(row["missing"])])
-    return _align(lines, left=1)
+    return align_columns(lines, left=1)
 
 
 def metric_table(references: Sequence[Reference], runs: Sequence[Run], metrics: Sequence[str], profile: str) -> str:
@@ -93,7 +93,7 @@ def metric_table(references: Sequence[Reference], runs: Sequence[Run], metrics: 
     for run in runs:
         values = score_run(references, run, profile)
         lines.append([run.name, profile, *(format_share(values[metric], 4) for metric in metrics)])
-    return _align(lines, left=2)
+    return align_columns(lines, left=2)
 
 
 def difference_table(first: str, differences: Mapping[str, Mapping[str, PairedDifference]]) -> str:
@@ -108,7 +108,7 @@ def difference_table(first: str, differences: Mapping[str, Mapping[str, PairedDi
         # a PairedDifference is value, two ends by subjects, two ends by clips
         lines.append(["", "by subjects", *(format_interval(by_metric[metric][1:3]) for metric in METRICS)])
         lines.append(["", "by clips", *(format_interval(by_metric[metric][3:5]) for metric in METRICS)])
-    return _align(lines, left=1)
+    return align_columns(lines, left=1)
 
 
 def format_markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -172,7 +172,7 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _align(lines: list[list[str]], left: int) -> str:
+def align_columns(lines: list[list[str]], left: int) -> str:
     """Pad cells to columns: the first `left` columns to the left, numbers to the right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     texts = []

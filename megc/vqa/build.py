@@ -1,15 +1,15 @@
-"""Build instruction files from clips, or ME-VQA rows, and pictures on disk, and split them by subject."""
+"""Build instruction files from clips, long videos or ME-VQA rows and pictures on disk, and split them by subject."""
 
 import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
-from megc.clips import LEFT_OUT, Clip, read_clips
+from megc.clips import LEFT_OUT, Clip, read_clips, read_videos
 from megc.facs import coarse_of
 from megc.files import lock_folder, read_checked, read_json, read_jsonl, write_json, write_jsonl
 from megc.motion.flow_files import FlowRecord
@@ -20,9 +20,9 @@ from megc.splits import Fold, make_folds, select_records, subject_key, write_fol
 from megc.vqa.instructions import (
     PROMPT_FILE,
     build_records,
-    check_clip_questions,
     clip_picture,
     copy_side_files,
+    count_long_questions,
     flat_picture,
     group_by_clip,
     link_into,
@@ -37,6 +37,7 @@ from megc.vqa.instructions import (
     write_records,
 )
 from megc.vqa.labels import coarse_statistics, record_labels
+from megc.vqa.long_questions import videos_rows
 from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import CLIP_KINDS, as_analysis, question_rows
 from megc.vqa.settings import BuildSettings, SplitSettings
@@ -129,7 +130,7 @@ def clip_rows(
 def _read_rows(files: Sequence[Path]) -> tuple[dict[Path, list[tuple[int | str, dict]]], str]:
     """Numbered rows of ME-VQA files, and words on the sentences that are prose and become analyses (`as_analysis`).
 
-    Raises DataError for a file without a row, and for one that asks about long videos.
+    Raises DataError for a file without a row.
     """
     sources, changed = {}, 0
     for file in files:
@@ -137,11 +138,22 @@ def _read_rows(files: Sequence[Path]) -> tuple[dict[Path, list[tuple[int | str, 
         if not numbered:
             fix = "give an ME-VQA file, such as me_vqa_samm_test_to_answer.jsonl"
             raise DataError(file, None, "no row in the file", fix)
-        check_clip_questions(file, (row for _, row in numbered))
         sources[file] = [(number, as_analysis(row)) for number, row in numbered]
         changed += sum(new is not old for (_, new), (_, old) in zip(sources[file], numbered, strict=True))
     words = f"\n{changed} sentences are free text, as MEGC 2026 writes them: they are asked for as analyses"
     return sources, words if changed else ""
+
+
+def _ask_about_videos(sources: Mapping[Path, list[tuple[int | str, dict]]]) -> bool:
+    """Whether the rows ask about long videos, which have no key frames. Raises DataError where only some do."""
+    about = {file: count_long_questions(row for _, row in numbered) for file, numbered in sources.items()}
+    if not sum(about.values()):
+        return False
+    for file, numbered in sources.items():
+        if about[file] < len(numbered):
+            what = f"{len(numbered) - about[file]} of {len(numbered)} rows are not about long videos, as others are"
+            raise DataError(file, None, what, "build questions on clips and on long videos into files of their own")
+    return True
 
 
 def _numbered_rows(
@@ -151,6 +163,9 @@ def _numbered_rows(
 
     Raises DataError for a file without a row, and for clips without a question.
     """
+    if settings.videos:
+        rows = videos_rows(read_videos(settings.videos), settings.seed, problems, settings.videos)
+        return {settings.videos: [(row_id(row), row) for row in rows]}, ""
     if settings.rows:
         return _read_rows(settings.rows)
     clips = read_clips(settings.clips)
@@ -199,7 +214,11 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     root = settings.out.parent
     sources, left_out = _numbered_rows(settings, problems)
     # 1. where the pictures of a row are, and how the flow is drawn
-    if settings.flow_dir:
+    about_videos = _ask_about_videos(sources)
+    if about_videos:
+        prompt = PromptSettings(images=(), structured=not settings.bare, name_dataset=settings.name_dataset)
+        find = flat_picture(root)  # never called
+    elif settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
         prompt = prompt_settings(settings, pictures)
         if settings.centre and (prompt.encoding == "uv-strain-minmax" or settings.prompt):
@@ -227,9 +246,10 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     write_json(root / PROMPT_FILE, prompt_record(prompt))
     kinds = Counter(question_kind(record) for record in records)
     clips = len({record["clip"] for record in records})
+    noun = "long videos" if about_videos else "clips"
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     prompt_words = f"prompt {prompt_hash(prompt)}"
-    return f"{settings.out}: {len(records)} questions on {clips} clips ({listed}); {prompt_words}{left_out}"
+    return f"{settings.out}: {len(records)} questions on {clips} {noun} ({listed}); {prompt_words}{left_out}"
 
 
 def write_split(settings: SplitSettings, problems: Problems) -> str:

@@ -93,15 +93,14 @@ class PromptSettings:
         object.__setattr__(self, "statistics", tuple(tuple(line) for line in self.statistics))  # from JSON: lists
         if self.statistics and not self.hierarchy:
             raise ValueError("statistics belong to a hierarchy only")
-        unknown = [name for name in self.images if name not in IMAGES]
-        if unknown or not self.images:
-            raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images) or 'none'}")
+        if any(name not in IMAGES for name in self.images):  # none at all: questions on long videos
+            raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images)}")
 
 
 class PromptRecord(Contract):
     """`prompt.json`, and the key `prompt` of `megc.json`: the settings, their hash and a prompt to read."""
 
-    images: Annotated[list[Literal[IMAGES]], Field(min_length=1)]
+    images: list[Literal[IMAGES]]
     structured: bool
     legend: bool
     encoding: str

@@ -47,7 +47,9 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "distinct_units": ("What distinct action units appear in this video?",),
     "event_type": ("What is the expression type of the {n}-th expression event in this video?",),
 }
-VIDEO_KINDS = ("count_all", "count_micro", "count_macro", "distinct_units", "event_type")  # ME-LVQA
+COUNT_KINDS = ("count_all", "count_micro", "count_macro")
+LONG_KINDS = (*COUNT_KINDS, "distinct_units", "event_type")  # on long videos (ME-LVQA)
+NO_UNITS = "none"  # the answer to `distinct_units` where there is none; the organisers' own word is not known
 _ONE_OR_MANY = ("units", "long")  # kinds whose wording depends on whether there is one action unit or several
 
 _LONG_ANSWER = (
@@ -164,6 +166,13 @@ def is_unit_list(answer: str) -> bool:
     return bool(numbers) and None not in numbers
 
 
+def read_count(answer: str) -> int | None:
+    """The number in an answer, in digits (`3`, `There are 3 events.`); None for no number, or several ones."""
+    numbers = set(re.findall(r"-?\d+(?:[.,]\d+)*", answer, re.ASCII))
+    number = numbers.pop() if len(numbers) == 1 else ""
+    return int(number) if re.fullmatch(r"\d{1,9}", number, re.ASCII) else None
+
+
 def compose_long(units: str, fine: str, coarse: str) -> str:
     """The composed sentence of the `long` question from the clip's other answers (`units` joined by commas)."""
     many = "," in units  # names of action units have no comma
@@ -226,13 +235,14 @@ def answer_fault(question: Question, answer: str, dataset: str) -> str | None:
     allowed = allowed_answers(question, dataset)
     if allowed is not None and answer not in allowed:
         return f"{answer!r} is not one of {', '.join(allowed)}"
-    if question.kind in ("units", "distinct_units") and not is_unit_list(answer):
+    is_empty_list = question.kind == "distinct_units" and normalise_answer(answer) == NO_UNITS
+    if question.kind in ("units", "distinct_units") and not is_unit_list(answer) and not is_empty_list:
         return f"{answer!r} names something that is no action unit"
     if question.kind == "long":
         return _sentence_fault(answer, dataset)
     if question.kind == "analysis":
         return analysis_fault(answer)
-    if question.kind.startswith("count_") and not answer.strip().isdigit():
+    if question.kind in COUNT_KINDS and not re.fullmatch(r"\d{1,9}", answer.strip(), re.ASCII):
         return f"{answer!r} is not a number"
     return None
 

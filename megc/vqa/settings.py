@@ -26,6 +26,9 @@ class BuildSettings:
     clips: Path = option(_DEMO / "clips.jsonl", "from index_clips.py")
     out: Path = option(_DEMO / "instructions.jsonl", "file to write")
     rows: tuple[Path, ...] = option((), "ME-VQA JSONL files to ask as they are")
+    videos: Path | None = option(
+        None, "videos.jsonl from index_clips.py: ME-LVQA questions on long videos, without pictures"
+    )
     frames: Path | None = option(None, "key frames (default: `frames` beside --out)")
     flow: Path | None = option(None, "flow pictures (default: `flow` beside --out)")
     flow_dir: Path | None = option(None, "a flat folder of <image_id>.png flow pictures")
@@ -48,6 +51,8 @@ class BuildSettings:
     skip_bad: bool = option(False, "exit with 0 although rows were left out")
 
     def __post_init__(self) -> None:
+        if self.videos and (self.rows or self.flow_dir or self.prompt or self.images != DEFAULT_IMAGES):
+            raise ValueError("--videos has questions of its own: leave out --rows, --flow-dir, --prompt and --images")
         others = (self.images, self.bare, self.legend, self.encoding, self.scale, self.name_dataset)
         if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False):
             flags = "--images, --bare, --no-legend, --encoding, --scale and --name-dataset"

@@ -4,7 +4,19 @@ import json
 
 import pytest
 
-from megc.clips import Clip, frame_number, frames_folder, list_frames, nearest_frame, read_clips, write_clips
+from megc.clips import (
+    Clip,
+    Event,
+    Video,
+    frame_number,
+    frames_folder,
+    list_frames,
+    nearest_frame,
+    read_clips,
+    read_videos,
+    write_clips,
+    write_videos,
+)
 from megc.facs import ActionUnit
 from megc.problems import DataError
 
@@ -23,6 +35,9 @@ CLIP = Clip(
     coarse="positive",
     notes=("apex 1 is the onset",),
 )
+MICRO = Event(3562, 3588, 3632, "micro", "anger", (ActionUnit(4), ActionUnit(7)), "006_1_2")
+MACRO = Event(8607, None, 8728, "macro", notes=("apex -1: not annotated",))
+VIDEO = Video("samm_lv/006/006_1", "samm_lv", "006", "006_1", 200.0, "SAMM_longvideos/006_1", 9000, (MICRO, MACRO))
 
 
 def touch(folder, *names):
@@ -97,3 +112,52 @@ def test_frames_that_are_not_there_or_lead_out_are_refused(tmp_path, frames):
     clip = Clip(**{**vars(CLIP), "frames": frames})
     with pytest.raises(DataError):
         frames_folder(clip, tmp_path / "clips.jsonl")
+
+
+def test_videos_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / "videos.jsonl"
+    bare = Video("smic_long/s03/s3_ne_22", "smic_long", "s03", "s3_ne_22", 100.0)
+    assert write_videos(path, [VIDEO, bare]) == 2
+    assert read_videos(path) == [VIDEO, bare]
+    assert frames_folder(VIDEO, path) == tmp_path / "SAMM_longvideos/006_1"
+    with pytest.raises(DataError, match=r"the video has no frames; index it with --frames"):
+        frames_folder(bare, path)
+
+
+@pytest.mark.parametrize(
+    ("emotion", "coarse"), [("anger", "negative"), ("positive", "positive"), ("others", ""), ("", "")]
+)
+def test_the_coarse_class_of_an_event_is_known_from_fine_and_coarse_words(emotion, coarse):
+    assert Event(1, 2, 3, "micro", emotion).coarse == coarse
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"events": [{**json.loads(json.dumps(vars(MACRO))), "type": "mae"}]},
+            r"events\[0\].type is 'mae', not one of",
+        ),
+        (
+            {"events": [{**json.loads(json.dumps(vars(MACRO))), "apex": 9000}]},
+            r"onset 8607, apex 9000 and offset 8728",
+        ),
+        ({"fps": 0}, r"fps is 0"),
+        ({"length": 0}, r"length is 0"),
+        ({"id": "samm_lv/006/006_2"}, r"not dataset/subject/name"),
+        ({"size": 1}, r"there is no key 'size'"),
+    ],
+)
+def test_a_line_that_is_no_video_is_named_with_its_field(tmp_path, change, words):
+    path = tmp_path / "videos.jsonl"
+    write_videos(path, [VIDEO])
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=rf"videos\.jsonl, row 1: .*{words}"):
+        read_videos(path)
+
+
+def test_events_in_another_order_than_their_onsets_are_refused(tmp_path):
+    path = tmp_path / "videos.jsonl"
+    write_videos(path, [Video(**{**vars(VIDEO), "events": (MACRO, MICRO)})])
+    with pytest.raises(DataError, match="events are not in order of their onsets"):
+        read_videos(path)

@@ -51,7 +51,17 @@ CELLS = {
     "R14+17+soft focus": "R14 17",
     "5B+24": "5 24",
     "A12+A7": "12 7",
-    # CAS(ME)³, 4DME
+    # CAS(ME)²: alternatives without spaces, commas between the two halves of the face, the words of an empty cell
+    "14or23": "14 23",
+    "10or11": "10 11",
+    "7Bor L14": "7 L14",
+    "4,24,6+12+15": "4 24 6 12 15",
+    "NULL": "",
+    # CAS(ME)³, 4DME with its static units
+    "AU4(k)+L7": "L7",
+    "AUR2+12(k)+45": "R2 45",
+    "AU4 (K)": "",
+    "4(k)+4+L10": "4 L10",
     "4，11": "4 11",
     "13?": "13",
     "4+glare": "4",
@@ -90,7 +100,14 @@ def test_a_unit_that_comes_twice_is_kept_once_with_its_first_side():
 
 
 @pytest.mark.parametrize(
-    ("cell", "word"), [("13?", "uncertain"), ("ref(7B)+43", "reference"), ("R14+17+soft focus", "words")]
+    ("cell", "word"),
+    [
+        ("13?", "uncertain"),
+        ("ref(7B)+43", "reference"),
+        ("R14+17+soft focus", "words"),
+        ("14or23", "alternatives"),
+        ("AU4(k)+L7", "4 is static and left out"),
+    ],
 )
 def test_what_a_cell_says_beside_its_units_is_noted(cell, word):
     assert any(word in note for note in parse_action_units(cell)[1])

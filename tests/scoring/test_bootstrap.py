@@ -92,7 +92,7 @@ def test_all_rows_once_is_the_score(profile):
 
 def test_macro_means_run_over_the_classes_of_all_rows():
     counts = count_rows(["negative", "positive"], ["negative", "negative"], ["coarse", "coarse"])
-    totals = sum_by_group(counts, ["a", "b"])
+    totals = sum_by_group(counts.table, ["a", "b"])
     assert counts.metrics(np.array([2, 0]) @ totals)["uf1_coarse"] == 0.5, "1 of the one class, 0 of the other"
     assert counts.metrics(np.array([0, 2]) @ totals)["uar_coarse"] == 0
     assert np.isnan(counts.metrics(np.array([1, 1]) @ totals)["uf1_fine"])
@@ -113,7 +113,7 @@ def test_interval_is_that_of_scipy():
     clips, subjects, kinds, references, answers = columns(make_rows(60, 0.5))
     counts = count_rows(references, answers, kinds)
     for groups in (clips, subjects):
-        totals = sum_by_group(counts, groups)
+        totals = sum_by_group(counts.table, groups)
 
         def statistic(drawn, axis, totals=totals):
             return counts.metrics(totals[drawn].sum(axis=axis - 1 if axis < 0 else axis))["avg"]

@@ -45,13 +45,13 @@ def test_every_resample_holds_every_class():
     counts = count_rows([r.answer for r in references], answers, [r.kind for r in references])
     by_clips, by_subjects = (make_samplings(references, "megc2025")[name] for name in ("clips", "subjects"))
     times = draw_resamples(counts, by_clips, 500)
-    totals = sum_by_group(counts, by_clips.groups)
+    totals = sum_by_group(counts.table, by_clips.groups)
     wanted = slice(counts.classes["fine"], 2 * counts.classes["fine"])  # no coarse columns
     # each resample has as many clips of each fine class and dataset as there are: by hand
     expected = {"disgust": 43, "fear": 3, "happiness": 43}
     assert ((times @ totals)[:, wanted] == list(expected.values())).all()
     times = draw_resamples(counts, by_subjects, 500)
-    totals = sum_by_group(counts, by_subjects.groups)
+    totals = sum_by_group(counts.table, by_subjects.groups)
     assert len(times) == 500 and ((times @ totals)[:, wanted] > 0).all()
     names = sorted(set(by_subjects.groups))
     inside = [name.startswith("samm") for name in names]
@@ -98,7 +98,7 @@ def test_resamples_are_not_shifted_by_rare_classes(right):
         mean = score_resamples([counts], sampling.groups, times)["uf1_fine"].mean()
         assert mean == pytest.approx(value, abs=0.01)
     # what was done before: 13 % of the resamples lose the rare class, and score without it
-    totals = sum_by_group(counts, [row[0] for row in rows])
+    totals = sum_by_group(counts.table, [row[0] for row in rows])
     loose = np.random.default_rng(0).multinomial(82, np.full(82, 1 / 82), size=2000) @ totals
     lost = loose[:, counts.classes["fine"] :][:, sorted({"disgust", "fear", "happiness"}).index("fear")] == 0
     f1 = counts.metrics(loose)["uf1_fine"] * np.where(lost, 3 / 2, 1)

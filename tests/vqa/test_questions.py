@@ -18,6 +18,7 @@ from megc.vqa.questions import (
     parse,
     question_rows,
     question_text,
+    read_count,
     split_long,
     split_units,
 )
@@ -182,6 +183,9 @@ def test_reading_rows_that_are_not_json_names_the_line(tmp_path: Path) -> None:
         (Question("long", many=False), "brow lowerer", "is not the composed sentence"),
         (Question("count_all"), " 3", None),
         (Question("count_all"), "three", "'three' is not a number"),
+        (Question("count_all"), "3²", "'3²' is not a number"),
+        (Question("distinct_units"), "none", None),
+        (Question("units", many=False), "none", "names something that is no action unit"),
         (Question("analysis"), "The brow is lowered.", None),
     ],
 )
@@ -193,3 +197,12 @@ def test_an_answer_is_allowed_or_the_fault_says_why_not(question: Question, answ
 def test_case_spacing_and_a_full_stop_do_not_make_another_answer() -> None:
     assert normalise_answer("  Lip  Corner\nPuller . ") == normalise_answer("lip corner puller") == "lip corner puller"
     assert normalise_answer("left") != normalise_answer("right")
+
+
+@pytest.mark.parametrize(
+    ("answer", "count"),
+    [("3", 3), ("There are 12 events.", 12), ("0", 0), ("3 of 3", 3), ("3 or 4", None), ("three", None), ("", None)]
+    + [(text, None) for text in ("-2", "1-3", "2.5", "1,000", "9" * 10)],
+)
+def test_a_count_is_the_only_number_of_an_answer(answer: str, count: int | None) -> None:
+    assert read_count(answer) == count

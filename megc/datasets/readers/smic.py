@@ -1,0 +1,148 @@
+"""SMIC (Li et al., FG 2013): 164 clips of 16 subjects at 100 frames a second (HS), 71 of 8 at 25 (VIS and NIR).
+
+It has no sheet: a clip's class is in its folder's name. Folders: `SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/`
+(`reg_image036237.bmp`; VIS and NIR `reg_06524.bmp`) and the full frames of `SMIC_all_raw` (`image036237.bmp`). The
+three cameras saw the same people, so the camera is a part of the clip's name and not another dataset. Layout and gaps
+are as public loaders describe them (meb, github.com/tvaranka/meb); no file of the release was at hand.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from megc.clips import Clip, list_frames
+from megc.datasets.folders import list_clip_folders, relative_to_root
+from megc.datasets.repairs import fit_to_frames, repair_interval
+from megc.problems import DataError, Problem, Problems
+
+FPS = {"HS": 100.0, "VIS": 25.0, "NIR": 25.0}
+_COARSE = {"ne": "negative", "po": "positive", "sur": "surprise"}
+_LAYOUTS = ("SMIC_all_cropped", "SMIC/SMIC_all_cropped", "SMIC_all_raw", "SMIC/SMIC_all_raw")
+_CLIP = re.compile(r"s0*(?P<subject>[1-9]\d*)_(?P<code>ne|po|sur)_0*(?P<index>[1-9]\d*)", re.IGNORECASE)
+_CAMERA = re.compile(r"(?<![a-z])(HS|VIS|NIR)(?![a-z])", re.IGNORECASE)
+_LONG = re.compile(r"(HS|VIS|NIR)[-_ ]long|SMIC[-_ ]((HS|VIS|NIR)[-_ ])?E(?![a-z]).*", re.IGNORECASE)  # of SMIC-E
+_EXAMPLE = "s1_ne_01"
+
+
+def read(
+    annotations: Path | str | None, frames: Path | str | None, root: Path | str, problems: Problems
+) -> list[Clip]:
+    """Clips of the folders below `frames`, with the names that the organisers' ME-VQA rows use (`s01_ne_01`).
+
+    Onset is the first frame, offset the last, the apex the middle (`apex_estimated`). A clip of the cameras VIS and
+    NIR ends in `_vis` or `_nir`. Where both are there, crops are read and full frames are not. Folders that hold no
+    micro-expression (`non_micro`, the long videos of SMIC-E), numbers that are passed over and clips with gaps are
+    warnings; clips that cannot be read go to `problems`. Raises DataError when there is no clip at all.
+    """
+    if annotations is not None:
+        what = "SMIC has no annotations: the classes are in the names of its folders"
+        raise DataError(annotations, None, what, "leave --annotations out")
+    if frames is None or not Path(frames).is_dir():
+        raise DataError(frames or "--frames", None, "the folder of SMIC does not exist", "give it as --frames")
+    base = next((path for layout in _LAYOUTS if (path := Path(frames, layout)).is_dir()), Path(frames))
+    folders = _clip_folders(base, problems)
+    relative_to_root(folders[0], root)  # this and the camera once for all, rather than a problem a clip
+    _camera(folders[0])
+    clips: dict[str, Clip] = {}
+    for folder in folders:
+        with problems.collect():
+            clip = _clip_of(folder, root, problems)
+            if clip.id in clips:
+                what = f"clip {clip.id} is already in {clips[clip.id].frames}, which is kept"
+                raise DataError(folder, None, what, "keep one of the two folders")
+            clips[clip.id] = clip
+    _warn_of_absent(base, clips.values(), problems)
+    return list(clips.values())
+
+
+def _clip_folders(base: Path, problems: Problems) -> list[Path]:
+    """Folders of micro-expression clips; a line for each kind of folder that is passed over."""
+    kinds: dict[str, list[Path]] = defaultdict(list)
+    for folder in list_clip_folders(base):
+        kinds[_kind(folder)].append(folder)
+    if not kinds["clips"]:
+        what = f"no folder of frames with a name such as {_EXAMPLE}"
+        raise DataError(base, None, what, "give the folder that holds HS, VIS or NIR as --frames")
+    fixes = {
+        "of no micro-expression": "nothing is to do",
+        "of long videos": "they are those of SMIC-E, read with --dataset smic_long",
+    }
+    for kind, fix in fixes.items():
+        if folders := kinds[kind]:
+            what = f"{len(folders)} folder(s) {kind} are passed over (the first: {folders[0].relative_to(base)})"
+            problems.warnings.append(Problem(str(base), None, what, fix))
+    if others := kinds["others"]:
+        what = f"{len(others)} folder(s) of frames with a name unlike {_EXAMPLE} (the first: {others[0]})"
+        problems.add(Problem(str(base), None, what, "name them as SMIC does, or move them away"))
+    return kinds["clips"]
+
+
+def _kind(folder: Path) -> str:
+    """Which of the kinds of folders of `_clip_folders` a folder is."""
+    if any(re.fullmatch(r"non[-_ ]?micro", part, re.IGNORECASE) for part in folder.absolute().parts):
+        return "of no micro-expression"
+    if any(_LONG.fullmatch(part) for part in folder.absolute().parts):
+        return "of long videos"
+    return "clips" if _CLIP.fullmatch(folder.name) else "others"
+
+
+def _camera(folder: Path) -> str:
+    """The camera of a clip's folder, from the nearest folder above it that names one."""
+    for part in reversed(folder.absolute().parts):
+        if cameras := _CAMERA.findall(part):
+            return cameras[-1].upper()
+    raise DataError(folder, None, "no folder above says which camera", "name the one that it is of HS, VIS or NIR")
+
+
+def _clip_of(folder: Path, root: Path | str, problems: Problems) -> Clip:
+    """The clip of one folder of frames. Raises DataError for one without a camera or with fewer than three frames."""
+    match = _CLIP.fullmatch(folder.name)
+    camera, code = _camera(folder), match["code"].lower()
+    frames = list_frames(folder)
+    if len(frames) < 3:
+        raise DataError(folder, None, f"{len(frames)} frame(s)", "a clip needs three or more: unpack it again")
+    first, last = min(frames), max(frames)
+    interval = fit_to_frames(repair_interval(first, None, last), frames)
+    subject = f"s{int(match['subject']):02d}"
+    name = f"{subject}_{code}_{int(match['index']):02d}" + ("" if camera == "HS" else f"_{camera.lower()}")
+    notes = [*interval.notes]
+    missing = [number for number in range(first, last + 1) if number not in frames]
+    if missing:
+        notes.append(f"{len(missing)} of {last - first + 1} frames are missing (the first: {missing[0]})")
+        problems.warnings.append(Problem(str(folder), None, notes[-1], "unpack the clip again if your copy has them"))
+    if camera != "HS":
+        notes.append(f"camera {camera}: the ME-VQA rows of the organisers are of HS alone")
+    if folder.parent.name.lower() in _COARSE.values() and folder.parent.name.lower() != _COARSE[code]:
+        notes.append(f"the folder {folder.parent.name} does not go with the name {folder.name}, which is taken")
+    return Clip(
+        id=f"smic/{subject}/{name}",
+        dataset="smic",
+        subject=subject,
+        name=name,
+        fps=FPS[camera],
+        frames=relative_to_root(folder, root),
+        onset=interval.onset,
+        apex=interval.apex,
+        offset=interval.offset,
+        apex_estimated=True,
+        coarse=_COARSE[code],
+        notes=tuple(notes),
+    )
+
+
+def _warn_of_absent(base: Path, clips: Iterable[Clip], problems: Problems) -> None:
+    """A warning that names the clips whose numbers are passed over, such as s18_sur_03 of the cropped release."""
+    numbers: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for clip in clips:
+        start, index, camera = re.fullmatch(r"(.*_)(\d+)((?:_vis|_nir)?)", clip.name).groups()
+        numbers[start, camera].add(int(index))
+    absent = [
+        f"{start}{index:02d}{camera}"
+        for (start, camera), indices in numbers.items()
+        for index in range(1, max(indices))
+        if index not in indices
+    ]
+    if absent:
+        what = f"no folder for {len(absent)} clip(s) whose numbers are passed over: {', '.join(absent)}"
+        problems.warnings.append(Problem(str(base), None, what, "unpack them if your copy has them"))
