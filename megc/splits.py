@@ -87,8 +87,8 @@ def person_key(subject: str) -> str:
     """The person behind `dataset/subject`: one key in all datasets of SAME_PEOPLE, else the subject's own."""
     dataset, _, name = subject.partition("/")
     dataset = SAME_PEOPLE.get(dataset, dataset)
-    if dataset in SAME_PEOPLE.values() and (number := re.search(r"\d+$", name)):  # `s1` and `s01`
-        name = f"{int(number[0]):03d}"
+    if dataset in SAME_PEOPLE.values() and (number := re.fullmatch(r"s?(\d+)", name)):  # `s1`, `s01`
+        name = f"{int(number[1]):03d}"
     return f"{dataset}/{name}"
 
 

@@ -92,7 +92,7 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
 
 
 def _refuse_long_questions(file: Path) -> None:
-    """Raise DataError for questions on long videos: no checkpoint here was shown a video, and none counts its events."""
+    """Raise DataError for questions on long videos: no checkpoint here was shown one."""
     if count := count_long_questions(record for _, record in read_jsonl(file)):
         what = f"{count} questions are about long videos, whose events are not spotted for a model yet"
         fix = "answer them by frequency: build_instructions.py --rows, then answer_baselines.py --baseline prior"

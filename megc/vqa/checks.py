@@ -10,7 +10,7 @@ from megc.problems import DataError, Problem, Problems
 from megc.splits import shared_subjects, subjects_in
 from megc.vqa.instructions import answer_of, question_kind, question_of, read_record_picture, read_records, record_key
 from megc.vqa.labels import answers_by_clip
-from megc.vqa.questions import analysis_fault, answer_fault, compose_long, parse, split_units
+from megc.vqa.questions import analysis_fault, answer_fault, compose_long, parse, split_analysis, split_units
 from megc.vqa.settings import CheckSettings
 
 _LISTED = 5  # analyses that a line names
@@ -115,11 +115,14 @@ def _clip_faults(records: list[dict]) -> list[tuple[str, str]]:
     faults = []
     for clip, answers in answers_by_clip(answered).items():
         units, fine, coarse, sentence = (answers.get(kind) for kind in ("units", "fine", "coarse", "long"))
+        parts = split_analysis(answers.get("analysis", ""))  # None for prose in other words
         if fine and coarse and coarse_of(fine) != coarse:
             faults.append((clip, f"fine class {fine!r} but coarse class {coarse!r}"))
         # letter by letter: what is trained on is composed as the challenge composes it
         if sentence and units and fine and coarse and sentence != compose_long(units, fine, coarse):
             faults.append((clip, "the sentence disagrees with the clip's own answers"))
+        if parts and parts != (units or parts[0], fine or parts[1], coarse or parts[2]):
+            faults.append((clip, "the analysis disagrees with the clip's own answers"))
     return faults
 
 
