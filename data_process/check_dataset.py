@@ -1,9 +1,12 @@
-"""Check clips and instruction files: order of frames, labels, pictures, duplicates, subjects on both sides.
+"""Check clips, long videos and instruction files before anything is trained on them.
 
-    python data_process/check_dataset.py
+    python data_process/check_dataset.py                        # the demo set
     python data_process/check_dataset.py --clips dataset/CASME2/clips.jsonl --train TRAIN.jsonl --test TEST.jsonl
+    python data_process/check_dataset.py --train THEIRS.jsonl   # of another project: messages and images
+    python data_process/check_dataset.py --test TEST.jsonl --checkpoint checkpoints/qwen2_5_vl_7b --strict
 
-Each finding names file and row and says what to do; the exit code is 1 when there is any.
+Each finding names file and row and says what to do; --out writes them all as CSV. The exit code is 1 when there is an
+error, with --strict also when there is a warning, else 0.
 """
 
 from megc.command import Work, run

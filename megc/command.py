@@ -120,8 +120,9 @@ def run(description: str | None, kind: type[Settings], load: Callable[[], Work],
     """Parse the command line, load the work, do it, print its summary and its problems, and end the program.
 
     `load` imports the work and returns it, so that --help is there before torch is. The exit code is 1 when there
-    are problems, unless the settings have `skip_bad`; see `run_command` for the others. Of several processes of a
-    launcher only the main one prints.
+    are problems, unless the settings have `skip_bad`; with `strict` warnings count too; see `run_command` for the
+    others. Settings may have a `report_limit`, and `report_first` for a summary that stands below the problems. Of
+    several processes of a launcher only the main one prints.
     """
 
     def main() -> int:
@@ -137,10 +138,14 @@ def run(description: str | None, kind: type[Settings], load: Callable[[], Work],
             raise
         if not is_main():
             return 0
+        first = getattr(settings, "report_first", False)
+        if first:
+            problems.report(limit)
         if summary:
             print(summary)
-        problems.report(limit)
-        return problems.exit_code(getattr(settings, "skip_bad", False))
+        if not first:
+            problems.report(limit)
+        return problems.exit_code(getattr(settings, "skip_bad", False), getattr(settings, "strict", False))
 
     leave(run_command(main, stopped, importing=True))
 

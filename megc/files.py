@@ -22,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo, putchunk
 
 from megc.parsing import parse_json, parse_yaml
-from megc.problems import DataError
+from megc.problems import DataError, Problems
 from megc.records import Contract, QuestionRow, check_record, check_row, json_text
 
 try:
@@ -76,11 +76,12 @@ def write_jsonl(path: Path | str, rows: Iterable[dict]) -> int:
     return len(lines)
 
 
-def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
+def read_jsonl(path: Path | str, problems: Problems | None = None) -> Iterator[tuple[int, dict]]:
     """Yield (line number from 1, object) of each non-empty line.
 
-    Raises DataError for a file that cannot be read and for a line that is not a JSON object (see `parsing`). The
-    organisers' files end without a newline and may hold empty lines; both are accepted.
+    Raises DataError for a file that cannot be read and for a line that is not a JSON object (see `parsing`); with
+    `problems`, such a line is reported there and passed over. The organisers' files end without a newline and may
+    hold empty lines; both are accepted.
     """
     with _reading(path, "check the path, or run the step that writes it"):
         lines = Path(path).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115, closed below
@@ -88,16 +89,28 @@ def read_jsonl(path: Path | str) -> Iterator[tuple[int, dict]]:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            _check_encoding(path, number, line)
             try:
-                row = parse_json(line)
-            except ValueError as error:
-                joined = "}{" in line.replace(" ", "")  # as `cat` joins files without a final newline
-                fix = "two rows stand in one line: break it between } and {" if joined else "repair or delete the line"
-                raise DataError(path, number, str(error), fix) from error
-            if not isinstance(row, dict):
-                raise DataError(path, number, "not a JSON object", "write one object a line")
+                row = _parse_line(path, number, line)
+            except DataError as error:
+                if problems is None:
+                    raise
+                problems.add(error.problem)
+                continue
             yield number, row
+
+
+def _parse_line(path: Path | str, number: int, line: str) -> dict:
+    """The object of one line. Raises DataError with the line's number."""
+    _check_encoding(path, number, line)
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        joined = "}{" in line.replace(" ", "")  # as `cat` joins files without a final newline
+        fix = "two rows stand in one line: break it between } and {" if joined else "repair or delete the line"
+        raise DataError(path, number, str(error), fix) from error
+    if not isinstance(row, dict):
+        raise DataError(path, number, "not a JSON object", "write one object a line")
+    return row
 
 
 def read_rows(path: Path | str, fix: str, contract: type[Contract] = QuestionRow) -> list[tuple[int, dict]]:

@@ -1,14 +1,15 @@
 """What is wrong with the data, where, and what to do: one record, one exception, one list that sets the exit code."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TextIO
 
 _LONGEST = 1000  # characters of what a message says of a fault: an answer that it quotes may fill pages
+_LONGEST_ROW = 200  # characters of a row's name, which a damaged file may have of any length
 _MOST_NAMES = 40  # that a remedy lists
 _EXCERPT = 60  # characters of a cell or value that a message quotes
 
@@ -32,15 +33,21 @@ def did_you_mean(name: object, options: Iterable[object], otherwise: str = "") -
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding: `file` and `row` (line number, cell or clip; None for the whole file), what is wrong, the fix."""
+    """One finding: `file` and `row` (line number, cell or clip; None for the whole file), what is wrong, the fix.
+
+    `check` names the kind of finding, for programs that report several kinds.
+    """
 
     file: str
     row: str | int | None
     what: str
     fix: str
+    check: str = ""
 
     def __str__(self) -> str:
-        where = self.file if self.row is None else f"{self.file}, row {self.row}"
+        row = str(self.row)
+        row = row if len(row) <= _LONGEST_ROW else f"{row[:_LONGEST_ROW]}…"
+        where = self.file if self.row is None else f"{self.file}, row {row}"
         what = self.what if len(self.what) <= _LONGEST else f"{self.what[:_LONGEST]}…"
         return f"{where}: {what}; {self.fix}."
 
@@ -72,29 +79,49 @@ class Problems:
 
     def add(self, problem: Problem) -> None:
         """Keep one finding; the same finding again, as of a picture that several questions need, counts once."""
+        self._keep(problem, self.found)
+
+    def warn(self, problem: Problem) -> None:
+        """Keep one warning, as `add`."""
+        self._keep(problem, self.warnings)
+
+    def _keep(self, problem: Problem, findings: list[Problem]) -> None:
         if problem not in self._known:
             self._known.add(problem)
-            self.found.append(problem)
+            findings.append(problem)
 
     @contextmanager
-    def collect(self) -> Iterator[None]:
-        """Keep the DataError that the block raises, if any, and go on behind the block."""
+    def collect(self, check: str = "") -> Iterator[None]:
+        """Keep the DataError that the block raises, if any, and go on behind the block.
+
+        `check`: the kind of finding, where the problem does not name one.
+        """
         try:
             yield
         except DataError as error:
-            self.add(error.problem)
+            problem = error.problem
+            self.add(problem if problem.check or not check else replace(problem, check=check))
 
     def report(self, limit: int = 20, stream: TextIO | None = None) -> None:
-        """Print count and the first `limit` of the warnings, then of the problems, to `stream` (standard error)."""
+        """Print counts and problems, the warnings first, to `stream` (standard error).
+
+        Of each kind (`Problem.check`) the first `limit` are printed, so that none hides the others.
+        """
         stream = stream or sys.stderr
         for name, problems in (("warning(s)", self.warnings), ("problem(s)", self.found)):
             if problems:
                 print(f"{len(problems)} {name}:", file=stream)
-            for problem in problems[:limit]:
-                print(f"  {problem}", file=stream)
-            if len(problems) > limit:
-                print(f"  … and {len(problems) - limit} more", file=stream)
+            for check in dict.fromkeys(problem.check for problem in problems):
+                _print_some([problem for problem in problems if problem.check == check], limit, stream)
 
-    def exit_code(self, skip_bad: bool = False) -> int:
-        """0 when nothing is wrong, or when the user asked to skip what is; else 1."""
-        return 0 if skip_bad or not self.found else 1
+    def exit_code(self, skip_bad: bool = False, strict: bool = False) -> int:
+        """0 when nothing is wrong, or when the user asked to skip what is; else 1. `strict`: warnings count too."""
+        return 0 if skip_bad or not (self.found or (strict and self.warnings)) else 1
+
+
+def _print_some(problems: Sequence[Problem], limit: int, stream: TextIO) -> None:
+    for problem in problems[:limit]:
+        print(f"  {problem}", file=stream)
+    if len(problems) > limit:
+        kind = f" of {problems[0].check}" if problems[0].check else ""
+        print(f"  … and {len(problems) - limit} more{kind}", file=stream)

@@ -1,11 +1,5 @@
 """One step of a grid as a job of Snakemake: `python -m megc.ablation.job PLAN STEP`, here or on a node of a cluster.
 
-    run folder (state)            what for
-    plan.pickle                   the steps that are missing and what the run was started with
-    <kind>/<step>.started         the step's folder: the job is at work
-    <kind>/<step>.failed          why it failed, with the end of its log
-    <kind>/<step>.json            its result; Snakemake waits for this file
-
 A job finds the content of what it reads only now, so that its folder (see `steps`) is known no earlier. A finished
 folder is taken as it is, a half-made one emptied, or gone on from where the program can.
 """
@@ -13,7 +7,6 @@ folder is taken as it is, a half-made one emptied, or gone on from where the pro
 import ctypes
 import getpass
 import os
-import pickle
 import random
 import re
 import shutil
@@ -22,24 +15,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from megc.ablation.job_plan import Plan, read_plan
 from megc.ablation.steps import (
-    ALL_GPUS,
     DONE,
-    KINDS,
     Result,
     Step,
     command_line,
     find_result,
     is_of_kind,
     path_hash,
+    read_done,
     step_folder,
 )
-from megc.files import lock_folder, read_json, write_json, write_text
+from megc.files import lock_folder, write_json, write_text
 from megc.problems import DataError
 
 LOG = "log.txt"
@@ -50,72 +42,6 @@ _GRACE = 10  # seconds that a program has to end after SIGTERM
 
 class StepFailed(Exception):
     """A program of the step ended with an error."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the jobs of one run need to know: `steps` are the missing ones by name, `results` those of the finished
-    ones; `state` is the run's folder, `current` the one that programs start in; `devices` are this machine's GPUs to
-    choose from, empty where a cluster assigns them."""
-
-    work: Path
-    state: Path
-    current: Path
-    repository: Path
-    python: str
-    commit: str
-    steps: Mapping[str, Step]
-    results: Mapping[Step, Result]
-    redo: tuple[str, ...] = ()
-    keep: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-
-    @property
-    def file(self) -> Path:
-        """Where the jobs find the plan."""
-        return self.state / "plan.pickle"
-
-    def kinds(self) -> list[str]:
-        """Kinds of steps; each is a rule."""
-        return [kind for kind in (*KINDS, *sorted({step.kind for step in self.steps.values()} - set(KINDS)))]
-
-    def record(self, name: str) -> str:
-        """File of a step's result, within `state`."""
-        return f"{self.steps[name].kind}/{name}.json"
-
-    def needed_records(self, name: str) -> list[str]:
-        """Files of the results that a step needs and that are still missing."""
-        names = {step: name for name, step in self.steps.items()}
-        return [self.record(names[needed]) for needed in self.steps[name].needs() if needed in names]
-
-    def gpus(self, name: str) -> int:
-        """GPUs that a step takes; no more than this machine has, where one is known to have any."""
-        gpus = self.steps[name].gpus
-        if gpus == ALL_GPUS:
-            return len(self.devices) or 1
-        return min(gpus, len(self.devices)) if self.devices else gpus
-
-    def marker(self, name: str, ending: str) -> Path:
-        """`.started` or `.failed` of a step."""
-        return (self.state / self.record(name)).with_suffix(ending)
-
-    def read_record(self, name: str) -> Result | None:
-        """The result that a job left; None where it left none."""
-        if not (self.state / self.record(name)).is_file():
-            return None
-        value = read_json(self.state / self.record(name))
-        return Result(Path(value["folder"]), value["outputs"], value["seconds"], value["commit"], value["kept"])
-
-
-def step_name(step: Step) -> str:
-    """A step's name in files and in the queue of a cluster: its title, and digits that no other step has."""
-    return f"{re.sub(r'[^A-Za-z0-9]+', '-', step.title).strip('-')[:60]}-{step.identity[:8]}"
-
-
-def read_plan(path: Path | str) -> Plan:
-    """The plan of a run, as its main process wrote it."""
-    with Path(path).open("rb") as file:
-        return pickle.load(file)
 
 
 def do_step(plan: Plan, name: str) -> Result:
@@ -129,7 +55,7 @@ def do_step(plan: Plan, name: str) -> Result:
     folder = step_folder(step, results, plan.work)
     with _wait_for_lock(folder), ExitStack() as devices:
         # with --redo, only what this run has made counts as finished
-        again = is_of_kind(step, plan.redo) and read_json(folder / DONE, missing={}).get("run") != plan.state.name
+        again = is_of_kind(step, plan.redo) and (read_done(folder) or {}).get("run") != plan.state.name
         if not again and (result := find_result(folder, step, plan.keep)):
             return result
         _prepare_folder(folder, step, again)
@@ -250,8 +176,7 @@ def record_step(plan: Plan, name: str) -> int:
         write_text(plan.marker(name, ".failed"), str(error))
         print(error, flush=True)
         return 1
-    value = {"folder": str(result.folder), "outputs": dict(result.outputs), "seconds": result.seconds}
-    write_json(plan.state / plan.record(name), value | {"commit": result.commit, "kept": result.kept})
+    plan.write_record(name, result)
     return 0
 
 
@@ -265,6 +190,4 @@ def main(plan_file: str, name: str) -> int:
 
 
 if __name__ == "__main__":
-    from megc.ablation import job  # the module that the pickled plan is of, not this second copy of it
-
-    sys.exit(job.main(*sys.argv[1:]))
+    sys.exit(main(*sys.argv[1:]))

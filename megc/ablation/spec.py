@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from megc.ablation.flags import TRAIN, check_keys, known_flags, spelled
 from megc.files import read_yaml, resolve_inside, sha256_of
 from megc.parsing import parse_yaml
-from megc.problems import DataError, excerpt
+from megc.problems import DataError, did_you_mean, excerpt
 from megc.records import ClosedContract, Contract, check_record
 from megc.splits import PROTOCOLS
 from megc.training.settings import check_types
@@ -63,6 +63,7 @@ ARM_KEYS = (
     "then",
 )
 GRID_KEYS = ("full", "protocol", "folds", "split_seed", "inner_folds", "seeds", "baselines", "defaults", "arms")
+REFERENCES = ("train_of", "after")  # sections that name another arm; the first wins
 ZERO_SHOT = "none"
 
 
@@ -250,6 +251,7 @@ def _checked(file: Path, part: str, sections: Mapping) -> dict:
     check_keys(file, part, sections, ARM_KEYS)
     check_record(ArmFile, sections, file, part, "write it as ablation/grid.yaml does")
     checked = dict(sections)
+    checked |= {name: str(sections[name]) for name in REFERENCES if sections.get(name) is not None}
     for name in ("data", "frames", "flow", "augment", "train", "answer"):
         if isinstance(sections.get(name), Mapping):
             checked[name] = _check_settings(file, f"{part}: {name}", name, sections[name])
@@ -286,10 +288,21 @@ def _check_settings(file: Path, part: str, section: str, settings: Mapping) -> d
 
 
 def _check_references(file: Path, arms: Mapping[str, Arm]) -> None:
+    """Refuse an arm that `train_of` or `after` leads to no arm, or back to one that it came from."""
     for name in arms:
-        seen = [name]
-        while other := arms[seen[-1]].sections.get("train_of") or arms[seen[-1]].sections.get("after"):
-            check_keys(file, f"arms: {seen[-1]}", [other], arms)
+        seen, fields = [name], []
+        while link := _reference(arms[seen[-1]]):
+            field, other = link
+            part = f"arms: {seen[-1]}: {field}"
+            if other not in arms:
+                raise DataError(file, part, f"there is no arm {excerpt(other)}", did_you_mean(other, arms))
+            fields.append(field)
             if other in seen:
-                raise DataError(file, f"arms: {name}", f"{' → '.join([*seen, other])} is a circle", "train one afresh")
+                what = f"{' → '.join([*seen, other])} is a circle of {' and '.join(dict.fromkeys(fields))}"
+                raise DataError(file, part, what, "train one of them afresh")
             seen.append(other)
+
+
+def _reference(arm: Arm) -> tuple[str, str] | None:
+    """Field and name of the arm whose training this one takes or goes on from; None for one that starts afresh."""
+    return next(((field, arm.sections[field]) for field in REFERENCES if field in arm.sections), None)

@@ -13,11 +13,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from megc.ablation.program_code import REPOSITORY, code_hash
-from megc.files import read_json, read_jsonl, resolve_inside, sha256_of
+from megc.files import read_checked, read_jsonl, resolve_inside, sha256_of
 from megc.model.weights import content_hash, file_hash, is_checkpoint
 from megc.problems import DataError
+from megc.records import ClosedContract
 
 VERSION = 2  # of the layout of steps; another one makes everything be done again
 DONE = "done.json"
@@ -122,6 +126,34 @@ class Result:
     commit: str
     kept: bool = False
 
+    def record(self) -> dict:
+        """As a `ResultRecord`."""
+        return {**vars(self), "folder": str(self.folder), "outputs": dict(self.outputs)}
+
+
+FilePath = Annotated[str, Field(min_length=1)]
+
+
+class OutputRecord(ClosedContract):
+    """Hash of each output by its name, seconds of work, and the commit that made them."""
+
+    outputs: dict[str, str]
+    seconds: Annotated[float, Field(ge=0)]
+    commit: str
+
+
+class DoneRecord(OutputRecord):
+    """`done.json` in the folder of a finished step, with the name of the run that did it."""
+
+    run: str
+
+
+class ResultRecord(OutputRecord):
+    """A `Result` as a job leaves it for the run that waits for it."""
+
+    folder: FilePath
+    kept: bool
+
 
 Results = Mapping[Step, Result]
 
@@ -185,15 +217,21 @@ def command_line(command: tuple[Argument, ...], folder: Path | str, folders: Map
     return line
 
 
+def read_done(folder: Path) -> dict | None:
+    """`done.json` of a step's folder; None where there is none, or a damaged one: then the step is done again."""
+    try:
+        return read_checked(DoneRecord, folder / DONE)
+    except DataError:
+        return None
+
+
 def read_result(folder: Path, step: Step) -> Result | None:
     """The result of a step that is done, or None: without `done.json`, or when something it made is gone."""
-    try:
-        done = read_json(folder / DONE)
-        result = Result(folder, dict(done["outputs"]), done["seconds"], done["commit"])
-    except (DataError, KeyError, TypeError, ValueError):  # missing or damaged
+    done = read_done(folder)
+    if not done or set(done["outputs"]) != set(step.makes):
         return None
-    whole = set(result.outputs) == set(step.makes) and all((folder / name).exists() for name in step.makes)
-    return result if whole else None
+    whole = all((folder / name).exists() for name in step.makes)
+    return Result(folder, done["outputs"], done["seconds"], done["commit"]) if whole else None
 
 
 def find_result(folder: Path, step: Step, keep: Collection[str] = ()) -> Result | None:

@@ -10,7 +10,6 @@ Snakemake's lock nor its notes of unfinished work outlive it.
 """
 
 import os
-import pickle
 import secrets
 import shutil
 import signal
@@ -24,12 +23,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from megc.ablation.job import Plan, end_with_parent, step_name
+from megc.ablation.job import end_with_parent
+from megc.ablation.job_plan import Plan, step_name, write_plan
 from megc.ablation.program_code import PACKAGE, REPOSITORY
 from megc.ablation.settings import HERE, LOCAL, Execution
 from megc.ablation.steps import Result, Step, find_result, is_of_kind, step_folder, steps_in_order
 from megc.commits import commit
-from megc.files import lock_folder, write_bytes
+from megc.files import lock_folder
 from megc.problems import DataError
 
 PROFILES = REPOSITORY / "ablation" / "profiles"
@@ -122,7 +122,7 @@ def _write_plan(missing: Sequence[Step], outcome: Outcome, work: Path, execution
         keep=execution.keep,
         devices=local_devices() if execution.executor == LOCAL else (),
     )
-    write_bytes(plan.file, pickle.dumps(plan))
+    write_plan(plan)
     return plan
 
 

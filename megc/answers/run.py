@@ -21,8 +21,8 @@ from megc.model.distributed import (
 )
 from megc.model.samples import Sample
 from megc.problems import DataError, Problems
-from megc.vqa.checks import analysis_note
 from megc.vqa.instructions import question_kind, row_id, row_key
+from megc.vqa.submission import analysis_note
 
 
 def answer_questions(settings: RunSettings, problems: Problems) -> str:

@@ -5,6 +5,7 @@
     kind         "trained" or "tiny, untrained"
     base         the checkpoint that training started from
     prompt_hash  of the instruction records; `prompt` is the record of the settings behind it, if it was at hand
+    recipes      settings of the crops and the flow pictures (see `motion.recipes`)
     min_pixels, max_pixels   the pixel budget of every picture, also in preprocessor_config.json
     data         file, rows, rows_hash (of their ids), clips, subjects, validation_subjects (sorted), split (its hash)
     training     every setting of the run
@@ -68,6 +69,7 @@ class TrainingInfo(Contract):
     base_hash: str | None = None
     prompt_hash: str | None = None
     prompt: PromptRecord | None = None
+    recipes: dict[str, list[dict]] | None = None
     min_pixels: Pixels | None = None
     max_pixels: Pixels | None = None
     steps: int | None = None
@@ -89,10 +91,10 @@ class LoadedCheckpoint:
     training_info: dict
 
 
-def read_training_info(path: Path | str) -> dict:
-    """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
-    file, fix = Path(path) / INFO_NAME, "train the checkpoint again"
-    return read_checked(TrainingInfo, file, missing={}, fix=fix)
+def read_training_info(path: Path | str, fix: str = "train the checkpoint again") -> dict:
+    """`megc.json` of the checkpoint; empty where there is none. Raises DataError, with the remedy `fix`, when it is
+    damaged."""
+    return read_checked(TrainingInfo, Path(path) / INFO_NAME, missing={}, fix=fix)
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:

@@ -23,7 +23,8 @@ from megc.motion.flow_files import FlowRecord, drawn_with
 from megc.motion.settings import SCALE
 from megc.problems import DataError, Problems
 from megc.scoring.consistency import CHECKS, count_consistent_clips
-from megc.scoring.evaluation import PairedDifference, compare_runs, evaluate_run
+from megc.scoring.evaluation import PairedDifference, compare_runs, evaluate_run, select_rows
+from megc.scoring.lvqa_metrics import is_long, score_long_runs
 from megc.scoring.plots import count_confusions, draw_intervals, write_confusions
 from megc.scoring.runs import MOTION, Reference, Run, choose_predictions, read_reference_files, read_runs
 from megc.scoring.settings import CARDS, RESAMPLES, ScoreSettings
@@ -313,5 +314,13 @@ def score_files(settings: ScoreSettings, problems: Problems) -> str:
         paths, left_out = choose_predictions(settings.out, references)
     runs = read_runs(paths, list(settings.names), references, problems)
     profiles = list(PROFILES) if "all" in settings.profiles else settings.profiles
-    tables = score_runs(settings.out, references, runs, profiles, settings.resamples, settings.seed, settings.cards)
-    return "\n".join([tables, *(f"left out: {line}" for line in left_out)])
+    draws, tables = (settings.resamples, settings.seed), []
+    # questions on long videos (ME-LVQA) have measures and a table of their own
+    on_clips, on_videos = ([row for row, r in enumerate(references) if is_long(r) is long] for long in (False, True))
+    if on_clips:
+        chosen, answered = [references[row] for row in on_clips], [select_rows(run, on_clips) for run in runs]
+        tables.append(score_runs(settings.out, chosen, answered, profiles, *draws, settings.cards))
+    if on_videos:
+        chosen, answered = [references[row] for row in on_videos], [select_rows(run, on_videos) for run in runs]
+        tables.append(score_long_runs(settings.out, chosen, answered, *draws))
+    return "\n\n".join([*tables, *(f"left out: {line}" for line in left_out)])

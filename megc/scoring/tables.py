@@ -10,7 +10,7 @@ from megc.scoring.evaluation import COLUMNS, OVERALL, PairedDifference, find_rar
 from megc.scoring.runs import Reference, Run, choose_predictions, read_reference_files, read_runs
 from megc.scoring.settings import MetricSettings
 from megc.scoring.vqa_metrics import METRICS
-from megc.vqa.checks import analysis_note
+from megc.vqa.submission import analysis_note
 
 SCORE_HEADS = ("coarse UF1 / UAR", "fine UF1 / UAR", "BLEU", "ROUGE-1")
 BOTH = "[95 % by subjects] [by clips]"
@@ -159,7 +159,7 @@ def draws_note(runs: Sequence[Run]) -> str:
 
 
 def analysis_notes(references: Sequence[Reference], runs: Sequence[Run]) -> list[str]:
-    """A line on each run with analyses that say next to nothing (see `checks.analysis_note`)."""
+    """A line on each run with analyses that say next to nothing (see `submission.analysis_note`)."""
     notes = []
     for run in runs:
         answered = zip(references, run.answers, strict=True)

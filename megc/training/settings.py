@@ -165,6 +165,7 @@ def setting_types() -> dict[str, Any]:
             strict = {int: Whole, float: Number}
             contracts = [strict.get(member, member) for member in members if "ParallelismConfig" not in str(member)]
             types[setting.name] = reduce(or_, [*contracts, *([type(None)] if setting.default is None else [])])
+    types["output_dir"] = str  # Hugging Face takes a folder of its own for null; our lock and log need one
     return types
 
 

@@ -12,6 +12,7 @@ from megc.files import sha256_of
 from megc.model.checkpoint import read_training_info
 from megc.model.samples import Sample
 from megc.model.weights import file_hash
+from megc.motion.recipes import recipes_of
 from megc.problems import DataError
 from megc.training.data import TrainingData, subjects_of
 from megc.vqa.instructions import read_prompt, read_split
@@ -52,6 +53,7 @@ def training_info(data: TrainingData, args: TrainingArguments, budget: tuple[int
         "base_hash": _base_hash(settings.model),
         "prompt_hash": prompts[0],
         "prompt": prompt if prompt.get("hash") == prompts[0] else None,
+        "recipes": picture_recipes(picture for sample in samples for picture in sample.pictures),
         "min_pixels": budget[0],
         "max_pixels": budget[1],
         "data": {
@@ -66,6 +68,15 @@ def training_info(data: TrainingData, args: TrainingArguments, budget: tuple[int
         },
         "training": {name: value for name, value in training.items() if name not in _OF_THE_CALL},
         **software(),
+    }
+
+
+def picture_recipes(pictures: Iterable[Path | str]) -> dict[str, list[dict]]:
+    """Settings of crops and flow pictures by kind (see `motion.recipes`), the usual ones first."""
+    recipes = recipes_of(map(Path, pictures))
+    return {
+        kind: [json.loads(recipe) for recipe in sorted(paths, key=lambda recipe: -len(paths[recipe]))]
+        for kind, paths in recipes.items()
     }
 
 

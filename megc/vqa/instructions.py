@@ -269,11 +269,16 @@ def read_record_picture(file: Path | str, record: dict, image: str) -> Image.Ima
         path = resolve_inside(Path(file).parent, image)
     except ValueError as error:
         raise DataError(file, record["clip"], f"picture {error}", "correct the path, or drop the clip") from error
-    picture = read_picture(path, file, record["clip"], fix, image)
+    return read_model_picture(path, file, record["clip"], image, fix)
+
+
+def read_model_picture(path: Path, file: Path | str, row: str | int, image: str, fix: str) -> Image.Image:
+    """RGB picture at `path`, called `image` in `row` of `file`. Raises DataError as `read_record_picture`."""
+    picture = read_picture(path, file, row, fix, image)
     if max(picture.size) > LONGEST * min(picture.size):
         shape = f"{picture.width} × {picture.height} pixels"
         what = f"picture {image} of {shape} is more than {LONGEST} times as long as wide"
-        raise DataError(file, record["clip"], what, "crop the picture, or drop the clip")
+        raise DataError(file, row, what, "crop the picture, or drop the clip")
     return picture
 
 

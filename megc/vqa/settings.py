@@ -75,11 +75,29 @@ class AugmentSettings:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """data_process/check_dataset.py: the files to check."""
+    """data_process/check_dataset.py: the files to check. With none given, those of the demo set."""
 
-    clips: Path = option(_DEMO / "clips.jsonl", "clips")
-    train: Path = option(_TRAIN, "instructions to train on")
-    test: Path = option(_TEST, "instructions to answer")
+    clips: tuple[Path, ...] = option((), f"clips (default, with no file given: {_DEMO / 'clips.jsonl'})")
+    videos: tuple[Path, ...] = option((), "long videos and their events, videos.jsonl")
+    train: tuple[Path, ...] = option((), f"instructions to train on (default, with no file given: {_TRAIN})")
+    test: tuple[Path, ...] = option((), f"instructions to answer (default, with no file given: {_TEST})")
+    checkpoint: Path | None = option(None, "compare prompt, pictures and subjects with those it was trained on")
+    all_frames: bool = option(False, "decode every frame of clips and videos, not only the key frames")
+    strict: bool = option(False, "exit with 1 for warnings too")
+    out: Path | None = option(None, "CSV to write, with every finding")
+    limit: int = option(5, "findings of each check to print")
+    report_first = True  # the table stands below the findings
+
+    def __post_init__(self) -> None:
+        if not (self.clips or self.videos or self.train or self.test):
+            defaults = {"clips": (_DEMO / "clips.jsonl",), "train": (_TRAIN,), "test": (_TEST,)}
+            for name, files in defaults.items():
+                object.__setattr__(self, name, files)
+
+    @property
+    def report_limit(self) -> int:
+        """How many findings of each check are printed."""
+        return self.limit
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import random
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from test_grid import grid_of
 from megc.ablation import steps, workflow
 from megc.ablation.arms import chains
 from megc.ablation.grid import GridOutputs, data_changes, run_grid, show_grid
+from megc.ablation.job_plan import step_records
 from megc.ablation.program_code import REPOSITORY
 from megc.ablation.settings import CrossValidateSettings, Execution
 from megc.ablation.spec import Grid
@@ -164,13 +164,14 @@ def test_kept_trainings_are_named_with_their_commit(data: Path, programs: Path, 
 
 
 RUN = """
-import pickle, sys
+import json, sys
 from pathlib import Path
 from megc.ablation import workflow
+from megc.ablation.job_plan import steps_of
 
 root, work, steps = map(Path, sys.argv[1:])
 workflow.REPOSITORY = root
-outcome = workflow.run_steps(pickle.loads(steps.read_bytes()), work, workflow.Execution(jobs=2))
+outcome = workflow.run_steps(steps_of(json.loads(steps.read_text()), steps), work, workflow.Execution(jobs=2))
 sys.exit(bool(outcome.failed))
 """
 
@@ -184,7 +185,8 @@ def test_a_grid_killed_and_started_again_ends_in_the_same_tables(data: Path, pro
     run_grid(grid, GridOutputs(*whole), Problems(), resamples=50)
     (programs / "calls.txt").unlink()
     (programs / "calls.txt").touch()
-    (data / "steps").write_bytes(pickle.dumps([chain.answers for chain in chains(grid)]))
+    answers = [chain.answers for chain in chains(grid)]
+    (data / "steps").write_text(json.dumps(step_records(steps.steps_in_order(answers))))
     command = [sys.executable, "-c", RUN, str(programs), str(work[0]), str(data / "steps")]
     moment = random.Random(0)
     for _ in range(2):

@@ -50,8 +50,10 @@ def words(step: Step, command: int = -1) -> list[str]:
         ({"a": {"train": 3}}, "train is 3, not one of 'none' or an object"),
         ({"a": {"then": ["fuse"]}}, r"then\[0\] is 'fuse', not an object"),
         ({"a": {"pretrain": {"sft": {}}}}, "there is no key 'pretrain.sft'"),
-        ({"a": {"after": "c"}, "b": {}}, "arms: a: c.*choose from a, b"),
-        ({"a": {"after": "b"}, "b": {"train_of": "a"}}, "a → b → a is a circle"),
+        ({"a": {"after": "c"}, "b": {}}, "arms: a: after: there is no arm 'c'; choose from a, b"),
+        ({"a": {"after": ""}}, "arms: a: after: there is no arm ''"),
+        ({"a": {"after": "b"}, "b": {"train_of": "a"}}, "b: train_of: a → b → a is a circle of after and train_of"),
+        ({"a": {}, "b": {"after": "c"}, "c": {"after": "b"}}, "grid.yaml, row arms: c: after: b → c → b is a circle"),
         ({}, "no arms"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from megc.ablation.job import Plan
+from megc.ablation.job_plan import Plan
 from megc.ablation.settings import Execution
 from megc.ablation.steps import OutputOf, Step, StepFile
 from megc.ablation.workflow import PROFILES, run_steps, snakemake_command

@@ -10,11 +10,13 @@ import pytest
 from grid_runs import run_plan_here
 
 from megc.ablation import steps, workflow
+from megc.ablation.job_plan import Plan, read_plan, step_name, write_plan
 from megc.ablation.settings import Execution
 from megc.ablation.steps import (
     ALL_GPUS,
     InputFile,
     OutputOf,
+    Result,
     SpeedFlag,
     Step,
     StepFile,
@@ -23,6 +25,7 @@ from megc.ablation.steps import (
     steps_in_order,
 )
 from megc.ablation.workflow import find_finished, local_devices, run_steps
+from megc.problems import DataError
 
 PROGRAM = """
 import os, sys, time
@@ -194,3 +197,58 @@ def test_content_of_a_checkpoint_leaves_its_records_out(tmp_path: Path) -> None:
     assert path_hash(tmp_path) == before
     (tmp_path / "model.safetensors").write_bytes(b"v")
     assert path_hash(tmp_path) != before
+
+
+def test_a_plan_comes_back_from_its_file_as_it_was(program, tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("A")
+    first = program("first · 1", InputFile(tmp_path / "source"), gpus=ALL_GPUS)
+    second = program("second", OutputOf(first, "out.txt"), reads=(InputFile(tmp_path), "zero.json"), resumes="part-*")
+    last = program("last", OutputOf(second, "out.txt"), OutputOf(first, "out.txt"))
+    result = Result(tmp_path / "steps" / "a", {"out.txt": "0" * 16}, 1.5, "0123", kept=True)
+    missing = {step_name(step): step for step in (second, last)}
+    folders = (tmp_path / "work", tmp_path / "run", Path.cwd(), tmp_path)
+    plan = Plan(*folders, sys.executable, "4567", missing, {first: result}, ("train",), ("data",), ("0", "GPU-1"))
+    write_plan(plan)
+    read = read_plan(plan.file)
+    assert read == plan and list(read.steps) == list(plan.steps)
+    copies = [*read.results, *read.steps.values()]
+    assert [vars(copy)["title"] for copy in copies] == ["first · 1", "second", "last"]
+    for copy, step in zip(copies, (first, second, last), strict=True):  # steps are equal when their commands are
+        assert (copy.commands, copy.makes, copy.reads) == (step.commands, step.makes, step.reads)
+        assert (copy.kind, copy.resumes, copy.gpus) == (step.kind, step.resumes, step.gpus)
+    plan.write_record(step_name(last), result)
+    assert plan.read_record(step_name(last)) == result and plan.read_record(step_name(second)) is None
+
+
+def test_a_changed_plan_is_refused(program, tmp_path: Path) -> None:
+    first = program("first", "a")
+    last = program("last", OutputOf(first, "out.txt"))
+    steps_by_name = {step_name(step): step for step in (first, last)}
+    plan = Plan(tmp_path, tmp_path, tmp_path, tmp_path, sys.executable, "0", steps_by_name, {})
+    write_plan(plan)
+    whole = json.loads(plan.file.read_text())
+
+    def refusal(change) -> str:
+        record = json.loads(json.dumps(whole))
+        change(record)
+        plan.file.write_text(json.dumps(record))
+        with pytest.raises(DataError) as error:
+            read_plan(plan.file)
+        return str(error.value)
+
+    assert "steps[0] has other commands than its identity" in refusal(
+        lambda record: record["steps"][0]["commands"][0].append({"kind": "text", "value": "--more"})
+    )
+    assert "steps[0] needs the step" in refusal(lambda record: record["steps"].reverse())
+    assert "names and results must list each of the steps" in refusal(lambda record: record["names"].update(first="x"))
+    assert "steps[0].gpus is '1', not a whole number" in refusal(lambda record: record["steps"][0].update(gpus="1"))
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"outputs": {"out.txt": 3}, "seconds": 1, "commit": "0", "run": "0"}'])
+def test_a_step_with_a_damaged_record_is_done_again(program, here, tmp_path: Path, damage: str) -> None:
+    step = program("a", "x")
+    folder = run_steps([step], tmp_path / "work").results[step].folder
+    for execution in (Execution(), Execution(redo=("write",))):
+        (folder / "done.json").write_text(damage)
+        before = program.runs()
+        assert text(run_steps([step], tmp_path / "work", execution), step) == "x" and program.runs() == before + 1

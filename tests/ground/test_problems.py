@@ -2,7 +2,7 @@
 
 import pytest
 
-from megc.problems import did_you_mean
+from megc.problems import Problem, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,8 @@ from megc.problems import did_you_mean
 )
 def test_the_nearest_name_is_proposed_else_the_remedy_given_else_all_names(name, otherwise, remedy):
     assert did_you_mean(name, ("max_steps", "seed"), otherwise) == remedy
+
+
+def test_a_message_stays_short_whatever_the_file_holds():
+    problem = Problem("rows.jsonl", "x" * 5000, "y" * 5000, "correct it")
+    assert len(str(problem)) < 1300 and str(problem).startswith("rows.jsonl, row xxx") and len(problem.row) == 5000

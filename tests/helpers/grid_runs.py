@@ -1,7 +1,8 @@
 """Steps of a grid done in this process, in order, where a test is not about Snakemake: its start takes a second."""
 
 from megc.ablation import workflow
-from megc.ablation.job import Plan, record_step
+from megc.ablation.job import record_step
+from megc.ablation.job_plan import Plan
 from megc.ablation.settings import Execution
 from megc.ablation.workflow import Outcome
 

@@ -1,6 +1,5 @@
 """From files of rows and answers to metrics.csv, and the commands that write it."""
 
-import csv
 import runpy
 import sys
 from dataclasses import replace
@@ -311,8 +310,7 @@ def test_references_of_several_files_are_scored_together(tmp_path):
     settings = ScoreSettings((tmp_path / "run/predictions.jsonl",), files, tmp_path / "out", resamples=20)
     problems = Problems()
     score_files(settings, problems)
-    with (tmp_path / "out/metrics.csv").open() as file:
-        lines = {line["dataset"]: float(line["uar_coarse"]) for line in csv.DictReader(file)}
+    lines = {line["dataset"]: float(line["uar_coarse"]) for line in read_csv(tmp_path / "out/metrics.csv")}
     assert lines == {"casme3": 1.0, "samm": 0.0, "overall": 0.5} and list(problems) == []
     with pytest.raises(DataError, match=r"samm\.jsonl: has a row that stands in another of the files too"):
         score_files(replace(settings, references=(*files, files[1])), problems)
@@ -331,5 +329,4 @@ def test_analyses_of_one_word_are_named_below_the_scores(tmp_path):
     text = score_files(ScoreSettings(paths, (tmp_path / "r.jsonl",), tmp_path / "out", resamples=20), Problems())
     line = "model: 1 of 2 analyses say next to nothing (samm_test_SAMM-1_5: 'disgust' is an analysis of 1 word)"
     assert line in text and line in (tmp_path / "out/metrics.md").read_text()
-    with (tmp_path / "out/metrics.csv").open() as file:
-        assert next(csv.DictReader(file))["invalid"] == "1"
+    assert read_csv(tmp_path / "out/metrics.csv")[0]["invalid"] == "1"

@@ -1,6 +1,7 @@
 """A picture that cannot be trained on is named, with its row, before the first step and by the doctor alike."""
 
 import json
+import re
 import struct
 import zlib
 from collections import Counter
@@ -68,8 +69,7 @@ def test_a_bad_picture_stops_training_before_the_first_step_and_is_named_by_the_
     problems = Problems()
     check_records(train_file, problems)
     assert len(problems) == 1
-    with pytest.raises(DataError, match=f"{name}.*({message})"):
-        raise DataError(*vars(next(iter(problems))).values())
+    assert re.search(f"{name}.*({message})", str(next(iter(problems))))
 
 
 def test_all_bad_pictures_are_collected_each_once_and_the_good_rows_stay(train_file, tmp_path):
@@ -88,7 +88,7 @@ def test_each_picture_is_decoded_once(train_file, monkeypatch):
     read_samples(train_file)
     assert sorted(Counter(opened).values()) == [2] * 6  # once for the checksums of a PNG, once to decode it
     check_records(train_file, Problems())
-    assert sorted(Counter(opened).values()) == [4] * 6
+    assert sorted(Counter(opened).values()) == [5] * 6  # once more for the metadata in front of the pixels
 
 
 def test_odd_sizes_and_kinds_are_trained_on(train_file, tmp_path):

@@ -201,6 +201,9 @@ def test_unknown_keys_of_a_config_are_an_error(tmp_path):
     path.write_text("max_pixel: 3\n")
     with pytest.raises(DataError, match="did you mean max_pixels"):
         read_config(path, {"max_pixels", "model"})
+    path.write_text("output_dir: null\n")
+    with pytest.raises(DataError, match="output_dir is None, not text"):
+        read_config(path, {"output_dir"})
 
 
 @pytest.mark.parametrize("door", ["train.py", "train/train.py"])

@@ -50,14 +50,14 @@ def test_pictures_elsewhere_are_linked_not_copied(data: Path, tmp_path_factory: 
     build_files(elsewhere, problems)
     assert (out / "flow").is_symlink()
     assert [r["images"] for r in read_records(out / "i.jsonl")] == [r["images"] for r in records]
-    assert check_records(out / "i.jsonl", problems) and not problems
+    assert check_records(out / "i.jsonl", problems).records and not problems
 
 
 def test_written_sides_pass_the_checks(data: Path) -> None:
     build(data)
     problems, files = Problems(), (data / "train.jsonl", data / "test.jsonl")
     write_split(SplitSettings((data / "instructions.jsonl",), *files, test_fraction=0.4), problems)
-    train, test = (check_records(data / name, problems) for name in ("train.jsonl", "test.jsonl"))
+    train, test = (check_records(data / name, problems).records for name in ("train.jsonl", "test.jsonl"))
     check_splits(train, test, ("train.jsonl", "test.jsonl"), problems)
     assert train and test and not problems
     frozen = json.loads((data / "test.split.json").read_text())

@@ -121,7 +121,7 @@ def test_the_checks_name_the_one_bad_interval_and_know_the_early_action_units(tm
     questions = write_challenge_file(tmp_path, "early/me_vqa_samm_test_to_answer.jsonl")
     build(tmp_path, questions)
     problems = Problems()
-    records = check_records(tmp_path / "instructions.jsonl", problems)
+    records = check_records(tmp_path / "instructions.jsonl", problems).records
     image, onset, offset = BAD_INTERVAL
     assert [str(problem) for problem in problems] == [
         f"{tmp_path / 'instructions.jsonl'}, row samm/003/{image}: the interval from frame {onset} to {offset} is "

@@ -74,9 +74,10 @@ def test_a_prompt_may_name_the_dataset_and_its_classes() -> None:
         plain = build_messages(Question("coarse"), dataset, replace(settings, name_dataset=False))[1]["content"]
         assert user.replace(f"{lines[dataset]}\n", "") == plain
     assert lines == {
-        "casme2": "Dataset: CASME II, annotated with the fine-grained classes disgust, happiness, repression, surprise.",
-        "casme3": "Dataset: CAS(ME)³, annotated with the fine-grained classes anger, disgust, fear, happiness, sadness, "
+        "casme2": "Dataset: CASME II, annotated with the fine-grained classes disgust, happiness, repression, "
         "surprise.",
+        "casme3": "Dataset: CAS(ME)³, annotated with the fine-grained classes anger, disgust, fear, happiness, "
+        "sadness, surprise.",
         "smic": "Dataset: SMIC.",
         "unknown": "Dataset: none that is known.",
     }

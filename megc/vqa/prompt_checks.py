@@ -1,0 +1,172 @@
+"""Checks of how instruction files ask: prompt and legend against `prompt.json`, the pictures, today's renderer and a
+checkpoint."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import Field
+
+from megc.files import read_checked
+from megc.motion.colour import legend_text
+from megc.motion.recipes import drawn_texts
+from megc.problems import Problem, Problems, excerpt
+from megc.records import Contract
+from megc.splits import subjects_in
+from megc.vqa.instructions import PROMPT_FILE, read_prompt, read_prompts
+from megc.vqa.mismatch import check_prompt
+from megc.vqa.picture_checks import Recipes, compare_recipes, picture_path
+from megc.vqa.prompts import PromptRecord, PromptSettings, evidence_hash, prompt_hash
+from megc.vqa.settings import IMAGES
+
+_BUILD = "build the instructions again with data_process/build_instructions.py"
+
+
+class CheckpointRecord(Contract):
+    """What `megc.json` of a checkpoint says of the data that it was trained on."""
+
+    prompt_hash: str | None = None
+    prompt: PromptRecord | None = None
+    recipes: dict[str, list[dict]] | None = None
+    data: dict[str, Any] | None = Field(default=None)
+
+
+def check_prompts(file: Path | str, records: Sequence[dict], problems: Problems) -> None:
+    """Report rows of ours whose prompt is not that of `prompt.json`, whose legend is not that of their picture, and
+    prompts that today's code would write otherwise."""
+    ours = [record for record in records if not record["foreign"]]
+    hashes = list(dict.fromkeys(record["prompt"] for record in ours if record["prompt"]))
+    if len(hashes) > 1:
+        what = f"{len(hashes)} different prompts in one file ({', '.join(hashes[:3])})"
+        fix = "build all of it with the same prompt settings"
+        problems.add(Problem(str(file), None, what, fix, "prompt"))
+    prompts = _read_all_prompts(file, ours, problems)
+    for hash_ in hashes:
+        prompt = next((each for each in prompts if hash_ in (each["hash"], evidence_hash(each["hash"]))), None)
+        if prompt is None:
+            _report_unknown(file, hash_, prompts, problems)
+            continue
+        _check_renderer(file, prompt, problems)
+        _check_texts(file, [record for record in ours if record["prompt"] == hash_], prompt, problems)
+
+
+def _read_all_prompts(file: Path | str, records: Sequence[dict], problems: Problems) -> list[dict]:
+    """Every `prompt.json` that the file has (see `instructions.read_prompts`); one that cannot be read is reported."""
+    if not Path(file).is_file():
+        return []
+    folders = [Path(file).parent / folder for folder in {PurePosixPath(image).parent for record in records
+                                                         for image in record["images"]}]  # fmt: skip
+    prompts: list[dict] = []
+    with problems.collect("prompt"):
+        prompts = read_prompts(file, (folder / "picture.png" for folder in folders))
+    if prompts:
+        return prompts
+    with problems.collect("prompt"):
+        prompts = [prompt] if (prompt := read_prompt(file)) else []
+    return prompts
+
+
+def _report_unknown(file: Path | str, hash_: str, prompts: Sequence[Mapping], problems: Problems) -> None:
+    if prompts:
+        what = f"the rows have the prompt {hash_}, and {PROMPT_FILE} beside them is of {prompts[0]['hash']}"
+        problems.add(Problem(str(file), None, what, f"copy the {PROMPT_FILE} of the rows, or {_BUILD}", "prompt"))
+    else:
+        what = f"no {PROMPT_FILE} beside the rows: a checkpoint cannot record how it was asked"
+        problems.warn(Problem(str(file), None, what, f"copy it from where the rows were built, or {_BUILD}", "prompt"))
+
+
+def _check_renderer(file: Path | str, prompt: Mapping, problems: Problems) -> None:
+    """Warn of a prompt that the same settings would not give today."""
+    try:
+        settings = PromptSettings.from_record(prompt)
+        today, legend = prompt_hash(settings), legend_text(settings.encoding, settings.scale)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"the settings in {PROMPT_FILE} give no prompt ({error})"
+        problems.add(Problem(str(file), None, what, _BUILD, "prompt"))
+        return
+    if today == prompt["hash"]:
+        return
+    text = " ".join(message["content"] for message in prompt.get("example", ()))
+    drifted = settings.legend and "flow" in settings.images and text and legend not in text
+    part = "the legend of the flow colours" if drifted else "the wording"
+    what = f"{part} has changed since the rows were built (prompt {prompt['hash']}, today {today})"
+    fix = f"{_BUILD}; a checkpoint trained on them goes on asking as they do"
+    problems.warn(Problem(str(file), None, what, fix, "prompt"))
+
+
+def _check_texts(file: Path | str, records: Sequence[dict], prompt: Mapping, problems: Problems) -> None:
+    """Report rows whose pictures are not what their prompt calls them, and flow pictures with another legend."""
+    names = list(prompt["images"])
+    seen: dict[str, Mapping[str, str]] = {}
+    for record in records:
+        if len(record["images"]) != len(names):
+            what, fix = f"{len(record['images'])} pictures for a prompt of {len(names)}", _BUILD
+            problems.add(Problem(str(file), record["id"], what, fix, "prompt"))
+            continue
+        for name, image in zip(names, record["images"], strict=True):
+            stem = PurePosixPath(image).stem
+            if stem in IMAGES and stem != name:
+                what = f"picture {image} stands where the prompt has the {name}"
+                problems.add(Problem(str(file), record["id"], what, _BUILD, "prompt"))
+        if "flow" in names and prompt["legend"] and prompt["structured"]:
+            image = record["images"][names.index("flow")]
+            if image not in seen:
+                seen[image] = _texts_of(file, record, image)
+            _check_legend(file, record, prompt, seen[image], problems)
+
+
+def _texts_of(file: Path | str, record: dict, image: str) -> Mapping[str, str]:
+    try:
+        return drawn_texts(picture_path(file, record, image))
+    except ValueError:  # a path out of the folder, which the check of the pictures reports
+        return {}
+
+
+def _check_legend(
+    file: Path | str, record: dict, prompt: Mapping, drawn: Mapping[str, str], problems: Problems
+) -> None:
+    """Report a row whose text does not hold the legend with which its flow picture was drawn."""
+    legend = drawn.get("legend") or legend_text(prompt["encoding"], prompt["scale"])
+    text = record["messages"][1]["content"] if len(record["messages"]) > 1 else ""
+    if legend in text:
+        return
+    source = "its flow picture was drawn with" if "legend" in drawn else "the renderer draws by"
+    what = f"the prompt does not explain the colours as {source}: {excerpt(legend)}"
+    fix = f"draw the pictures again with data_process/compute_flow.py, then {_BUILD}"
+    problems.add(Problem(str(file), record["clip"] or record["id"], what, fix, "prompt"))
+
+
+def compare_prompts(names: tuple[str, str], train: Sequence[dict], test: Sequence[dict], problems: Problems) -> None:
+    """Report a test file that asks with another prompt than its training file."""
+    train_prompts, test_prompts = ({record["prompt"] for record in side} for side in (train, test))
+    if train and test and train_prompts != test_prompts:
+        what, fix = f"another prompt than {names[0]}", "build both with the same settings"
+        problems.add(Problem(names[1], None, what, fix, "prompt"))
+
+
+def check_checkpoint(
+    checkpoint: Path, files: Mapping[Path, tuple[Sequence[dict], Recipes]], tested: Sequence[Path], problems: Problems
+) -> None:
+    """Report what files have other than a checkpoint was trained on: prompt, crop recipe, flow settings; and, of the
+    files `tested`, subjects that it was trained on.
+
+    `files`: records and recipes of each. Raises DataError for a checkpoint without a readable `megc.json`.
+    """
+    fix = "give the folder of a checkpoint that train.py wrote"
+    record = read_checked(CheckpointRecord, Path(checkpoint) / "megc.json", fix=fix)
+    recipes = record.get("recipes") or {}
+    if not recipes:
+        what = "the checkpoint does not record the recipes of its pictures, so they are not compared"
+        problems.warn(Problem(str(checkpoint), None, what, "train it again, or compare flow.json yourself", "recipe"))
+    trained_recipes = {kind: [json.dumps(each, sort_keys=True) for each in recipes[kind]] for kind in recipes}
+    trained = set((record.get("data") or {}).get("subjects") or ())
+    for file, (records, of_file) in files.items():
+        for hash_ in dict.fromkeys(each["prompt"] for each in records if each["prompt"]):
+            with problems.collect("prompt"):
+                check_prompt(checkpoint, record, hash_, _read_all_prompts(file, records, Problems()))
+        for problem in compare_recipes(file, of_file, trained_recipes, f"the checkpoint {checkpoint}"):
+            problems.add(problem)
+        for subject in sorted(trained & subjects_in(records)) if file in tested else ():
+            what = f"the checkpoint {checkpoint} was trained on the subject"
+            problems.add(Problem(str(file), subject, what, "test on subjects that it has not seen", "subjects"))
