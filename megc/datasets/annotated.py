@@ -9,7 +9,7 @@ from megc.clips import LEFT_OUT, Clip, list_frames
 from megc.datasets.dataset import Annotation, ClipNames, Dataset
 from megc.datasets.folders import ClipFolders, find_clip_folders, is_folder_name, relative_to_root
 from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
-from megc.datasets.repairs import choose_repairs, repair_row
+from megc.datasets.repairs import repair_rows
 from megc.datasets.spreadsheets import (
     Row,
     cell_excerpt,
@@ -24,12 +24,7 @@ from megc.problems import DataError, Problem, Problems, excerpt
 
 # Datasets whose sheets have much the same columns, so that they would be read as another one without a complaint.
 # Who writes the reader of one moves its names into the record.
-WITHOUT_READER = (
-    ClipNames("CAS(ME)²", r"(anger|disgust|happy)\d_\d+", "anger1_1"),
-    ClipNames("CAS(ME)³", r"[a-z]", "a"),
-    ClipNames("SMIC", r"s\d+_(ne|po|sur)_\d+", "s1_ne_01"),
-    ClipNames("MMEW", r"S\d+-\d+-\d+", "S01-01-001"),
-)
+WITHOUT_READER = (ClipNames("CAS(ME)³", r"[a-z]", "a"),)
 
 
 def read_annotations(
@@ -44,12 +39,11 @@ def read_annotations(
         raise DataError(dataset.name, None, "no spreadsheet", "give it as --annotations")
     sheet = read_sheet(annotations, problems, dataset.forms)
     check_clip_names(dataset, annotations, sheet)
-    chosen = choose_repairs(dataset.name, repairs)
+    repaired = repair_rows(sheet, dataset.name, repairs, dataset.released_rows)
     expressions: list[Annotation] = []
     first_rows: dict[tuple[int, str, str], int] = {}
-    for released in sheet:
+    for released, (row, notes) in zip(sheet, repaired, strict=True):
         with problems.collect():
-            row, notes = repair_row(released, chosen)
             expression = _annotation_of(dataset, row, released, notes)
             key = (expression.number, expression.name, expression.kind)
             if key in first_rows:
@@ -100,7 +94,7 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
         return sum(bool(clip_names.match(name)) for name in names)
 
     expected = dataset.clip_names
-    if 2 * count(expected) >= len(names):
+    if not expected.pattern or 2 * count(expected) >= len(names):
         return
     flags = {other.clip_names: f"`--dataset {other.name}`" for other in ANNOTATED}
     # of equals the first, so the datasets that can be read
@@ -122,7 +116,7 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
 
 def _annotation_of(dataset: Dataset, row: Row, released: Row, notes: tuple[str, ...]) -> Annotation:
     """A row as read. `released` is the row before its repairs, which `notes` name. Raises DataError with the row."""
-    number = _subject(row)
+    number = _subject(dataset, row)
     filename = _filename(row) if "filename" in row.cells else ""
     onset = text_of(released.cells["onset"]).removesuffix(".0")
     name = dataset.clip_name.format(filename=filename, onset=onset)
@@ -131,10 +125,10 @@ def _annotation_of(dataset: Dataset, row: Row, released: Row, notes: tuple[str, 
     fine, coarse, reason, emotion_notes = _labels(dataset, row)
     interval = _interval(dataset, row)
     units, unit_notes = _action_units(row)
-    return Annotation(
+    annotation = Annotation(
         row=row,
         number=number,
-        subject=dataset.subject.format(number),
+        subject=dataset.subject.format(dataset.subject_numbers.get(number, number)),
         filename=filename,
         name=name,
         kind=_kind(dataset, row),
@@ -146,13 +140,19 @@ def _annotation_of(dataset: Dataset, row: Row, released: Row, notes: tuple[str, 
         reason=reason,
         notes=(*_name_notes(dataset, number, filename), *notes, *interval.notes, *unit_notes, *emotion_notes),
     )
+    return replace(annotation, notes=annotation.notes + dataset.notes(annotation)) if dataset.notes else annotation
 
 
-def _subject(row: Row) -> int:
+def _subject(dataset: Dataset, row: Row) -> int:
+    """The subject's number in the sheet."""
     try:
-        return subject_number(row.cells["subject"])
+        number = subject_number(row.cells["subject"])
     except ValueError as error:
         raise row.error(f"{error}", "write the subject's number, from 1") from error
+    if dataset.subject_numbers and number not in dataset.subject_numbers:
+        what = f"no subject {number} in {dataset.clip_names.title}"
+        raise row.error(what, f"write one of {min(dataset.subject_numbers)} to {max(dataset.subject_numbers)}")
+    return number
 
 
 def _filename(row: Row) -> str:
@@ -202,7 +202,7 @@ def _labels(dataset: Dataset, row: Row) -> tuple[str, str, str, tuple[str, ...]]
         else:
             names = ", ".join((*FINE_TO_COARSE, "others"))
             raise row.error(f"unknown emotion {excerpt(word)}", f"write one of {names}")
-        if emotion == "others" and word != normalise_emotion(word) != "others":
+        if emotion == "others" and normalise_emotion(word) != "others":
             notes.append(f"emotion {word!r}: counts as others")
     fine = fines.pop() if len(fines) == 1 else ""
     if len(coarses) > 1:
@@ -243,7 +243,7 @@ def _name_notes(dataset: Dataset, number: int, name: str) -> tuple[str, ...]:
     """Notes on a file name that is not like the dataset's, or that is of a clip of another subject."""
     clip_names = dataset.clip_names
     match = clip_names.match(name)
-    if not name:
+    if not name or not clip_names.pattern:
         return ()
     if match is None:
         return (f"file name {excerpt(name)}: not like those of {clip_names.title} ({clip_names.example})",)

@@ -119,12 +119,12 @@ def frame_of(cell: object, fractions: bool = False) -> int | None:
 
 
 def subject_number(cell: object) -> int:
-    """Number of a subject however it is written: `6`, `6.0`, `006`, `sub06`, `s6`, `spNO.6`.
+    """Number of a subject however it is written: `6`, `6.0`, `006`, `sub06`, `s6`, `spNO.6`, in a session `S06_1st`.
 
     Raises ValueError for anything else, 0 included: subjects are counted from 1.
     """
     text = text_of(cell).casefold()
-    match = re.fullmatch(rf"(?:subject|sub|spno|s)?[\s._]*(\d{{1,{_DIGITS}}})(?:\.0+)?", text)
+    match = re.fullmatch(rf"(?:subject|sub|spno|s)?[\s._]*(\d{{1,{_DIGITS}}})(?:\.0+|_[1-9](?:st|nd|rd|th))?", text)
     if not match or not int(match[1]):
         raise ValueError(f"{cell_excerpt(cell)} is no subject")
     return int(match[1])
