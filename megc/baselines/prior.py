@@ -5,11 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from megc.baselines.long_prior import LongPrior
 from megc.baselines.settings import DRAWS
 from megc.facs import FINE_EMOTIONS, FINE_OF_DATASET
 from megc.vqa.instructions import answer_of, question_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
-from megc.vqa.questions import COMPOSED, Question, allowed_answers, join_units, parse
+from megc.vqa.questions import COMPOSED, LONG_KINDS, Question, allowed_answers, join_units, parse
 
 
 class Prior:
@@ -70,16 +71,17 @@ class Prior:
 
 
 def answer_with_prior(train: Sequence[dict], test: Sequence[dict]) -> list[str]:
-    """Answers to the test records by the `Prior` of the training records. Raises ValueError as `Prior.answer`."""
-    prior, many = Prior(train), _asks_for_several(test)
-    questions = [parse(question_of(record)) for record in test]
-    # an analysis does not say how many action units its clip shows, but the clip's other questions do
-    return [
-        prior.answer(replace(question, many=many.get(record["clip"])), record["dataset"])
-        if question.kind == "analysis"
-        else prior.answer(question, record["dataset"])
-        for record, question in zip(test, questions, strict=True)
-    ]
+    """Answers to the test records by the `Prior` of the training records, of questions on long videos by their
+    `LongPrior`. Raises ValueError as the `answer` of these."""
+    prior, long_prior, answers = Prior(train), LongPrior(train), []
+    many = _asks_for_several(test)
+    for record in test:
+        question = parse(question_of(record))
+        if question.kind == "analysis":  # it does not say how many units its clip shows; its other questions do
+            question = replace(question, many=many.get(record["clip"]))
+        source = long_prior if question.kind in LONG_KINDS else prior
+        answers.append(source.answer(question, record["dataset"]))
+    return answers
 
 
 def _asks_for_several(records: Sequence[dict]) -> dict[str, bool]:

@@ -19,6 +19,8 @@ To add a dataset that has a spreadsheet, say `studio`:
 `read_annotations` (megc/datasets/annotated.py) gives all expressions of a sheet, macro-expressions too, for the events
 of long videos; `read_annotated` makes clips of the micro-expressions.
 
+Long videos with events are a `LongDataset` in LONG (see `samm_lv.py` and megc/datasets/long_videos.py).
+
 A dataset whose labels stand in its folder names has a `read` function instead (see `smic.py`), which READERS names by
 itself. Its sentences in dataset/README.md tell users where to put it. Only a dataset whose ME-VQA rows use fewer than
 the eight emotions needs a line elsewhere: `FINE_OF_DATASET` in megc/facs.py.
@@ -27,16 +29,19 @@ the eight emotions needs a line elsewhere: `FINE_OF_DATASET` in megc/facs.py.
 from collections.abc import Callable
 from functools import partial
 
-from megc.clips import Clip
+from megc.clips import Clip, Video
 from megc.datasets.annotated import read_annotated
 from megc.datasets.dataset import Dataset
+from megc.datasets.long_videos import LongDataset, read_long
 from megc.datasets.readers import smic, unlabelled
 from megc.datasets.readers.casme import CASME
 from megc.datasets.readers.casme2 import CASME2
 from megc.datasets.readers.casme_sq import CASME_SQ
+from megc.datasets.readers.event_tables import EVENT_TABLE, read_event_tables
 from megc.datasets.readers.four_dme import FOUR_DME
 from megc.datasets.readers.mmew import MMEW
 from megc.datasets.readers.samm import SAMM
+from megc.datasets.readers.samm_lv import SAMM_LV
 from megc.datasets.readers.smic import SMIC
 
 # (annotations or None, folder of frames or None, folder of the clips.jsonl to be, problems, name of a set of repairs
@@ -47,3 +52,9 @@ ANNOTATED: tuple[Dataset, ...] = (CASME2, SAMM, SMIC, CASME, CASME_SQ, MMEW, FOU
 READERS: dict[str, Reader] = {dataset.name: partial(read_annotated, dataset) for dataset in ANNOTATED}
 READERS[SMIC.name] = smic.read  # most copies have no sheet
 READERS["unlabelled"] = unlabelled.read
+
+# with one argument more: a sheet of emotions, or None. A dataset may have a reader of clips and one of long videos.
+LongReader = Callable[..., list[Video]]
+LONG: tuple[LongDataset, ...] = (SAMM_LV,)
+LONG_READERS: dict[str, LongReader] = {dataset.name: partial(read_long, dataset) for dataset in LONG}
+LONG_READERS[EVENT_TABLE.name] = read_event_tables
