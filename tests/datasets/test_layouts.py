@@ -59,7 +59,12 @@ def check_clip(clip, row, frames):
     ], row
     emotion = WORDS.get(row["fine"], row["fine"])
     assert emotion in (clip.fine, clip.coarse), (row, clip)
-    assert (clip.dataset, clip.subject, clip.name, clip.fps) == (row["dataset"], row["subject"], row["name"], row["fps"])
+    assert (clip.dataset, clip.subject, clip.name, clip.fps) == (
+        row["dataset"],
+        row["subject"],
+        row["name"],
+        row["fps"],
+    )
 
 
 @pytest.mark.parametrize("name", CLIP_LAYOUTS)
