@@ -56,7 +56,7 @@ class Dataset:
 
     - `name` is that of `--dataset`; `subject` formats a subject's number as `Clip.subject`, after `subject_numbers`
       turned the number of the sheet into that of the folders, where these differ; `clip_name` is the clip's name
-      within its subject, from `{filename}` and `{onset}` (both as released).
+      within its subject, from `{filename}`, `{onset}` and `{offset}`.
     - `forms` are its sheets, the likeliest first, and `released_rows` how many rows these have, where a repair goes by
       the place of a row. `kinds` says which cells of a column `type` are `micro` and `macro`,
       beside the words themselves. `fractions`: frame numbers may be 566.4.

@@ -44,6 +44,11 @@ class Repair(ClosedContract):
     reason: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]
 
+    @property
+    def cell(self) -> tuple[int, str, str, int, str]:
+        """What names the cell: subject, file, onset, row, column."""
+        return self.subject, self.filename, self.onset, self.row, self.field
+
     def note(self, was: str, value: str) -> str:
         """What the clip's notes say of it: the cell's text as released, and the one that is taken."""
         was = f"{self.field} {was}" if was else f"no {self.field}"
@@ -70,8 +75,14 @@ def read_repairs(dataset: str) -> tuple[Repair, ...]:
 
 
 def choose_repairs(dataset: str, name: str = "") -> tuple[Repair, ...]:
-    """The repairs to make on a dataset's sheet: those of no set and those of the set `name`; with `none` not any."""
-    return () if name == NO_REPAIRS else tuple(r for r in read_repairs(dataset) if r.set in ("", name))
+    """The repairs to make on a dataset's sheet: those of the set `name`, and those of no set on other cells; with
+    `none` not any."""
+    if name == NO_REPAIRS:
+        return ()
+    repairs = read_repairs(dataset)
+    named = tuple(repair for repair in repairs if name and repair.set == name)
+    cells = {repair.cell for repair in named}
+    return named + tuple(repair for repair in repairs if not repair.set and repair.cell not in cells)
 
 
 def check_repairs_name(name: str, datasets: Collection[str]) -> None:

@@ -26,6 +26,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "emotion": ("estimatedemotion", "emotion"),
     "type": ("expressiontype", "exptype", "type"),
 }
+_FILENAME = {"filename": COLUMNS["filename"]}
 CLIP_COLUMNS = ("subject", "filename", "onset", "apex", "offset", "units", "emotion")
 
 
@@ -34,8 +35,9 @@ class SheetForm:
     """The columns of a sheet as a dataset's owners release it; a dataset may have several such sheets.
 
     `columns` must all be there, by names of `COLUMNS` or of `headers`, which adds spellings of column headers;
-    `optional` are read where they are there. `sheet` is the name of the sheet in the workbook (upper or lower case;
-    empty: the first that fits). `without_header`: the columns go by their order, the first is `columns[0]`.
+    `optional` are read where they are there; a sheet with file names has no form without them. `sheet` is the name
+    of the sheet in the workbook (upper or lower case; empty: the first that fits). `without_header`: the columns go
+    by their order, the first is `columns[0]`.
     """
 
     columns: tuple[str, ...] = CLIP_COLUMNS
@@ -195,7 +197,8 @@ def _tables(sheets: dict[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
         sheet = sheets[name]
         for index, header in enumerate(sheet.cells[:HEADER_ROWS]):
             columns = _find_columns(header, form.spellings())
-            if "subject" in columns and keys & columns.keys():
+            with_names = "filename" in (*form.columns, *form.optional) or not _find_columns(header, _FILENAME)
+            if "subject" in columns and keys & columns.keys() and with_names:
                 yield _Table(name, sheet, form, index, columns)
                 break
         else:
@@ -205,8 +208,15 @@ def _tables(sheets: dict[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
                 yield _Table(name, sheet, form, -1, {column: [index] for index, column in enumerate(order)})
 
 
-def read_sheet(path: Path | str, problems: Problems, forms: Sequence[SheetForm] = (SheetForm(),)) -> list[Row]:
+def read_sheet(
+    path: Path | str,
+    problems: Problems,
+    forms: Sequence[SheetForm] = (SheetForm(),),
+    sheets: dict[str, SheetCells] | None = None,
+) -> list[Row]:
     """Rows of the first sheet that has all columns of one of `forms`, the first form first, by the columns' names.
+
+    `sheets` are those of the file where it has been read before.
 
     Blank rows are passed over. Another such sheet, a second column for the same thing, and a row with a formula in
     place of a value are reported in `problems`. Raises DataError for a missing or unreadable file, when no sheet has
@@ -214,7 +224,7 @@ def read_sheet(path: Path | str, problems: Problems, forms: Sequence[SheetForm] 
     when no row stands below the header.
     """
     path = Path(path)
-    sheets = read_workbook(path)
+    sheets = read_workbook(path) if sheets is None else sheets
     tables = [table for form in forms for table in _tables(sheets, form)]
     if not tables:
         names = f" of {', '.join(name for name in sheets if name)}" if any(sheets) else ""

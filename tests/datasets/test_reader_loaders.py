@@ -70,7 +70,7 @@ def test_casme_frames_are_numbered_behind_the_name_of_the_clip(tmp_path, pattern
 
 def test_a_casme2_sheet_is_not_read_as_casme(tmp_path):
     header = ["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units", "Emotion"]
-    with pytest.raises(DataError, match="no column for apex2"):
+    with pytest.raises(DataError, match="sheet of CASME II, not of CASME; read it with `--dataset casme2`"):
         read("casme", header, [1, "EP02_01f", None, 46, 59, 86, None, 12, "happiness"], tmp_path=tmp_path)
 
 
@@ -203,5 +203,5 @@ def test_names_of_clips_that_are_unknown_refuse_no_sheet_of_4dme(tmp_path):
 
 
 def test_another_sheet_is_not_read_as_4dme(tmp_path):
-    with pytest.raises(DataError, match="no column for blink"):
+    with pytest.raises(DataError, match="sheet of MMEW, not of 4DME; read it with `--dataset mmew`"):
         read("4dme", MMEW_HEADER, mmew_row(), tmp_path=tmp_path)

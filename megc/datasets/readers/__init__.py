@@ -36,6 +36,8 @@ from megc.datasets.long_videos import LongDataset, read_long
 from megc.datasets.readers import smic, unlabelled
 from megc.datasets.readers.casme import CASME
 from megc.datasets.readers.casme2 import CASME2
+from megc.datasets.readers.casme3 import CASME3
+from megc.datasets.readers.casme3_c import CASME3_C
 from megc.datasets.readers.casme_sq import CASME_SQ
 from megc.datasets.readers.event_tables import EVENT_TABLE, read_event_tables
 from megc.datasets.readers.four_dme import FOUR_DME
@@ -48,7 +50,7 @@ from megc.datasets.readers.smic import SMIC
 # or `none` or empty) → clips
 Reader = Callable[..., list[Clip]]
 
-ANNOTATED: tuple[Dataset, ...] = (CASME2, SAMM, SMIC, CASME, CASME_SQ, MMEW, FOUR_DME)
+ANNOTATED: tuple[Dataset, ...] = (CASME2, SAMM, CASME3, CASME3_C, SMIC, CASME, CASME_SQ, MMEW, FOUR_DME)
 READERS: dict[str, Reader] = {dataset.name: partial(read_annotated, dataset) for dataset in ANNOTATED}
 READERS[SMIC.name] = smic.read  # most copies have no sheet
 READERS["unlabelled"] = unlabelled.read
