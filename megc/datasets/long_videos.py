@@ -125,9 +125,9 @@ def read_events(
     warning."""
     labels = dict(labels or {})
     events, unused = [], dict(labels)
-    for released, notes in repair_rows(rows, dataset.name, repairs):
+    for repaired, notes in repair_rows(rows, dataset.name, repairs):
         with problems.collect():
-            for row in dataset.event_rows(released):
+            for row in dataset.event_rows(repaired):
                 try:
                     names = dataset.names_of(row)
                 except ValueError as error:
