@@ -1,7 +1,8 @@
-"""Splits by subject: no subject is on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6)."""
+"""Splits by subject: no subject is on both sides. Subjects are keyed by dataset (SAMM 6 ≠ CASME II 6),
+but datasets of the same people by one of them (SAMM Long Videos 6 = SAMM 6)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,6 +12,8 @@ from pydantic import Field, model_validator
 from megc.files import sha256_of, write_json
 from megc.records import Contract
 
+# The long videos that clips were cut from, by the dataset of the clips: the same subjects, under the same names.
+SAME_PEOPLE = {"samm_lv": "samm", "smic_long": "smic"}
 PROTOCOLS = ("holdout", "kfold", "loso", "cross-dataset")
 
 
@@ -63,14 +66,15 @@ class SplitRecord(Contract):
         return self
 
 
-def subject_key(record: dict) -> str:
-    """`dataset/subject` of an instruction record."""
-    return f"{record['dataset']}/{record['subject']}"
+def subject_key(record: Mapping[str, str]) -> str:
+    """`dataset/subject` of an instruction record; datasets of the same people have one name (`SAME_PEOPLE`)."""
+    return f"{SAME_PEOPLE.get(record['dataset'], record['dataset'])}/{record['subject']}"
 
 
 def record_subjects(record: dict) -> set[str]:
     """Every `dataset/subject` whose face stands in the record's pictures: a mixed picture shows several."""
-    return {subject_key(record), *("/".join(clip.split("/")[:2]) for clip in record.get("sources", ()))}
+    origins = (clip.split("/") for clip in record.get("sources", ()))
+    return {subject_key(record), *(subject_key({"dataset": o[0], "subject": o[1]}) for o in origins)}
 
 
 def subjects_in(records: Iterable[dict]) -> set[str]:

@@ -68,6 +68,14 @@ class LongDataset:
     read_labels: LabelReader | None = None
     label_key: Callable[[Row], Hashable] = id
 
+    def names_row(self, row: Row) -> bool:
+        """Whether a row is about an event of this dataset, by its names."""
+        try:
+            self.names_of(row)
+        except ValueError:
+            return False
+        return True
+
 
 def read_long(
     dataset: LongDataset,

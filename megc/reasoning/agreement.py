@@ -20,6 +20,7 @@ from megc.reasoning.nearest import nearest_answer, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
 from megc.reasoning.settings import OPTIONS, ReasonSettings
 from megc.reasoning.unit_lists import Evidence, log_odds, match_count, reconcile_yes_no
+from megc.splits import subject_key
 from megc.vqa.instructions import row_clip, row_id
 from megc.vqa.labels import PRETENDED_VOTES, read_answers
 from megc.vqa.questions import Question, allowed_answers, compose_long, is_unit_list, join_units, parse, split_long
@@ -132,7 +133,7 @@ def reason_over_rows(
     clips: dict[str, _Clip] = {}
     for row in copies:
         origin = row_clip(row)
-        if knowledge is not None and (key := f"{origin['dataset']}/{origin['subject']}") in knowledge.subjects:
+        if knowledge is not None and (key := subject_key(origin)) in knowledge.subjects:
             raise ValueError(f"{key} is among the training subjects: nothing may be learnt from a test subject")
         clip = clips.setdefault(origin["clip"], _Clip(origin["dataset"]))
         clip.rows.append(row)
