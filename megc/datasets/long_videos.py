@@ -243,7 +243,7 @@ def attach_frames(
 
     Raises DataError when no video has a folder.
     """
-    fields = [{"subject": v.subject, "video": v.name, **dataset.folder_fields(v)} for v in videos]
+    fields = [[{"subject": v.subject, "video": v.name, **dataset.folder_fields(v)}] for v in videos]
     layout = find_clip_folders(frames, dataset.layouts, dataset.video_folders, fields)
     absent = [video.id for video, folder in zip(videos, layout.folders, strict=True) if folder is None]
     if absent:
