@@ -12,7 +12,6 @@ from megc.facs import unit_name
 from megc.files import read_jsonl, read_rows
 from megc.problems import DataError
 from megc.records import AnsweredRow, check_instruction, check_row
-from megc.splits import subject_key
 from megc.vqa.instructions import answer_of, question_kind, row_clip
 from megc.vqa.questions import parse, split_long, split_units
 
@@ -47,7 +46,7 @@ class ClipLabels:
     @property
     def subject_key(self) -> str:
         """`dataset/subject`, as splits name it."""
-        return subject_key({"dataset": self.dataset, "subject": self.subject})
+        return f"{self.dataset}/{self.subject}"
 
     @classmethod
     def from_answers(cls, origin: Mapping[str, str], answers: Mapping[str, str]) -> "ClipLabels":
