@@ -124,16 +124,15 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
 
 def _sheet_of_another(dataset: Dataset, file: Path | str, sheets: dict[str, SheetCells]) -> DataError | None:
     """The error for a sheet without the columns of a dataset, where it has those and the file names of another."""
-    from megc.datasets.readers import ANNOTATED  # here: the readers rest on this file
+    from megc.datasets.readers import ANNOTATED, LONG  # here: the readers rest on this file
 
-    for other in ANNOTATED:
+    for other in (*ANNOTATED, *LONG):
         try:
-            rows = [] if other is dataset else read_sheet(file, Problems(), other.forms, sheets)
+            rows = [] if other.name == dataset.name else read_sheet(file, Problems(), other.forms, sheets)
         except DataError:
             continue
-        names = [text_of(row.cells.get("filename")) for row in rows]
-        if rows and 2 * sum(not name or bool(other.clip_names.match(name)) for name in names) >= len(names):
-            what = f"this looks like a sheet of {other.clip_names.title}, not of {dataset.clip_names.title}"
+        if rows and 2 * sum(map(other.names_row, rows)) >= len(rows):
+            what = f"this looks like a sheet of {other.title}, not of {dataset.title}"
             return DataError(file, None, what, f"read it with `--dataset {other.name}`")
     return None
 

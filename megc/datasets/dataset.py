@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from megc.datasets.intervals import Interval
-from megc.datasets.spreadsheets import Row, SheetForm
+from megc.datasets.spreadsheets import Row, SheetForm, text_of
 from megc.facs import ActionUnit
 
 
@@ -88,3 +88,13 @@ class Dataset:
     folder_fields: Callable[[Annotation], Mapping[str, str]] | None = None
     me_vqa_without: Callable[[Annotation], str | None] | None = None
     notes: Callable[[Annotation], tuple[str, ...]] | None = None
+
+    @property
+    def title(self) -> str:
+        """What messages call the dataset."""
+        return self.clip_names.title
+
+    def names_row(self, row: Row) -> bool:
+        """Whether a row's file name is like those of the dataset, or its sheet has none."""
+        name = text_of(row.cells.get("filename"))
+        return not name or bool(self.clip_names.match(name))
