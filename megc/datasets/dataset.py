@@ -58,11 +58,11 @@ class Dataset:
       turned the number of the sheet into that of the folders, where these differ; `clip_name` is the clip's name
       within its subject, from `{filename}`, `{onset}` and `{offset}`.
     - `forms` are its sheets, the likeliest first, and `released_rows` how many rows these have, where a repair goes by
-      the place of a row. `kinds` says which cells of a column `type` are `micro` and `macro`,
-      beside the words themselves. `fractions`: frame numbers may be 566.4.
+      the place of a row. `kinds` says which cells of a column `type` are `micro` and `macro`, beside the words
+      themselves. `fractions`: frame numbers may be 566.4.
     - `emotions` are spellings beside those of `normalise_emotion`, cleaned to lower case, by our name: one of the
       eight, `others`, `negative`, `positive` or `surprise`. `coarse_only`: they are coarse classes, so that `surprise`
-      is no fine one, and clips need no action units.
+      is no fine one.
     - `layouts` are the places of the clips below `--frames`, and `clip_folders` the folder of a clip below such a
       place: `{subject}`, `{name}`, `{filename}`, `{onset}`, `{emotion}` (as the sheet writes it), `{nth}` (empty, 2,
       3, … of the clips of a file), and what `folder_fields` adds. Upper and lower case are alike; `*` and `?` are
