@@ -56,7 +56,11 @@ def main() -> int:
         help="starts a dataset; repeatable",
     )
     parser.add_argument(
-        "--annotations", action=SourceAction, type=Path, default=argparse.SUPPRESS, help="its spreadsheet (.xlsx)"
+        "--annotations",
+        action=SourceAction,
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="its sheet (.xlsx, .xls, .csv)",
     )
     parser.add_argument(
         "--frames",
@@ -66,12 +70,15 @@ def main() -> int:
         help="its frames: the folder of the subjects, or above",
     )
     parser.add_argument("--out", type=Path, default=DEMO / "clips.jsonl", help="file to write")
+    parser.add_argument(
+        "--repairs", default="", help="none: the sheets as released; a name: this set of repairs too, such as megc2020"
+    )
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some rows were unusable")
     parser.set_defaults(sources=None)
     args = parser.parse_args()
     problems = Problems()
     try:
-        clips = index_clips(args.sources or DEMO_SOURCES, args.out, problems)
+        clips = index_clips(args.sources or DEMO_SOURCES, args.out, problems, args.repairs)
     except DataError:
         problems.report()
         raise

@@ -1,9 +1,12 @@
 """Write the synthetic demo set: micro-expressions with known motion, in the layouts of CASME II and SAMM.
 
     python data_process/make_demo_dataset.py
+    python data_process/make_demo_dataset.py --layout all --out dataset/demo
 
-writes `dataset/demo`: spreadsheets, frames, `true_flow/`, `truth.jsonl`, `demo.json`. Clips that are there already
-are kept. A set that is hard for optical flow: `--amplitude 0.55 --drift 2 --noise 2 --out dataset/demo_hard`.
+The first writes `dataset/demo`: spreadsheets, frames, `true_flow/`, `truth.jsonl`, `demo.json`. Clips that are there
+already are kept. A set that is hard for optical flow: `--amplitude 0.55 --drift 2 --noise 2 --out dataset/demo_hard`.
+The second writes small sets in the layouts of all datasets that can be read, irregular cells, gaps and files of no use
+included, into `dataset/demo/layouts/<name>`, each with a `truth.jsonl` of what a reader should give.
 """
 
 from megc.command import Work, run

@@ -16,6 +16,7 @@ from megc.files import read_jsonl, resolve_inside, write_jsonl
 from megc.problems import DataError
 from megc.records import ClosedContract, FrameNumber, check_record
 
+REPAIRED = "repaired: "  # starts the note on a cell of the sheet that is known to be wrong
 LEFT_OUT = "not in ME-VQA: "  # starts the note why a clip has no coarse class
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")

@@ -1,13 +1,15 @@
 """From a spreadsheet's rows to clips: what all annotated datasets share. A dataset adds its record and its rule."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from megc.clips import LEFT_OUT, Clip, list_frames
-from megc.datasets.folders import find_layout, relative_to_root
-from megc.datasets.repairs import Interval, fit_to_frames, repair_interval
+from megc.datasets.dataset import Annotation, ClipNames, Dataset
+from megc.datasets.folders import ClipFolders, find_clip_folders, is_folder_name, relative_to_root
+from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
+from megc.datasets.repairs import choose_repairs, repair_row
 from megc.datasets.spreadsheets import (
     Row,
     cell_excerpt,
@@ -17,26 +19,8 @@ from megc.datasets.spreadsheets import (
     subject_number,
     text_of,
 )
-from megc.facs import FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
-from megc.files import resolve_inside
+from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
 from megc.problems import DataError, Problem, Problems, excerpt
-
-
-@dataclass(frozen=True)
-class ClipNames:
-    """How a dataset names its clips: its title, a regular expression of the file names, and an example.
-
-    A group `subject` of the pattern is the number of the clip's subject, which must be that of its row.
-    """
-
-    title: str
-    pattern: str
-    example: str
-
-    def match(self, name: str) -> re.Match[str] | None:
-        """The match of a whole file name, upper or lower case; None for a name of another dataset."""
-        return re.fullmatch(self.pattern, name, re.IGNORECASE)
-
 
 # Datasets whose sheets have much the same columns, so that they would be read as another one without a complaint.
 # Who writes the reader of one moves its names into the record.
@@ -48,59 +32,59 @@ WITHOUT_READER = (
 )
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """How a dataset with a spreadsheet names and lays out its clips.
+def read_annotations(
+    dataset: Dataset, annotations: Path | str | None, problems: Problems, repairs: str = ""
+) -> list[Annotation]:
+    """Expressions of a spreadsheet, micro and macro, in its order; bad rows go to `problems`.
 
-    `subject` formats a subject's number as its folder; `layouts` are the places of the subjects' folders below
-    `--frames`; `me_vqa_without` gives the reason why ME-VQA leaves a clip out, from (subject number, filename,
-    emotion, onset, apex as annotated), or None; `offsets` corrects (subject number, filename, annotated offset);
-    `headers` adds spellings of column headers to `spreadsheets.COLUMNS`.
-    """
-
-    name: str
-    clip_names: ClipNames
-    fps: float
-    subject: str
-    layouts: tuple[str, ...]
-    me_vqa_without: Callable[[int, str, str, int | None, int | None], str | None]
-    offsets: Mapping[tuple[int, str, int | None], int] = field(default_factory=dict)
-    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def read_annotated(
-    dataset: Dataset, annotations: Path | str | None, frames: Path | str | None, root: Path | str, problems: Problems
-) -> list[Clip]:
-    """Clips of a spreadsheet, in its order; bad rows go to `problems`.
-
-    `frames` is the folder of the frames (None: annotations only, `Clip.frames` empty); `root` the folder of the
-    `clips.jsonl` to be, which frames are written relative to. Raises DataError when the whole is unusable.
+    `repairs` names a set of the dataset's repairs (`none`: the sheet as released). Raises DataError when the whole is
+    unusable.
     """
     if annotations is None:
         raise DataError(dataset.name, None, "no spreadsheet", "give it as --annotations")
-    sheet = read_sheet(annotations, problems, dataset.headers)
+    sheet = read_sheet(annotations, problems, dataset.forms)
     check_clip_names(dataset, annotations, sheet)
-    # 1. rows with a subject  2. the folder of the frames, one for all  3. clips, the first of each id
-    rows: list[tuple[Row, int]] = []  # with the number of the subject
-    for row in sheet:
+    chosen = choose_repairs(dataset.name, repairs)
+    expressions: list[Annotation] = []
+    first_rows: dict[tuple[int, str, str], int] = {}
+    for released in sheet:
         with problems.collect():
-            rows.append((row, _subject(row)))
-    folder = None
-    if frames is not None:
-        folder = find_layout(frames, dataset.layouts, {dataset.subject.format(number) for _, number in rows})
-        relative_to_root(folder, root)  # once for the whole dataset rather than a problem a clip
-        rows = _without_absent(dataset, rows, folder, annotations, problems)
-    clips: list[Clip] = []
-    first_rows: dict[str, int] = {}
-    for row, number in rows:
-        with problems.collect():
-            clip = _clip_of(dataset, row, number, folder, root)
-            if clip.id in first_rows:
-                what = f"clip {clip.id} is already in row {first_rows[clip.id]}, which is kept"
+            row, notes = repair_row(released, chosen)
+            expression = _annotation_of(dataset, row, released, notes)
+            key = (expression.number, expression.name, expression.kind)
+            if key in first_rows:
+                what = f"clip {_clip_id(dataset, expression)} is already in row {first_rows[key]}, which is kept"
                 raise row.error(what, "delete one of the two rows")
-            first_rows[clip.id] = row.number
-            clips.append(clip)
-    return clips
+            first_rows[key] = row.number
+            expressions.append(expression)
+    return expressions
+
+
+def read_annotated(
+    dataset: Dataset,
+    annotations: Path | str | None,
+    frames: Path | str | None,
+    root: Path | str,
+    problems: Problems,
+    repairs: str = "",
+) -> list[Clip]:
+    """Clips of a spreadsheet's micro-expressions, in its order; bad rows go to `problems`.
+
+    `frames` is the folder of the frames (None: annotations only, `Clip.frames` empty); `root` the folder of the
+    `clips.jsonl` to be, which frames are written relative to; `repairs` as for `read_annotations`. Raises DataError
+    when the whole is unusable.
+    """
+    expressions = read_annotations(dataset, annotations, problems, repairs)
+    kinds = Counter(expression.kind for expression in expressions)
+    if macros := kinds["macro"]:
+        what = f"{macros} of {len(expressions)} rows are macro-expressions, which are no clips"
+        problems.warnings.append(Problem(str(annotations), None, what, "they stay events of their videos"))
+    expressions = [expression for expression in expressions if expression.kind == "micro"]
+    if frames is None:
+        return [_clip_of(dataset, expression) for expression in expressions]
+    layout = find_clip_folders(frames, dataset.layouts, dataset.clip_folders, _folder_fields(dataset, expressions))
+    relative_to_root(layout.place, root)  # once for the whole dataset rather than a problem a clip
+    return _clips_with_frames(dataset, expressions, layout, root, problems)
 
 
 def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) -> None:
@@ -110,7 +94,7 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
     """
     from megc.datasets.readers import ANNOTATED  # here: the readers rest on this file
 
-    names = [name for row in rows if (name := text_of(row.cells["filename"]))]
+    names = [name for row in rows if (name := text_of(row.cells.get("filename")))]
 
     def count(clip_names: ClipNames) -> int:
         return sum(bool(clip_names.match(name)) for name in names)
@@ -133,6 +117,37 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
     raise DataError(file, None, what, fix)
 
 
+# ---- a row
+
+
+def _annotation_of(dataset: Dataset, row: Row, released: Row, notes: tuple[str, ...]) -> Annotation:
+    """A row as read. `released` is the row before its repairs, which `notes` name. Raises DataError with the row."""
+    number = _subject(row)
+    filename = _filename(row) if "filename" in row.cells else ""
+    onset = text_of(released.cells["onset"]).removesuffix(".0")
+    name = dataset.clip_name.format(filename=filename, onset=onset)
+    if not is_folder_name(name):
+        raise row.error(f"the clip's name {excerpt(name)} can be no folder's", "correct the row")
+    fine, coarse, reason, emotion_notes = _labels(dataset, row)
+    interval = _interval(dataset, row)
+    units, unit_notes = _action_units(row)
+    return Annotation(
+        row=row,
+        number=number,
+        subject=dataset.subject.format(number),
+        filename=filename,
+        name=name,
+        kind=_kind(dataset, row),
+        interval=interval,
+        annotated=_as_released(dataset, released),
+        units=units,
+        fine=fine,
+        coarse=coarse,
+        reason=reason,
+        notes=(*_name_notes(dataset, number, filename), *notes, *interval.notes, *unit_notes, *emotion_notes),
+    )
+
+
 def _subject(row: Row) -> int:
     try:
         return subject_number(row.cells["subject"])
@@ -140,102 +155,96 @@ def _subject(row: Row) -> int:
         raise row.error(f"{error}", "write the subject's number, from 1") from error
 
 
-def _without_absent(
-    dataset: Dataset, rows: list[tuple[Row, int]], folder: Path, file: Path | str, problems: Problems
-) -> list[tuple[Row, int]]:
-    """The rows whose clip has a folder, and one problem for all the others, where most clips have none.
-
-    Where most have one, each clip without is left to be a problem of its own.
-    """
-
-    def is_absent(row: Row, number: int) -> bool:
-        name = text_of(row.cells["filename"])
-        return _is_folder_name(name) and not (folder / dataset.subject.format(number) / name).is_dir()
-
-    absent = [(row, number) for row, number in rows if is_absent(row, number)]
-    if len(absent) < 3 or 2 * len(absent) <= len(rows):  # a few: single faults, each with its row
-        return rows
-    row, number = absent[0]
-    first = f"{dataset.subject.format(number)}/{text_of(row.cells['filename'])} of row {row.number}"
-    present = len(rows) - len(absent)
-    what = f"{len(absent)} of {len(rows)} clips have no folder in {folder} (the first: {first})"
-    fix = (
-        f"unpack the others, or go on with the {present} that are there (--skip-bad)"
-        if present
-        else "unpack the frames"
-    )
-    problems.add(Problem(str(file), None, what, fix))
-    left_out = {row.number for row, _ in absent}
-    return [(row, number) for row, number in rows if row.number not in left_out]
-
-
-def _is_folder_name(name: str) -> bool:
-    try:
-        resolve_inside("", name)
-    except ValueError:
-        return False
-    return "/" not in name
-
-
 def _filename(row: Row) -> str:
-    """The clip's name: that of its folder."""
+    """The clip's file: the name of its folder."""
     cell = row.cells["filename"]
     if is_empty(cell):
         raise row.error(f"no file name{f' ({excerpt(cell)})' if cell else ''}", "fill the cell, or delete the row")
     name = text_of(cell)
-    if not isinstance(cell, str | int | float) or not _is_folder_name(name):
+    if not isinstance(cell, str | int | float) or not is_folder_name(name):
         raise row.error(f"{cell_excerpt(cell)} is no folder name", "write the clip's folder name only, as text")
     return name
 
 
+def _kind(dataset: Dataset, row: Row) -> str:
+    """`micro` or `macro`, by the column `type`; all rows of a sheet without it are micro-expressions."""
+    if "type" not in row.cells:
+        return "micro"
+    text = text_of(row.cells["type"]).casefold().removesuffix(".0")
+    kind = dataset.kinds.get(text) or next((kind for kind in ("micro", "macro") if text.startswith(kind)), None)
+    if kind is None:
+        raise row.error(f"{cell_excerpt(row.cells['type'])} is no type of expression", "write micro or macro")
+    return kind
+
+
 def _action_units(row: Row) -> tuple[tuple[ActionUnit, ...], tuple[str, ...]]:
     try:
-        return parse_action_units(row.cells["units"])
+        return parse_action_units(row.cells.get("units"))
     except ValueError as error:
         fix = "format the cell as text and write the numbers with + between them, such as 4+7"
         raise row.cell_error("units", str(error), fix) from error
 
 
-def _clip_of(dataset: Dataset, row: Row, number: int, folder: Path | None, root: Path | str) -> Clip:
-    """The clip of one row. `folder` holds the subjects' folders (None: no frames). Raises DataError with the row."""
-    name = _filename(row)
-    emotion = normalise_emotion(text_of(row.cells["emotion"]))
-    if emotion not in (*FINE_TO_COARSE, "others", ""):
-        names = ", ".join((*FINE_TO_COARSE, "others"))
-        raise row.error(f"unknown emotion {excerpt(emotion)}", f"write one of {names}")
-    interval, annotated = _interval(dataset, row, number, name)
-    units, unit_notes = _action_units(row)
-    subject = dataset.subject.format(number)
-    frames = ""
-    if folder is not None:
-        interval = _fit(row, interval, folder / subject / name)
-        frames = relative_to_root(folder / subject / name, root)
-    # by the interval as annotated: a repair must not bring back a clip that the organisers left out
-    reason = dataset.me_vqa_without(number, name, emotion, *annotated)
-    reason = reason or (None if units else "no action unit")
-    reason_notes = () if reason is None else (f"{LEFT_OUT}{reason}",)
-    return Clip(
-        id=f"{dataset.name}/{subject}/{name}",
-        dataset=dataset.name,
-        subject=subject,
-        name=name,
-        fps=dataset.fps,
-        frames=frames,
-        onset=interval.onset,
-        apex=interval.apex,
-        offset=interval.offset,
-        apex_estimated=interval.apex_estimated,
-        action_units=units,
-        fine=emotion,
-        coarse="" if reason else coarse_of(emotion) or "",
-        notes=_name_notes(dataset, number, name) + interval.notes + unit_notes + reason_notes,
-    )
+def _labels(dataset: Dataset, row: Row) -> tuple[str, str, str, tuple[str, ...]]:
+    """Fine emotion, coarse class, why there is no class, and notes. Two emotions of a cell count where they agree."""
+    cell = row.cells.get("emotion")
+    if is_empty(cell):
+        return "", "", "no emotion", ()
+    fines, coarses, notes = set(), set(), []
+    words = [" ".join(word.split()) for word in text_of(cell).lower().split("+")]
+    for word in words:
+        emotion = dataset.emotions.get(word) or normalise_emotion(word)
+        if emotion in COARSE_EMOTIONS and (dataset.coarse_only or emotion not in FINE_TO_COARSE):
+            coarses.add(emotion)
+        elif emotion in (*FINE_TO_COARSE, "others"):
+            fines.add(emotion)
+            coarses.add(coarse_of(emotion) or "")
+        else:
+            names = ", ".join((*FINE_TO_COARSE, "others"))
+            raise row.error(f"unknown emotion {excerpt(word)}", f"write one of {names}")
+        if emotion == "others" and word != normalise_emotion(word) != "others":
+            notes.append(f"emotion {word!r}: counts as others")
+    fine = fines.pop() if len(fines) == 1 else ""
+    if len(coarses) > 1:
+        return fine if len(words) == 1 else "", "", f"several emotions, {' and '.join(words)}", tuple(notes)
+    if len(words) > 1:
+        notes.append(f"emotion {text_of(cell)!r}: several, which agree")
+    coarse = coarses.pop()
+    return fine, coarse, "" if coarse else f"emotion {words[0]!r}", tuple(notes)
+
+
+def _interval(dataset: Dataset, row: Row) -> Interval:
+    notes = []
+    try:
+        onset, apex, offset = (frame_of(row.cells.get(p), dataset.fractions) for p in ("onset", "apex", "offset"))
+        if onset == 0:
+            notes.append("onset 0: frames are counted from 1, check the cell")
+        if "?" in text_of(row.cells["offset"]):
+            notes.append(f"offset {text_of(row.cells['offset'])!r}: marked unclear")
+        interval = repair_interval(onset, apex, offset)
+    except ValueError as error:
+        raise row.error(f"{error}", "correct the frame numbers in the row") from error
+    return replace(interval, notes=(*notes, *interval.notes))
+
+
+def _as_released(dataset: Dataset, released: Row) -> tuple[int | None, int | None, int | None]:
+    """Onset, apex and offset without repairs; None for what is no frame number."""
+
+    def number(point: str) -> int | None:
+        try:
+            return frame_of(released.cells.get(point), dataset.fractions)
+        except ValueError:  # mended by a repair, or reported by `_interval`
+            return None
+
+    return number("onset"), number("apex"), number("offset")
 
 
 def _name_notes(dataset: Dataset, number: int, name: str) -> tuple[str, ...]:
     """Notes on a file name that is not like the dataset's, or that is of a clip of another subject."""
     clip_names = dataset.clip_names
     match = clip_names.match(name)
+    if not name:
+        return ()
     if match is None:
         return (f"file name {excerpt(name)}: not like those of {clip_names.title} ({clip_names.example})",)
     subject = match.groupdict().get("subject")
@@ -244,35 +253,96 @@ def _name_notes(dataset: Dataset, number: int, name: str) -> tuple[str, ...]:
     return ()
 
 
-def _interval(dataset: Dataset, row: Row, number: int, name: str) -> tuple[Interval, tuple[int | None, int | None]]:
-    """The repaired interval, and onset and apex as annotated."""
-    notes = []
-    try:
-        onset, apex, offset = (frame_of(row.cells[point]) for point in ("onset", "apex", "offset"))
-        corrected = dataset.offsets.get((number, name, offset))
-        if corrected is not None:
-            notes.append(f"offset {offset}: known to be wrong, {corrected} is taken")
-        if onset == 0:
-            notes.append("onset 0: frames are counted from 1, check the cell")
-        if "?" in text_of(row.cells["offset"]):
-            notes.append(f"offset {text_of(row.cells['offset'])!r}: marked unclear")
-        interval = repair_interval(onset, apex, offset if corrected is None else corrected)
-    except ValueError as error:
-        raise row.error(f"{error}", "correct the frame numbers in the row") from error
-    return replace(interval, notes=(*notes, *interval.notes)), (onset, apex)
+# ---- a clip
 
 
-def _fit(row: Row, interval: Interval, folder: Path) -> Interval:
+def _clip_id(dataset: Dataset, expression: Annotation) -> str:
+    return f"{dataset.name}/{expression.subject}/{expression.name}"
+
+
+def _clip_of(dataset: Dataset, expression: Annotation, interval: Interval | None = None, frames: str = "") -> Clip:
+    """The clip of an expression; `interval` as fitted to its `frames`, where these are at hand."""
+    interval = interval or expression.interval
+    reason = expression.reason
+    # by the interval as released: a repair must not bring back a clip that the organisers left out
+    if not reason and dataset.me_vqa_without:
+        reason = dataset.me_vqa_without(expression) or ""
+    if not reason and not expression.units and not dataset.coarse_only:
+        reason = "no action unit"
+    fit_notes = interval.notes[len(expression.interval.notes) :]
+    return Clip(
+        id=_clip_id(dataset, expression),
+        dataset=dataset.name,
+        subject=expression.subject,
+        name=expression.name,
+        fps=dataset.fps,
+        frames=frames,
+        onset=interval.onset,
+        apex=interval.apex,
+        offset=interval.offset,
+        apex_estimated=interval.apex_estimated,
+        action_units=expression.units,
+        fine=expression.fine,
+        coarse="" if reason else expression.coarse,
+        notes=(*expression.notes, *fit_notes, *((f"{LEFT_OUT}{reason}",) if reason else ())),
+    )
+
+
+def _folder_fields(dataset: Dataset, expressions: Sequence[Annotation]) -> list[dict[str, str]]:
+    """What the templates of `Dataset.clip_folders` may name, of each expression."""
+    fields, counts = [], Counter()
+    for expression in expressions:
+        video = (expression.subject, expression.filename)
+        counts[video] += 1
+        row = expression.row.cells
+        fields.append(
+            {
+                "subject": expression.subject,
+                "name": expression.name,
+                "filename": expression.filename,
+                "onset": text_of(row["onset"]),
+                "emotion": text_of(row.get("emotion")),
+                "nth": "" if counts[video] == 1 else str(counts[video]),
+                **(dataset.folder_fields(expression) if dataset.folder_fields else {}),
+            }
+        )
+    return fields
+
+
+def _clips_with_frames(
+    dataset: Dataset, expressions: list[Annotation], layout: ClipFolders, root: Path | str, problems: Problems
+) -> list[Clip]:
+    """The clips whose folders are there, fitted to their files. Of the others each is a problem, or where they are
+    most, all are one."""
+    absent = [e for e, folder in zip(expressions, layout.folders, strict=True) if folder is None]
+    present = len(expressions) - len(absent)
+    many = len(absent) >= 3 and len(absent) > present
+    if many:
+        first = f"{absent[0].subject}/{absent[0].name} of row {absent[0].row.number}"
+        what = f"{len(absent)} of {len(expressions)} clips have no folder in {layout.place} (the first: {first})"
+        fix = f"unpack the others, or go on with the {present} that are there (--skip-bad)"
+        problems.add(Problem(absent[0].row.file, None, what, fix))
+    listings: dict[Path, dict[int, Path]] = {}  # of videos that hold several clips
+    clips = []
+    for expression, folder in zip(expressions, layout.folders, strict=True):
+        if folder is None and many:
+            continue
+        with problems.collect():
+            if folder is None:
+                what = f"{expression.subject}/{expression.name}: its folder does not exist in {layout.place}"
+                raise expression.row.error(what, "check where the dataset was unpacked")
+            interval = _fit(expression, folder, listings)
+            clips.append(_clip_of(dataset, expression, interval, relative_to_root(folder, root)))
+    return clips
+
+
+def _fit(expression: Annotation, folder: Path, listings: dict[Path, dict[int, Path]]) -> Interval:
+    row = expression.row
     try:
-        return fit_to_frames(interval, list_frames(folder))
+        if folder not in listings:
+            listings[folder] = list_frames(folder)
+        return fit_to_frames(expression.interval, listings[folder])
     except DataError as error:
         raise row.error(f"{error.problem.file}: {error.problem.what}", error.problem.fix) from error
     except ValueError as error:
         raise row.error(f"{folder}: {error}", "unpack the clip again, or delete the row") from error
-
-
-def reason_of_emotion(emotion: str) -> str | None:
-    """Why an emotion keeps a clip out of ME-VQA: `others`, or none at all; None for the eight names."""
-    if is_empty(emotion):
-        return "no emotion"
-    return None if coarse_of(emotion) else f"emotion {emotion!r}"

@@ -1,28 +1,115 @@
-"""Where a dataset's frames lie: the folder layouts in circulation, tried in order, one for the whole dataset."""
+"""Where a dataset's frames lie: the folder layouts in circulation, of which one is taken for the whole dataset."""
 
+import fnmatch
+import glob
 import os
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from megc.clips import IMAGE_SUFFIXES
+from megc.clips import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from megc.files import resolve_inside
 from megc.problems import DataError
 
+_ENOUGH = 0.9  # of the clips that the fullest layout has: an earlier layout with so many is taken
 
-def find_layout(frames: Path | str, layouts: tuple[str, ...], subjects: set[str]) -> Path:
-    """The first of `layouts` (sub-folders of `frames`, `""` for itself) that holds a folder of one of `subjects`.
 
-    One layout is taken for all clips, so that crops and full frames never mix. Raises DataError that lists the
-    places looked at.
+@dataclass(frozen=True)
+class ClipFolders:
+    """The layout of a dataset's frames: `place`, a folder below `--frames`; and the folder of each clip, in the order
+    asked for, None where it is not there."""
+
+    place: Path
+    folders: list[Path | None]
+
+
+@dataclass
+class FolderNames:
+    """Folders by their names without regard to case, with the wildcards of a shell; each listing is read once."""
+
+    _listings: dict[Path, list[str]] = field(default_factory=dict)
+
+    def find(self, start: Path, path: str) -> Path | None:
+        """The folder `path` (with `/`) below `start`; None where it is not there.
+
+        Raises DataError where two folders have the name and neither is spelled exactly so.
+        """
+        folder = start
+        for name in filter(None, path.split("/")):
+            if not glob.has_magic(name) and (folder / name).is_dir():
+                folder = folder / name
+                continue
+            pattern = re.compile(fnmatch.translate(name.casefold()))
+            fitting = [entry for entry in self._list(folder) if pattern.match(entry.casefold())]
+            if len(fitting) > 1:
+                what = f"{' and '.join(sorted(fitting)[:2])} are both like {name}"
+                raise DataError(folder, None, what, "rename one of the two folders")
+            if not fitting:
+                return None
+            folder = folder / fitting[0]
+        return folder
+
+    def _list(self, folder: Path) -> list[str]:
+        if folder not in self._listings:
+            with os.scandir(folder) as entries:
+                self._listings[folder] = [entry.name for entry in entries if entry.is_dir()]
+        return self._listings[folder]
+
+
+def find_clip_folders(
+    frames: Path | str, layouts: Sequence[str], templates: Sequence[str], clips: Sequence[Mapping[str, str]]
+) -> ClipFolders:
+    """The folders of `clips` in the first layout that has about as many of them as any other has.
+
+    A layout is a place below `frames` (`""`: itself) with a template of the clips' folders below it; `clips` are the
+    values of the template's fields. One layout is taken for all clips, so that crops and full frames never mix.
+    Raises DataError that lists the places looked at, when no clip has a folder.
     """
     frames = Path(frames)
     if not frames.is_dir():
         raise DataError(frames, None, "the folder does not exist", "check --frames, or leave it out")
+    names, candidates = FolderNames(), []
     for layout in layouts:
-        if any((frames / layout / subject).is_dir() for subject in subjects):
-            return frames / layout
+        if (start := names.find(frames, layout)) is None:
+            continue
+        for template in templates:
+            folders = [_find(names, start, template, clip) for clip in clips]
+            candidates.append((sum(folder is not None for folder in folders), ClipFolders(start, folders)))
+    most = max((count for count, _ in candidates), default=0)
+    if most:
+        return next(folders for count, folders in candidates if count >= _ENOUGH * most)
     places = ", ".join(repr(layout or ".") for layout in layouts)
-    what = f"no subject's folder (such as {min(subjects, default='?')}) in any of {places}"
-    raise DataError(frames, None, what, "give the folder that holds the subjects' folders as --frames")
+    examples = " or ".join(template.format_map(_Fields(clips[0])) for template in templates) if clips else "?"
+    what = f"no clip's folder (such as {examples}) in any of {places}"
+    fix = "give the folder that holds the subjects' folders as --frames"
+    if videos := sum(path.suffix.lower() in VIDEO_SUFFIXES for path in frames.rglob("*")):
+        what += f", but {videos} video(s)"
+        fix = "unpack the frames; this reader takes no videos"
+    raise DataError(frames, None, what, fix)
+
+
+class _Fields(dict):
+    """Values of a template's fields as they stand in a path, without the meaning that a shell gives to letters."""
+
+    def __getitem__(self, name: str) -> str:
+        return glob.escape(super().__getitem__(name))
+
+
+def _find(names: FolderNames, start: Path, template: str, clip: Mapping[str, str]) -> Path | None:
+    used = [clip[name] for name in re.findall(r"{(\w+)", template)]
+    if any(not is_folder_name(value) for value in used if value):
+        return None
+    return names.find(start, template.format_map(_Fields(clip)))
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name can be that of a folder, here and on other systems, and no path to somewhere else."""
+    try:
+        resolve_inside("", name)
+    except ValueError:
+        return False
+    return "/" not in name
 
 
 def relative_to_root(folder: Path, root: Path | str) -> str:

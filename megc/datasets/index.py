@@ -6,6 +6,7 @@ from pathlib import Path
 
 from megc.clips import Clip, write_clips
 from megc.datasets.readers import READERS
+from megc.datasets.repairs import check_repairs_name
 from megc.facs import UNREAD
 from megc.problems import DataError, Problems
 
@@ -19,16 +20,18 @@ class DatasetSource:
     frames: Path | None = None
 
 
-def index_clips(sources: list[DatasetSource], out: Path, problems: Problems) -> list[Clip]:
+def index_clips(sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "") -> list[Clip]:
     """Read all `sources` and write their clips to `out`; what is wrong goes to `problems`.
 
-    A dataset that cannot be read at all is a problem too, and the others are still indexed. Raises DataError,
-    and writes nothing, when there is no clip at all.
+    `repairs` names a set of known slips to repair beside those that are always repaired; `none`: the sheets as
+    released. A dataset that cannot be read at all is a problem too, and the others are still indexed. Raises
+    DataError, and writes nothing, when there is no clip at all, or no such set of repairs.
     """
+    check_repairs_name(repairs, {source.dataset for source in sources})
     clips: dict[str, Clip] = {}  # by id: two datasets may share subjects' names, never ids
     for source in sources:
         with problems.collect():
-            for clip in READERS[source.dataset](source.annotations, source.frames, out.parent, problems):
+            for clip in READERS[source.dataset](source.annotations, source.frames, out.parent, problems, repairs):
                 with problems.collect():
                     if clip.id in clips:
                         raise DataError(source.dataset, clip.id, "read before", "give each dataset once")

@@ -1,42 +1,53 @@
-"""Annotation spreadsheets: the header is searched for, columns go by cleaned names, cells are read strictly."""
+"""Annotation sheets: the header is searched for, columns go by cleaned names, cells are read strictly."""
 
+import math
 import re
 import unicodedata
-import warnings
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from megc.datasets.workbooks import SheetCells, read_workbook
 from megc.problems import DataError, Problem, Problems, excerpt
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 HEADER_ROWS = 50  # SAMM has 13 rows of notes above its header
-_MOST_BYTES = 512 * 1024**2  # of a spreadsheet's unpacked parts: the released ones have under ten million
 _DIGITS = 9  # of a frame or subject number, at most: SMIC has frames of eight digits
-# What zipfile raises for a damaged archive: its own errors, those of the decompressor, an unknown compression
-# (NotImplementedError), a set encryption bit (RuntimeError), and paths or offsets that make no sense.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
-# What openpyxl raises for parts that are whole but not what they should be: it does not check them itself, and
-# XML parsers raise SyntaxErrors.
-_WORKBOOK_ERRORS = (SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError, *_ZIP_ERRORS)
 _EMPTY = ("", "/", "-", "-1", "?", "nan", "none", "n/a", "na")
 
-# What a micro-expression spreadsheet must hold: our name, and the spellings met, cleaned by `clean_header`.
+# What annotation sheets hold: our name, and the spellings met, cleaned by `clean_header`.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "subject": ("subject", "subjectid"),
+    "subject": ("subject", "subjectid", "sub"),
     "filename": ("filename", "clip"),
     "onset": ("onsetframe", "onset"),
     "apex": ("apexframe", "apex"),
     "offset": ("offsetframe", "offset"),
     "units": ("actionunits", "actionunit", "aus", "au"),
     "emotion": ("estimatedemotion", "emotion"),
+    "type": ("expressiontype", "exptype", "type"),
 }
+CLIP_COLUMNS = ("subject", "filename", "onset", "apex", "offset", "units", "emotion")
+
+
+@dataclass(frozen=True)
+class SheetForm:
+    """The columns of a sheet as a dataset's owners release it; a dataset may have several such sheets.
+
+    `columns` must all be there, by names of `COLUMNS` or of `headers`, which adds spellings of column headers;
+    `optional` are read where they are there. `sheet` is the name of the sheet in the workbook (upper or lower case;
+    empty: the first that fits). `without_header`: the columns go by their order, the first is `columns[0]`.
+    """
+
+    columns: tuple[str, ...] = CLIP_COLUMNS
+    optional: tuple[str, ...] = ()
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sheet: str = ""
+    without_header: bool = False
+
+    def spellings(self) -> dict[str, tuple[str, ...]]:
+        """The spellings of each column's header, those of `COLUMNS` first."""
+        names = (*self.columns, *self.optional)
+        return {name: (*COLUMNS.get(name, ()), *self.headers.get(name, ())) for name in names}
 
 
 @dataclass(frozen=True)
@@ -92,13 +103,15 @@ def cell_excerpt(cell: object) -> str:
     return excerpt(cell)
 
 
-def frame_of(cell: object) -> int | None:
+def frame_of(cell: object, fractions: bool = False) -> int | None:
     """Frame number of a cell: `46`, `46.0`, `'46 '`, `46?`; None where the cell gives none (`/`, blank, -1).
 
-    Raises ValueError for anything else.
+    `fractions`: 566.4 is 566, and 566.5 is 567. Raises ValueError for anything else.
     """
     if is_empty(cell):
         return None
+    if fractions and isinstance(cell, float) and 0 <= cell < 10**_DIGITS:
+        return math.floor(cell + 0.5)
     match = re.fullmatch(rf"(\d{{1,{_DIGITS}}})(?:\.0*)?\s*\??", text_of(cell))
     if not match:
         raise ValueError(f"{cell_excerpt(cell)} is no frame number")
@@ -127,117 +140,114 @@ def _find_columns(header: list[object], spellings: dict[str, tuple[str, ...]]) -
     return {name: columns for name, columns in places.items() if columns}
 
 
-def _check_archive(path: Path) -> None:
-    """Raises DataError for a file that is no .xlsx inside, or whose parts do not have their checksums."""
-    again = "unpack or download it again"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-            if size > _MOST_BYTES:
-                what = f"its parts say that they unpack to {size / 1e6:.0f} MB"
-                raise DataError(path, None, f"not a readable spreadsheet ({what})", again)
-            damaged = archive.testzip()
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
-        fix = f"{again}; save text, .csv, .xls and files with a password as .xlsx without one"
-        raise DataError(path, None, f"not a readable spreadsheet ({error})", fix) from error
-    except _ZIP_ERRORS as error:
-        raise DataError(path, None, f"not a readable spreadsheet ({error})", again) from error
-    if damaged:
-        raise DataError(path, None, f"not a readable spreadsheet (its part {damaged} is damaged)", again)
-    if "[Content_Types].xml" not in names:
-        fix = "give the .xlsx file itself, unpacked from its archive"
-        raise DataError(path, None, "not a readable spreadsheet (a zip archive of other files)", fix)
-
-
-def _sheets(path: Path) -> dict[str, "pd.DataFrame"]:
-    """All sheets of a workbook, cells as they are. Raises DataError for what is no readable .xlsx."""
-    import pandas as pd  # here: it takes a third of a second, and `--help` must be quick
-
-    if not path.is_file():
-        raise DataError(path, None, "the spreadsheet does not exist", "check --annotations")
-    if path.suffix.lower() not in (".xlsx", ".xlsm"):
-        raise DataError(path, None, "not an .xlsx file", "save the spreadsheet as .xlsx")
-    _check_archive(path)
-    try:
-        with warnings.catch_warnings():  # openpyxl warns of styles and extensions that it passes over
-            warnings.simplefilter("ignore", UserWarning)
-            return pd.read_excel(
-                path, sheet_name=None, header=None, dtype=object, keep_default_na=False, engine="openpyxl"
-            )
-    except _WORKBOOK_ERRORS as error:
-        what = f"not a readable spreadsheet ({type(error).__name__}: {excerpt(str(error))})"
-        fix = "open it in a spreadsheet program and save it again as .xlsx, or download it again"
-        raise DataError(path, None, what, fix) from error
-
-
 @dataclass(frozen=True)
 class _Table:
-    """A sheet with a header: its name, its cells, the header's index, and the places of the columns."""
+    """A sheet whose columns are known: its name, its cells, its form, the header's index (-1: it has none), and the
+    places of the columns."""
 
-    sheet: str
-    cells: list[list[object]]
+    name: str
+    sheet: SheetCells
+    form: SheetForm
     header: int
     columns: dict[str, list[int]]
 
-    def rows(self, path: Path) -> list[Row]:
-        """The rows below the header that are not blank."""
+    @property
+    def missing(self) -> list[str]:
+        """The needed columns that it does not have."""
+        return [column for column in self.form.columns if column not in self.columns]
+
+    def rows(self, path: Path) -> tuple[list[Row], list[Problem]]:
+        """The rows below the header that are not blank, and a problem for each with a formula that was not worked
+        out, or that works out a sum of action units."""
         columns = {column: indices[0] for column, indices in self.columns.items()}
-        return [
-            Row(str(path), number, {column: cells[index] for column, index in columns.items()}, columns)
-            for number, cells in enumerate(self.cells[self.header + 1 :], start=self.header + 2)
-            if any(text_of(cells[index]) for index in columns.values())
-        ]
+        rows, problems = [], []
+        for number, cells in enumerate(self.sheet.cells[self.header + 1 :], start=self.header + 2):
+            row = Row(str(path), number, {column: cells[index] for column, index in columns.items()}, columns)
+            if fault := self._formula_fault(row):
+                problems.append(fault.problem)
+            elif any(text_of(cell) for cell in row.cells.values()):
+                rows.append(row)
+        return rows, problems
+
+    def _formula_fault(self, row: Row) -> DataError | None:
+        for column, index in row.columns.items():
+            formula = self.sheet.formulas.get((row.number - 1, index))
+            if formula is None:
+                continue
+            if column == "units" and not re.search(r"[A-Za-z\"]", formula):
+                what, fix = "is worked out to a number", "format the cell as text and write the action units, as 4+7"
+            elif not text_of(row.cells[column]):
+                what, fix = (
+                    "has no value",
+                    "save the file again in a spreadsheet program, or type the value",
+                )
+            else:
+                continue
+            return row.cell_error(column, f"the formula {excerpt(formula)} {what}", fix)
+        return None
 
 
-def _tables(sheets: dict[str, "pd.DataFrame"], spellings: dict[str, tuple[str, ...]]) -> Iterator[_Table]:
-    """The sheets that have a header with a subject and a file name in their first rows."""
-    for name, sheet in sheets.items():
-        cells = sheet.values.tolist()
-        for index, header in enumerate(cells[:HEADER_ROWS]):
-            columns = _find_columns(header, spellings)
-            if {"subject", "filename"} <= columns.keys():
-                yield _Table(name, cells, index, columns)
+def _tables(sheets: dict[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
+    """The sheets with columns of this form: the first header with a subject and another key of a row, or by order."""
+    keys = {"filename", "onset"} & set(form.columns)
+    named = [name for name in sheets if name.casefold() == form.sheet.casefold()] if form.sheet else []
+    for name in named or sheets:
+        sheet = sheets[name]
+        for index, header in enumerate(sheet.cells[:HEADER_ROWS]):
+            columns = _find_columns(header, form.spellings())
+            if "subject" in columns and keys & columns.keys():
+                yield _Table(name, sheet, form, index, columns)
                 break
+        else:
+            width = max(map(len, sheet.cells), default=0)
+            if form.without_header and width >= len(form.columns):
+                order = [*form.columns, *form.optional][:width]
+                yield _Table(name, sheet, form, -1, {column: [index] for index, column in enumerate(order)})
 
 
-def read_sheet(
-    path: Path | str, problems: Problems, headers: Mapping[str, tuple[str, ...]] | None = None
-) -> list[Row]:
-    """Rows of the first sheet that has a header with a subject and a file name, with the cells of `COLUMNS`.
+def read_sheet(path: Path | str, problems: Problems, forms: Sequence[SheetForm] = (SheetForm(),)) -> list[Row]:
+    """Rows of the first sheet that has all columns of one of `forms`, the first form first, by the columns' names.
 
-    `headers` are further spellings of column headers, by the names of `COLUMNS`. Blank rows are passed over. Another
-    such sheet, and a second column for the same thing, are reported in `problems`. Raises DataError for a missing or
-    unreadable file, when no sheet has such a header in its first rows, when a needed column is missing (it lists
-    those of the sheet and those needed), and when no row stands below the header.
+    Blank rows are passed over. Another such sheet, a second column for the same thing, and a row with a formula in
+    place of a value are reported in `problems`. Raises DataError for a missing or unreadable file, when no sheet has
+    a header in its first rows, when a needed column is missing (it lists those of the sheet and those needed), and
+    when no row stands below the header.
     """
     path = Path(path)
-    sheets = _sheets(path)
-    columns = {name: (*spellings, *(headers or {}).get(name, ())) for name, spellings in COLUMNS.items()}
-    tables = list(_tables(sheets, columns))
+    sheets = read_workbook(path)
+    tables = [table for form in forms for table in _tables(sheets, form)]
     if not tables:
-        names = ", ".join(sheets) or "no sheet"
-        what = f"no header with Subject and Filename in the first {HEADER_ROWS} rows of {names}"
+        names = f" of {', '.join(name for name in sheets if name)}" if any(sheets) else ""
+        columns = " and ".join(column.capitalize() for column in forms[0].columns[:2])
+        what = f"no header with {columns} in the first {HEADER_ROWS} rows{names}"
         raise DataError(path, None, what, "give the annotation spreadsheet as the dataset's owners release it")
-    table, *others = tables
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        listed = ", ".join(excerpt(text_of(cell)) for cell in table.cells[table.header] if text_of(cell))
-        what = f"sheet {table.sheet!r} has no column for {', '.join(missing)}; found: {listed}"
-        raise DataError(path, table.header + 1, what, f"needed are {', '.join(COLUMNS)}; name the columns so")
-    rows = table.rows(path)
-    if not rows:
+    table = next((table for table in tables if not table.missing), None)
+    if table is None:
+        table = min(tables, key=lambda table: len(table.missing))
+        listed = ", ".join(excerpt(text_of(cell)) for cell in table.sheet.cells[table.header] if text_of(cell))
+        what = f"sheet {table.name!r} has no column for {', '.join(table.missing)}; found: {listed}"
+        raise DataError(
+            path, table.header + 1, what, f"needed are {', '.join(table.form.columns)}; name the columns so"
+        )
+    rows, faults = table.rows(path)
+    if not rows and not faults:
         fix = "give the spreadsheet with its rows"
-        raise DataError(path, table.header + 1, f"no row below the header of sheet {table.sheet!r}", fix)
-    for other in others:
-        unread = len(other.rows(path))
-        if not unread:
-            continue
-        what = f"sheet {other.sheet!r} has a header and {unread} row(s) too, which are not read"
-        problems.add(Problem(str(path), None, what, f"keep one of it and {table.sheet!r} in the file"))
+        raise DataError(path, table.header + 1, f"no row below the header of sheet {table.name!r}", fix)
+    for fault in faults:
+        problems.add(fault)
+    _report_unread(path, table, [other for other in tables if other.form is table.form], problems)
+    return rows
+
+
+def _report_unread(path: Path, table: _Table, tables: list[_Table], problems: Problems) -> None:
+    """Problems of what is not read beside `table`: rows of other sheets like it, a second column for a thing."""
+    for other in tables:
+        unread = 0 if other is table else len(other.rows(path)[0])
+        if unread:
+            what = f"sheet {other.name!r} has a header and {unread} row(s) too, which are not read"
+            problems.add(Problem(str(path), None, what, f"keep one of it and {table.name!r} in the file"))
     for column, indices in table.columns.items():
         if len(indices) > 1:
             first, *rest = (column_letter(index) for index in indices)
             what = f"column {', '.join(rest)} is for the {column} as {first} is, which is read"
             problems.add(Problem(str(path), table.header + 1, what, "keep one of them, or rename the other"))
-    return rows

@@ -23,6 +23,7 @@ from megc.files import lock_folder, read_json, write_bytes, write_json, write_js
 from megc.motion.parallel import process_pool, submit_task, use_one_thread
 from megc.problems import DataError, Problems
 from megc.synthesis.demo_sheets import Annotation, annotate_clips, casme2_workbook, samm_workbook
+from megc.synthesis.layout_set import make_layouts
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
 from megc.synthesis.scenes import plan_clips, samm_view
 from megc.synthesis.settings import DemoSettings, MakeDemoSettings
@@ -229,7 +230,9 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
 
 
 def make_demo(settings: MakeDemoSettings, _problems: Problems) -> str:
-    """`write_demo` into the settings' folder; returns a summary."""
+    """`write_demo` into the settings' folder, or the layouts that they name; returns a summary."""
+    if settings.layout:
+        return make_layouts(settings)
     specs = write_demo(settings.out, settings.demo, settings.workers, settings.overwrite)
     subjects = {spec.id.rsplit("/", 1)[0] for spec in specs}
     return f"{len(specs)} clips of {len(subjects)} synthetic subjects in {settings.out}"

@@ -1,31 +1,19 @@
 """Spreadsheets of the demo set, cell for cell as in CASME II (20190701) and SAMM (v2), with their irregularities."""
 
-import re
-import zipfile
 from dataclasses import dataclass, replace
-from io import BytesIO
 
 import numpy as np
-from openpyxl import Workbook
 
 from megc.synthesis.label_counts import objective_class
+from megc.synthesis.layout_sheets import SheetForm, sheet_cells, xlsx_bytes
+from megc.synthesis.layouts import load_layouts
 from megc.synthesis.render import ClipSpec
 
-_SAMM_NOTES = (
-    "SYNTHETIC micro-movements in the layout of SAMM's FACS codes",
-    "No person performed these movements: they were drawn by data_process/make_demo_dataset.py",
-    "",
-    "Key",
-    "L, R: on the left, on the right half of the face",
-    "A before a number: asymmetric",
-    "T, B before a number: top, bottom",
-    "A to E behind a number: intensity",
-    "or, /: either",
-    "?: offset unclear",
-    "Frames are numbered at 200 a second",
-    "Micro - 1: up to half a second; Micro - 2: longer",
-    "",
-)
+_CASME2_FORM = SheetForm(
+    "Sheet1",
+    ("Subject=subject", "Filename=name", "=", "OnsetFrame=onset", "ApexFrame=apex", "OffsetFrame=offset", "=",
+     "Action Units=units", "Estimated Emotion=emotion", "Objective Classes=objective"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -126,49 +114,23 @@ def annotate_clips(specs: list[ClipSpec]) -> list[Annotation]:
     return [next(iterators[spec.id.split("/")[0]]) for spec in specs]
 
 
-def _saved(book: Workbook) -> bytes:
-    """The workbook as bytes that do not depend on the clock."""
-    buffer, fixed = BytesIO(), BytesIO()
-    book.save(buffer)
-    with zipfile.ZipFile(buffer) as parts, zipfile.ZipFile(fixed, "w", zipfile.ZIP_DEFLATED) as out:
-        for name in parts.namelist():
-            data = parts.read(name)
-            if name == "docProps/core.xml":
-                data = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2019-07-01T00:00:00Z", data)
-            # a fixed date of each part too: zip stores the clock
-            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            out.writestr(info, data)
-    return fixed.getvalue()
+def _sheet_row(row: Annotation) -> dict[str, object]:
+    duration = row.offset - row.onset + 1
+    return vars(row) | {
+        "subject": int(row.subject.removeprefix("sub")),
+        "film": int(row.name.split("_")[1]) if row.name[0].isdigit() else None,
+        "duration": duration,
+        "micro": "Micro - 1" if duration <= 100 else "Micro - 2",
+    }
 
 
 def casme2_workbook(rows: list[Annotation]) -> bytes:
     """`CASME2-coding-20190701.xlsx`: header in the first row of Sheet1, two columns blank; Sheet2, Sheet3 empty."""
-    book = Workbook()
-    sheet = book.active
-    sheet.title = "Sheet1"
-    sheet.append(["Subject", "Filename", None, "OnsetFrame", "ApexFrame", "OffsetFrame", None, "Action Units",
-                  "Estimated Emotion", "Objective Classes"])  # fmt: skip
-    for row in rows:
-        sheet.append([int(row.subject[3:]), row.name, None, row.onset, row.apex, row.offset, None, row.units,
-                      row.emotion, row.objective])  # fmt: skip
-    book.create_sheet("Sheet2")
-    book.create_sheet("Sheet3")
-    return _saved(book)
+    cells = sheet_cells(_CASME2_FORM, map(_sheet_row, rows))
+    return xlsx_bytes([(_CASME2_FORM.title, cells), ("Sheet2", []), ("Sheet3", [])])
 
 
 def samm_workbook(rows: list[Annotation]) -> bytes:
     """`SAMM_Micro_FACS_Codes_v2.xlsx`: sheet MICRO_ONLY, thirteen rows of notes, then the header."""
-    book = Workbook()
-    sheet = book.active
-    sheet.title = "MICRO_ONLY"
-    for note in _SAMM_NOTES:
-        sheet.append([note or None])
-    sheet.append(["Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
-                  "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes"])  # fmt: skip
-    for row in rows:
-        duration = row.offset - row.onset + 1
-        sheet.append([int(row.subject), row.name, int(row.name.split("_")[1]), row.onset, row.apex, row.offset,
-                      duration, "Micro - 1" if duration <= 100 else "Micro - 2", row.units, row.emotion,
-                      row.objective, row.notes])  # fmt: skip
-    return _saved(book)
+    form = load_layouts()["samm"][0].sheets[0].forms[0]
+    return xlsx_bytes([(form.title, sheet_cells(form, map(_sheet_row, rows)))])

@@ -3,9 +3,17 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from megc.command import option
 from megc.motion.settings import FieldEncoding
+
+# The layouts of `layouts.yaml`, and all of them at once.
+LayoutName = Literal[
+    "all", "casme2", "casme2-2014", "casme2-raw", "samm", "samm-v1", "smic", "smic-raw", "smic-long", "smic-long-vis",
+    "casme", "casme_sq", "casme3", "casme3-long", "casme3-clips", "casme3_c", "casme3_c-long", "4dme", "mmew",
+    "mmew-by-subject", "samm_lv", "challenge",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class MakeDemoSettings:
     """data_process/make_demo_dataset.py: the set, and the folder to write."""
 
     out: Path = option(Path("dataset/demo"), "folder to write")
+    layout: tuple[LayoutName, ...] = option((), "instead of the demo set: small sets as real datasets are released")
     demo: DemoSettings = field(default_factory=DemoSettings)
     workers: int = option(os.cpu_count() or 1, "processes (default: one a core); results do not change")
     overwrite: bool = option(False, "delete an earlier demo set in the folder first")

@@ -66,7 +66,7 @@ def test_frames_that_do_not_cover_the_clip_are_a_problem(tmp_path, numbers):
 
 def test_frames_nowhere_and_frames_outside_the_file_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"no subject's folder \(such as sub01\) in any of"):
+    with pytest.raises(DataError, match=r"no clip's folder \(such as sub01/EP02_01f\) in any of"):
         read_casme2(tmp_path, casme2_row(), frames=tmp_path / "empty")
     write_frames(tmp_path / "far/sub01/EP02_01f", "img{}.jpg", 46, 59, 86)
     (tmp_path / "near").mkdir()

@@ -9,7 +9,7 @@ import openpyxl
 import pytest
 from sheets import CASME2_HEADER, SAMM_HEADER, casme2_row, read_casme2, read_samm, samm_row, write_frames, write_sheet
 
-from megc.datasets import spreadsheets
+from megc.datasets import workbooks
 from megc.datasets.index import DatasetSource, index_clips, summarise_clips
 from megc.datasets.readers import READERS, unlabelled
 from megc.datasets.spreadsheets import frame_of, read_sheet, subject_number
@@ -78,8 +78,8 @@ def test_a_sheet_whose_parts_are_nonsense_inside_whole_zips_is_refused_in_words(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"Subject,Filename,Onset\n1,EP02_01f,46\n", "save text"),
-        ("Subject\tFilename".encode("utf-16"), "save text"),
+        (b"Subject,Filename,Onset\n1,EP02_01f,46\n", "suffix .csv"),
+        ("Subject\tFilename".encode("utf-16"), "suffix .csv"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 600, "a password"),  # .xls, and protected files
         (packed({"CASME2-coding-20190701.xlsx": b"x"}), "a zip archive of other files"),
     ],
@@ -93,7 +93,7 @@ def test_another_file_named_xlsx_is_told(tmp_path, content, words):
 
 
 def test_a_sheet_that_says_it_unpacks_to_too_much_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(spreadsheets, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(workbooks, "_MOST_BYTES", 1000)
     path = write_sheet(tmp_path / "a.xlsx", CASME2_HEADER, *ROWS)
     with pytest.raises(DataError, match=r"say that they unpack to \d+ MB"):
         read_sheet(path, Problems())

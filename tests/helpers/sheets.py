@@ -37,13 +37,13 @@ def write_frames(folder, pattern, *numbers):
         (folder / pattern.format(number)).touch()
 
 
-def read_casme2(tmp_path, *rows, header=CASME2_HEADER, frames=None):
+def read_casme2(tmp_path, *rows, header=CASME2_HEADER, frames=None, repairs=""):
     problems = Problems()
     sheet = write_sheet(tmp_path / "CASME2-coding-20190701.xlsx", header, *rows)
-    return READERS["casme2"](sheet, frames, tmp_path, problems), [str(problem) for problem in problems]
+    return READERS["casme2"](sheet, frames, tmp_path, problems, repairs), [str(problem) for problem in problems]
 
 
-def read_samm(tmp_path, *rows, header=SAMM_HEADER, frames=None, notes=13):
+def read_samm(tmp_path, *rows, header=SAMM_HEADER, frames=None, notes=13, repairs=""):
     problems = Problems()
     sheet = write_sheet(tmp_path / "SAMM_Micro_FACS_Codes_v2.xlsx", header, *rows, notes=notes)
-    return READERS["samm"](sheet, frames, tmp_path, problems), [str(problem) for problem in problems]
+    return READERS["samm"](sheet, frames, tmp_path, problems, repairs), [str(problem) for problem in problems]

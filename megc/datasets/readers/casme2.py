@@ -4,20 +4,19 @@ Its sheets are `CASME2-coding-20190701.xlsx` and the older `CASME2-coding-201405
 `reg_img46.jpg`), `CASME2_RAW_selected` or `CASME2-RAW` (`img46.jpg`), each also unpacked one folder too deep.
 """
 
-from megc.datasets.annotated import ClipNames, Dataset, reason_of_emotion
+from megc.datasets.dataset import Annotation, ClipNames, Dataset
 
 _FOLDERS = ("Cropped", "CASME2_Cropped", "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW")
 # Called sadness in the file of 2014 and surprise in that of 2019; in neither case among the ME-VQA clips.
 _RENAMED = {(24, "EP07_01"), (24, "EP07_04f"), (24, "EP10_03")}
 
 
-def _me_vqa_without(subject: int, name: str, emotion: str, onset: int | None, apex: int | None) -> str | None:
+def _me_vqa_without(clip: Annotation) -> str | None:
     """Why ME-VQA (MEGC 2025) leaves the clip out: it uses the 145 CASME II clips of the MEGC 2019 composite set."""
-    if reason := reason_of_emotion(emotion):
-        return reason
-    if emotion in ("sadness", "fear"):
-        return f"too few clips of {emotion}"
-    if (subject, name) in _RENAMED:
+    onset, apex, _ = clip.annotated
+    if clip.fine in ("sadness", "fear"):
+        return f"too few clips of {clip.fine}"
+    if (clip.number, clip.name) in _RENAMED:
         return "its emotion differs between the releases of the annotation"
     if apex is None:
         return "no apex annotated"
@@ -31,5 +30,4 @@ CASME2 = Dataset(
     subject="sub{:02d}",
     layouts=("", *(layout for folder in _FOLDERS for layout in (folder, f"{folder}/{folder}"))),
     me_vqa_without=_me_vqa_without,
-    offsets={(7, "EP06_01", 68): 91},  # the frames go on, and the movement with them
 )

@@ -2,15 +2,10 @@
 
 Its sheets are `SAMM_Micro_FACS_Codes_v2.xlsx` and version 1, whose columns are `Onset`, `Apex`, `Offset` without
 `Frame`. Frames: `006/006_1_2/006_05562.jpg`, below `--frames` or one folder (`SAMM`) deeper; 4 or 5 digits by clip.
+ME-VQA (MEGC 2025) uses all 133 clips of an emotion other than `Other`.
 """
 
-from megc.datasets.annotated import ClipNames, Dataset, reason_of_emotion
-
-
-def _me_vqa_without(subject: int, name: str, emotion: str, onset: int | None, apex: int | None) -> str | None:
-    """Why ME-VQA (MEGC 2025) leaves the clip out: it uses all 133 clips of an emotion other than `Other`."""
-    return reason_of_emotion(emotion)
-
+from megc.datasets.dataset import ClipNames, Dataset
 
 SAMM = Dataset(
     name="samm",
@@ -18,5 +13,4 @@ SAMM = Dataset(
     fps=200.0,
     subject="{:03d}",
     layouts=("", "SAMM", "SAMM/SAMM", "SAMM_Cropped", "SAMM_CROP"),
-    me_vqa_without=_me_vqa_without,
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from megc.clips import Clip, list_frames
 from megc.datasets.folders import list_clip_folders, relative_to_root
-from megc.datasets.repairs import fit_to_frames, repair_interval
+from megc.datasets.intervals import fit_to_frames, repair_interval
 from megc.problems import DataError, Problem, Problems
 
 FPS = {"HS": 100.0, "VIS": 25.0, "NIR": 25.0}
@@ -26,7 +26,11 @@ _EXAMPLE = "s1_ne_01"
 
 
 def read(
-    annotations: Path | str | None, frames: Path | str | None, root: Path | str, problems: Problems
+    annotations: Path | str | None,
+    frames: Path | str | None,
+    root: Path | str,
+    problems: Problems,
+    repairs: str = "",  # nothing of it could be repaired
 ) -> list[Clip]:
     """Clips of the folders below `frames`, with the names that the organisers' ME-VQA rows use (`s01_ne_01`).
 

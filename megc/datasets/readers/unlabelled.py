@@ -13,7 +13,11 @@ _UNKNOWN_FPS = 30.0
 
 
 def read(
-    annotations: Path | str | None, frames: Path | str | None, root: Path | str, problems: Problems
+    annotations: Path | str | None,
+    frames: Path | str | None,
+    root: Path | str,
+    problems: Problems,
+    repairs: str = "",  # nothing of it could be repaired
 ) -> list[Clip]:
     """Clips of a folder of clip folders, at any depth: onset is the first frame, offset the last.
 
