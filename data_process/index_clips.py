@@ -5,11 +5,14 @@
         --dataset casme2 --annotations dataset/CASME2/CASME2-coding-20190701.xlsx --frames dataset/CASME2 \\
         --dataset samm --annotations dataset/SAMM/SAMM_Micro_FACS_Codes_v2.xlsx --frames dataset/SAMM \\
         --out dataset/clips.jsonl
+    python data_process/index_clips.py --dataset auto --frames dataset/CASME2 --out dataset/clips.jsonl --report
     python data_process/index_clips.py --dataset unlabelled --frames dataset/ME_VQA_MEGC_2025_Test \\
         --out dataset/test_clips.jsonl
 
-Each `--dataset` starts a dataset; the `--annotations` and `--frames` behind it are its own. Without `--frames`
-only the annotations are read. Frames must lie below the folder of `--out` (a symbolic link will do).
+Each `--dataset` starts a dataset; the `--annotations` and `--frames` behind it are its own. `auto` recognises it by
+its files, and says by which; a sheet that lies beside the frames need not be named then. Without `--frames` only the
+annotations are read. Frames must lie below the folder of `--out` (a symbolic link will do). `--report` prints counts
+beside the published ones, repairs, missing frames and rows left out; all of it goes to `index_report.md` beside --out.
 """
 
 import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
@@ -19,8 +22,10 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.datasets.index import DatasetSource, index_clips, summarise_clips
+from megc.datasets.index import DatasetSource, index_clips, recognise_sources, summarise_clips
+from megc.datasets.index_report import write_report
 from megc.datasets.readers import READERS
+from megc.datasets.recognition import AUTO
 from megc.problems import DataError, Problems
 
 DEMO = Path("dataset/demo")
@@ -51,9 +56,9 @@ def main() -> int:
     parser.add_argument(
         "--dataset",
         action=SourceAction,
-        choices=list(READERS),
+        choices=[*READERS, AUTO],
         default=argparse.SUPPRESS,
-        help="starts a dataset; repeatable",
+        help="starts a dataset; repeatable; auto: recognise it",
     )
     parser.add_argument(
         "--annotations",
@@ -73,16 +78,21 @@ def main() -> int:
     parser.add_argument(
         "--repairs", default="", help="none: the sheets as released; a name: this set of repairs too, such as megc2020"
     )
+    parser.add_argument(
+        "--report", action="store_true", help="print all counts, repairs and rows left out; write index_report.md"
+    )
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some rows were unusable")
     parser.set_defaults(sources=None)
     args = parser.parse_args()
     problems = Problems()
     try:
-        clips = index_clips(args.sources or DEMO_SOURCES, args.out, problems, args.repairs)
+        sources, lines = recognise_sources(args.sources or DEMO_SOURCES, problems)
+        print(*lines, sep="\n", end="\n" * bool(lines))
+        clips = index_clips(sources, args.out, problems, args.repairs)
     except DataError:
         problems.report()
         raise
-    print(summarise_clips(clips))
+    print(write_report(clips, [], args.out, problems) if args.report else summarise_clips(clips))
     print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
     problems.report()
     return problems.exit_code(args.skip_bad)

@@ -26,6 +26,23 @@ class ClipNames:
 
 
 @dataclass(frozen=True)
+class Signs:
+    """What tells files of a dataset from those of another for `--dataset auto`, beside the rest of its record.
+
+    Regular expressions of whole names, upper and lower case alike: `sheets` of its annotation files, `frames` of a
+    frame's file, `folders` of a clip's folder and those above it (with `/`), where no `Dataset` has templates of them.
+    Readers without a record also give `title`, `example` (of a clip) and `layouts`.
+    """
+
+    sheets: str = ""
+    frames: str = ""
+    folders: str = ""
+    title: str = ""
+    example: str = ""
+    layouts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Annotation:
     """One annotated expression: a row of a sheet, read and repaired, before its frames are looked for.
 
@@ -65,6 +82,7 @@ class Dataset:
       3, … of the clips of a file), and what `folder_fields` adds. Upper and lower case are alike; `*` and `?` are
       those of a shell. A folder may hold a whole video, of which the clip is an interval.
     - `me_vqa_without` gives the reason why ME-VQA leaves a clip out that has a coarse class, or None.
+    - `signs` are further names that only its files have, by which `--dataset auto` knows them.
     """
 
     name: str
@@ -81,3 +99,4 @@ class Dataset:
     coarse_only: bool = False
     folder_fields: Callable[[Annotation], Mapping[str, str]] | None = None
     me_vqa_without: Callable[[Annotation], str | None] | None = None
+    signs: Signs = Signs()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from megc.clips import Clip, write_clips
 from megc.datasets.readers import READERS
+from megc.datasets.recognition import AUTO, recognise
 from megc.datasets.repairs import check_repairs_name
 from megc.facs import UNREAD
 from megc.problems import DataError, Problems
@@ -13,11 +14,29 @@ from megc.problems import DataError, Problems
 
 @dataclass
 class DatasetSource:
-    """One dataset to read: a name of `READERS`, its spreadsheet, and the folder of its frames (None: not at hand)."""
+    """One dataset to read: a name of `READERS` or `auto`, its spreadsheet, and the folder of its frames (None: not at
+    hand)."""
 
     dataset: str
     annotations: Path | None = None
     frames: Path | None = None
+
+
+def recognise_sources(sources: list[DatasetSource], problems: Problems) -> tuple[list[DatasetSource], list[str]]:
+    """The sources with a dataset in place of `auto`, and a line for each that was recognised, which says by what.
+
+    One that is not recognised goes to `problems`, with the candidates.
+    """
+    recognised, lines = [], []
+    for source in sources:
+        with problems.collect():
+            if source.dataset == AUTO:
+                candidate = recognise(source.annotations, source.frames)
+                lines.append(f"{source.annotations or source.frames}: recognised as {candidate}")
+                annotations = source.annotations or candidate.sheet
+                source = DatasetSource(candidate.dataset, annotations, source.frames)
+            recognised.append(source)
+    return recognised, lines
 
 
 def index_clips(sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "") -> list[Clip]:

@@ -187,7 +187,7 @@ class _Table:
         return None
 
 
-def _tables(sheets: dict[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
+def _tables(sheets: Mapping[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
     """The sheets with columns of this form: the first header with a subject and another key of a row, or by order."""
     keys = {"filename", "onset"} & set(form.columns)
     named = [name for name in sheets if name.casefold() == form.sheet.casefold()] if form.sheet else []
@@ -205,16 +205,22 @@ def _tables(sheets: dict[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
                 yield _Table(name, sheet, form, -1, {column: [index] for index, column in enumerate(order)})
 
 
-def read_sheet(path: Path | str, problems: Problems, forms: Sequence[SheetForm] = (SheetForm(),)) -> list[Row]:
+def read_sheet(
+    path: Path | str,
+    problems: Problems,
+    forms: Sequence[SheetForm] = (SheetForm(),),
+    sheets: Mapping[str, SheetCells] | None = None,
+) -> list[Row]:
     """Rows of the first sheet that has all columns of one of `forms`, the first form first, by the columns' names.
 
+    `sheets`: what `read_workbook` gives of `path`, where it has been read before.
     Blank rows are passed over. Another such sheet, a second column for the same thing, and a row with a formula in
     place of a value are reported in `problems`. Raises DataError for a missing or unreadable file, when no sheet has
     a header in its first rows, when a needed column is missing (it lists those of the sheet and those needed), and
     when no row stands below the header.
     """
     path = Path(path)
-    sheets = read_workbook(path)
+    sheets = read_workbook(path) if sheets is None else sheets
     tables = [table for form in forms for table in _tables(sheets, form)]
     if not tables:
         names = f" of {', '.join(name for name in sheets if name)}" if any(sheets) else ""

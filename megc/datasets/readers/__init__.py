@@ -10,6 +10,7 @@ To add a dataset that has a spreadsheet, say `mmew`:
      position, `sheet` names one of a workbook's.
    - Other words for emotions are `emotions`; where they are coarse classes, `coarse_only`. Words for micro and macro
      are `kinds`. A clip's name that is not its file name is `clip_name`.
+   - Names that only its files have are `signs`: `--dataset auto` knows them by these.
    - Folders are `layouts` (places below `--frames`) and `clip_folders` (templates below these).
 2. Known slips of the sheet go into `mmew.csv` beside it: see `Repair` in megc/datasets/repairs.py.
 3. Add the record to ANNOTATED below, and delete it from WITHOUT_READER in megc/datasets/annotated.py.
@@ -25,11 +26,12 @@ ME-VQA rows use fewer than the eight emotions needs a line elsewhere: `FINE_OF_D
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from megc.clips import Clip
 from megc.datasets.annotated import read_annotated
-from megc.datasets.dataset import Dataset
+from megc.datasets.dataset import Dataset, Signs
 from megc.datasets.readers import smic, unlabelled
 from megc.datasets.readers.casme2 import CASME2
 from megc.datasets.readers.samm import SAMM
@@ -42,3 +44,10 @@ ANNOTATED: tuple[Dataset, ...] = (CASME2, SAMM)
 READERS: dict[str, Reader] = {dataset.name: partial(read_annotated, dataset) for dataset in ANNOTATED}
 READERS["smic"] = smic.read
 READERS["unlabelled"] = unlabelled.read
+
+# What --dataset auto knows files by; each reader has its own.
+SIGNS: dict[str, Signs] = {
+    dataset.name: replace(dataset.signs, title=dataset.clip_names.title, example=dataset.clip_names.example)
+    for dataset in ANNOTATED
+}
+SIGNS |= {"smic": smic.SIGNS, "unlabelled": unlabelled.SIGNS}

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from megc.clips import Clip, list_frames
+from megc.datasets.dataset import Signs
 from megc.datasets.folders import list_clip_folders, relative_to_root
 from megc.datasets.intervals import fit_to_frames, repair_interval
 from megc.problems import DataError, Problem, Problems
@@ -23,6 +24,13 @@ _CLIP = re.compile(r"s0*(?P<subject>[1-9]\d*)_(?P<code>ne|po|sur)_0*(?P<index>[1
 _CAMERA = re.compile(r"(?<![a-z])(HS|VIS|NIR)(?![a-z])", re.IGNORECASE)
 _LONG = re.compile(r"(HS|VIS|NIR)[-_ ]long|SMIC[-_ ]((HS|VIS|NIR)[-_ ])?E(?![a-z]).*", re.IGNORECASE)  # of SMIC-E
 _EXAMPLE = "s1_ne_01"
+SIGNS = Signs(
+    title="SMIC",
+    example=_EXAMPLE,
+    folders=r"micro/\w+/s\d+_(?:ne|po|sur)_\d+",  # without `micro` they are the long videos of SMIC-E
+    frames=r"(?:reg_)?(?:image)?\d+\.bmp",
+    layouts=_LAYOUTS,
+)
 
 
 def read(
