@@ -8,11 +8,13 @@
     python data_process/index_clips.py --dataset auto --frames dataset/CASME2 --out dataset/clips.jsonl --report
     python data_process/index_clips.py --dataset unlabelled --frames dataset/ME_VQA_MEGC_2025_Test \\
         --out dataset/test_clips.jsonl
+    python data_process/index_clips.py --dataset events --annotations events.csv --out dataset/long/clips.jsonl
 
-Each `--dataset` starts a dataset; the `--annotations` and `--frames` behind it are its own. `auto` recognises it by
-its files, and says by which; a sheet that lies beside the frames need not be named then. Without `--frames` only the
-annotations are read. Frames must lie below the folder of `--out` (a symbolic link will do). `--report` prints counts
-beside the published ones, repairs, missing frames and rows left out; all of it goes to `index_report.md` beside --out.
+Each `--dataset` starts a dataset; the `--annotations`, `--frames` and `--emotions` behind it are its own. `auto`
+recognises it by its files, and says by which; a sheet that lies beside the frames need not be named then. Without
+`--frames` only the annotations are read. Long videos and their events go to `videos.jsonl` beside --out. Frames must
+lie below the folder of `--out` (a symbolic link will do). `--report` prints counts beside the published ones, repairs,
+missing frames and rows left out; all of it goes to `index_report.md` beside --out.
 """
 
 import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
@@ -22,9 +24,16 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.datasets.index import DatasetSource, index_clips, recognise_sources, summarise_clips
+from megc.datasets.index import (
+    DatasetSource,
+    index_clips,
+    index_videos,
+    recognise_sources,
+    summarise_clips,
+    summarise_videos,
+)
 from megc.datasets.index_report import write_report
-from megc.datasets.readers import READERS
+from megc.datasets.readers import LONG_READERS, READERS
 from megc.datasets.recognition import AUTO
 from megc.problems import DataError, Problems
 
@@ -36,7 +45,7 @@ DEMO_SOURCES = [
 
 
 class SourceAction(argparse.Action):
-    """`--dataset` starts a DatasetSource; `--annotations` and `--frames` fill the last one."""
+    """`--dataset` starts a DatasetSource; the others fill the last one."""
 
     def __call__(self, parser, namespace, value, option=None):
         namespace.sources = list(namespace.sources or [])
@@ -56,7 +65,7 @@ def main() -> int:
     parser.add_argument(
         "--dataset",
         action=SourceAction,
-        choices=[*READERS, AUTO],
+        choices=[*dict.fromkeys((*READERS, *LONG_READERS)), AUTO],
         default=argparse.SUPPRESS,
         help="starts a dataset; repeatable; auto: recognise it",
     )
@@ -74,6 +83,13 @@ def main() -> int:
         default=argparse.SUPPRESS,
         help="its frames: the folder of the subjects, or above",
     )
+    parser.add_argument(
+        "--emotions",
+        action=SourceAction,
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="a sheet with the emotions of its events, where its own has none (of samm_lv: SAMM's)",
+    )
     parser.add_argument("--out", type=Path, default=DEMO / "clips.jsonl", help="file to write")
     parser.add_argument(
         "--repairs", default="", help="none: the sheets as released; a name: this set of repairs too, such as megc2020"
@@ -84,16 +100,26 @@ def main() -> int:
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some rows were unusable")
     parser.set_defaults(sources=None)
     args = parser.parse_args()
-    problems = Problems()
+    problems, sources = Problems(), args.sources or DEMO_SOURCES
+    videos_file = args.out.with_name("videos.jsonl")
     try:
-        sources, lines = recognise_sources(args.sources or DEMO_SOURCES, problems)
+        sources, lines = recognise_sources(sources, problems)
         print(*lines, sep="\n", end="\n" * bool(lines))
         clips = index_clips(sources, args.out, problems, args.repairs)
+        videos = index_videos(sources, videos_file, problems, args.repairs)
     except DataError:
         problems.report()
         raise
-    print(write_report(clips, [], args.out, problems) if args.report else summarise_clips(clips))
-    print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
+    if args.report:
+        print(write_report(clips, videos, args.out, problems))
+    elif clips:
+        print(summarise_clips(clips))
+    if clips:
+        print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
+    if videos and not args.report:
+        print(summarise_videos(videos))
+    if videos:
+        print(f"{len(videos)} long videos written to {videos_file}; {len(problems)} problem(s)")
     problems.report()
     return problems.exit_code(args.skip_bad)
 

@@ -4,6 +4,8 @@
     python test/answer_baselines.py --baseline all --out result/demo
     python test/answer_baselines.py --baseline flow-probe --features picture --leave-one-subject-out \
         --test dataset/real_casme2/instructions.jsonl --out result/real_casme2/flow-probe/predictions.jsonl
+    python test/answer_baselines.py --leave-one-subject-out --test dataset/long/instructions.jsonl \
+        --out result/long/prior/predictions.jsonl
     python test/answer_baselines.py --evidence dataset/evidence.jsonl
 
 `prior`: what was right most often; `prior-sampled`: the labels of a training clip, drawn for each clip, which go

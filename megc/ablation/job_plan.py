@@ -11,12 +11,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from megc.ablation.steps import (
     ALL_GPUS,
     KINDS,
     Argument,
+    FilePath,
     InputFile,
     OutputOf,
     Result,
@@ -41,6 +44,12 @@ class ArgumentRecord(ClosedContract):
     value: str
     step: str = ""
 
+    @model_validator(mode="after")
+    def _check_step(self) -> Self:
+        if (self.kind == "output") != bool(self.step):
+            raise ValueError("an output has a step, and nothing else has")
+        return self
+
 
 class StepRecord(ClosedContract):
     """A `Step`. `identity` is its hash, so that a changed word shows."""
@@ -59,11 +68,11 @@ class PlanRecord(ClosedContract):
     """`plan.json`. `steps`: each behind those it needs, the finished ones too; `names`: identity of each missing step
     by its name; `results`: of the finished steps, by identity."""
 
-    work: str
-    state: str
-    current: str
-    repository: str
-    python: str
+    work: FilePath
+    state: FilePath
+    current: FilePath
+    repository: FilePath
+    python: FilePath
     commit: str
     steps: list[StepRecord]
     names: dict[str, str]
@@ -137,25 +146,29 @@ def step_name(step: Step) -> str:
 
 def write_plan(plan: Plan) -> None:
     """Write `plan.json` into the run's folder."""
+    write_json(plan.file, plan_record(plan))
+
+
+def plan_record(plan: Plan) -> dict:
+    """A plan as a `PlanRecord`."""
     steps = steps_in_order([*plan.results, *plan.steps.values()])
-    record = {
+    return {
         **{name: str(getattr(plan, name)) for name in ("work", "state", "current", "repository", "python", "commit")},
         "steps": step_records(steps),
         "names": {name: step.identity for name, step in plan.steps.items()},
         "results": {step.identity: result.record() for step, result in plan.results.items()},
         **{name: list(getattr(plan, name)) for name in ("redo", "keep", "devices")},
     }
-    write_json(plan.file, record)
 
 
 def read_plan(path: Path | str) -> Plan:
     """The plan of a run, as its main process wrote it. Raises DataError for a file that is none, or was changed."""
     record = read_checked(PlanRecord, path, fix=_FIX)
     steps = {step.identity: step for step in steps_of(record["steps"], path)}
-    for field, identities in (("names", record["names"].values()), ("results", record["results"])):
-        for identity in identities:
-            if identity not in steps:
-                raise DataError(path, None, f"{field}: there is no step {identity}", _FIX)
+    listed = {*record["names"].values(), *record["results"]}
+    if listed != steps.keys():
+        what = f"names and results must list each of the steps; not so {', '.join(sorted(listed ^ steps.keys()))}"
+        raise DataError(path, None, what, _FIX)
     return Plan(
         **{name: Path(record[name]) for name in ("work", "state", "current", "repository")},
         **{name: record[name] for name in ("python", "commit")},

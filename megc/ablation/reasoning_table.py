@@ -1,10 +1,12 @@
-"""What each reasoning option does to stored predictions: the six metrics beside those of the plain answers, paired."""
+"""What each reasoning option does to stored predictions: the six metrics beside those of the plain answers, paired.
+
+This is no grid: the answers are stored already, from whatever made them, and half of the table would fit no other arm:
+how many answers an option changed, and in how many clips the answers agree with each other.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from megc.ablation.settings import REASONING_ARMS
+from megc.ablation.settings import CompareReasoningSettings
 from megc.commits import answer_commits
 from megc.csv_tables import write_table
 from megc.files import write_text
@@ -14,7 +16,6 @@ from megc.reasoning.rules import Knowledge
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import ENDS, PairedDifference, compare_runs
 from megc.scoring.runs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
-from megc.scoring.settings import RESAMPLES
 from megc.scoring.tables import (
     BOTH,
     SCORE_HEADS,
@@ -33,28 +34,12 @@ COLUMNS += METRICS
 COLUMNS += tuple(f"paired_{metric}{end}" for metric in METRICS for end in ("", *(f"_{end}" for end in ENDS)))
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Prediction files (folds are pooled), their references, and the training side of each file or of all."""
-
-    predictions: tuple[Path, ...]
-    references: tuple[Path, ...]
-    table: Path
-    train: tuple[Path, ...] = ()
-    arms: tuple[tuple[str, ...], ...] = REASONING_ARMS
-    profile: str = "megc2025"
-    resamples: int = RESAMPLES
-    seed: int = 0
-
-
-def compare_reasoning(settings: Comparison, problems: Problems) -> str:
+def compare_reasoning(settings: CompareReasoningSettings, problems: Problems) -> str:
     """Apply each arm, score, and write the table; returns a text of the paired differences to the plain answers.
 
     Rows with a reference but no prediction are left out and told to `problems`. Raises DataError for files that
     do not fit together and ValueError for an arm that needs training rows where there are none.
     """
-    if len(settings.train) not in (0, 1, len(settings.predictions)):
-        raise ValueError("give one training file, or one for each prediction file")
     folds = [read_answers(path, "run test/generate_answers.py first") for path in settings.predictions]
     knowledge = [Knowledge.from_file(path) for path in settings.train] or [None]
     knowledge = knowledge if len(knowledge) == len(folds) else knowledge * len(folds)
@@ -112,7 +97,9 @@ def signed(value: float) -> str:
     return "0" if text in (".000", "-.000") else text if value < 0 else f"+{text}"
 
 
-def _answered(settings: Comparison, folds: Sequence[Sequence[dict]], problems: Problems) -> list[Reference]:
+def _answered(
+    settings: CompareReasoningSettings, folds: Sequence[Sequence[dict]], problems: Problems
+) -> list[Reference]:
     references = [reference for path in settings.references for reference in read_references(path, problems)]
     if len({reference.key for reference in references}) < len(references):
         what = "has a row that stands in another of the files too"
@@ -144,7 +131,9 @@ def _run(name: str, rows: Sequence[dict], references: Sequence[Reference]) -> Ru
     return Run(name, tuple(answers[reference.key] or None for reference in references), ({},) * len(references), {})
 
 
-def _line(settings: Comparison, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run) -> dict:
+def _line(
+    settings: CompareReasoningSettings, name: str, rows: Sequence[dict], references: Sequence[Reference], run: Run
+) -> dict:
     kinds, datasets = [reference.kind for reference in references], [reference.dataset for reference in references]
     values = score_answers(
         [reference.answer for reference in references], run.answers, kinds, settings.profile, datasets

@@ -6,7 +6,9 @@ from typing import Literal
 
 from megc.command import option
 from megc.datasets.readers import READERS
+from megc.problems import did_you_mean
 from megc.reasoning.settings import OPTIONS
+from megc.scoring.settings import RESAMPLES, ProfileName
 from megc.splits import PROTOCOLS
 
 LOCAL = "local"
@@ -75,3 +77,39 @@ class CrossValidateSettings:
         given = [name for name in ("rows", "annotations", "clips") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"give one of --rows, --annotations and --clips, not --{' and --'.join(given)}")
+
+
+@dataclass(frozen=True)
+class CompareReasoningSettings:
+    """ablation/compare_reasoning.py: stored answers, options of reasoning, and the table to write.
+
+    Several prediction files are the folds of one cross-validation, each with its own training side.
+    """
+
+    predictions: tuple[Path, ...] = option((Path("result/demo/tiny/predictions.jsonl"),), "rows with answers")
+    references: tuple[Path, ...] = option((Path("dataset/test_dataset.jsonl"),), "answered rows")
+    train: tuple[Path, ...] = option(
+        (Path("dataset/train_dataset.jsonl"),),
+        "answered rows of the training subjects, one file, or one for each prediction file",
+    )
+    reason: tuple[str, ...] = option(
+        tuple("+".join(arm) for arm in REASONING_ARMS),
+        f"options joined by +, of {', '.join(OPTIONS)} (default: each alone, joint+compose, all)",
+        metavar="OPTIONS",
+    )
+    profile: ProfileName = option("megc2025", "how to score")
+    resamples: int = option(RESAMPLES, "bootstrap resamples")
+    seed: int = option(0, "of the bootstrap")
+    table: Path = option(Path("result/demo/reasoning.csv"), "to write, with a page of the same name (.md)")
+
+    def __post_init__(self) -> None:
+        for name in (name for arm in self.arms for name in arm):
+            if name not in OPTIONS:
+                raise ValueError(f"--reason: there is no option {name}; {did_you_mean(name, OPTIONS)}")
+        if len(self.train) not in (0, 1, len(self.predictions)):
+            raise ValueError("--train: give one training file, or one for each prediction file")
+
+    @property
+    def arms(self) -> tuple[tuple[str, ...], ...]:
+        """The options of each arm."""
+        return tuple(tuple(arm.split("+")) for arm in self.reason)

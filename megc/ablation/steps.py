@@ -21,7 +21,7 @@ from megc.ablation.program_code import REPOSITORY, code_hash
 from megc.files import read_checked, read_jsonl, resolve_inside, sha256_of
 from megc.model.weights import content_hash, file_hash, is_checkpoint
 from megc.problems import DataError
-from megc.records import Contract
+from megc.records import ClosedContract
 
 VERSION = 2  # of the layout of steps; another one makes everything be done again
 DONE = "done.json"
@@ -131,7 +131,10 @@ class Result:
         return {**vars(self), "folder": str(self.folder), "outputs": dict(self.outputs)}
 
 
-class OutputRecord(Contract):
+FilePath = Annotated[str, Field(min_length=1)]
+
+
+class OutputRecord(ClosedContract):
     """Hash of each output by its name, seconds of work, and the commit that made them."""
 
     outputs: dict[str, str]
@@ -148,7 +151,7 @@ class DoneRecord(OutputRecord):
 class ResultRecord(OutputRecord):
     """A `Result` as a job leaves it for the run that waits for it."""
 
-    folder: str
+    folder: FilePath
     kept: bool
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from megc.baselines.features import read_features
+from megc.baselines.long_prior import answer_on_videos
 from megc.baselines.prior import answer_with_drawn_labels, answer_with_prior
 from megc.baselines.probe import answer_with_probe
-from megc.baselines.settings import BASELINES, DRAWS
+from megc.baselines.settings import BASELINES, DRAWS, LONG_BASELINES
 from megc.commits import commit
 from megc.files import write_json, write_jsonl
 from megc.problems import DataError
@@ -43,7 +44,7 @@ def answer_files(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> str:
-    """Answer an instruction file with one of BASELINES and write predictions, and `run.json` beside them.
+    """Answer an instruction file with a baseline and write predictions, and `run.json` beside them.
 
     With `loso`, `train` is not read: each subject of `test` is answered from its other subjects. `source` is what
     the flow probe reads (see `features.SOURCES`), `seed` that of `prior-sampled`, whose rows hold all `draws` and the
@@ -51,8 +52,9 @@ def answer_files(
     Returns a summary. Raises ValueError for another baseline and when a test subject is among the training subjects,
     DataError for files that cannot be read or hold nothing to learn from or to answer.
     """
-    if baseline not in (*BASELINES, "all"):
-        raise ValueError(f"unknown baseline {baseline!r}: choose from {', '.join(BASELINES)}, all")
+    if baseline not in (*BASELINES, *LONG_BASELINES, "all"):
+        names = ", ".join((*BASELINES, *LONG_BASELINES))
+        raise ValueError(f"unknown baseline {baseline!r}: choose from {names}, all")
     training, questions = read_training_and_test(train, test, loso)
     lines = []
     for name in BASELINES if baseline == "all" else (baseline,):
@@ -62,6 +64,8 @@ def answer_files(
         if name == "prior-sampled":
             settings |= {"seed": seed, "draws": draws}
             answer = partial(answer_with_drawn_labels, seed=seed, draws=draws)
+        elif name == "prior-ordinals":
+            answer = partial(answer_on_videos, ordinals=True)
         elif name == "flow-probe":
             settings["features"] = source
             features = read_features(questions, test, source) | read_features(training, train, source)

@@ -4,11 +4,12 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from megc.baselines.long_prior import LongPrior
 from megc.baselines.settings import DRAWS
 from megc.facs import FINE_EMOTIONS, FINE_OF_DATASET
 from megc.vqa.instructions import answer_of, question_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
-from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse
+from megc.vqa.questions import LONG_KINDS, Question, allowed_answers, compose_long, join_units, parse
 
 
 class Prior:
@@ -69,9 +70,14 @@ class Prior:
 
 
 def answer_with_prior(train: Sequence[dict], test: Sequence[dict]) -> list[str]:
-    """Answers to the test records by the `Prior` of the training records. Raises ValueError as `Prior.answer`."""
-    prior = Prior(train)
-    return [prior.answer(parse(question_of(record)), record["dataset"]) for record in test]
+    """Answers to the test records by the `Prior` of the training records, of questions on long videos by their
+    `LongPrior`. Raises ValueError as the `answer` of these."""
+    prior, long_prior, answers = Prior(train), LongPrior(train), []
+    for record in test:
+        question = parse(question_of(record))
+        source = long_prior if question.kind in LONG_KINDS else prior
+        answers.append(source.answer(question, record["dataset"]))
+    return answers
 
 
 def answer_from_labels(labels: ClipLabels, question: Question) -> str | None:

@@ -7,6 +7,7 @@ from typing import Literal
 from megc.command import option
 
 BASELINES = ("prior", "prior-sampled", "flow-probe")
+LONG_BASELINES = ("prior-ordinals",)  # of questions on long videos only
 SOURCES = ("flow", "picture", "picture-centred")
 DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
 
@@ -15,7 +16,9 @@ DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
 class BaselineSettings:
     """test/answer_baselines.py: which baseline, what it learns from, and what it answers."""
 
-    baseline: Literal[*BASELINES, "all"] = option("prior", "`all` answers by each, and --out is then a folder")
+    baseline: Literal[*BASELINES, *LONG_BASELINES, "all"] = option(
+        "prior", "`all` answers by each of the first three, and --out is then a folder"
+    )
     train: Path = option(Path("dataset/train_dataset.jsonl"), "to learn from")
     test: Path = option(Path("dataset/test_dataset.jsonl"), "to answer")
     out: Path | None = option(None, "predictions (default: result/demo/<baseline>/predictions.jsonl)")

@@ -9,7 +9,7 @@ from megc.clips import LEFT_OUT, Clip, list_frames
 from megc.datasets.dataset import Annotation, ClipNames, Dataset
 from megc.datasets.folders import ClipFolders, find_clip_folders, is_folder_name, relative_to_root
 from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
-from megc.datasets.repairs import choose_repairs, repair_row
+from megc.datasets.repairs import repair_rows
 from megc.datasets.spreadsheets import (
     Row,
     cell_excerpt,
@@ -19,17 +19,9 @@ from megc.datasets.spreadsheets import (
     subject_number,
     text_of,
 )
+from megc.datasets.workbooks import SheetCells, read_workbook
 from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
 from megc.problems import DataError, Problem, Problems, excerpt
-
-# Datasets whose sheets have much the same columns, so that they would be read as another one without a complaint.
-# Who writes the reader of one moves its names into the record.
-WITHOUT_READER = (
-    ClipNames("CAS(ME)²", r"(anger|disgust|happy)\d_\d+", "anger1_1"),
-    ClipNames("CAS(ME)³", r"[a-z]", "a"),
-    ClipNames("SMIC", r"s\d+_(ne|po|sur)_\d+", "s1_ne_01"),
-    ClipNames("MMEW", r"S\d+-\d+-\d+", "S01-01-001"),
-)
 
 
 def read_annotations(
@@ -42,14 +34,17 @@ def read_annotations(
     """
     if annotations is None:
         raise DataError(dataset.name, None, "no spreadsheet", "give it as --annotations")
-    sheet = read_sheet(annotations, problems, dataset.forms)
+    sheets = read_workbook(annotations)
+    try:
+        sheet = read_sheet(annotations, problems, dataset.forms, sheets)
+    except DataError as error:
+        raise _sheet_of_another(dataset, annotations, sheets) or error from error
     check_clip_names(dataset, annotations, sheet)
-    chosen = choose_repairs(dataset.name, repairs)
+    repaired = repair_rows(sheet, dataset.name, repairs, dataset.released_rows)
     expressions: list[Annotation] = []
     first_rows: dict[tuple[int, str, str], int] = {}
-    for released in sheet:
+    for released, (row, notes) in zip(sheet, repaired, strict=True):
         with problems.collect():
-            row, notes = repair_row(released, chosen)
             expression = _annotation_of(dataset, row, released, notes)
             key = (expression.number, expression.name, expression.kind)
             if key in first_rows:
@@ -80,6 +75,11 @@ def read_annotated(
         what = f"{macros} of {len(expressions)} rows are macro-expressions, which are no clips"
         problems.warnings.append(Problem(str(annotations), None, what, "they stay events of their videos"))
     expressions = [expression for expression in expressions if expression.kind == "micro"]
+    if expressions and "emotion" not in expressions[0].row.cells:
+        what = f"the sheet has no emotions, so ME-VQA asks nothing about its {len(expressions)} clips"
+        problems.warnings.append(
+            Problem(str(annotations), None, what, "give the sheet with emotions, if there is one")
+        )
     if frames is None:
         return [_clip_of(dataset, expression) for expression in expressions]
     layout = find_clip_folders(frames, dataset.layouts, dataset.clip_folders, _folder_fields(dataset, expressions))
@@ -100,11 +100,10 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
         return sum(bool(clip_names.match(name)) for name in names)
 
     expected = dataset.clip_names
-    if 2 * count(expected) >= len(names):
+    if not expected.pattern or 2 * count(expected) >= len(names):
         return
     flags = {other.clip_names: f"`--dataset {other.name}`" for other in ANNOTATED}
-    # of equals the first, so the datasets that can be read
-    likeliest = max((*flags, *WITHOUT_READER), key=count)
+    likeliest = max(flags, key=count)  # of equals the first
     if 2 * count(likeliest) < len(names):
         what = f"{count(expected)} of {len(names)} file names are like those of {expected.title} ({expected.example})"
         raise DataError(file, None, what, f"give the spreadsheet of {expected.title} as its owners release it")
@@ -112,9 +111,23 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
         f"this looks like a sheet of {likeliest.title}, not of {expected.title}: "
         f"{count(likeliest)} of {len(names)} file names are like {likeliest.example}"
     )
-    readable = ", ".join(f"{flag} ({clip_names.title})" for clip_names, flag in flags.items())
-    fix = f"read it with {flags[likeliest]}" if likeliest in flags else f"only these can be read: {readable}"
-    raise DataError(file, None, what, fix)
+    raise DataError(file, None, what, f"read it with {flags[likeliest]}")
+
+
+def _sheet_of_another(dataset: Dataset, file: Path | str, sheets: dict[str, SheetCells]) -> DataError | None:
+    """The error for a sheet without the columns of a dataset, where it has those and the file names of another."""
+    from megc.datasets.readers import ANNOTATED  # here: the readers rest on this file
+
+    for other in ANNOTATED:
+        try:
+            rows = [] if other is dataset else read_sheet(file, Problems(), other.forms, sheets)
+        except DataError:
+            continue
+        names = [text_of(row.cells.get("filename")) for row in rows]
+        if rows and 2 * sum(not name or bool(other.clip_names.match(name)) for name in names) >= len(names):
+            what = f"this looks like a sheet of {other.clip_names.title}, not of {dataset.clip_names.title}"
+            return DataError(file, None, what, f"read it with `--dataset {other.name}`")
+    return None
 
 
 # ---- a row
@@ -122,19 +135,19 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
 
 def _annotation_of(dataset: Dataset, row: Row, released: Row, notes: tuple[str, ...]) -> Annotation:
     """A row as read. `released` is the row before its repairs, which `notes` name. Raises DataError with the row."""
-    number = _subject(row)
+    number = _subject(dataset, row)
     filename = _filename(row) if "filename" in row.cells else ""
-    onset = text_of(released.cells["onset"]).removesuffix(".0")
-    name = dataset.clip_name.format(filename=filename, onset=onset)
+    points = {point: text_of(row.cells[point]).removesuffix(".0") for point in ("onset", "offset")}
+    name = dataset.clip_name.format(filename=filename, **points)
     if not is_folder_name(name):
         raise row.error(f"the clip's name {excerpt(name)} can be no folder's", "correct the row")
     fine, coarse, reason, emotion_notes = _labels(dataset, row)
     interval = _interval(dataset, row)
     units, unit_notes = _action_units(row)
-    return Annotation(
+    annotation = Annotation(
         row=row,
         number=number,
-        subject=dataset.subject.format(number),
+        subject=dataset.subject.format(dataset.subject_numbers.get(number, number)),
         filename=filename,
         name=name,
         kind=_kind(dataset, row),
@@ -146,13 +159,19 @@ def _annotation_of(dataset: Dataset, row: Row, released: Row, notes: tuple[str, 
         reason=reason,
         notes=(*_name_notes(dataset, number, filename), *notes, *interval.notes, *unit_notes, *emotion_notes),
     )
+    return replace(annotation, notes=annotation.notes + dataset.notes(annotation)) if dataset.notes else annotation
 
 
-def _subject(row: Row) -> int:
+def _subject(dataset: Dataset, row: Row) -> int:
+    """The subject's number in the sheet."""
     try:
-        return subject_number(row.cells["subject"])
+        number = subject_number(row.cells["subject"])
     except ValueError as error:
         raise row.error(f"{error}", "write the subject's number, from 1") from error
+    if dataset.subject_numbers and number not in dataset.subject_numbers:
+        what = f"no subject {number} in {dataset.clip_names.title}"
+        raise row.error(what, f"write one of {min(dataset.subject_numbers)} to {max(dataset.subject_numbers)}")
+    return number
 
 
 def _filename(row: Row) -> str:
@@ -202,7 +221,7 @@ def _labels(dataset: Dataset, row: Row) -> tuple[str, str, str, tuple[str, ...]]
         else:
             names = ", ".join((*FINE_TO_COARSE, "others"))
             raise row.error(f"unknown emotion {excerpt(word)}", f"write one of {names}")
-        if emotion == "others" and word != normalise_emotion(word) != "others":
+        if emotion == "others" and normalise_emotion(word) != "others":
             notes.append(f"emotion {word!r}: counts as others")
     fine = fines.pop() if len(fines) == 1 else ""
     if len(coarses) > 1:
@@ -243,7 +262,7 @@ def _name_notes(dataset: Dataset, number: int, name: str) -> tuple[str, ...]:
     """Notes on a file name that is not like the dataset's, or that is of a clip of another subject."""
     clip_names = dataset.clip_names
     match = clip_names.match(name)
-    if not name:
+    if not name or not clip_names.pattern:
         return ()
     if match is None:
         return (f"file name {excerpt(name)}: not like those of {clip_names.title} ({clip_names.example})",)
@@ -288,24 +307,23 @@ def _clip_of(dataset: Dataset, expression: Annotation, interval: Interval | None
     )
 
 
-def _folder_fields(dataset: Dataset, expressions: Sequence[Annotation]) -> list[dict[str, str]]:
-    """What the templates of `Dataset.clip_folders` may name, of each expression."""
+def _folder_fields(dataset: Dataset, expressions: Sequence[Annotation]) -> list[list[dict[str, str]]]:
+    """What the templates of `Dataset.clip_folders` may name, of each expression: as repaired, then as released."""
     fields, counts = [], Counter()
     for expression in expressions:
         video = (expression.subject, expression.filename)
         counts[video] += 1
         row = expression.row.cells
-        fields.append(
-            {
-                "subject": expression.subject,
-                "name": expression.name,
-                "filename": expression.filename,
-                "onset": text_of(row["onset"]),
-                "emotion": text_of(row.get("emotion")),
-                "nth": "" if counts[video] == 1 else str(counts[video]),
-                **(dataset.folder_fields(expression) if dataset.folder_fields else {}),
-            }
-        )
+        repaired = {
+            "subject": expression.subject,
+            "name": expression.name,
+            "filename": expression.filename,
+            "onset": text_of(row["onset"]),
+            "emotion": text_of(row.get("emotion")),
+            "nth": "" if counts[video] == 1 else str(counts[video]),
+            **(dataset.folder_fields(expression) if dataset.folder_fields else {}),
+        }
+        fields.append([repaired, repaired | {"onset": str(expression.annotated[0])}])
     return fields
 
 

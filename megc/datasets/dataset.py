@@ -13,7 +13,8 @@ from megc.facs import ActionUnit
 class ClipNames:
     """How a dataset names its clips: its title, a regular expression of the file names, and an example.
 
-    A group `subject` of the pattern is the number of the clip's subject, which must be that of its row.
+    A group `subject` of the pattern is the number of the clip's subject, which must be that of its row. An empty
+    pattern: how the clips are named is not known, and nothing is concluded from it.
     """
 
     title: str
@@ -22,7 +23,7 @@ class ClipNames:
 
     def match(self, name: str) -> re.Match[str] | None:
         """The match of a whole file name, upper or lower case; None for a name of another dataset."""
-        return re.fullmatch(self.pattern, name, re.IGNORECASE)
+        return re.fullmatch(self.pattern, name, re.IGNORECASE) if self.pattern else None
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class Signs:
     """What tells files of a dataset from those of another for `--dataset auto`, beside the rest of its record.
 
     Regular expressions of whole names, upper and lower case alike: `sheets` of its annotation files, `frames` of a
-    frame's file, `folders` of a clip's folder and those above it (with `/`), where no `Dataset` has templates of them.
-    Readers without a record also give `title`, `example` (of a clip) and `layouts`.
+    frame's file, `folders` of the folder of a clip or video and those above it (with `/`), in place of the record's
+    own templates where these say too little. `without_sheet`: the dataset can be read without a sheet. Readers that
+    have no record give a `title`.
     """
 
     sheets: str = ""
     frames: str = ""
     folders: str = ""
+    without_sheet: bool = False
     title: str = ""
-    example: str = ""
-    layouts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,11 @@ class Annotation:
 class Dataset:
     """How a dataset with a spreadsheet names, labels and lays out its clips.
 
-    - `name` is that of `--dataset`; `subject` formats a subject's number as `Clip.subject`; `clip_name` is the clip's
-      name within its subject, from `{filename}` and `{onset}` (both as released).
-    - `forms` are its sheets, the likeliest first. `kinds` says which cells of a column `type` are `micro` and `macro`,
+    - `name` is that of `--dataset`; `subject` formats a subject's number as `Clip.subject`, after `subject_numbers`
+      turned the number of the sheet into that of the folders, where these differ; `clip_name` is the clip's name
+      within its subject, from `{filename}`, `{onset}` and `{offset}`.
+    - `forms` are its sheets, the likeliest first, and `released_rows` how many rows these have, where a repair goes by
+      the place of a row. `kinds` says which cells of a column `type` are `micro` and `macro`,
       beside the words themselves. `fractions`: frame numbers may be 566.4.
     - `emotions` are spellings beside those of `normalise_emotion`, cleaned to lower case, by our name: one of the
       eight, `others`, `negative`, `positive` or `surprise`. `coarse_only`: they are coarse classes, so that `surprise`
@@ -81,7 +84,8 @@ class Dataset:
       place: `{subject}`, `{name}`, `{filename}`, `{onset}`, `{emotion}` (as the sheet writes it), `{nth}` (empty, 2,
       3, … of the clips of a file), and what `folder_fields` adds. Upper and lower case are alike; `*` and `?` are
       those of a shell. A folder may hold a whole video, of which the clip is an interval.
-    - `me_vqa_without` gives the reason why ME-VQA leaves a clip out that has a coarse class, or None.
+    - `me_vqa_without` gives the reason why ME-VQA leaves a clip out that has a coarse class, or None. `notes` gives
+      what else its row holds.
     - `signs` are further names that only its files have, by which `--dataset auto` knows them.
     """
 
@@ -92,11 +96,14 @@ class Dataset:
     layouts: tuple[str, ...]
     clip_folders: tuple[str, ...] = ("{subject}/{name}",)
     clip_name: str = "{filename}"
+    subject_numbers: Mapping[int, int] = field(default_factory=dict)
     forms: tuple[SheetForm, ...] = (SheetForm(),)
+    released_rows: int = 0
     kinds: Mapping[str, str] = field(default_factory=dict)
     fractions: bool = False
     emotions: Mapping[str, str] = field(default_factory=dict)
     coarse_only: bool = False
     folder_fields: Callable[[Annotation], Mapping[str, str]] | None = None
     me_vqa_without: Callable[[Annotation], str | None] | None = None
-    signs: Signs = Signs()
+    notes: Callable[[Annotation], tuple[str, ...]] | None = None
+    signs: Signs = field(default_factory=Signs)

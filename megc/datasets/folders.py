@@ -23,6 +23,11 @@ class ClipFolders:
     place: Path
     folders: list[Path | None]
 
+    @property
+    def count(self) -> int:
+        """How many clips have a folder."""
+        return len(self.folders) - self.folders.count(None)
+
 
 @dataclass
 class FolderNames:
@@ -58,12 +63,13 @@ class FolderNames:
 
 
 def find_clip_folders(
-    frames: Path | str, layouts: Sequence[str], templates: Sequence[str], clips: Sequence[Mapping[str, str]]
+    frames: Path | str, layouts: Sequence[str], templates: Sequence[str], clips: Sequence[Sequence[Mapping[str, str]]]
 ) -> ClipFolders:
     """The folders of `clips` in the first layout that has about as many of them as any other has.
 
     A layout is a place below `frames` (`""`: itself) with a template of the clips' folders below it; `clips` are the
-    values of the template's fields. One layout is taken for all clips, so that crops and full frames never mix.
+    values of the template's fields, of each clip the likeliest first. One layout is taken for all clips, so that
+    crops and full frames never mix.
     Raises DataError that lists the places looked at, when no clip has a folder.
     """
     frames = Path(frames)
@@ -73,14 +79,14 @@ def find_clip_folders(
     for layout in layouts:
         if (start := names.find(frames, layout)) is None:
             continue
-        for template in templates:
-            folders = [_find(names, start, template, clip) for clip in clips]
-            candidates.append((sum(folder is not None for folder in folders), ClipFolders(start, folders)))
-    most = max((count for count, _ in candidates), default=0)
+        by_template = [[_find(names, start, template, values) for values in clips] for template in templates]
+        # the first of the fullest: below one place they are kinds of releases, of which no folder may be missed
+        candidates.append(ClipFolders(start, min(by_template, key=lambda folders: folders.count(None))))
+    most = max((layout.count for layout in candidates), default=0)
     if most:
-        return next(folders for count, folders in candidates if count >= _ENOUGH * most)
+        return next(layout for layout in candidates if layout.count >= _ENOUGH * most)
     places = ", ".join(repr(layout or ".") for layout in layouts)
-    examples = " or ".join(template.format_map(_Fields(clips[0])) for template in templates) if clips else "?"
+    examples = " or ".join(template.format_map(_Fields(clips[0][0])) for template in templates) if clips else "?"
     what = f"no clip's folder (such as {examples}) in any of {places}"
     fix = "give the folder that holds the subjects' folders as --frames"
     if videos := sum(path.suffix.lower() in VIDEO_SUFFIXES for path in frames.rglob("*")):
@@ -96,11 +102,13 @@ class _Fields(dict):
         return glob.escape(super().__getitem__(name))
 
 
-def _find(names: FolderNames, start: Path, template: str, clip: Mapping[str, str]) -> Path | None:
-    used = [clip[name] for name in re.findall(r"{(\w+)", template)]
-    if any(not is_folder_name(value) for value in used if value):
-        return None
-    return names.find(start, template.format_map(_Fields(clip)))
+def _find(names: FolderNames, start: Path, template: str, values: Sequence[Mapping[str, str]]) -> Path | None:
+    """The first folder that is there of those that the template names with each of the `values`."""
+    fields = re.findall(r"{(\w+)", template)
+    # an empty value is none: a clip without an emotion lies beside the folders of emotions
+    safe = (v for v in values if all(not v[name] or is_folder_name(v[name]) for name in fields))
+    paths = (names.find(start, template.format_map(_Fields(v))) for v in safe)
+    return next((path for path in paths if path), None)
 
 
 def is_folder_name(name: str) -> bool:

@@ -1,11 +1,11 @@
-"""Several datasets into one `clips.jsonl`, and a summary of them."""
+"""Several datasets into one `clips.jsonl` and one `videos.jsonl`, and a summary of them."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from megc.clips import Clip, write_clips
-from megc.datasets.readers import READERS
+from megc.clips import Clip, Video, write_clips, write_videos
+from megc.datasets.readers import LONG_READERS, READERS
 from megc.datasets.recognition import AUTO, recognise
 from megc.datasets.repairs import check_repairs_name
 from megc.facs import UNREAD
@@ -14,12 +14,13 @@ from megc.problems import DataError, Problems
 
 @dataclass
 class DatasetSource:
-    """One dataset to read: a name of `READERS` or `auto`, its spreadsheet, and the folder of its frames (None: not at
-    hand)."""
+    """One dataset to read: a name of `READERS` or `LONG_READERS`, or `auto`, its spreadsheet, the folder of its frames
+    (None: not at hand), and a sheet of the emotions of its events, where its own has none."""
 
     dataset: str
     annotations: Path | None = None
     frames: Path | None = None
+    emotions: Path | None = None
 
 
 def recognise_sources(sources: list[DatasetSource], problems: Problems) -> tuple[list[DatasetSource], list[str]]:
@@ -34,7 +35,7 @@ def recognise_sources(sources: list[DatasetSource], problems: Problems) -> tuple
                 candidate = recognise(source.annotations, source.frames)
                 lines.append(f"{source.annotations or source.frames}: recognised as {candidate}")
                 annotations = source.annotations or candidate.sheet
-                source = DatasetSource(candidate.dataset, annotations, source.frames)
+                source = replace(source, dataset=candidate.dataset, annotations=annotations)
             recognised.append(source)
     return recognised, lines
 
@@ -43,22 +44,66 @@ def index_clips(sources: list[DatasetSource], out: Path, problems: Problems, rep
     """Read all `sources` and write their clips to `out`; what is wrong goes to `problems`.
 
     `repairs` names a set of known slips to repair beside those that are always repaired; `none`: the sheets as
-    released. A dataset that cannot be read at all is a problem too, and the others are still indexed. Raises
-    DataError, and writes nothing, when there is no clip at all, or no such set of repairs.
+    released. A dataset that cannot be read at all is a problem too, and the others are still indexed. Datasets of long
+    videos alone are passed over. Raises DataError, and writes nothing, when the others have no clip at all, or when
+    there is no such set of repairs.
     """
     check_repairs_name(repairs, {source.dataset for source in sources})
     clips: dict[str, Clip] = {}  # by id: two datasets may share subjects' names, never ids
-    for source in sources:
+    with_clips = [source for source in sources if source.dataset in READERS]
+    for source in with_clips:
         with problems.collect():
             for clip in READERS[source.dataset](source.annotations, source.frames, out.parent, problems, repairs):
                 with problems.collect():
                     if clip.id in clips:
                         raise DataError(source.dataset, clip.id, "read before", "give each dataset once")
                     clips[clip.id] = clip
-    if not clips:
+    if with_clips and not clips:
         raise DataError(out, None, "no clip to write", "mend the problems above")
-    write_clips(out, clips.values())
+    if with_clips:
+        write_clips(out, clips.values())
     return list(clips.values())
+
+
+def index_videos(sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "") -> list[Video]:
+    """Read the long videos of all `sources` that have any and write them to `out`, a `videos.jsonl`.
+
+    What is wrong goes to `problems`. Raises DataError, and writes nothing, when such a source is there and no video.
+    """
+    videos: dict[str, Video] = {}
+    with_videos = [source for source in sources if source.dataset in LONG_READERS]
+    for source in with_videos:
+        read = LONG_READERS[source.dataset]
+        with problems.collect():
+            for video in read(source.annotations, source.frames, out.parent, problems, repairs, source.emotions):
+                with problems.collect():
+                    if video.id in videos:
+                        raise DataError(source.dataset, video.id, "read before", "give each dataset once")
+                    videos[video.id] = video
+    if with_videos and not videos:
+        raise DataError(out, None, "no video to write", "mend the problems above")
+    if with_videos:
+        write_videos(out, videos.values())
+    return list(videos.values())
+
+
+def summarise_videos(videos: list[Video]) -> str:
+    """Lines of each dataset: videos, subjects, events by type and emotion, repairs, frames."""
+    lines = []
+    for dataset in dict.fromkeys(video.dataset for video in videos):
+        members = [video for video in videos if video.dataset == dataset]
+        events = [event for video in members for event in video.events]
+        types, emotions = (Counter(getattr(event, name) for event in events) for name in ("type", "emotion"))
+        listed = ", ".join(f"{name or 'none'} {count}" for name, count in emotions.most_common())
+        lines += [
+            f"{dataset}: {len(members)} long videos of {len({video.subject for video in members})} subjects with "
+            f"{len(events)} events ({types['micro']} micro, {types['macro']} macro); "
+            f"{sum(bool(video.frames) for video in members)} with frames",
+            f"  emotions of events: {listed}",
+            f"  events without an apex: {sum(event.apex is None for event in events)}; "
+            f"with notes: {sum(bool(event.notes) for event in events)}",
+        ]
+    return "\n".join(lines)
 
 
 def summarise_clips(clips: list[Clip]) -> str:

@@ -1,7 +1,8 @@
 """Known slips of annotation sheets, as data: a CSV beside a dataset's reader, each line a cell and its right value."""
 
 import csv
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,26 +11,33 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from megc.clips import REPAIRED
-from megc.datasets.spreadsheets import CLIP_COLUMNS, Row, subject_number, text_of
+from megc.datasets.spreadsheets import CLIP_COLUMNS, Row, frame_of, subject_number, text_of
 from megc.problems import DataError, did_you_mean
 from megc.records import ClosedContract, check_record
 
 NO_REPAIRS = "none"  # of --repairs: the sheets as released
+_ANY = "*"
+_REFERENCE = re.compile(r"\{(?:row (?P<row>\d+)|(?P<column>\w+))\}(?:\+(?P<more>\d+))?")
 _FOLDER = Path(__file__).parent / "readers"
 
 
 class Repair(ClosedContract):
     """A line of `readers/<dataset>.csv`: a cell of the sheet as released, and what it should say.
 
-    The row is that of `subject` (its number), `filename` and `onset` (as released; each empty: any). `was` is the text
-    of the cell as released: in a corrected sheet nothing is repaired. `set` is empty for a repair that is always made,
-    else the name that `--repairs` must give. `reason` and `source` (paper, repository) go into the clip's notes.
+    The row is that of `subject` (its number), `filename` and `onset` (as released; each 0 or empty: any). Where a
+    source names slips by their place alone, it is `row`, as a spreadsheet program counts; such a repair is made only
+    in a sheet of as many rows as the released one has, and where it is not chosen, the row is noted as wrong. `was`
+    is the text of the cell as released (`*`: any): in a corrected sheet nothing is repaired. `value` is the right
+    text, or refers to a cell as released: `{apex}` or `{apex}+20` of the same row, `{row 147}` of the same column.
+    `set` is empty for a repair that is always made, else the name that `--repairs` must give. `reason` and `source`
+    (paper, repository) go into the clip's notes.
     """
 
     set: str
-    subject: Annotated[int, Field(ge=1)]
+    subject: Annotated[int, Field(ge=0)]
     filename: str
     onset: str
+    row: Annotated[int, Field(ge=0)]
     field: Literal[*CLIP_COLUMNS, "type"]
     was: str
     value: str
@@ -37,17 +45,21 @@ class Repair(ClosedContract):
     source: Annotated[str, Field(min_length=1)]
 
     @property
-    def note(self) -> str:
-        """What the clip's notes say of it."""
-        was = f"{self.field} {self.was}" if self.was else f"no {self.field}"
-        return f"{REPAIRED}{was}: {self.value or 'none'} is taken ({self.reason}; {self.source})"
+    def cell(self) -> tuple[int, str, str, int, str]:
+        """What names the cell: subject, file, onset, row, column."""
+        return self.subject, self.filename, self.onset, self.row, self.field
+
+    def note(self, was: str, value: str) -> str:
+        """What the clip's notes say of it: the cell's text as released, and the one that is taken."""
+        was = f"{self.field} {was}" if was else f"no {self.field}"
+        return f"{REPAIRED}{was}: {value or 'none'} is taken ({self.reason}; {self.source})"
 
 
 @cache
 def read_repairs(dataset: str) -> tuple[Repair, ...]:
     """All repairs of a dataset, those of every set; none where no CSV lies beside its reader.
 
-    The column `onset` may be missing. Raises DataError for a line that is no repair.
+    The columns `onset` and `row` may be missing. Raises DataError for a line that is no repair.
     """
     path = _FOLDER / f"{dataset}.csv"
     if not path.is_file():
@@ -55,16 +67,22 @@ def read_repairs(dataset: str) -> tuple[Repair, ...]:
     repairs = []
     with path.open(encoding="utf-8", newline="") as file:
         for line, cells in enumerate(csv.DictReader(file), start=2):
-            row = {"onset": "", **cells}
-            row["subject"] = int(row["subject"]) if str(row["subject"]).isdigit() else row["subject"]
+            row = {"onset": "", "row": "", **cells}
+            row |= {key: int(row[key] or 0) for key in ("subject", "row") if re.fullmatch(r"\d*", str(row[key]))}
             fix = "write it as Repair in megc/datasets/repairs.py says"
             repairs.append(check_record(Repair, row, path, line, fix))
     return tuple(repairs)
 
 
 def choose_repairs(dataset: str, name: str = "") -> tuple[Repair, ...]:
-    """The repairs to make on a dataset's sheet: those of no set and those of the set `name`; with `none` not any."""
-    return () if name == NO_REPAIRS else tuple(r for r in read_repairs(dataset) if r.set in ("", name))
+    """The repairs to make on a dataset's sheet: those of the set `name`, and those of no set on other cells; with
+    `none` not any."""
+    if name == NO_REPAIRS:
+        return ()
+    repairs = read_repairs(dataset)
+    named = tuple(repair for repair in repairs if name and repair.set == name)
+    cells = {repair.cell for repair in named}
+    return named + tuple(repair for repair in repairs if not repair.set and repair.cell not in cells)
 
 
 def check_repairs_name(name: str, datasets: Collection[str]) -> None:
@@ -75,8 +93,30 @@ def check_repairs_name(name: str, datasets: Collection[str]) -> None:
         raise DataError("--repairs", None, f"no set of repairs {name!r} for {', '.join(sorted(datasets))}", fix)
 
 
-def repair_row(row: Row, repairs: Collection[Repair]) -> tuple[Row, tuple[str, ...]]:
-    """The row with its wrong cells put right, and a note on each; cells as released say which row is meant."""
+def repair_rows(
+    rows: Sequence[Row], dataset: str, name: str = "", released_rows: int = 0
+) -> list[tuple[Row, tuple[str, ...]]]:
+    """The rows of a dataset's sheet with their wrong cells put right, each with notes; `name` as for `choose_repairs`.
+
+    `released_rows` is how many rows the sheet has as released (0: unknown).
+    """
+    chosen = choose_repairs(dataset, name)
+    offered = () if name == NO_REPAIRS else tuple(r for r in read_repairs(dataset) if r.row and r not in chosen)
+    if len(rows) != released_rows:
+        chosen, offered = tuple(r for r in chosen if not r.row), ()
+    by_number = {row.number: row for row in rows}
+    repaired = []
+    for released in rows:
+        row, notes = repair_row(released, chosen, by_number)
+        repaired.append((row, notes + _notes_of_offered(released, offered)))
+    return repaired
+
+
+def repair_row(row: Row, repairs: Collection[Repair], rows: Mapping[int, Row]) -> tuple[Row, tuple[str, ...]]:
+    """The row with its wrong cells put right, and a note on each; cells as released say which row is meant.
+
+    `rows` are those of the sheet by their numbers.
+    """
     if not repairs:
         return row, ()
     try:
@@ -89,11 +129,41 @@ def repair_row(row: Row, repairs: Collection[Repair]) -> tuple[Row, tuple[str, .
         released = {name: _released_text(row.cells.get(name)) for name in ("filename", "onset", repair.field)}
         # rows of one file in CAS(ME)³ differ by their onset alone
         keys = repair.filename in ("", released["filename"]) and repair.onset in ("", released["onset"])
-        is_meant = repair.subject == subject and keys and repair.field in row.cells
-        if is_meant and released[repair.field] == repair.was:
-            cells[repair.field] = repair.value
-            notes.append(repair.note)
+        keys = keys and repair.subject in (0, subject) and repair.row in (0, row.number)
+        if not keys or repair.field not in row.cells or repair.was not in (_ANY, released[repair.field]):
+            continue
+        value = _value_of(repair, row, rows)
+        if value is not None and value != released[repair.field]:
+            cells[repair.field] = value
+            notes.append(repair.note(released[repair.field], value))
     return (replace(row, cells=cells), tuple(notes)) if notes else (row, ())
+
+
+def _value_of(repair: Repair, row: Row, rows: Mapping[int, Row]) -> str | None:
+    """The right text of the cell; None where it refers to a cell that is not there or holds no frame number."""
+    match = _REFERENCE.fullmatch(repair.value)
+    if match is None:
+        return repair.value
+    if match["row"]:
+        other = rows.get(int(match["row"]))
+        return None if other is None else _released_text(other.cells.get(repair.field))
+    try:
+        frame = frame_of(row.cells.get(match["column"]))
+    except ValueError:  # reported where the interval is read
+        return None
+    return None if frame is None else str(frame + int(match["more"] or 0))
+
+
+def _notes_of_offered(row: Row, offered: Collection[Repair]) -> tuple[str, ...]:
+    """A note for each set that has repairs of this row by its place, which are not chosen."""
+    sets: dict[tuple[str, str, str], list[str]] = {}
+    for repair in offered:
+        if repair.row == row.number:
+            sets.setdefault((repair.set, repair.reason, repair.source), []).append(repair.field)
+    return tuple(
+        f"row {row.number} is known to be wrong ({reason}; {source}): --repairs {name} corrects {', '.join(fields)}"
+        for (name, reason, source), fields in sets.items()
+    )
 
 
 def _released_text(cell: object) -> str:

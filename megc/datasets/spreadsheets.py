@@ -26,6 +26,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "emotion": ("estimatedemotion", "emotion"),
     "type": ("expressiontype", "exptype", "type"),
 }
+_FILENAME = {"filename": COLUMNS["filename"]}
 CLIP_COLUMNS = ("subject", "filename", "onset", "apex", "offset", "units", "emotion")
 
 
@@ -34,8 +35,9 @@ class SheetForm:
     """The columns of a sheet as a dataset's owners release it; a dataset may have several such sheets.
 
     `columns` must all be there, by names of `COLUMNS` or of `headers`, which adds spellings of column headers;
-    `optional` are read where they are there. `sheet` is the name of the sheet in the workbook (upper or lower case;
-    empty: the first that fits). `without_header`: the columns go by their order, the first is `columns[0]`.
+    `optional` are read where they are there; a sheet with file names has no form without them. `sheet` is the name
+    of the sheet in the workbook (upper or lower case; empty: the first that fits). `without_header`: the columns go
+    by their order, the first is `columns[0]`.
     """
 
     columns: tuple[str, ...] = CLIP_COLUMNS
@@ -119,12 +121,12 @@ def frame_of(cell: object, fractions: bool = False) -> int | None:
 
 
 def subject_number(cell: object) -> int:
-    """Number of a subject however it is written: `6`, `6.0`, `006`, `sub06`, `s6`, `spNO.6`.
+    """Number of a subject however it is written: `6`, `6.0`, `006`, `sub06`, `s6`, `spNO.6`, in a session `S06_1st`.
 
     Raises ValueError for anything else, 0 included: subjects are counted from 1.
     """
     text = text_of(cell).casefold()
-    match = re.fullmatch(rf"(?:subject|sub|spno|s)?[\s._]*(\d{{1,{_DIGITS}}})(?:\.0+)?", text)
+    match = re.fullmatch(rf"(?:subject|sub|spno|s)?[\s._]*(\d{{1,{_DIGITS}}})(?:\.0+|_[1-9](?:st|nd|rd|th))?", text)
     if not match or not int(match[1]):
         raise ValueError(f"{cell_excerpt(cell)} is no subject")
     return int(match[1])
@@ -195,7 +197,8 @@ def _tables(sheets: Mapping[str, SheetCells], form: SheetForm) -> Iterator[_Tabl
         sheet = sheets[name]
         for index, header in enumerate(sheet.cells[:HEADER_ROWS]):
             columns = _find_columns(header, form.spellings())
-            if "subject" in columns and keys & columns.keys():
+            with_names = "filename" in (*form.columns, *form.optional) or not _find_columns(header, _FILENAME)
+            if "subject" in columns and keys & columns.keys() and with_names:
                 yield _Table(name, sheet, form, index, columns)
                 break
         else:
@@ -209,11 +212,12 @@ def read_sheet(
     path: Path | str,
     problems: Problems,
     forms: Sequence[SheetForm] = (SheetForm(),),
-    sheets: Mapping[str, SheetCells] | None = None,
+    sheets: dict[str, SheetCells] | None = None,
 ) -> list[Row]:
     """Rows of the first sheet that has all columns of one of `forms`, the first form first, by the columns' names.
 
-    `sheets`: what `read_workbook` gives of `path`, where it has been read before.
+    `sheets` are those of the file where it has been read before.
+
     Blank rows are passed over. Another such sheet, a second column for the same thing, and a row with a formula in
     place of a value are reported in `problems`. Raises DataError for a missing or unreadable file, when no sheet has
     a header in its first rows, when a needed column is missing (it lists those of the sheet and those needed), and

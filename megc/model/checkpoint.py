@@ -91,10 +91,10 @@ class LoadedCheckpoint:
     training_info: dict
 
 
-def read_training_info(path: Path | str) -> dict:
-    """`megc.json` of the checkpoint; empty where there is none. Raises DataError when it is damaged."""
-    file, fix = Path(path) / INFO_NAME, "train the checkpoint again"
-    return read_checked(TrainingInfo, file, missing={}, fix=fix)
+def read_training_info(path: Path | str, fix: str = "train the checkpoint again") -> dict:
+    """`megc.json` of the checkpoint; empty where there is none. Raises DataError, with the remedy `fix`, when it is
+    damaged."""
+    return read_checked(TrainingInfo, Path(path) / INFO_NAME, missing={}, fix=fix)
 
 
 def load_processor(path: Path | str, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:

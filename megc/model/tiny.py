@@ -22,6 +22,7 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from megc.files import lock_folder, read_json, sha256_of, write_json
+from megc.model.checkpoint import read_training_info
 from megc.model.distributed import unpartitioned_models
 from megc.model.weight_checks import check_weights
 from megc.model.weights import INFO_NAME, settings_hashes, weights_hash
@@ -263,14 +264,14 @@ def ensure(path: Path | str, texts: Iterable[str], seed: int = 0) -> bool:
     if not path.exists() or not any(path.iterdir()):
         build(path, texts, seed)
         return True
-    info = read_json(path / INFO_NAME, missing={})
+    fix = (
+        "name another folder with --model, set --build_tiny false to start from this checkpoint, or delete the "
+        "folder if a run left it unfinished"
+    )
+    info = read_training_info(path, fix)
     if info.get("kind") != UNTRAINED:
-        fix = (
-            "name another folder with --model, set --build_tiny false to start from this checkpoint, or delete the "
-            "folder if a run left it unfinished"
-        )
         raise DataError(path, None, "the folder holds something else than an untrained tiny checkpoint", fix)
-    if info["recipe"] != recipe_hash(texts, seed):
+    if info.get("recipe") != recipe_hash(texts, seed):
         build(path, texts, seed)
         return True
     try:

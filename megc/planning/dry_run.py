@@ -4,15 +4,15 @@ The configuration of a hub checkpoint that is not on this machine comes from `ar
 that is not, a vocabulary trained on the data stands in, which counts nearly the same tokens.
 """
 
-import json
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 from huggingface_hub import try_to_load_from_cache
+from pydantic import Field
 from transformers import (
     AutoModelForImageTextToText,
     PretrainedConfig,
@@ -21,7 +21,7 @@ from transformers import (
     Qwen2_5_VLConfig,
 )
 
-from megc.files import write_json
+from megc.files import read_checked, write_json
 from megc.model import tiny
 from megc.model.checkpoint import inherited_budget, load_config, load_processor, read_training_info
 from megc.model.packing import Packed
@@ -30,10 +30,65 @@ from megc.model.weight_checks import check_weights
 from megc.model.weights import holds_weights
 from megc.planning.example_clip import example_samples
 from megc.problems import DataError
+from megc.records import ClosedContract
 from megc.training.data import TrainingData, read_training_data
 from megc.training.settings import SftSettings
 
+ARCHITECTURES = Path(__file__).with_name("architectures.json")
 STAND_IN_VOCABULARY = 50_000  # enough for every word of the texts to be one token
+
+
+Size = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class VisionSizes(ClosedContract):
+    """What decides the size and the speed of a vision tower, under the names of transformers."""
+
+    depth: Size
+    hidden_size: Size
+    intermediate_size: Size
+    num_heads: Size
+    out_hidden_size: Size
+    patch_size: Size
+    spatial_merge_size: Size
+    temporal_patch_size: Size
+    window_size: Size
+    fullatt_block_indexes: list[int]
+
+
+class RopeParameters(ClosedContract):
+    """Rotary positions of three axes: time, height, width."""
+
+    rope_type: Literal["default"]
+    rope_theta: float
+    mrope_section: Annotated[list[Size], Field(min_length=3, max_length=3)]
+
+
+class TextSizes(ClosedContract):
+    """As `VisionSizes`, of a language model."""
+
+    vocab_size: Size
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Size
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    rope_parameters: RopeParameters
+
+
+class Architecture(ClosedContract):
+    """What a plan needs of a checkpoint's `config.json`."""
+
+    tie_word_embeddings: bool
+    vision_config: VisionSizes
+    text_config: TextSizes
+
+
+class ArchitecturesFile(ClosedContract):
+    """`architectures.json`: public checkpoints by the last part of their names, and where the values come from."""
+
+    source: str
+    architectures: dict[str, Architecture]
 
 
 @dataclass(frozen=True)
@@ -95,10 +150,9 @@ def folder_of(model: str, file: str) -> Path | None:
     return Path(cached).parent if isinstance(cached, str) else None
 
 
-def public_architecture(model: str) -> Qwen2_5_VLConfig | None:
+def public_architecture(model: str, file: Path = ARCHITECTURES) -> Qwen2_5_VLConfig | None:
     """Configuration of the public checkpoint that `model` names in its last part, or None."""
-    architectures = json.loads(files(__package__).joinpath("architectures.json").read_text(encoding="utf-8"))
-    del architectures["source"]  # a sentence, no architecture
+    architectures = read_checked(ArchitecturesFile, file)["architectures"]
     values = {name.lower(): value for name, value in architectures.items()}.get(Path(model).name.lower())
     return Qwen2_5_VLConfig(**values) if values else None
 

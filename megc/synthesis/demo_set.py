@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from megc.files import lock_folder, read_json, write_bytes, write_json, write_jsonl
+from megc.files import lock_folder, read_checked, write_bytes, write_json, write_jsonl
 from megc.motion.parallel import process_pool, submit_task, use_one_thread
 from megc.problems import DataError, Problems
+from megc.records import Contract
 from megc.synthesis.demo_sheets import Annotation, annotate_clips, casme2_workbook, samm_workbook
 from megc.synthesis.layout_set import make_layouts
 from megc.synthesis.render import ClipSpec, Rendering, pose_path
@@ -147,25 +148,37 @@ def _write_subject(root: Path, specs: list[ClipSpec], every: int, note: bool) ->
     return len(specs)
 
 
-def _prepare(root: Path, settings: DemoSettings, overwrite: bool) -> None:
-    """Raises DataError where the folder holds another set, or data that this program did not write."""
-    record, description = root / "demo.json", {"generator": _GENERATOR, "settings": asdict(settings)}
+class DemoRecord(Contract):
+    """`demo.json`: the version of the generator, and the settings that decide the bytes of the set."""
+
+    generator: int
+    settings: dict[str, int | float | str | dict[str, int | float]]
+
+
+def write_demo_record(root: Path, settings: DemoSettings, overwrite: bool) -> None:
+    """Write `demo.json`, unless that of the same set is there; `overwrite` deletes an earlier set first.
+
+    Raises DataError where the folder holds another set, or data that this program did not write.
+    """
+    record, fix = root / "demo.json", "use --overwrite or another --out"
     is_demo = record.is_file()  # never delete what another program wrote: it may be licensed data
     if not is_demo and any((root / name).exists() for name in _WRITTEN):
-        fix = "choose another folder: this one may hold licensed data"
-        raise DataError(root, None, "has data but no demo.json, so it is not a demo set", fix)
-    if is_demo and overwrite:
-        for name in _WRITTEN:
-            path = root / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    elif is_demo and read_json(record, fix="use --overwrite or another --out") != description:
-        raise DataError(
-            record,
-            None,
-            "the set was made with other settings, or by another version",
-            "use --overwrite or another --out",
-        )
-    write_json(record, description)
+        what = "has data but no demo.json, so it is not a demo set"
+        raise DataError(root, None, what, "choose another folder: this one may hold licensed data")
+    if is_demo and not overwrite:
+        earlier, values = read_checked(DemoRecord, record, fix=fix), asdict(settings)
+        if earlier["generator"] != _GENERATOR:
+            what = f"generator {earlier['generator']} made the set, and this one is {_GENERATOR}"
+            raise DataError(record, None, what, fix)
+        names = values.keys() | earlier["settings"].keys()
+        other = [name for name in sorted(names) if values.get(name) != earlier["settings"].get(name)]
+        if other:
+            raise DataError(record, None, f"the set was made with other settings ({', '.join(other)})", fix)
+        return
+    for name in _WRITTEN if is_demo else ():
+        path = root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    write_json(record, {"generator": _GENERATOR, "settings": asdict(settings)})
 
 
 def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list[ClipSpec], bool]]:
@@ -223,7 +236,7 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
     if not specs:
         raise ValueError("no clip to draw: ask for one subject and one clip at least")
     with lock_folder(root, "demo"):
-        _prepare(root, settings, overwrite)
+        write_demo_record(root, settings, overwrite)
         _write_tables(root, specs)
         _write_clips(root, specs, settings.every, workers)
     return specs

@@ -57,6 +57,8 @@ def plan_folders(layout: Layout, rows: Iterable[LabelledRow], every: int) -> lis
         for row in group:
             middle = max(row.onset + 1, (row.onset + row.offset) // 2)
             numbers |= {*range(row.onset, row.offset + 1, every), middle, row.apex or middle, row.offset}
+            # the first that follows a missing onset, which is taken for it
+            numbers |= {next(n for n in range(row.onset, row.offset + 1) if n not in row.missing)}
         if layout.whole:
             last = max(numbers) + 30
             first = layout.first if layout.first >= 0 else min(numbers) + layout.first

@@ -112,6 +112,7 @@ def _dataset_values(source: str, row: LabelledRow) -> dict[str, object]:
         flags = {emotion: int(emotion in emotions) for emotion in ("Positive", "Negative", "Surprise", "Repression")}
         units = {f"AU{number}": int(number in numbers) for number in _FOURDME_UNITS}
         others = {"Others": int("Others" in emotions), "fold": row.subject % 5 + 1, "blink": 0}
+        others["subject_text"] = f"S{row.subject:02d}"
         return units | flags | others | {"total": len(emotions)}
     if source == "samm_lv":
         return {"long_type": "Macro" if row.kind == "macro" else "Micro - 1/2", "notes": row.why}

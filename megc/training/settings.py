@@ -164,9 +164,8 @@ def setting_types() -> dict[str, Any]:
                 members = tuple(member for member in members if member not in (str, *named))
             strict = {int: Whole, float: Number}
             contracts = [strict.get(member, member) for member in members if "ParallelismConfig" not in str(member)]
-            # Hugging Face has a folder of its own where --output_dir is null; the lock and the log need this one
-            optional = setting.default is None and setting.name != "output_dir"
-            types[setting.name] = reduce(or_, [*contracts, *([type(None)] if optional else [])])
+            types[setting.name] = reduce(or_, [*contracts, *([type(None)] if setting.default is None else [])])
+    types["output_dir"] = str  # Hugging Face takes a folder of its own for null; our lock and log need one
     return types
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from megc.ablation.reasoning_table import Comparison, compare_reasoning
+from megc.ablation.reasoning_table import compare_reasoning
+from megc.ablation.settings import CompareReasoningSettings
 from megc.csv_tables import read_table
 from megc.problems import DataError, Problems
 from megc.scoring.vqa_metrics import METRICS
@@ -52,7 +53,7 @@ def folds(tmp_path):
     references = write(tmp_path / "truth.jsonl", truth["sub01"] + truth["sub02"])
     predictions = tuple(write(tmp_path / f"{s}.jsonl", said[s]) for s in truth)
     train = (write(tmp_path / "train1.jsonl", truth["sub02"]), write(tmp_path / "train2.jsonl", truth["sub01"]))
-    return Comparison(predictions, (references,), tmp_path / "table.csv", train, resamples=50)
+    return CompareReasoningSettings(predictions, (references,), train, table=tmp_path / "table.csv", resamples=50)
 
 
 def test_each_arm_is_scored_beside_the_plain_answers(folds):
@@ -83,18 +84,18 @@ def test_each_arm_is_scored_beside_the_plain_answers(folds):
 
 
 def test_a_fold_learns_from_its_own_training_side_only(folds):
-    wrong = Comparison(folds.predictions, folds.references, folds.table, folds.train[::-1])
+    wrong = replace(folds, train=folds.train[::-1])
     with pytest.raises(ValueError, match="casme2/sub01 is among the training subjects"):
         compare_reasoning(wrong, Problems())
 
 
 def test_rows_that_do_not_fit_are_named(folds, tmp_path):
     problems = Problems()
-    one = Comparison(folds.predictions[:1], folds.references, folds.table, folds.train[:1], resamples=10)
+    one = replace(folds, predictions=folds.predictions[:1], train=folds.train[:1], resamples=10)
     compare_reasoning(one, problems)
     assert "8 references have no prediction" in str(*problems)
     assert list(read_table(folds.table)["clips"].unique()) == [2]
-    twice = Comparison(folds.predictions[:1] * 2, folds.references, folds.table, folds.train[:1])
+    twice = replace(folds, predictions=folds.predictions[:1] * 2, train=folds.train[:1])
     with pytest.raises(DataError, match="a row is answered twice"):
         compare_reasoning(twice, Problems())
     empty = write(tmp_path / "empty.jsonl", [])
@@ -106,7 +107,9 @@ def test_rows_that_do_not_fit_are_named(folds, tmp_path):
             replace(folds, predictions=(folds.predictions[0], write(tmp_path / "other.jsonl", other))), Problems()
         )
     with pytest.raises(ValueError, match="one training file"):
-        compare_reasoning(Comparison(folds.predictions * 2, folds.references, folds.table, folds.train), Problems())
+        replace(folds, predictions=folds.predictions * 2)
+    with pytest.raises(ValueError, match="there is no option jont; did you mean joint"):
+        replace(folds, reason=("snap", "jont+compose"))
 
 
 def test_files_whose_ids_clash_are_scored_together(tmp_path):
@@ -117,11 +120,11 @@ def test_files_whose_ids_clash_are_scored_together(tmp_path):
     references = tuple(write(tmp_path / f"truth{n}.jsonl", rows) for n, rows in enumerate((first, second)))
     predictions = (write(tmp_path / "answers.jsonl", second + first),)
     problems = Problems()
-    compare_reasoning(
-        Comparison(predictions, references, tmp_path / "t.csv", arms=(("compose",),), resamples=20), problems
+    settings = CompareReasoningSettings(
+        predictions, references, train=(), reason=("compose",), resamples=20, table=tmp_path / "t.csv"
     )
+    compare_reasoning(settings, problems)
     table = read_table(tmp_path / "t.csv")
     assert list(table["avg"]) == [1, 1] and list(table["clips"]) == [2, 2] and not len(problems)
-    double = Comparison(predictions, (*references, references[0]), tmp_path / "t.csv", resamples=20)
     with pytest.raises(DataError, match="stands in another of the files"):
-        compare_reasoning(double, problems)
+        compare_reasoning(replace(settings, references=(*references, references[0])), problems)

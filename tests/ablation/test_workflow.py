@@ -240,7 +240,7 @@ def test_a_changed_plan_is_refused(program, tmp_path: Path) -> None:
         lambda record: record["steps"][0]["commands"][0].append({"kind": "text", "value": "--more"})
     )
     assert "steps[0] needs the step" in refusal(lambda record: record["steps"].reverse())
-    assert "names: there is no step x" in refusal(lambda record: record["names"].update(first="x"))
+    assert "names and results must list each of the steps" in refusal(lambda record: record["names"].update(first="x"))
     assert "steps[0].gpus is '1', not a whole number" in refusal(lambda record: record["steps"][0].update(gpus="1"))
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sheets import write_frames
+from sheets import write_frames, write_sheet
 
 from megc.datasets.readers import READERS
 from megc.problems import DataError, Problems
@@ -139,7 +139,7 @@ def test_the_class_is_that_of_the_name_and_a_folder_that_differs_is_noted(tmp_pa
     write_frames(tmp_path / "HS/s1/micro/positive/s1_ne_01", "reg_image{}.bmp", 1, 2, 3)
     (clip,), _, _ = read(tmp_path)
     assert clip.coarse == "negative"
-    assert "the folder positive does not go with the name s1_ne_01, which is taken" in clip.notes
+    assert "class positive does not go with the name s1_ne_01, which is taken" in clip.notes
 
 
 def test_the_same_clip_twice_is_a_problem(tmp_path):
@@ -148,6 +148,51 @@ def test_the_same_clip_twice_is_a_problem(tmp_path):
     clips, problems, _ = read(tmp_path)
     assert len(clips) == 1
     assert "clip smic/s01/s01_ne_01 is already in" in problems[0]
+
+
+# ---- a sheet of somebody's own
+
+
+HEADER = [None, "subject", "material", "emotion", "onset", "offset"]
+
+
+def test_a_sheet_alone_gives_the_clips_of_hs(tmp_path):
+    rows = [0, "s1", "s1_ne_01", "negative", 36237, 36267], [1, "s3", "s3_sur_02", "surprise", 10, 4]
+    sheet = write_sheet(tmp_path / "smic.xlsx", HEADER, *rows)
+    (clip,), problems, _ = read(None, tmp_path, sheet)
+    assert (clip.id, clip.fps, clip.coarse, clip.fine) == ("smic/s01/s01_ne_01", 100.0, "negative", "")
+    assert (clip.onset, clip.apex, clip.offset, clip.apex_estimated) == (36237, 36252, 36267, True)
+    assert len(problems) == 1
+    assert "row 3: the interval 10–4 is empty" in problems[0]
+
+
+def test_a_sheet_gives_the_interval_of_folders_that_go_on_around_it(tmp_path):
+    write_clip(tmp_path, "s1_ne_01", *range(100, 160))
+    write_clip(tmp_path, "s1_ne_02", *range(200, 230))
+    write_clip(tmp_path, "s1_ne_01", *range(300, 330), camera="VIS")
+    rows = [0, "s1", "s1_ne_01", "positive", 110, 130], [1, "s1", "s1_po_01", "positive", 10, 40]
+    sheet = write_sheet(tmp_path / "smic.xlsx", HEADER, *rows)
+    clips, problems, _ = read(tmp_path, annotations=sheet)
+    intervals = {clip.name: (clip.onset, clip.apex, clip.offset) for clip in clips}
+    assert intervals["s01_ne_01"] == (110, 120, 130)
+    assert intervals["s01_ne_02"] == (200, 214, 229)
+    assert intervals["s01_ne_01_vis"] == (300, 314, 329)
+    assert "class positive does not go with the name s1_ne_01, which is taken" in clips[0].notes
+    assert [clip.coarse for clip in clips] == ["negative"] * 3
+    assert len(problems) == 1
+    assert "1 clip(s) have no folder" in problems[0] and "s1_po_01" in problems[0]
+
+
+def test_a_sheet_that_does_not_go_with_the_frames_is_a_problem(tmp_path):
+    write_clip(tmp_path, "s1_ne_01", *range(100, 160))
+    write_clip(tmp_path, "s1_ne_02", *range(100, 160))
+    sheet = write_sheet(tmp_path / "smic.xlsx", HEADER, [0, "s1", "s1_ne_01", "negative", 10, 30])
+    clips, problems, _ = read(tmp_path, annotations=sheet)
+    assert [clip.name for clip in clips] == ["s01_ne_02"]
+    assert "do not cover onset, apex, offset 10, 20, 30; correct the row of the sheet" in problems[0]
+
+
+# ---- the whole
 
 
 def test_no_clip_at_all_is_refused(tmp_path):

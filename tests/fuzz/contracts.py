@@ -3,6 +3,8 @@
 `parse_json` and `parse_yaml` read without any of the package's code. `holds` says whether a value keeps a shape:
 
     "text" "whole" "number" "flag" "any"      a value of that type; true is no number, numbers are finite
+    "filled"                                  a text that is not empty
+    ("between", low, high), ("size", …)       a number, a whole number, in a range
     ("list", shape, least), ("map", shape)    a list of at least so many, an object with any keys
     ("or", shape, …)                          one of several; None stands for null, another value for itself
     {"key": shape, "key?": shape}             an object; `?`: may be absent. "": no other keys
@@ -137,6 +139,52 @@ INDEX = {"weight_map": ("map", "text")}
 ADAPTER = {"base_model_name_or_path": "text"}
 STATE = {"global_step": "whole", "log_history": ("list", ("map", "any"), 0)}
 
+OUTPUT = {"outputs": ("map", "text"), "seconds": ("between", 0, math.inf), "commit": "text", "": None}
+DONE = OUTPUT | {"run": "text"}
+RESULT = OUTPUT | {"folder": "filled", "kept": "flag"}
+WORDS = (
+    "list",
+    {"kind": ("or", "text", "input", "file", "speed", "output"), "value": "text", "step?": "text", "": None},
+    0,
+)
+STEP = {
+    "identity": "text", "kind": "text", "title": "text", "commands": ("list", WORDS, 0), "makes": ("list", "text", 0),
+    "reads": WORDS, "resumes": "text", "gpus": "whole", "": None,
+}  # fmt: skip
+PLAN = {
+    **dict.fromkeys(("work", "state", "current", "repository", "python"), "filled"),
+    "commit": "text",
+    "steps": ("list", STEP, 0),
+    "names": ("map", "text"),
+    "results": ("map", RESULT),
+    **dict.fromkeys(("redo", "keep", "devices"), ("list", "text", 0)),
+    "": None,
+}
+DEMO = {"generator": "whole", "settings": ("map", ("or", "number", "text", ("map", "number")))}
+SIZE = ("size", 1, 10**9)
+ARCHITECTURE = {
+    "tie_word_embeddings": "flag",
+    "vision_config": {
+        **dict.fromkeys(("depth", "hidden_size", "intermediate_size", "num_heads", "out_hidden_size"), SIZE),
+        **dict.fromkeys(("patch_size", "spatial_merge_size", "temporal_patch_size", "window_size"), SIZE),
+        "fullatt_block_indexes": ("list", "whole", 0),
+        "": None,
+    },
+    "text_config": {
+        **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"), SIZE),
+        **dict.fromkeys(("num_attention_heads", "num_key_value_heads"), SIZE),
+        "rope_parameters": {
+            "rope_type": ("or", "default"),
+            "rope_theta": "number",
+            "mrope_section": ("list", SIZE, 3),
+            "": None,
+        },
+        "": None,
+    },
+    "": None,
+}
+ARCHITECTURES = {"source": "text", "architectures": ("map", ARCHITECTURE), "": None}
+
 
 class Unreadable(Exception):
     """The content is none that a reader may accept."""
@@ -192,8 +240,8 @@ def holds(value: object, shape: object) -> bool:
         return isinstance(value, list) and len(value) >= shape[2] and all(holds(item, shape[1]) for item in value)
     if isinstance(shape, tuple) and shape[0] == "map":
         return isinstance(value, dict) and all(holds(item, shape[1]) for item in value.values())
-    if isinstance(shape, tuple) and shape[0] == "between":
-        return number and shape[1] <= value <= shape[2]
+    if isinstance(shape, tuple) and shape[0] in ("between", "size"):
+        return number and (shape[0] == "between" or isinstance(value, int)) and shape[1] <= value <= shape[2]
     if isinstance(shape, tuple):
         return any(holds(value, choice) for choice in shape[1:])
     if shape == "number":
@@ -201,6 +249,8 @@ def holds(value: object, shape: object) -> bool:
     if shape in ("text", "whole", "flag"):
         kinds = {"text": str, "whole": int, "flag": bool}
         return isinstance(value, kinds[shape]) and (shape == "flag" or not isinstance(value, bool))
+    if shape == "filled":
+        return isinstance(value, str) and value != ""
     return shape == "any" or (type(value) is type(shape) and value == shape)
 
 

@@ -8,7 +8,7 @@ import time
 import traceback
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import contracts
 from damages import Damaged
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from json_files import JSON_TARGETS
 from media import MEDIA_TARGETS
 from oracles import Case, Target
 from targets import TEXT_TARGETS
@@ -26,7 +27,7 @@ from megc.problems import DataError, Problem, Problems
 CLASSES = ("clear error", "accepted rightly", "silent loss", "traceback", "poor message", "refused in vain")
 GOOD = CLASSES[:2]
 LONGEST = 1200  # characters of a message
-TARGETS = (*TEXT_TARGETS, *MEDIA_TARGETS)
+TARGETS = (*TEXT_TARGETS, *JSON_TARGETS, *MEDIA_TARGETS)
 
 
 @dataclass
@@ -78,12 +79,7 @@ def run_case(target: Target, root: Path, draw: st.DataObject) -> Outcome:
             path.write_bytes(damaged.content)
         elif damaged.folder:
             path.mkdir()
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
+        with _silence():
             reading = target.read(root, problems)
     except DataError as error:
         raised = error.problem
@@ -97,6 +93,15 @@ def run_case(target: Target, root: Path, draw: st.DataObject) -> Outcome:
             path.rmdir()
         path.write_bytes(whole)
     return _judge(Case(target, damaged, reading, problems, whole), raised)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing is printed, and no warning counts."""
+    streams = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with streams[0], streams[1], warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _last_call(error: BaseException) -> str:
@@ -175,7 +180,7 @@ def run(cases: int, number: int, targets: Sequence[Target] = TARGETS, quiet: boo
     """Run so many cases over all targets by their weights, drawn from the seed `number`."""
     report, start = Report(), time.perf_counter()
     weight = sum(target.weight for target in targets)
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=cases, unit="case", disable=quiet) as bar:
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=cases, unit="case", disable=quiet or None) as bar:
         for place, target in enumerate(targets):
             done = report.total.total()
             left = sum(later.weight for later in targets[place:])
@@ -188,8 +193,9 @@ def run(cases: int, number: int, targets: Sequence[Target] = TARGETS, quiet: boo
 
 def _run_target(target: Target, root: Path, cases: int, number: int, report: Report, bar: tqdm) -> None:
     root.mkdir()
-    target.build(root)
-    target.baseline = target.read(root, Problems())
+    with _silence():
+        target.build(root)
+        target.baseline = target.read(root, Problems())
     content = (root / target.file).read_bytes()
     whole = Case(target, Damaged(content, "nothing"), target.baseline, Problems(), content)
     if fault := target.oracle(whole):

@@ -76,9 +76,14 @@ def test_ensure_builds_once_replaces_other_texts_and_spares_other_checkpoints(tm
     assert tiny.ensure(path, texts)
     assert not tiny.ensure(path, texts)
     assert tiny.ensure(path, [*texts, "something new"])
-    (path / "megc.json").write_text(json.dumps({"kind": "trained"}))
-    with pytest.raises(DataError, match="build_tiny false"):
-        tiny.ensure(path, texts)
+    for damage, message in (
+        ('{"kind": "trained"}', "something else than an untrained tiny checkpoint"),
+        ('{"kind": ["tiny, untrained"]}', r"megc\.json: kind is .*, not text"),
+        ("{", r"megc\.json.*not JSON"),
+    ):
+        (path / "megc.json").write_text(damage)
+        with pytest.raises(DataError, match=f"{message}.*build_tiny false"):
+            tiny.ensure(path, texts)
 
 
 def test_layout_of_the_hub_loads_with_equal_weights_and_tokens(tmp_path, built, texts):

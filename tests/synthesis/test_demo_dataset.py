@@ -69,7 +69,7 @@ def test_finished_clips_are_kept_and_missing_ones_restored(small, tmp_path):
 def test_another_set_in_the_folder_is_refused_until_overwritten(tmp_path):
     settings = DemoSettings(casme2_subjects=1, samm_subjects=0, clips=1, every=50)
     write_demo(tmp_path, settings)
-    with pytest.raises(DataError, match="other settings"):
+    with pytest.raises(DataError, match=r"other settings \(seed\)"):
         write_demo(tmp_path, replace(settings, seed=settings.seed + 1))
     (tmp_path / "clips.jsonl").write_text("{}\n")
     specs = write_demo(tmp_path, replace(settings, seed=settings.seed + 1), overwrite=True)
@@ -230,4 +230,7 @@ def test_of_several_runs_in_one_folder_one_works_and_the_others_refuse(tmp_path)
 def test_a_damaged_record_of_a_set_is_named(tmp_path):
     (tmp_path / "demo.json").write_text("{")
     with pytest.raises(DataError, match=r"demo\.json.*not JSON.*--overwrite"):
+        write_demo(tmp_path, DemoSettings(casme2_subjects=1, samm_subjects=0, clips=1))
+    (tmp_path / "demo.json").write_text('{"generator": 1, "settings": {"seed": null}}')
+    with pytest.raises(DataError, match=r"settings\.seed is None, not a whole number.*--overwrite"):
         write_demo(tmp_path, DemoSettings(casme2_subjects=1, samm_subjects=0, clips=1))

@@ -3,10 +3,15 @@ videos at 30 frames a second.
 
 Its sheet is `CAS(ME)^2code_final.xlsx`, or `…(Updated)`, which names other action units; both lack a header row. Two
 more sheets of the workbook say what its numbers and names mean; they are given here, since spreadsheet programs take
-the zero off the videos' codes.
+the zero off the videos' codes. Emotions are coarse classes. The micro-expressions are clips; 44 macro-expressions have
+the offset 0, for which casme_sq.csv has the rules of two published works. Frames: `selectedpic/s15/anger1_1/` or the
+whole video, `rawpic/s15/15_0401girlcrashing/img001.jpg`, its faces in `rawpic_crop` or `cropped`.
 """
 
 import re
+
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
+from megc.datasets.spreadsheets import CLIP_COLUMNS, SheetForm
 
 # naming rule 1: the sheet's subject, from 1, and the number in the names of the subject's folders
 FOLDER_NUMBERS = dict(enumerate((15, 16, *range(19, 28), *range(29, 39), 40), start=1))
@@ -33,3 +38,33 @@ def video_code(filename: str) -> str:
     if not match or match[1] not in VIDEO_CODES:
         raise ValueError(f"{filename!r} names no expression in a video of CAS(ME)², such as anger1_1")
     return VIDEO_CODES[match[1]]
+
+
+def _folder_fields(clip: Annotation) -> dict[str, str]:
+    """`15` and `0401` of the folder of the video, `s15/15_0401girlcrashing`."""
+    try:
+        code = video_code(clip.filename)
+    except ValueError:  # noted on the clip, since its name is not like those of the dataset
+        code = "unknown"
+    return {"number": clip.subject.removeprefix("s"), "code": code}
+
+
+_FOLDERS = ("selectedpic", "rawpic_crop", "cropped", "rawpic")  # frames of the clips, faces, full frames
+
+CASME_SQ = Dataset(
+    name="casme_sq",
+    clip_names=ClipNames("CAS(ME)²", r"(anger|disgust|happy)\d_\d+", "anger1_1"),
+    fps=30.0,
+    subject="s{:02d}",
+    subject_numbers=FOLDER_NUMBERS,
+    layouts=(*(f"{above}{folder}" for folder in _FOLDERS for above in ("", "CASME_sq/", f"{folder}/")), ""),
+    clip_folders=("{subject}/{filename}", "{subject}/{number}_{code}*"),
+    forms=(SheetForm(columns=(*CLIP_COLUMNS, "type"), without_header=True),),
+    coarse_only=True,
+    folder_fields=_folder_fields,
+    signs=Signs(
+        sheets=r"(CAS\(ME\)\^?2)?code_final.*",
+        folders=r"s\d+/(?:\d+_0\d{3}[a-z]+|(?:anger|disgust|happy)\d_\d+)",
+        frames=r"(reg_)?img\d{3,}\.\w+",
+    ),
+)

@@ -1,9 +1,11 @@
 """SMIC (Li et al., FG 2013): 164 clips of 16 subjects at 100 frames a second (HS), 71 of 8 at 25 (VIS and NIR).
 
-It has no sheet: a clip's class is in its folder's name. Folders: `SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/`
-(`reg_image036237.bmp`; VIS and NIR `reg_06524.bmp`) and the full frames of `SMIC_all_raw` (`image036237.bmp`). The
-three cameras saw the same people, so the camera is a part of the clip's name and not another dataset. Layout and gaps
-are as public loaders describe them (meb, github.com/tvaranka/meb); no file of the release was at hand.
+It is released without a sheet: a clip's class is in its folder's name. Folders:
+`SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/` (`reg_image036237.bmp`; VIS and NIR `reg_06524.bmp`) and the full
+frames of `SMIC_all_raw` (`image036237.bmp`). The three cameras saw the same people, so the camera is a part of the
+clip's name and not another dataset. Some wrote a sheet of their own (`subject, material, emotion, onset, offset`), of
+the clips of HS. Layout, gaps and this sheet are as a public loader describes them (github.com/tvaranka/meb); no file
+of the release was at hand.
 """
 
 import re
@@ -12,9 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from megc.clips import Clip, list_frames
-from megc.datasets.dataset import Signs
+from megc.datasets.annotated import read_annotations
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
 from megc.datasets.folders import list_clip_folders, relative_to_root
-from megc.datasets.intervals import fit_to_frames, repair_interval
+from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
+from megc.datasets.spreadsheets import SheetForm
 from megc.problems import DataError, Problem, Problems
 
 FPS = {"HS": 100.0, "VIS": 25.0, "NIR": 25.0}
@@ -23,33 +27,47 @@ _LAYOUTS = ("SMIC_all_cropped", "SMIC/SMIC_all_cropped", "SMIC_all_raw", "SMIC/S
 _CLIP = re.compile(r"s0*(?P<subject>[1-9]\d*)_(?P<code>ne|po|sur)_0*(?P<index>[1-9]\d*)", re.IGNORECASE)
 _CAMERA = re.compile(r"(?<![a-z])(HS|VIS|NIR)(?![a-z])", re.IGNORECASE)
 _LONG = re.compile(r"(HS|VIS|NIR)[-_ ]long|SMIC[-_ ]((HS|VIS|NIR)[-_ ])?E(?![a-z]).*", re.IGNORECASE)  # of SMIC-E
-_EXAMPLE = "s1_ne_01"
-SIGNS = Signs(
-    title="SMIC",
-    example=_EXAMPLE,
-    folders=r"micro/\w+/s\d+_(?:ne|po|sur)_\d+",  # without `micro` they are the long videos of SMIC-E
-    frames=r"(?:reg_)?(?:image)?\d+\.bmp",
+
+SMIC = Dataset(
+    name="smic",
+    clip_names=ClipNames("SMIC", _CLIP.pattern, "s1_ne_01"),
+    fps=FPS["HS"],
+    subject="s{:02d}",
     layouts=_LAYOUTS,
+    forms=(
+        SheetForm(
+            columns=("subject", "filename", "onset", "offset", "emotion"),
+            optional=("apex",),
+            headers={"filename": ("material",)},
+        ),
+    ),
+    coarse_only=True,
+    signs=Signs(
+        folders=r"micro/\w+/s\d+_(?:ne|po|sur)_\d+",  # without `micro` they are the long videos of SMIC-E
+        frames=r"(?:reg_)?(?:image)?\d+\.bmp",
+        without_sheet=True,
+    ),
 )
 
 
 def read(
-    annotations: Path | str | None,
-    frames: Path | str | None,
-    root: Path | str,
-    problems: Problems,
-    repairs: str = "",  # nothing of it could be repaired
+    annotations: Path | str | None, frames: Path | str | None, root: Path | str, problems: Problems, repairs: str = ""
 ) -> list[Clip]:
     """Clips of the folders below `frames`, with the names that the organisers' ME-VQA rows use (`s01_ne_01`).
 
-    Onset is the first frame, offset the last, the apex the middle (`apex_estimated`). A clip of the cameras VIS and
-    NIR ends in `_vis` or `_nir`. Where both are there, crops are read and full frames are not. Folders that hold no
+    Onset is the first frame, offset the last, the apex the middle (`apex_estimated`); a sheet's numbers come before
+    them for clips of HS, and without `frames` the sheet alone is read. A clip of the cameras VIS and NIR ends in
+    `_vis` or `_nir`. Where both are there, crops are read and full frames are not. Folders that hold no
     micro-expression (`non_micro`, the long videos of SMIC-E), numbers that are passed over and clips with gaps are
     warnings; clips that cannot be read go to `problems`. Raises DataError when there is no clip at all.
     """
+    expressions: dict[tuple[str, ...], Annotation] = {}
     if annotations is not None:
-        what = "SMIC has no annotations: the classes are in the names of its folders"
-        raise DataError(annotations, None, what, "leave --annotations out")
+        for expression in read_annotations(SMIC, annotations, problems, repairs):
+            if match := _CLIP.fullmatch(expression.filename):
+                expressions[_key(match)] = expression
+        if frames is None:
+            return [_clip_of(_CLIP.fullmatch(e.filename), "HS", e.interval, "", e.notes) for e in expressions.values()]
     if frames is None or not Path(frames).is_dir():
         raise DataError(frames or "--frames", None, "the folder of SMIC does not exist", "give it as --frames")
     base = next((path for layout in _LAYOUTS if (path := Path(frames, layout)).is_dir()), Path(frames))
@@ -59,13 +77,22 @@ def read(
     clips: dict[str, Clip] = {}
     for folder in folders:
         with problems.collect():
-            clip = _clip_of(folder, root, problems)
+            clip = _clip_of_folder(folder, expressions, root, problems)
             if clip.id in clips:
                 what = f"clip {clip.id} is already in {clips[clip.id].frames}, which is kept"
                 raise DataError(folder, None, what, "keep one of the two folders")
             clips[clip.id] = clip
+    if expressions:
+        what = (
+            f"{len(expressions)} clip(s) have no folder in {base} (the first: {next(iter(expressions.values())).name})"
+        )
+        problems.add(Problem(str(annotations), None, what, "unpack them, or delete their rows"))
     _warn_of_absent(base, clips.values(), problems)
     return list(clips.values())
+
+
+def _key(match: re.Match[str]) -> tuple[str, ...]:
+    return match["subject"], match["code"].lower(), match["index"]
 
 
 def _clip_folders(base: Path, problems: Problems) -> list[Path]:
@@ -74,7 +101,7 @@ def _clip_folders(base: Path, problems: Problems) -> list[Path]:
     for folder in list_clip_folders(base):
         kinds[_kind(folder)].append(folder)
     if not kinds["clips"]:
-        what = f"no folder of frames with a name such as {_EXAMPLE}"
+        what = f"no folder of frames with a name such as {SMIC.clip_names.example}"
         raise DataError(base, None, what, "give the folder that holds HS, VIS or NIR as --frames")
     fixes = {
         "of no micro-expression": "nothing is to do",
@@ -85,7 +112,9 @@ def _clip_folders(base: Path, problems: Problems) -> list[Path]:
             what = f"{len(folders)} folder(s) {kind} are passed over (the first: {folders[0].relative_to(base)})"
             problems.warnings.append(Problem(str(base), None, what, fix))
     if others := kinds["others"]:
-        what = f"{len(others)} folder(s) of frames with a name unlike {_EXAMPLE} (the first: {others[0]})"
+        what = (
+            f"{len(others)} folder(s) of frames with a name unlike {SMIC.clip_names.example} (the first: {others[0]})"
+        )
         problems.add(Problem(str(base), None, what, "name them as SMIC does, or move them away"))
     return kinds["clips"]
 
@@ -107,39 +136,61 @@ def _camera(folder: Path) -> str:
     raise DataError(folder, None, "no folder above says which camera", "name the one that it is of HS, VIS or NIR")
 
 
-def _clip_of(folder: Path, root: Path | str, problems: Problems) -> Clip:
-    """The clip of one folder of frames. Raises DataError for one without a camera or with fewer than three frames."""
-    match = _CLIP.fullmatch(folder.name)
-    camera, code = _camera(folder), match["code"].lower()
+def _clip_of_folder(
+    folder: Path, expressions: dict[tuple[str, ...], Annotation], root: Path | str, problems: Problems
+) -> Clip:
+    """The clip of one folder of frames, with the numbers of `expressions`, out of which it is taken.
+
+    Raises DataError for a folder without a camera or with fewer than three frames.
+    """
+    match, camera = _CLIP.fullmatch(folder.name), _camera(folder)
     frames = list_frames(folder)
     if len(frames) < 3:
         raise DataError(folder, None, f"{len(frames)} frame(s)", "a clip needs three or more: unpack it again")
     first, last = min(frames), max(frames)
-    interval = fit_to_frames(repair_interval(first, None, last), frames)
-    subject = f"s{int(match['subject']):02d}"
-    name = f"{subject}_{code}_{int(match['index']):02d}" + ("" if camera == "HS" else f"_{camera.lower()}")
-    notes = [*interval.notes]
+    expression = expressions.pop(_key(match), None) if camera == "HS" else None
+    notes = [] if expression is None else [*expression.notes, *_notes_on_class(match, expression.coarse)]
+    try:
+        interval = fit_to_frames(expression.interval if expression else repair_interval(first, None, last), frames)
+    except ValueError as error:
+        raise DataError(folder, None, str(error), "correct the row of the sheet, or unpack the clip again") from error
+    notes += [note for note in interval.notes if note not in notes]
     missing = [number for number in range(first, last + 1) if number not in frames]
     if missing:
         notes.append(f"{len(missing)} of {last - first + 1} frames are missing (the first: {missing[0]})")
         problems.warnings.append(Problem(str(folder), None, notes[-1], "unpack the clip again if your copy has them"))
+    if folder.parent.name.lower() in _COARSE.values():
+        notes += _notes_on_class(match, folder.parent.name)
+    return _clip_of(match, camera, interval, relative_to_root(folder, root), tuple(notes))
+
+
+def _notes_on_class(match: re.Match[str], emotion: str) -> list[str]:
+    """A note where a folder (or a sheet) says another class than the clip's name."""
+    if emotion.lower() == _COARSE[match["code"].lower()]:
+        return []
+    return [f"class {emotion} does not go with the name {match[0]}, which is taken"]
+
+
+def _clip_of(match: re.Match[str], camera: str, interval: Interval, frames: str, notes: tuple[str, ...]) -> Clip:
+    """The clip of a name."""
+    subject = f"s{int(match['subject']):02d}"
+    name = f"{subject}_{match['code'].lower()}_{int(match['index']):02d}"
     if camera != "HS":
-        notes.append(f"camera {camera}: the ME-VQA rows of the organisers are of HS alone")
-    if folder.parent.name.lower() in _COARSE.values() and folder.parent.name.lower() != _COARSE[code]:
-        notes.append(f"the folder {folder.parent.name} does not go with the name {folder.name}, which is taken")
+        name += f"_{camera.lower()}"
+        notes += (f"camera {camera}: the ME-VQA rows of the organisers are of HS alone",)
     return Clip(
         id=f"smic/{subject}/{name}",
         dataset="smic",
         subject=subject,
         name=name,
         fps=FPS[camera],
-        frames=relative_to_root(folder, root),
+        frames=frames,
         onset=interval.onset,
         apex=interval.apex,
         offset=interval.offset,
-        apex_estimated=True,
-        coarse=_COARSE[code],
-        notes=tuple(notes),
+        apex_estimated=interval.apex_estimated,
+        coarse=_COARSE[match["code"].lower()],
+        notes=notes,
     )
 
 

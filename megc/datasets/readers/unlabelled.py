@@ -11,7 +11,7 @@ from megc.problems import DataError, Problems
 # Test clips of the challenge carry their dataset in the name: (dataset, frames a second).
 _CHALLENGE = {"CAS": ("casme3", 30.0), "SAMM": ("samm", 200.0)}
 _UNKNOWN_FPS = 30.0
-SIGNS = Signs(title="test sets of the challenge", example="CAS-1", folders=r"(?:CAS|SAMM)-\d+")
+SIGNS = Signs(folders=r"(?:CAS|SAMM)-\d+", without_sheet=True, title="test set of the challenge")
 
 
 def read(

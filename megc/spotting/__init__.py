@@ -1,0 +1,1 @@
+"""Spotting: expressions in long videos."""

@@ -1,0 +1,87 @@
+"""Each reader on the layout of its dataset: every clip and event comes back with the labels that went in.
+
+The layouts are written by `megc/synthesis` from the datasets' descriptions, apart from the readers: sheets, folders,
+gaps and each kind of irregular cell, with the truth. Pictures are blank: readers list frames and open none.
+"""
+
+import json
+
+import pytest
+
+from megc.clips import list_frames, nearest_frame
+from megc.datasets.readers import READERS
+from megc.problems import Problems
+from megc.synthesis.layout_set import write_layout
+from megc.synthesis.layouts import load_layouts
+
+POINTS = ("onset", "apex", "offset")
+WORDS = {"tense": "others"}  # annotated words that our vocabulary does not have
+CLIP_LAYOUTS = [
+    name
+    for name, layouts in load_layouts().items()
+    if any("clip" in sheet.gives for sheet in layouts[0].sheets) or not layouts[0].sheets
+]
+
+
+def truth_of(root, kind):
+    rows = [json.loads(line) for line in (root / "truth.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def read(root, source, sheet, with_frames):
+    problems = Problems()
+    if source not in READERS:
+        pytest.skip(f"no reader for {source}")
+    clips = READERS[source](root / sheet if sheet else None, root if with_frames else None, root, problems)
+    return clips, [str(problem) for problem in problems]
+
+
+def check_point(clip, row, point, frames):
+    """The frame number is the true one, or the nearest that has a file; every other number than the cell's is noted."""
+    value = getattr(clip, point)
+    if row[point] is None:
+        assert point == "apex" and clip.apex_estimated and clip.onset < value <= clip.offset, row
+        expected = value
+    else:
+        expected = row[point] if not row["missing"] else nearest_frame(frames, row[point])
+        assert value == expected, (point, row, clip)
+    cell = row["annotated"][point]
+    if cell and (point in row["repaired"] or str(expected) != cell.rstrip("?")):
+        assert any(point in note for note in clip.notes), (point, row, clip.notes)
+
+
+def check_clip(clip, row, frames):
+    for point in POINTS:
+        check_point(clip, row, point, frames)
+    assert clip.apex_estimated == (row["apex"] is None), row
+    assert [(unit.number, unit.side) for unit in clip.action_units] == [
+        (unit["number"], unit["side"]) for unit in row["action_units"]
+    ], row
+    emotion = WORDS.get(row["fine"], row["fine"])
+    assert emotion in (clip.fine, clip.coarse), (row, clip)
+    assert (clip.dataset, clip.subject, clip.name, clip.fps) == (
+        row["dataset"],
+        row["subject"],
+        row["name"],
+        row["fps"],
+    )
+
+
+@pytest.mark.parametrize("name", CLIP_LAYOUTS)
+@pytest.mark.parametrize("pictures", ["none", "blank"])
+def test_every_clip_comes_back_with_its_labels(name, pictures, tmp_path):
+    layouts = load_layouts()[name]
+    if pictures == "none" and not layouts[0].sheets:
+        pytest.skip("its clips are its folders")
+    write_layout(tmp_path, name, every=50, pictures=pictures)
+    truth = {row["id"]: row for row in truth_of(tmp_path, "clip")}
+    sheets = {row["annotations"] for row in truth.values()}
+    assert len(sheets) == 1
+    clips, problems = read(tmp_path, layouts[0].source, sheets.pop(), pictures == "blank")
+    assert problems == []
+    assert {clip.id for clip in clips} == truth.keys()
+    for clip in clips:
+        frames = list_frames(tmp_path / clip.frames) if clip.frames else None
+        assert bool(frames) == (pictures == "blank")
+        row = truth[clip.id] if frames else truth[clip.id] | {"missing": []}
+        check_clip(clip, row, frames)
