@@ -53,11 +53,16 @@ class Clip:
 
     @property
     def left_out(self) -> str:
-        """Why ME-VQA asks nothing about the clip: as its reader noted, else by its labels; empty where it asks."""
+        """Why ME-VQA asks nothing about the clip: as its reader noted, else by its labels; empty where it asks.
+
+        A clip with action units that nobody gave an emotion is asked about these.
+        """
         if self.coarse:
             return ""
         noted = next((note.removeprefix(LEFT_OUT) for note in self.notes if note.startswith(LEFT_OUT)), "")
-        return noted or (f"no coarse class for emotion {self.fine!r}" if self.fine else "no labels")
+        if noted or self.fine:
+            return noted or f"no coarse class for emotion {self.fine!r}"
+        return "" if self.action_units else "no labels"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from megc.reasoning.agreement import reason_over_rows
 from megc.reasoning.rules import Knowledge
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import ENDS, PairedDifference, compare_runs
-from megc.scoring.runs import Reference, ReferenceIndex, Run, read_references, refuse_other_questions
+from megc.scoring.runs import Reference, ReferenceIndex, Run, read_reference_files, refuse_other_questions
 from megc.scoring.tables import (
     BOTH,
     SCORE_HEADS,
@@ -100,10 +100,7 @@ def signed(value: float) -> str:
 def _answered(
     settings: CompareReasoningSettings, folds: Sequence[Sequence[dict]], problems: Problems
 ) -> list[Reference]:
-    references = [reference for path in settings.references for reference in read_references(path, problems)]
-    if len({reference.key for reference in references}) < len(references):
-        what = "has a row that stands in another of the files too"
-        raise DataError(settings.references[-1], None, what, "give each row once")
+    references = read_reference_files(settings.references, problems)
     index, answered_keys = ReferenceIndex(references), []
     for path, fold in zip(settings.predictions, folds, strict=True):
         if not fold:

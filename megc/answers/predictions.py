@@ -90,6 +90,11 @@ class PredictionFile:
         """Whether the row is answered, from this very input."""
         return (row_key(row), input_hash) in self._answers
 
+    @property
+    def answered_rows(self) -> Iterable[dict]:
+        """The rows that are answered."""
+        return self._answers.values()
+
     def append(self, rows: Iterable[dict]) -> None:
         """Add answered rows (each with `input`), on disk when this returns."""
         rows = [{**row, "run": self.hash} for row in rows]

@@ -21,7 +21,8 @@ from megc.model.distributed import (
 )
 from megc.model.samples import Sample
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import row_key
+from megc.vqa.instructions import question_kind, row_id, row_key
+from megc.vqa.submission import analysis_note
 
 
 def answer_questions(settings: RunSettings, problems: Problems) -> str:
@@ -132,4 +133,7 @@ def _summary(settings: RunSettings, file: PredictionFile, answered: int, rows: i
         lines.append(f"{file.others_path}: {file.others} answers to what is not asked now, kept")
     if cut:
         lines.append(f"{cut} answers were cut off at --max-new-tokens {settings.decoding.max_new_tokens}")
+    kinds = ((row, question_kind({"row": row}, unknown="")) for row in file.answered_rows)
+    if note := analysis_note((row_id(row), kind, row["answer"]) for row, kind in kinds):
+        lines.append(note)
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from megc.answers.server import ServedAnswerer
 from megc.answers.settings import RunSettings
 from megc.answers.two_stage import TwoStage, is_hierarchical, without_coarse
 from megc.commits import software
-from megc.files import sha256_of
+from megc.files import read_jsonl, sha256_of
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import (
     LoadedCheckpoint,
@@ -27,7 +27,7 @@ from megc.model.distributed import print_main, process_device
 from megc.model.samples import Sample, make_samples
 from megc.model.weights import content_hash
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import read_prompts, read_records, row_key
+from megc.vqa.instructions import count_long_questions, read_prompts, read_records, row_key
 from megc.vqa.prompts import PromptSettings, prompt_hash
 
 RowKey = tuple[str, ...]
@@ -62,10 +62,13 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
     """Read the question files of a run and look at all of their pictures.
 
     Rows with a picture that cannot be read are reported in `problems` and get no sample. Raises DataError for a
-    file without a question, for questions of several prompts, for a question that stands twice, for a hierarchy
-    without its prompt settings and for a --blank of pictures that the prompt does not have.
+    file without a question or with questions about long videos, for questions of several prompts, for a question that
+    stands twice, for a hierarchy without its prompt settings and for a --blank of pictures that the prompt does not
+    have.
     """
     # 1. records, all of one prompt, none twice
+    for file in settings.questions:
+        _refuse_long_questions(file)
     files = {file: read_records(file) for file in dict.fromkeys(settings.questions)}
     records = _check_distinct((file, record) for file in settings.questions for record in files[file])
     prompt = check_single_prompt(settings.questions, records)
@@ -86,6 +89,14 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
         # before the inputs are hashed: the true class must neither reach the model nor decide what is answered anew
         samples = without_coarse(samples, prompt_settings)
     return Questions(records, samples, prompt, prompts, prompt_settings, hash_inputs(samples, problems))
+
+
+def _refuse_long_questions(file: Path) -> None:
+    """Raise DataError for questions on long videos: no checkpoint here was shown one."""
+    if count := count_long_questions(record for _, record in read_jsonl(file)):
+        what = f"{count} questions are about long videos, whose events are not spotted for a model yet"
+        fix = "answer them by frequency: build_instructions.py --rows, then answer_baselines.py --baseline prior"
+        raise DataError(file, None, what, fix)
 
 
 def _check_distinct(numbered: Iterable[tuple[Path, dict]]) -> list[dict]:

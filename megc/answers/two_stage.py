@@ -25,7 +25,7 @@ def is_hierarchical(record: dict) -> bool:
 def without_coarse(samples: Sequence[Sample], settings: PromptSettings) -> list[Sample]:
     """The samples without any coarse class in their messages. Raises DataError for settings of no hierarchy."""
     if not settings.hierarchy:
-        fix = "build the questions again with data_process/build_instructions.py --hierarchy"
+        fix = "split the questions again with train/set_train_dataset.py --hierarchy"
         raise DataError("prompt.json", None, "questions of a hierarchy, but the prompt is of none", fix)
     return [replace(sample, record=with_coarse(sample.record, "", settings)) for sample in samples]
 

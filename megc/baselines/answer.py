@@ -14,7 +14,7 @@ from megc.baselines.settings import BASELINES, DRAWS, LONG_BASELINES
 from megc.commits import commit
 from megc.files import write_json, write_jsonl
 from megc.problems import DataError
-from megc.splits import make_folds, select_records, subjects_in
+from megc.splits import make_folds, select_records, shared_subjects, subjects_in
 from megc.vqa.instructions import answer_of, read_records, record_key
 
 Answer = str | tuple[str, ...]  # one, or one of each drawn set
@@ -95,6 +95,6 @@ def read_training_and_test(train: Path | str, test: Path | str, loso: bool = Fal
     training = [] if loso else [record for record in read_records(train) if answer_of(record)]
     if not training and not loso:
         raise DataError(train, None, "no answered question in the file", "give the training side of the split")
-    if shared := subjects_in(questions) & subjects_in(training):
-        raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {test}: split by subject, or leave one out")
+    if shared := shared_subjects(subjects_in(questions), subjects_in(training)):
+        raise ValueError(f"{', '.join(shared)} in both {train} and {test}: split by subject, or leave one out")
     return training, questions

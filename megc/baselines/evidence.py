@@ -22,7 +22,7 @@ from megc.baselines.settings import BaselineSettings
 from megc.facs import unit_name
 from megc.files import write_json, write_jsonl
 from megc.problems import Problems
-from megc.splits import make_folds, select_records, subject_key
+from megc.splits import make_folds, person_key, select_records, subject_key
 from megc.vqa.instructions import answer_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
 from megc.vqa.questions import Question, allowed_answers
@@ -127,7 +127,7 @@ def gather_evidence(
     where training has no such question) and `units` (probability of each action unit by name).
     Raises ValueError for fewer than two training subjects.
     """
-    subjects = len({subject_key(record) for record in training})
+    subjects = len({person_key(subject_key(record)) for record in training})
     if subjects < 2:
         raise ValueError(f"{subjects} training subject(s): evidence of training clips needs two at least")
     parts, training = [], list(training)
@@ -186,7 +186,7 @@ def write_evidence(
     folds = FOLDS
     if loso:
         training, questions = [record for record in questions if answer_of(record)], []
-        folds = len({subject_key(record) for record in training})
+        folds = len({person_key(subject_key(record)) for record in training})
     features = read_features(training, test if loso else train, source) | read_features(questions, test, source)
     rows = gather_evidence(training, questions, features, folds, seed)
     write_jsonl(out, rows)

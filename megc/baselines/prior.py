@@ -3,13 +3,14 @@
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from megc.baselines.long_prior import LongPrior
 from megc.baselines.settings import DRAWS
 from megc.facs import FINE_EMOTIONS, FINE_OF_DATASET
 from megc.vqa.instructions import answer_of, question_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
-from megc.vqa.questions import LONG_KINDS, Question, allowed_answers, compose_long, join_units, parse
+from megc.vqa.questions import COMPOSED, LONG_KINDS, Question, allowed_answers, join_units, parse
 
 
 class Prior:
@@ -54,9 +55,9 @@ class Prior:
 
     def answer(self, question: Question, dataset: str) -> str:
         """The answer to a question. Raises ValueError where training says nothing about its kind."""
-        if question.kind in ("long", "analysis"):
+        if question.kind in COMPOSED:
             classes = (self.answer(Question(kind), dataset) for kind in ("fine", "coarse"))
-            return compose_long(self.list_units(bool(question.many)), *classes)
+            return COMPOSED[question.kind](self.list_units(bool(question.many)), *classes)
         if question.kind == "units":
             return self.list_units(bool(question.many))
         if question.kind == "shown":
@@ -73,18 +74,28 @@ def answer_with_prior(train: Sequence[dict], test: Sequence[dict]) -> list[str]:
     """Answers to the test records by the `Prior` of the training records, of questions on long videos by their
     `LongPrior`. Raises ValueError as the `answer` of these."""
     prior, long_prior, answers = Prior(train), LongPrior(train), []
+    many = _asks_for_several(test)
     for record in test:
         question = parse(question_of(record))
+        if question.kind == "analysis":  # it does not say how many units its clip shows; its other questions do
+            question = replace(question, many=many.get(record["clip"]))
         source = long_prior if question.kind in LONG_KINDS else prior
         answers.append(source.answer(question, record["dataset"]))
     return answers
 
 
+def _asks_for_several(records: Sequence[dict]) -> dict[str, bool]:
+    """By clip, whether the wording of its questions speaks of several action units; no entry where none tells."""
+    questions = [parse(question_of(record)) for record in records]
+    pairs = zip(records, questions, strict=True)
+    return {record["clip"]: question.many for record, question in pairs if question.many is not None}
+
+
 def answer_from_labels(labels: ClipLabels, question: Question) -> str | None:
     """The answer that a clip with these labels would have; None for the side, which another clip cannot tell."""
     units = join_units(list(labels.units))
-    if question.kind in ("long", "analysis"):
-        return compose_long(units, labels.fine, labels.coarse)
+    if question.kind in COMPOSED:
+        return COMPOSED[question.kind](units, labels.fine, labels.coarse)
     if question.kind == "shown":
         return "yes" if question.unit in labels.units else "no"
     return {"coarse": labels.coarse, "fine": labels.fine, "units": units}.get(question.kind)
@@ -108,11 +119,7 @@ def answer_with_drawn_labels(
     complete = [label for label in record_labels(train) if label.coarse and label.fine and label.units]
     complete.sort(key=lambda label: label.clip)  # the draws must not depend on the order of the training file
     questions = [parse(question_of(record)) for record in test]
-    many = {
-        record["clip"]: question.many
-        for record, question in zip(test, questions, strict=True)
-        if question.many is not None
-    }
+    many = _asks_for_several(test)
     drawn: dict[str, list[ClipLabels]] = {}
     answers = []
     for record, question in zip(test, questions, strict=True):

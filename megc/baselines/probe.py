@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from megc.baselines.prior import Prior
 from megc.facs import FINE_TO_COARSE
-from megc.splits import subject_key
+from megc.splits import person_key, subject_key
 from megc.vqa.instructions import answer_of, question_kind, question_of
-from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, split_units
+from megc.vqa.questions import COMPOSED, Question, allowed_answers, join_units, parse, split_units
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # C of the logistic regressions
 RARE = 3  # an action unit of fewer training clips has no regression of its own
@@ -87,7 +87,7 @@ class Probe:
     def _classifier(records: Sequence[dict], features: Mapping[str, np.ndarray]) -> Pipeline | _Constant | None:
         if not records:
             return None
-        subjects = np.array([subject_key(record) for record in records])
+        subjects = np.array([person_key(subject_key(record)) for record in records])
         labels = np.array([answer_of(record) for record in records])
         return _fit_regression(np.array([features[record["clip"]] for record in records]), labels, subjects)
 
@@ -142,10 +142,10 @@ class Probe:
 
     def answer(self, question: Question, dataset: str, labels: dict) -> str:
         """The answer to a question on a clip with the labels of `predict`."""
-        if question.kind in ("long", "analysis"):
+        if question.kind in COMPOSED:
             fine, coarse = (self.answer(Question(kind), dataset, labels) for kind in ("fine", "coarse"))
             units = self.answer(Question("units", many=question.many), dataset, labels)
-            return compose_long(units, fine, coarse)
+            return COMPOSED[question.kind](units, fine, coarse)
         if question.kind == "units":
             return self.list_units(labels["units"], bool(question.many)) or self.prior.list_units(bool(question.many))
         if question.kind == "shown":

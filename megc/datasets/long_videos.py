@@ -12,7 +12,7 @@ from tqdm import tqdm
 from megc.clips import Event, EventType, Video, list_frames
 from megc.datasets.dataset import Signs
 from megc.datasets.folders import find_clip_folders, is_folder_name, relative_to_root
-from megc.datasets.repairs import choose_repairs, repair_row
+from megc.datasets.repairs import repair_rows
 from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, read_sheet, text_of
 from megc.facs import normalise_emotion, parse_action_units
 from megc.problems import DataError, Problem, Problems, excerpt
@@ -126,12 +126,11 @@ def read_events(
 ) -> list[tuple[EventNames, Event]]:
     """Events of a sheet's rows, repaired. A row that is no event goes to `problems`; labels of no event are a
     warning."""
-    chosen, labels = choose_repairs(dataset.name, repairs), dict(labels or {})
+    labels = dict(labels or {})
     events, unused = [], dict(labels)
-    for sheet_row in rows:
+    for repaired, notes in repair_rows(rows, dataset.name, repairs):
         with problems.collect():
-            released, notes = repair_row(sheet_row, chosen)
-            for row in dataset.event_rows(released):
+            for row in dataset.event_rows(repaired):
                 try:
                     names = dataset.names_of(row)
                 except ValueError as error:

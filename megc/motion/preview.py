@@ -103,5 +103,7 @@ def write_preview(settings: PreviewSettings, _problems: Problems) -> str:
         examples = ", ".join(list(clips)[:3])
         raise DataError(settings.clips, None, f"no clip {name!r}", f"give one of its ids, such as {examples}")
     out = settings.out or resolve_inside("result/preview", f"{name.replace('/', '_')}.png")
-    write_bytes(out, contact_sheet(clips[name], settings.clips, settings.frames, settings.flow))
+    folder = settings.clips.parent  # of a dataset whose pictures lie beside its clips
+    frames, flow = settings.frames or folder / "frames", settings.flow or folder / "flow"
+    write_bytes(out, contact_sheet(clips[name], settings.clips, frames, flow))
     return f"written to {out}"

@@ -20,9 +20,20 @@ from megc.reasoning.nearest import nearest_answer, nearest_units
 from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
 from megc.reasoning.settings import OPTIONS, ReasonSettings
 from megc.reasoning.unit_lists import Evidence, log_odds, match_count, reconcile_yes_no
+from megc.splits import shared_subjects, subject_key
 from megc.vqa.instructions import row_clip, row_id
 from megc.vqa.labels import PRETENDED_VOTES, read_answers
-from megc.vqa.questions import Question, allowed_answers, compose_long, is_unit_list, join_units, parse, split_long
+from megc.vqa.questions import (
+    Question,
+    allowed_answers,
+    analysis_fault,
+    compose_analysis,
+    compose_long,
+    is_unit_list,
+    join_units,
+    parse,
+    split_long,
+)
 
 NEED_TRAINING = ("learnt-rules",)
 
@@ -132,8 +143,8 @@ def reason_over_rows(
     clips: dict[str, _Clip] = {}
     for row in copies:
         origin = row_clip(row)
-        if knowledge is not None and (key := f"{origin['dataset']}/{origin['subject']}") in knowledge.subjects:
-            raise ValueError(f"{key} is among the training subjects: nothing may be learnt from a test subject")
+        if knowledge is not None and (shared := shared_subjects([subject_key(origin)], knowledge.subjects)):
+            raise ValueError(f"{shared[0]} is among the training subjects: nothing may be learnt from a test subject")
         clip = clips.setdefault(origin["clip"], _Clip(origin["dataset"]))
         clip.rows.append(row)
         clip.questions.append(parse(row["question"]))
@@ -164,8 +175,8 @@ def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None, ru
         _add_to_fine_scores(clip, knowledge.evidence(clip.dataset, clip.units, _fine_classes(clip)))
     if "joint" in options:
         _choose_jointly(clip)
-    if "compose" in options:
-        _compose(clip)
+    if {"compose", "analysis"} & set(options):
+        _compose(clip, options)
 
 
 def _listed_units(clip: _Clip) -> list[int]:
@@ -260,10 +271,17 @@ def _choose_jointly(clip: _Clip) -> None:
         clip.set_answers("coarse", FINE_TO_COARSE[fine])  # the sentence alone names it, and keeps it
 
 
-def _compose(clip: _Clip) -> None:
+def _compose(clip: _Clip, options: Sequence[str]) -> None:
+    """Write the sentence (`compose`), and analyses: those with a fault (`compose`) or all (`analysis`)."""
     fine, coarse = clip.class_named("fine"), clip.class_named("coarse")
-    if clip.units and fine and coarse:
-        clip.set_answers("long", compose_long(join_units(clip.units), fine, coarse))
+    if not (clip.units and fine and coarse):
+        return
+    labels = (join_units(clip.units), fine, coarse)
+    if "compose" in options:
+        clip.set_answers("long", compose_long(*labels))
+    for row, question in zip(clip.rows, clip.questions, strict=True):
+        if question.kind == "analysis" and ("analysis" in options or analysis_fault(row["answer"])):
+            row["answer"] = compose_analysis(*labels)
 
 
 def reason_file(

@@ -23,14 +23,14 @@ from megc.facs import FINE_TO_COARSE, unit_name, unit_number
 from megc.files import lock_folder, write_json, write_jsonl
 from megc.problems import DataError, Problems
 from megc.reasoning.settings import FuseSettings
-from megc.splits import subject_key, subjects_in
+from megc.splits import shared_subjects, subject_key, subjects_in
 from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
 from megc.vqa.labels import PRETENDED_CLIPS, read_answers, record_labels, smoothed_share
 from megc.vqa.questions import (
+    COMPOSED,
     Question,
     allowed_answers,
-    compose_long,
     join_units,
     normalise_answer,
     parse,
@@ -217,7 +217,7 @@ class Fusion:
             if question.kind in ("units", "long", "analysis"):
                 units = self._choose_units(clip, bool(question.many))
                 answers |= {"units": units}
-                answers |= dict.fromkeys(("long", "analysis"), compose_long(units, fine, coarse))
+                answers |= {kind: compose(units, fine, coarse) for kind, compose in COMPOSED.items()}
             fused = {"answer": answers.get(question.kind, row.get("answer", "")), "votes": [], "agreement": None}
             # a fused row is no row of the run that answered, and must not be taken for one when that goes on
             kept = {key: value for key, value in row.items() if key not in ("run", "input", "draws")}
@@ -249,9 +249,8 @@ def fuse_files(
     if not training:
         raise DataError(train, None, "no answered row in the file", "give the training side of set_train_dataset.py")
     rows = read_answers(predictions, _ANSWER)
-    subjects = subjects_in(training)
-    if shared := {subject_key(row_clip(row)) for row in rows} & subjects:
-        raise ValueError(f"{', '.join(sorted(shared))} in both {train} and {predictions}: split by subject")
+    if shared := shared_subjects((subject_key(row_clip(row)) for row in rows), subjects_in(training)):
+        raise ValueError(f"{', '.join(shared)} in both {train} and {predictions}: split by subject")
     fusion, words = Fusion(training), "no --fit file: model and probe weigh the same"
     if fit:
         held = read_answers(fit, _ANSWER)

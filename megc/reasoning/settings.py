@@ -13,7 +13,8 @@ OPTIONS = {
     "rules": "published rules from action units to the fine class weigh in on it",
     "learnt-rules": "how the training clips of each fine class show the action units weighs in on it",
     "joint": "fine and coarse class are chosen together, so that one implies the other",
-    "compose": "the composed sentence repeats the clip's own answers",
+    "compose": "the composed sentence, and an analysis that says next to nothing, repeat the clip's own answers",
+    "analysis": "every analysis (MEGC 2026) is composed of the clip's own answers, also one that is prose already",
 }
 _PREDICTIONS = Path("result/demo/tiny/predictions.jsonl")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from megc.facs import FINE_TO_COARSE
 from megc.scoring.vqa_metrics import Profile, get_profile
-from megc.vqa.questions import parse, split_long, split_units
+from megc.vqa.questions import parse, split_analysis, split_long, split_units
 
 CHECKS = {
     "coarse": "the coarse class is that of the fine class",
@@ -32,9 +32,10 @@ def check_clip(
     units = set(split_units(by_kind["units"])) if "units" in by_kind else None
     if None not in (fine, coarse):
         results["coarse"] = FINE_TO_COARSE.get(fine) == coarse and bool(coarse)
-    if "long" in by_kind and {"fine", "coarse", "units"} & by_kind.keys():
-        # the sentence's own units, fine and coarse class; None for text that is no composed sentence
-        parts = split_long(by_kind["long"])
+    # the text's own units, fine and coarse class; None for text that is no composed one
+    parts = split_long(by_kind["long"]) if "long" in by_kind else split_analysis(by_kind.get("analysis", ""))
+    # what prose in other words says is not looked at
+    if {"fine", "coarse", "units"} & by_kind.keys() and ("long" in by_kind or parts):
         results["long"] = parts is not None and (
             fine in (None, parts[1]) and coarse in (None, parts[2]) and units in (None, set(split_units(parts[0])))
         )

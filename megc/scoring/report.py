@@ -26,10 +26,11 @@ from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import PairedDifference, compare_runs, evaluate_run, select_rows
 from megc.scoring.lvqa_metrics import is_long, score_long_runs
 from megc.scoring.plots import count_confusions, draw_intervals, write_confusions
-from megc.scoring.runs import MOTION, Reference, Run, choose_predictions, read_references, read_runs
+from megc.scoring.runs import MOTION, Reference, Run, choose_predictions, read_reference_files, read_runs
 from megc.scoring.settings import CARDS, RESAMPLES, ScoreSettings
 from megc.scoring.tables import (
     agreement_table,
+    analysis_notes,
     ceiling_note,
     difference_table,
     draws_note,
@@ -68,6 +69,7 @@ KINDS = {
     "side": "side of the face",
     "shown": "shown or not",
     "long": "sentence",
+    "analysis": "analysis",
 }
 
 
@@ -292,6 +294,7 @@ def score_runs(
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]
     notes.append(f"Intervals: {resamples} resamples of subjects, and of clips, seed {seed}.")
     notes += [note for note in (rare_note(references, profiles[0]), draws_note(runs)) if note]
+    notes += analysis_notes(references, runs)
     commits = set().union(*(commits_of(run.settings) for run in runs))
     write_metrics(out / "metrics.csv", rows, commits)
     write_text(out / "metrics.md", "\n\n".join([markdown_table(rows), *notes]) + "\n")
@@ -305,7 +308,7 @@ def score_runs(
 def score_files(settings: ScoreSettings, problems: Problems) -> str:
     """Score the settings' prediction files, or those in the folder that fit; returns the tables, and which were left
     out."""
-    references = read_references(settings.references, problems)
+    references = read_reference_files(settings.references, problems)
     paths, left_out = list(settings.predictions), []
     if not paths:
         paths, left_out = choose_predictions(settings.out, references)

@@ -114,6 +114,18 @@ def read_references(path: Path | str, problems: Problems) -> list[Reference]:
     return list(references.values())
 
 
+def read_reference_files(paths: Sequence[Path], problems: Problems) -> list[Reference]:
+    """References of several files together, such as both test sets of the challenge, in order.
+
+    Raises DataError as `read_references`, and for a row that stands in two of the files.
+    """
+    references = [reference for path in paths for reference in read_references(path, problems)]
+    if len({reference.key for reference in references}) < len(references):
+        what = "has a row that stands in another of the files too"
+        raise DataError(paths[-1], None, what, "give each row once")
+    return references
+
+
 def _key_frames(pictures: dict[str, Path], clip: str) -> dict[str, Path]:
     """Key frames of a clip that lie beside its flow picture, for the report; the question may be without them."""
     suffix = f"flow/{clip}.png"

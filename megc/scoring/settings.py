@@ -21,7 +21,7 @@ class ScoreSettings:
     predictions: tuple[Path, ...] = option(
         (), "rows with answers (default: those below --out that answer this test set)"
     )
-    references: Path = option(_REFERENCES, "answered rows")
+    references: tuple[Path, ...] = option((_REFERENCES,), "answered rows; of several files, scored together")
     out: Path = option(Path("result/demo"), "folder of table, plots and report")
     names: tuple[str, ...] = option((), "a name for each file (default: its folder's)")
     profiles: tuple[Literal[ProfileName, "all"], ...] = option(
@@ -43,7 +43,7 @@ class MetricSettings:
     predictions: tuple[Path, ...] = option(
         (), "rows with answers (default: those in result/demo that answer this test set)"
     )
-    references: Path = option(_REFERENCES, "answered rows")
+    references: tuple[Path, ...] = option((_REFERENCES,), "answered rows")
     profile: ProfileName = option("tie", "how to score")
     skip_bad: bool = option(False, "exit with 0 although answers or rows are bad")
 

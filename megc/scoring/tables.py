@@ -7,9 +7,10 @@ from pathlib import Path
 from megc.csv_tables import write_table
 from megc.problems import Problems
 from megc.scoring.evaluation import COLUMNS, OVERALL, PairedDifference, find_rare_classes, score_ceiling, score_run
-from megc.scoring.runs import Reference, Run, choose_predictions, read_references, read_runs
+from megc.scoring.runs import Reference, Run, choose_predictions, read_reference_files, read_runs
 from megc.scoring.settings import MetricSettings
 from megc.scoring.vqa_metrics import METRICS
+from megc.vqa.submission import analysis_note
 
 SCORE_HEADS = ("coarse UF1 / UAR", "fine UF1 / UAR", "BLEU", "ROUGE-1")
 BOTH = "[95 % by subjects] [by clips]"
@@ -157,6 +158,16 @@ def draws_note(runs: Sequence[Run]) -> str:
     return f"Means over drawn sets of answers: {', '.join(names)}; single answers are those of the first set."
 
 
+def analysis_notes(references: Sequence[Reference], runs: Sequence[Run]) -> list[str]:
+    """A line on each run with analyses that say next to nothing (see `submission.analysis_note`)."""
+    notes = []
+    for run in runs:
+        answered = zip(references, run.answers, strict=True)
+        if note := analysis_note((reference.id, reference.kind, answer) for reference, answer in answered):
+            notes.append(f"{run.name}: {note}.")
+    return notes
+
+
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -174,7 +185,7 @@ def align_columns(lines: list[list[str]], left: int) -> str:
 
 def score_metrics(settings: MetricSettings, problems: Problems, metrics: Sequence[str]) -> str:
     """Table of some metrics of the settings' prediction files, or of those in result/demo that fit."""
-    references = read_references(settings.references, problems)
+    references = read_reference_files(settings.references, problems)
     paths, left_out = list(settings.predictions), []
     if not paths:
         paths, left_out = choose_predictions("result/demo", references)

@@ -13,7 +13,7 @@ from megc.model.distributed import print_main
 from megc.model.packing import Packed, pack_samples
 from megc.model.samples import PictureStore, Sample, read_samples, training_texts, vocabulary_beside
 from megc.problems import DataError
-from megc.splits import make_folds, record_subjects, subjects_in
+from megc.splits import make_folds, record_subjects, shared_subjects, subjects_in
 from megc.training.settings import SftSettings
 from megc.vqa.instructions import question_kind, read_split
 
@@ -96,7 +96,7 @@ def _hold_out(samples: list[Sample], settings: SftSettings, seed: int) -> tuple[
     held = set(fold.test)
     kept, evaluated, mixed = [], [], 0
     for sample in samples:
-        if not record_subjects(sample.record) & held:
+        if not shared_subjects(record_subjects(sample.record), held):
             kept.append(sample)
         elif "sources" not in sample.record:
             evaluated.append(sample)
@@ -109,5 +109,5 @@ def _hold_out(samples: list[Sample], settings: SftSettings, seed: int) -> tuple[
 
 def _refuse_subjects(samples: list[Sample], subjects: set[str], file: str, what: str, fix: str) -> None:
     for sample in samples:
-        if shared := sorted(record_subjects(sample.record) & subjects):
+        if shared := shared_subjects(record_subjects(sample.record), subjects):
             raise DataError(file, sample.record["id"], f"subject {shared[0]} {what}", fix)

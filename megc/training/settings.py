@@ -4,6 +4,7 @@ Nothing here waits for torch or transformers, so that the flags can be listed in
 """
 
 import re
+from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
@@ -21,7 +22,7 @@ from megc.problems import DataError, did_you_mean
 from megc.records import check_record
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
+    from transformers import HfArgumentParser, TrainingArguments
 
 PACKINGS = ("clip", "none")
 LOSS_UNITS = ("token", "question")
@@ -118,6 +119,48 @@ def print_training_help(description: str, config: Path | str, name: str) -> None
         names = {item.name for item in fields(kind)}
         parts.append(kind(**{key: value for key, value in values.items() if key in names}))
     print_help(description, TrainingHelp(name, *parts))
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """The flags of train.py by name. Settings are made of them late: TrainingArguments that name a configuration of
+    DeepSpeed ask for its processes."""
+
+    parser: "HfArgumentParser"
+    values: Mapping[str, Any]
+
+    def settings(self, **changes: object) -> tuple[SftSettings, "TrainingArguments"]:
+        """What the flags say, with `changes` of some. Raises ValueError for what TrainingArguments refuse."""
+        return self.parser.parse_dict({**self.values, **changes})
+
+
+def parse_flags(description: str, default_config: Path) -> TrainingFlags | None:
+    """The command line of train.py: flags, over the yaml file of --config, over its defaults.
+
+    Prints --help, without waiting for torch, and returns None; ends the program with 2 for a flag that is none.
+    Raises DataError as `read_config`.
+    """
+    first = ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", default=SUPPRESS, help="yaml file of settings; without it, tiny.yaml beside this")
+    given, rest = first.parse_known_args()
+    config = getattr(given, "config", default_config)
+    if {"-h", "--help"} & set(rest):
+        print_training_help(description, config, getattr(given, "config", "train/tiny.yaml"))
+        return None
+    from transformers import HfArgumentParser, TrainingArguments
+
+    kinds, usage = (SftSettings, TrainingArguments), "%(prog)s [--config FILE] [FLAGS]"
+    parser = HfArgumentParser(
+        kinds, description=description, parents=[first], usage=usage, add_help=False, allow_abbrev=False
+    )
+    parser.add_argument("--help-all", "--help_all", action="help", help="show this help message and exit")
+    names = {item.name for kind in kinds for item in fields(kind)}
+    parser.set_defaults(**{**training_defaults(), **read_config(config, names)})
+    arguments, unknown = parser.parse_known_args()
+    if unknown:
+        name = unknown[0].partition("=")[0].lstrip("-").replace("-", "_")
+        parser.error(f"{unknown[0]}: no such flag; {did_you_mean(name, sorted(names), '--help-all lists all')}")
+    return TrainingFlags(parser, {name: value for name, value in vars(arguments).items() if name != "config"})
 
 
 def training_defaults() -> dict:

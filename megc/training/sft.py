@@ -4,6 +4,7 @@ Order: settings → data (all of it checked) → model → table of what is trai
 before the settings fit together, and no step is taken before every row is known to be good.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from megc.model.checkpoint import (
     read_training_info,
     save_beside,
 )
-from megc.model.distributed import print_main
+from megc.model.distributed import before_deepspeed, lock_output, print_main
 from megc.model.packing import Packed
 from megc.model.parts import ADAPTER_FOLDER, PARTS, add_adapters, count_values, load_adapters, part_of, save_adapters
 from megc.model.samples import PictureStore, Sample
@@ -36,7 +37,7 @@ from megc.model.weight_checks import check_weights
 from megc.training.collate import Clips, Collator, answer_loss, answer_weights, mark_answers, token_losses
 from megc.training.data import TrainingData, question_kinds, read_training_data, subjects_of
 from megc.training.resume import Beginning, find_beginning
-from megc.training.settings import SftSettings, adapter_targets, check_settings
+from megc.training.settings import SftSettings, TrainingFlags, adapter_targets, check_settings
 from megc.training.trainer import CheckpointTrainer, count_steps, run_training
 from megc.training.training_info import training_info
 from megc.vqa.instructions import read_prompts
@@ -348,3 +349,11 @@ def train(settings: SftSettings, args: TrainingArguments) -> dict[str, float]:
         return {}
     prepared = load_run(run)
     return run_training(prepared.trainer, prepared.beginning)
+
+
+def train_locked(flags: TrainingFlags) -> None:
+    """`train` with the output folder held, by the flags of train.py."""
+    if flags.values["deepspeed"] or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        before_deepspeed()
+    with lock_output(flags.values["output_dir"]):  # before processes meet: a refusal leaves none waiting
+        train(*flags.settings())

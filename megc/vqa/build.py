@@ -3,13 +3,14 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 
-from megc.clips import read_clips, read_videos
+from megc.clips import LEFT_OUT, Clip, read_clips, read_videos
+from megc.facs import coarse_of
 from megc.files import lock_folder, read_checked, read_json, read_jsonl, write_json, write_jsonl
 from megc.motion.flow_files import FlowRecord
 from megc.motion.flow_pictures import centre_folder
@@ -20,8 +21,8 @@ from megc.vqa.instructions import (
     PROMPT_FILE,
     build_records,
     clip_picture,
-    clip_rows,
     copy_side_files,
+    count_long_questions,
     flat_picture,
     group_by_clip,
     link_into,
@@ -38,8 +39,10 @@ from megc.vqa.instructions import (
 from megc.vqa.labels import coarse_statistics, record_labels
 from megc.vqa.long_questions import videos_rows
 from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_record
+from megc.vqa.questions import CLIP_KINDS, as_analysis, question_rows
 from megc.vqa.settings import BuildSettings, SplitSettings
 
+_FULLY_LABELLED = ("casme2", "samm")  # datasets whose clips in ME-VQA have classes and action units, all of them
 LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
 
 
@@ -63,6 +66,7 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
         images=settings.images,
         structured=not settings.bare,
         legend=settings.legend,
+        name_dataset=settings.name_dataset,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
     )
@@ -94,6 +98,64 @@ def _join_records(parts: dict[Path, list[dict]], problems: Problems) -> list[dic
     return group_by_clip(records.values())
 
 
+def clip_rows(
+    clips: Iterable[Clip],
+    seed: int,
+    problems: Problems,
+    clips_file: Path | str,
+    kinds: Collection[str] = CLIP_KINDS,
+) -> list[dict]:
+    """Generated rows of the clips that ME-VQA uses (see `Clip.left_out` of the others), of these `kinds`.
+
+    A clip whose coarse class nobody left out but is not there is a problem. A clip of CASME II or SAMM that lacks a
+    fine class or an action unit is one too: no clip of theirs in ME-VQA does.
+    """
+    rows = []
+    for clip in clips:
+        if clip.left_out:
+            # a reader notes why it leaves a clip out; without a note a class is simply lacking
+            coarse = coarse_of(clip.fine)
+            if coarse and not any(note.startswith(LEFT_OUT) for note in clip.notes):
+                what = f"the fine class is {clip.fine} but there is no coarse class, so its questions are left out"
+                problems.add(Problem(str(clips_file), clip.id, what, f"write coarse {coarse}, or index it again"))
+            continue
+        if clip.dataset in _FULLY_LABELLED and not (clip.coarse and clip.fine and clip.action_units):
+            what = f"{clip.id} has no coarse class, fine class or action unit: ME-VQA leaves it out"
+            problems.add(Problem(str(clips_file), clip.id, what, "complete the annotation or drop the clip"))
+            continue
+        rows += question_rows(clip, seed, kinds)
+    return rows
+
+
+def _read_rows(files: Sequence[Path]) -> tuple[dict[Path, list[tuple[int | str, dict]]], str]:
+    """Numbered rows of ME-VQA files, and words on the sentences that are prose and become analyses (`as_analysis`).
+
+    Raises DataError for a file without a row.
+    """
+    sources, changed = {}, 0
+    for file in files:
+        numbered = list(read_jsonl(file))
+        if not numbered:
+            fix = "give an ME-VQA file, such as me_vqa_samm_test_to_answer.jsonl"
+            raise DataError(file, None, "no row in the file", fix)
+        sources[file] = [(number, as_analysis(row)) for number, row in numbered]
+        changed += sum(new is not old for (_, new), (_, old) in zip(sources[file], numbered, strict=True))
+    words = f"\n{changed} sentences are free text, as MEGC 2026 writes them: they are asked for as analyses"
+    return sources, words if changed else ""
+
+
+def _ask_about_videos(sources: Mapping[Path, list[tuple[int | str, dict]]]) -> bool:
+    """Whether the rows ask about long videos, which have no key frames. Raises DataError where only some do."""
+    about = {file: count_long_questions(row for _, row in numbered) for file, numbered in sources.items()}
+    if not sum(about.values()):
+        return False
+    for file, numbered in sources.items():
+        if about[file] < len(numbered):
+            what = f"{len(numbered) - about[file]} of {len(numbered)} rows are not about long videos, as others are"
+            raise DataError(file, None, what, "build questions on clips and on long videos into files of their own")
+    return True
+
+
 def _numbered_rows(
     settings: BuildSettings, problems: Problems
 ) -> tuple[dict[Path, list[tuple[int | str, dict]]], str]:
@@ -105,15 +167,10 @@ def _numbered_rows(
         rows = videos_rows(read_videos(settings.videos), settings.seed, problems, settings.videos)
         return {settings.videos: [(row_id(row), row) for row in rows]}, ""
     if settings.rows:
-        sources = {file: list(read_jsonl(file)) for file in settings.rows}
-        for file, numbered in sources.items():
-            if not numbered:
-                fix = "give an ME-VQA file, such as me_vqa_samm_test_to_answer.jsonl"
-                raise DataError(file, None, "no row in the file", fix)
-        return sources, ""
+        return _read_rows(settings.rows)
     clips = read_clips(settings.clips)
-    rows = clip_rows(clips, settings.seed, problems, settings.clips)
-    reasons = Counter(clip.left_out for clip in clips if not clip.coarse)
+    rows = clip_rows(clips, settings.seed, problems, settings.clips, settings.kinds)
+    reasons = Counter(clip.left_out for clip in clips if clip.left_out)
     listed = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
     words = f"{reasons.total()} of {len(clips)} clips are left out ({listed})"
     if not rows:
@@ -157,8 +214,9 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     root = settings.out.parent
     sources, left_out = _numbered_rows(settings, problems)
     # 1. where the pictures of a row are, and how the flow is drawn
-    if settings.videos:
-        prompt = PromptSettings(images=(), structured=not settings.bare)
+    about_videos = _ask_about_videos(sources)
+    if about_videos:
+        prompt = PromptSettings(images=(), structured=not settings.bare, name_dataset=settings.name_dataset)
         find = flat_picture(root)  # never called
     elif settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
@@ -188,7 +246,7 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     write_json(root / PROMPT_FILE, prompt_record(prompt))
     kinds = Counter(question_kind(record) for record in records)
     clips = len({record["clip"] for record in records})
-    noun = "long videos" if settings.videos else "clips"
+    noun = "long videos" if about_videos else "clips"
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     prompt_words = f"prompt {prompt_hash(prompt)}"
     return f"{settings.out}: {len(records)} questions on {clips} {noun} ({listed}); {prompt_words}{left_out}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from megc.csv_tables import write_table
 from megc.datasets.clip_checks import check_clips, check_videos
 from megc.problems import DataError, Problem, Problems
-from megc.splits import subjects_in
+from megc.splits import shared_subjects, subjects_in
 from megc.vqa.instructions import read_split
 from megc.vqa.picture_checks import PictureIndex, Recipes, check_pictures, compare_recipes
 from megc.vqa.prompt_checks import check_checkpoint, check_prompts, compare_prompts
@@ -72,7 +72,7 @@ def _check_fold(path: Path | str, records: Sequence[dict]) -> None:
 
 def check_splits(train: Sequence[dict], test: Sequence[dict], names: tuple[str, str], problems: Problems) -> None:
     """Report subjects on both sides, those in mixed pictures too, and a prompt that differs between them."""
-    for subject in sorted(subjects_in(train) & subjects_in(test)):
+    for subject in shared_subjects(subjects_in(test), subjects_in(train)):
         if subject.strip("/"):
             what = f"the subject is in {names[0]} too"
             problems.add(Problem(names[1], subject, what, "split by subject again", "subjects"))

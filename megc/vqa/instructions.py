@@ -10,18 +10,17 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from megc.clips import LEFT_OUT, Clip
-from megc.facs import coarse_of
 from megc.files import read_checked, read_jsonl, read_picture, resolve_inside, write_bytes, write_jsonl
-from megc.problems import DataError, Problem, Problems
+from megc.problems import DataError, Problems
 from megc.records import TrainingInstruction, check_instruction, check_row
 from megc.splits import SplitRecord
 from megc.vqa.prompts import IMAGE_TAG, PromptRecord, PromptSettings, build_messages, evidence_hash, prompt_hash
-from megc.vqa.questions import parse, question_rows
+from megc.vqa.questions import LONG_KINDS, parse
 
 PROMPT_FILE = "prompt.json"  # beside instruction files, one for all files of a folder
 SPLIT_SUFFIX = ".split.json"  # in place of `.jsonl`: the frozen split of one file
 _FLOW_FOLDERS = {"flow", "flow_centred"}
+_EARLY_TEST = "samm_test"  # the dataset in all rows of the early 2025 test
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
 
 
@@ -36,6 +35,13 @@ def check_question(file: Path | str, answered: dict, question: str) -> None:
     if answered.get("question", question) != question:
         what = f"answers another question, {answered['question']!r}"
         raise DataError(file, row_id(answered), what, "answer this version of the question file")
+
+
+def count_long_questions(rows: Iterable[dict]) -> int:
+    """How many rows, or instruction records, ask about long videos (ME-LVQA)."""
+    rows = [row["row"] if isinstance(row.get("row"), dict) else row for row in rows]
+    texts = [text for row in rows if isinstance(text := row.get("question"), str)]
+    return sum(question_kind({"row": {"question": text}}, unknown="") in LONG_KINDS for text in texts)
 
 
 def row_key(row: dict) -> tuple[str, ...]:
@@ -63,8 +69,9 @@ def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "
 
     Training rows name all three. Test rows name a video (`CAS-1`) and no subject: the video is its own subject,
     and the dataset stands at the front of the row's id. Rows of the early 2025 test ask about several intervals
-    (`onset_frame`, `offset_frame`) of one video, so that only `image_id` tells their clips apart. Raises ValueError
-    when the row names no clip, or one that could not be a folder.
+    (`onset_frame`, `offset_frame`) of one video, so that only `image_id` tells their clips apart; all of them say
+    `samm_test`, those of CAS(ME)³ (subjects dzw, gcf, smy, wy) too. Raises ValueError when the row names no clip, or
+    one that could not be a folder.
     """
     if "video" in row:
         dataset = next((name for name in datasets if row_id(row).startswith(name)), "unknown")
@@ -73,6 +80,8 @@ def row_clip(row: dict, datasets: Iterable[str] = ("casme2", "casme3", "samm", "
     if missing:
         raise ValueError(f"the row has no {', '.join(missing)}")
     dataset, subject = row["dataset"], str(row["subject"])
+    if dataset == _EARLY_TEST:
+        dataset = "samm" if subject.isdigit() else "casme3"  # SAMM's subjects are numbers
     # the organisers write SAMM's subject 6, its folders and our clips 006
     if dataset == "samm" and subject.isdigit():
         subject = f"{int(subject):03d}"
@@ -138,28 +147,6 @@ def answer_of(record: dict) -> str:
     """The true answer of an instruction record; empty where it has none."""
     last = record["messages"][-1]
     return last["content"] if last["role"] == "assistant" else ""
-
-
-def clip_rows(clips: Iterable[Clip], seed: int, problems: Problems, clips_file: Path | str) -> list[dict]:
-    """Generated rows of the clips that ME-VQA uses (see `Clip.left_out` of the others).
-
-    A clip that lacks an action unit, or whose coarse class nobody left out but is not there, is a problem.
-    """
-    rows = []
-    for clip in clips:
-        if not clip.coarse:
-            # a reader notes why it leaves a clip out; without a note a class is simply lacking
-            coarse = coarse_of(clip.fine)
-            if coarse and not any(note.startswith(LEFT_OUT) for note in clip.notes):
-                what = f"the fine class is {clip.fine} but there is no coarse class, so its questions are left out"
-                problems.add(Problem(str(clips_file), clip.id, what, f"write coarse {coarse}, or index it again"))
-            continue
-        try:
-            rows += question_rows(clip, seed)
-        except ValueError as error:
-            problem = DataError(clips_file, clip.id, str(error), "complete the annotation or drop the clip")
-            problems.add(problem.problem)
-    return rows
 
 
 def build_records(

@@ -1,8 +1,8 @@
 """The only prompt builder: training, testing, ablation and the demo all use it.
 
 A prompt has a part that a clip's questions share (system prompt, what each picture is, the legend of the flow
-colours, the regions to watch) and, behind the line `Question:`, a part of its own. That order lets a clip's
-questions share one encoding of its pictures.
+colours, the regions to watch, the dataset) and, behind the line `Question:`, a part of its own. That order lets a
+clip's questions share one encoding of its pictures.
 
 In a hierarchy (two stages, after HierMEQA) the part of its own names the clip's coarse class in every question but
 the coarse one: the true class in training, the model's own answer in testing.
@@ -17,6 +17,7 @@ from pydantic import Field
 from megc.facs import (
     ACTION_UNITS,
     COARSE_EMOTIONS,
+    DATASET_TITLES,
     FINE_OF_DATASET,
     FINE_TO_COARSE,
     ME_VQA_UNITS,
@@ -30,6 +31,7 @@ from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_lo
 from megc.vqa.settings import DEFAULT_IMAGES, IMAGES, SAMPLES
 
 IMAGE_TAG = "<image>"
+_VOCABULARY_OF = ("casme2", "samm")  # between them all fine classes
 QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
 
 SYSTEM_STRUCTURED = (
@@ -68,6 +70,7 @@ class PromptSettings:
     encoding: str = DEFAULT_ENCODING
     scale: float = SCALE  # pixels at full brightness, on an aligned crop
     hierarchy: bool = False  # name the coarse class
+    name_dataset: bool = False  # and its fine classes, in structured prompts: labels mean other things elsewhere
     # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
     statistics: tuple[tuple[str, str, str], ...] = ()
 
@@ -103,6 +106,7 @@ class PromptRecord(Contract):
     encoding: str
     scale: Annotated[float, Field(gt=0, le=1e4)]
     hierarchy: bool = False
+    name_dataset: bool = False
     statistics: list[Annotated[list[str], Field(min_length=3, max_length=3)]] = Field(default_factory=list)
     hash: str
     example: list[Message] = Field(default_factory=list)
@@ -113,7 +117,16 @@ def regions_to_watch() -> str:
     return ", ".join(dict.fromkeys(ACTION_UNITS[number][1] for number in ME_VQA_UNITS))
 
 
-def shared_text(settings: PromptSettings) -> str:
+def dataset_part(dataset: str) -> str:
+    """The line that names a clip's dataset and, where its annotation has fewer than the eight, its fine classes."""
+    if dataset not in DATASET_TITLES:
+        return "Dataset: none that is known."
+    classes = FINE_OF_DATASET.get(dataset)
+    of_it = f", annotated with the fine-grained classes {', '.join(classes)}" if classes else ""
+    return f"Dataset: {DATASET_TITLES[dataset]}{of_it}."
+
+
+def shared_text(dataset: str, settings: PromptSettings) -> str:
     """The user text that all questions of a clip begin with, an image tag for each picture."""
     if not settings.structured:
         return IMAGE_TAG * len(settings.images)
@@ -121,6 +134,8 @@ def shared_text(settings: PromptSettings) -> str:
     if settings.legend and "flow" in settings.images:
         lines.append(legend_text(settings.encoding, settings.scale))
     lines.append(f"Regions to watch: {regions_to_watch()}.")
+    if settings.name_dataset:
+        lines.append(dataset_part(dataset))
     return "\n".join(lines)
 
 
@@ -161,7 +176,7 @@ def build_messages(
 
     `coarse`: the clip's coarse class, for prompts of a hierarchy.
     """
-    user = f"{shared_text(settings)}{QUESTION_MARK}{question_part(question, dataset, settings, coarse)}"
+    user = f"{shared_text(dataset, settings)}{QUESTION_MARK}{question_part(question, dataset, settings, coarse)}"
     system = SYSTEM_STRUCTURED if settings.structured else SYSTEM_BARE
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
@@ -169,6 +184,7 @@ def build_messages(
 def _used_settings(settings: PromptSettings) -> dict:
     """The settings without those that are not in use, so that prompts made before there were any keep their hash."""
     unused = () if settings.hierarchy else ("hierarchy", "statistics")
+    unused += () if settings.name_dataset else ("name_dataset",)
     return {name: value for name, value in asdict(settings).items() if name not in unused}
 
 
@@ -194,12 +210,14 @@ def challenge_texts(settings: PromptSettings) -> list[str]:
     """The different prompts and answers of clip questions on any action unit and class, sorted: a vocabulary."""
     names = [unit_name(unit) for unit in ME_VQA_UNITS]
     texts = {*names, "yes", "no", "left", "right", *FINE_TO_COARSE, *COARSE_EMOTIONS}
-    for dataset in FINE_OF_DATASET:
+    for dataset in _VOCABULARY_OF:
         for kind in CLIP_KINDS:
             for unit in ME_VQA_UNITS if kind in ("side", "shown") else (None,):
                 for many in (False, True) if kind in ("units", "long") else (None,):
                     messages = build_messages(Question(kind, unit, many), dataset, settings, COARSE_EMOTIONS[0])
                     texts |= {message["content"] for message in messages}
+    if settings.name_dataset:
+        texts |= {dataset_part(dataset) for dataset in DATASET_TITLES}
     for fine, coarse in FINE_TO_COARSE.items():
         texts |= {compose_long(units, fine, coarse) for units in (names[0], ", ".join(names[:2]))}
     return sorted(texts)

@@ -6,11 +6,12 @@ kinds come from the MEGC 2025 and 2026 test files. Nothing outside this module k
 
 import random
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from megc.clips import Clip
 from megc.facs import (
+    ACTION_UNITS,
     COARSE_EMOTIONS,
     FINE_EMOTIONS,
     FINE_OF_DATASET,
@@ -18,6 +19,8 @@ from megc.facs import (
     unit_name,
     unit_number,
 )
+from megc.problems import excerpt
+from megc.vqa.settings import CLIP_KINDS
 
 # kind: texts; {unit} is an action unit's name, {n} an ordinal. Of two texts the first asks for one unit.
 TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -44,7 +47,6 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "distinct_units": ("What distinct action units appear in this video?",),
     "event_type": ("What is the expression type of the {n}-th expression event in this video?",),
 }
-CLIP_KINDS = ("coarse", "fine", "units", "side", "shown", "long")
 COUNT_KINDS = ("count_all", "count_micro", "count_macro")
 LONG_KINDS = (*COUNT_KINDS, "distinct_units", "event_type")  # on long videos (ME-LVQA)
 NO_UNITS = "none"  # the answer to `distinct_units` where there is none; the organisers' own word is not known
@@ -59,6 +61,19 @@ _LONG_PATTERN = re.compile(
     r"(?P<fine>[a-z]+),? and the coarse expression class is (?P<coarse>[a-z]+)",
     re.IGNORECASE,
 )
+
+# Prose of our own around the fragments that entries of 2026 read labels from (`observed action unit: … .`, `suggests …
+# and places`, `consistent with … and`, `… category`: vqa_reference.py of KeiraLalala's MEGC 2026 repository)
+_ANALYSIS = (
+    "Observed action unit{s}: {units}. {movement}This suggests {fine} and places the micro-expression in the {coarse} "
+    "category: the movement is consistent with {fine} and with the {coarse} class."
+)
+_ANALYSIS_PATTERN = re.compile(
+    r"observed action units?:\s*(?P<units>.*?)\..*\bsuggests (?P<fine>[a-z]+) and places\b.*?"
+    r"\b(?P<coarse>[a-z]+) category\b",
+    re.IGNORECASE,
+)
+FEWEST_WORDS = 8  # of an analysis; the labels alone, listed, are fewer
 
 
 @dataclass(frozen=True)
@@ -172,13 +187,50 @@ def split_long(answer: str) -> tuple[str, str, str] | None:
     return (match["units"], match["fine"].lower(), match["coarse"].lower()) if match else None
 
 
+def compose_analysis(units: str, fine: str, coarse: str) -> str:
+    """The free text of an `analysis` question from the clip's other answers (`units` joined by commas)."""
+    numbers = [number for number in split_units(units) if number in ACTION_UNITS]
+    regions = list(dict.fromkeys(ACTION_UNITS[number][1] for number in numbers))
+    halves = {ACTION_UNITS[number][2] for number in numbers}
+    movement = ""
+    if halves and halves <= {"upper", "lower"}:  # of the head and the gaze the name says all
+        where = f"the {halves.pop()} half" if len(halves) == 1 else "both halves"
+        movement = f"The movement is that of the {_join_words(regions)}, in {where} of the face. "
+    return _ANALYSIS.format(s="s" if "," in units else "", units=units, movement=movement, fine=fine, coarse=coarse)
+
+
+def _join_words(words: Sequence[str]) -> str:
+    """`brow`, `brow and eyelid`, `brow, eyelid and mouth`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def split_analysis(answer: str) -> tuple[str, str, str] | None:
+    """(units, fine, coarse) of an analysis as `compose_analysis` writes it, or None for other prose."""
+    match = _ANALYSIS_PATTERN.search(" ".join(answer.split()))
+    return (match["units"], match["fine"].lower(), match["coarse"].lower()) if match else None
+
+
+# kinds of texts that say action units, fine and coarse class, with what writes them
+COMPOSED = {"long": compose_long, "analysis": compose_analysis}
+
+
+def analysis_fault(answer: str) -> str | None:
+    """Why a text is no analysis, None for one that is: it must have FEWEST_WORDS words, and not repeat a few only."""
+    words = re.findall(r"\w+", answer.lower())
+    if len(words) < FEWEST_WORDS:
+        return f"{excerpt(answer)} is an analysis of {len(words)} word{'s' if len(words) != 1 else ''}"
+    if 4 * len(set(words)) < len(words):  # prose of a hundred words has sixty different ones
+        return f"{excerpt(answer)} repeats {len(set(words))} words in an analysis of {len(words)}"
+    return None
+
+
 def answer_fault(question: Question, answer: str, dataset: str) -> str | None:
     """Why the challenge does not allow an answer that is not empty; None for one that it allows.
 
     Closed answers and classes must be the challenge's words as they are (see `normalise_answer`), those of the
     dataset (`allowed_answers`). Lists must name action units only, sentences be composed as `compose_long` does,
-    counts be numbers. A free-text analysis may be anything. Whether a list is as long as the question's wording
-    says is not looked at.
+    counts be numbers, an analysis be more than a few words (`analysis_fault`). Whether a list is as long as the
+    question's wording says is not looked at.
     """
     allowed = allowed_answers(question, dataset)
     if allowed is not None and answer not in allowed:
@@ -188,6 +240,8 @@ def answer_fault(question: Question, answer: str, dataset: str) -> str | None:
         return f"{answer!r} names something that is no action unit"
     if question.kind == "long":
         return _sentence_fault(answer, dataset)
+    if question.kind == "analysis":
+        return analysis_fault(answer)
     if question.kind in COUNT_KINDS and not re.fullmatch(r"\d{1,9}", answer.strip(), re.ASCII):
         return f"{answer!r} is not a number"
     return None
@@ -206,52 +260,95 @@ def _sentence_fault(answer: str, dataset: str) -> str | None:
 
 
 def row_identity(clip: Clip) -> dict[str, str]:
-    """The fields that name a clip in an organisers' row: SAMM subjects are not padded there, its clips stand alone."""
+    """The fields that name a clip in an organisers' row.
+
+    SAMM subjects are not padded there, and the names of SAMM's and SMIC's clips stand alone.
+    """
     if clip.dataset == "samm":
         return {"image_id": clip.name, "subject": str(int(clip.subject)), "filename": clip.name}
-    return {"image_id": f"{clip.subject}_{clip.name}", "subject": clip.subject, "filename": clip.name}
+    image = clip.name if clip.dataset == "smic" else f"{clip.subject}_{clip.name}"
+    return {"image_id": image, "subject": clip.subject, "filename": clip.name}
 
 
 def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS, pairs: int = 1) -> list[dict]:
-    """ME-VQA rows of a clip, answered, in the organisers' form and order.
+    """ME-VQA rows of a clip, answered, in the organisers' form and order: those that its labels answer.
 
     coarse, fine, action units, side (of the first unit that has one), shown (a unit of the clip: yes), shown
-    (one of the 25 names that is not: no), long. The two shown-questions are drawn from `seed` and the clip's
-    id, so that neither order nor the number of clips changes them. With `kinds`, only questions of these kinds;
-    `pairs`: how many times two shown-questions are drawn. Raises ValueError for a clip that ME-VQA leaves out (no
-    action unit, or no coarse or fine class although `kinds` ask for it).
+    (one of the 25 names that is not: no), long and, where `kinds` have it, analysis (in one of three wordings). A
+    clip with a coarse class alone, as SMIC's, has one row. What is drawn depends on `seed` and the clip's id, so that
+    neither order nor the number of clips changes it. `kinds`: only questions of these kinds; `pairs`: how many times
+    two shown-questions are drawn. Raises ValueError for a clip whose labels answer none of them.
     """
-    classless = not (clip.coarse and clip.fine) and {"coarse", "fine", "long"} & set(kinds)
-    if classless or not clip.action_units:
-        raise ValueError(f"{clip.id} has no coarse class, fine class or action unit: ME-VQA leaves it out")
-    numbers = [unit.number for unit in clip.action_units]
-    many = len(numbers) > 1
     draw = random.Random(f"{seed}:{clip.id}")  # of the clip's own: other clips change nothing
-    # the organisers ask for one side a clip, of the first action unit that has one
-    sided = next((unit for unit in clip.action_units if unit.side), None)
-    answered = [
-        (Question("coarse"), clip.coarse),
-        (Question("fine"), clip.fine),
-        (Question("units", many=many), join_units(numbers)),
-        *([(Question("side", sided.number), sided.side)] if sided else []),
-        *[
-            pair
-            for _ in range(pairs)
-            for pair in (
-                (Question("shown", draw.choice(numbers)), "yes"),
-                (Question("shown", draw.choice([unit for unit in ME_VQA_UNITS if unit not in numbers])), "no"),
-            )
-        ],
-        (Question("long", many=many), compose_long(join_units(numbers), clip.fine, clip.coarse)),
-    ]
+    answered = _class_questions(clip) + _unit_questions(clip, draw, pairs) + _text_questions(clip)
     identity = row_identity(clip)
     return [
         {
             "id": f"{clip.dataset}_{identity['image_id']}_{number}",
             "dataset": clip.dataset,
             **identity,
-            "question": question_text(question),
+            "question": _wording(question, f"{seed}:{clip.id}"),
             "answer": answer,
         }
         for number, (question, answer) in enumerate((pair for pair in answered if pair[0].kind in kinds), start=1)
     ]
+
+
+AnsweredQuestion = tuple[Question, str]
+
+
+def _class_questions(clip: Clip) -> list[AnsweredQuestion]:
+    """Questions for the classes that the clip has; a fine class without a coarse one (`others`) is not asked for."""
+    fine = [(Question("fine"), clip.fine)] if clip.fine in FINE_EMOTIONS else []
+    return [(Question("coarse"), clip.coarse), *fine] if clip.coarse else []
+
+
+def _unit_questions(clip: Clip, draw: random.Random, pairs: int) -> list[AnsweredQuestion]:
+    """Questions about the clip's action units; none where it has none."""
+    numbers = [unit.number for unit in clip.action_units]
+    if not numbers:
+        return []
+    # the organisers ask for one side a clip, of the first action unit that has one
+    sided = next((unit for unit in clip.action_units if unit.side), None)
+    yes_no = []
+    for _ in range(pairs):
+        yes_no.append((Question("shown", draw.choice(numbers)), "yes"))
+        yes_no.append((Question("shown", draw.choice([unit for unit in ME_VQA_UNITS if unit not in numbers])), "no"))
+    return [
+        (Question("units", many=len(numbers) > 1), join_units(numbers)),
+        *([(Question("side", sided.number), sided.side)] if sided else []),
+        *yes_no,
+    ]
+
+
+def _text_questions(clip: Clip) -> list[AnsweredQuestion]:
+    """The questions whose answers say all labels together; none where one is lacking."""
+    numbers = [unit.number for unit in clip.action_units]
+    if not (numbers and clip.coarse and clip.fine in FINE_EMOTIONS):
+        return []
+    labels = (join_units(numbers), clip.fine, clip.coarse)
+    return [
+        (Question("long", many=len(numbers) > 1), compose_long(*labels)),
+        (Question("analysis"), compose_analysis(*labels)),
+    ]
+
+
+def _wording(question: Question, identity: str) -> str:
+    """The question's text; of the three of an analysis, the one that the clip's identity draws."""
+    if question.kind != "analysis":
+        return question_text(question)
+    return random.Random(f"{identity}:analysis").choice(TEMPLATES["analysis"])
+
+
+def as_analysis(row: dict) -> dict:
+    """The row; of a `long` question whose answer is prose, as in MEGC 2026's training file, that of an analysis.
+
+    The question becomes an `analysis` one; everything else stays.
+    """
+    question, answer = row.get("question"), row.get("answer")
+    if not isinstance(question, str) or not isinstance(answer, str):
+        return row  # of a damaged file, which is reported where rows are checked
+    if " ".join(question.split()) not in TEMPLATES["long"] or split_long(answer) or analysis_fault(answer):
+        return row
+    identity = row.get("image_id") or row.get("video") or row.get("id")
+    return {**row, "question": _wording(Question("analysis"), str(identity))}

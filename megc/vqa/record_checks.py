@@ -23,7 +23,7 @@ from megc.records import Contract, TrainingInstruction, check_record
 from megc.vqa.instructions import answer_of, question_kind, question_of, record_key
 from megc.vqa.labels import answers_by_clip
 from megc.vqa.prompts import IMAGE_TAG, QUESTION_MARK
-from megc.vqa.questions import answer_fault, compose_long, parse, split_units
+from megc.vqa.questions import answer_fault, compose_long, parse, split_analysis, split_units
 
 _OURS = ("row", "prompt", "clip")  # keys that rows of other projects do not have
 _BUILD = "write the file with data_process/build_instructions.py"
@@ -276,6 +276,9 @@ def _answer_faults(records: Iterator[dict]) -> Iterator[tuple[str, str]]:
         # letter by letter: what is trained on is composed as the challenge composes it
         if sentence and units and fine and coarse and sentence != compose_long(units, fine, coarse):
             yield clip, f"the sentence {excerpt(sentence)} disagrees with the clip's own answers"
+        parts = split_analysis(answers.get("analysis", ""))  # None for prose in other words
+        if parts and parts != (units or parts[0], fine or parts[1], coarse or parts[2]):
+            yield clip, "the analysis disagrees with the clip's own answers"
 
 
 def check_rows(path: Path | str, problems: Problems) -> list[dict]:

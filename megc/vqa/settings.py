@@ -11,6 +11,7 @@ from megc.splits import PROTOCOLS
 DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
 SAMPLES = tuple(f"sample{number}" for number in range(1, 17))  # equally spaced frames
 IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES)
+CLIP_KINDS = ("coarse", "fine", "units", "side", "shown", "long")  # of questions on a clip, in the organisers' order
 HIERARCHIES = ("coarse", "statistics")
 
 _DEMO = Path("dataset/demo")
@@ -39,7 +40,11 @@ class BuildSettings:
     scale: float | None = option(None, "pixels at full brightness (default: as recorded)")
     bare: bool = option(False, "ask without system prompt, legend and regions")
     legend: bool = option(True, "explain the flow colours in the prompt")
-    seed: int = option(0, "of the drawn yes/no questions")
+    kinds: tuple[Literal[*CLIP_KINDS, "analysis"], ...] = option(
+        CLIP_KINDS, "questions that are made of the clips' labels; MEGC 2026 has `analysis` in place of `long`"
+    )
+    name_dataset: bool = option(False, "name each clip's dataset, and its fine classes, in the prompt")
+    seed: int = option(0, "of the drawn questions")
     prompt: Path | None = option(
         None, "ask as this prompt.json of other questions, or megc.json of a checkpoint, says; for its flow pictures"
     )
@@ -48,10 +53,12 @@ class BuildSettings:
     def __post_init__(self) -> None:
         if self.videos and (self.rows or self.flow_dir or self.prompt or self.images != DEFAULT_IMAGES):
             raise ValueError("--videos has questions of its own: leave out --rows, --flow-dir, --prompt and --images")
-        others = (self.images, self.bare, self.legend, self.encoding, self.scale)
-        if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None):
-            flags = "--images, --bare, --no-legend, --encoding and --scale"
+        others = (self.images, self.bare, self.legend, self.encoding, self.scale, self.name_dataset)
+        if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False):
+            flags = "--images, --bare, --no-legend, --encoding, --scale and --name-dataset"
             raise ValueError(f"--prompt says how to ask: leave out {flags}")
+        if self.bare and self.name_dataset:
+            raise ValueError("--bare asks the question alone: leave out --name-dataset")
 
 
 @dataclass(frozen=True)

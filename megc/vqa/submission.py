@@ -8,9 +8,10 @@ from pathlib import Path
 from megc.files import lock_folder, read_rows, write_bytes, write_jsonl
 from megc.problems import DataError, Problem, Problems
 from megc.vqa.instructions import check_question, may_answer, row_clip, row_id, row_key
-from megc.vqa.questions import answer_fault, parse, split_long
+from megc.vqa.questions import analysis_fault, answer_fault, parse, split_long
 from megc.vqa.settings import SubmissionSettings
 
+_LISTED = 5  # analyses that a line names
 TO_ANSWER, PREDICTED = "_to_answer", "_pred"  # ends of the organisers' file names
 
 
@@ -37,8 +38,24 @@ def submission_fault(answer: object, row: dict) -> tuple[str, str] | None:
         return None
     if question.kind.startswith("count_"):
         return what, "answer with a number"
-    sentence = question.kind != "long" or split_long(answer)  # reasoning can mend words, not write the sentence
+    # reasoning can mend words; a sentence and an analysis must be written anew
+    sentence = question.kind != "analysis" and (question.kind != "long" or split_long(answer))
     return what, f"run test/reason_answers.py --reason {'snap' if sentence else 'compose'}"
+
+
+def analysis_note(answered: Iterable[tuple[str, str, str | None]]) -> str:
+    """A line on the analyses that say next to nothing, of (row's id, kind, answer); empty where all say something.
+
+    The corpus BLEU of a file hardly shows them, and a count of answered rows not at all.
+    """
+    analyses = [(row, answer or "") for row, kind, answer in answered if kind == "analysis"]
+    faults = [f"{row}: {fault}" for row, answer in analyses if answer.strip() and (fault := analysis_fault(answer))]
+    if not faults:
+        return ""
+    more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+    listed = "; ".join(faults[:_LISTED]) + more
+    fix = "compose them of the clips' own answers with test/reason_answers.py --reason compose"
+    return f"{len(faults)} of {len(analyses)} analyses say next to nothing ({listed}); {fix}"
 
 
 class Answers:

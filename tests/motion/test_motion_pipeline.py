@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,9 @@ from PIL import Image
 
 from megc.motion.crop import crop_frame
 from megc.motion.flow_files import picture_metadata, read_flow
-from megc.problems import DataError
+from megc.motion.preview import write_preview
+from megc.motion.settings import PreviewSettings
+from megc.problems import DataError, Problems
 
 SCRIPTS = Path(__file__).parents[2] / "data_process"
 
@@ -35,6 +38,18 @@ SCRIPTS = Path(__file__).parents[2] / "data_process"
 @pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
     return drifting_frames()
+
+
+def test_a_contact_sheet_takes_the_pictures_beside_the_clips(tmp_path, images):
+    write_clip(tmp_path, "a", images)
+    extract_set(tmp_path, [clip_of(tmp_path, "a", 9, 15, 20)])
+    compute_set(tmp_path)
+    settings = PreviewSettings(clips=tmp_path / "clips.jsonl", out=tmp_path / "sheet.png")
+    write_preview(settings, Problems())
+    assert Image.open(tmp_path / "sheet.png").width > 1000
+    for name, what in (("frames", "no key frames"), ("flow", "no flow picture")):
+        with pytest.raises(DataError, match=f"none/demo/s1/a.*{what}"):
+            write_preview(replace(settings, **{name: tmp_path / "none"}), Problems())
 
 
 def test_one_clip_from_frames_to_picture(tmp_path, images):

@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from sklearn.metrics import f1_score, recall_score
 from megc.files import write_jsonl
 from megc.problems import DataError, Problems
 from megc.scoring.evaluation import COLUMNS, compare_runs, evaluate_run
-from megc.scoring.report import score_runs
+from megc.scoring.report import score_files, score_runs
 from megc.scoring.runs import Run, find_predictions, read_references, read_run, read_runs
+from megc.scoring.settings import ScoreSettings
 from megc.scoring.tables import format_share
 from megc.scoring.vqa_metrics import METRICS, score_answers
+from megc.vqa.questions import TEMPLATES, compose_analysis
 
 SCRIPT = Path(__file__).parents[2] / "test" / "score_answers.py"
 
@@ -283,3 +286,47 @@ def test_what_else_is_known_of_a_run(demo):
 )
 def test_shares_read_as_in_papers(value, text):
     assert format_share(float(np.float64(value))) == text
+
+
+def test_references_of_several_files_are_scored_together(tmp_path):
+    """Both test sets of the challenge, and answers to both in one file; a row that stands in both files is named."""
+    rows = {
+        name: [
+            {
+                "video_id": f"{name}_test_{clip}_1",
+                "video": clip,
+                "question": TEMPLATES["coarse"][0],
+                "answer": "negative",
+            }
+        ]
+        for name, clip in (("casme3", "CAS-1"), ("samm", "SAMM-1"))
+    }
+    files = tuple(tmp_path / f"{name}.jsonl" for name in rows)
+    for file, of_file in zip(files, rows.values(), strict=True):
+        write_jsonl(file, of_file)
+    (tmp_path / "run").mkdir()
+    answers = [*rows["casme3"], {**rows["samm"][0], "answer": "positive"}]
+    write_jsonl(tmp_path / "run/predictions.jsonl", answers)
+    settings = ScoreSettings((tmp_path / "run/predictions.jsonl",), files, tmp_path / "out", resamples=20)
+    problems = Problems()
+    score_files(settings, problems)
+    lines = {line["dataset"]: float(line["uar_coarse"]) for line in read_csv(tmp_path / "out/metrics.csv")}
+    assert lines == {"casme3": 1.0, "samm": 0.0, "overall": 0.5} and list(problems) == []
+    with pytest.raises(DataError, match=r"samm\.jsonl: has a row that stands in another of the files too"):
+        score_files(replace(settings, references=(*files, files[1])), problems)
+
+
+def test_analyses_of_one_word_are_named_below_the_scores(tmp_path):
+    question, prose = TEMPLATES["analysis"][0], compose_analysis("brow lowerer", "anger", "negative")
+    rows = [
+        {"video_id": f"samm_test_SAMM-{n}_5", "video": f"SAMM-{n}", "question": question, "answer": prose}
+        for n in (1, 2)
+    ]
+    write_jsonl(tmp_path / "r.jsonl", rows)
+    (tmp_path / "model").mkdir()
+    write_jsonl(tmp_path / "model/predictions.jsonl", [{**rows[0], "answer": "disgust"}, rows[1]])
+    paths = (tmp_path / "model/predictions.jsonl",)
+    text = score_files(ScoreSettings(paths, (tmp_path / "r.jsonl",), tmp_path / "out", resamples=20), Problems())
+    line = "model: 1 of 2 analyses say next to nothing (samm_test_SAMM-1_5: 'disgust' is an analysis of 1 word)"
+    assert line in text and line in (tmp_path / "out/metrics.md").read_text()
+    assert read_csv(tmp_path / "out/metrics.csv")[0]["invalid"] == "1"

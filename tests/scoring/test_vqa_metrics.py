@@ -159,7 +159,8 @@ def test_avg_is_the_mean_of_the_six():
         ("long", LONG.format(unit="elbow", fine="disgust", coarse="negative"), "", True),
         ("long", LONG.format(unit="dimpler", fine="hunger", coarse="negative"), "", True),
         ("long", "A dimpler, so disgust.", "", True),
-        ("analysis", "whatever it says", "", False),
+        ("analysis", "The brow is lowered and the lids tighten, as in anger.", "", False),
+        ("analysis", "disgust", "", True),
         ("coarse", None, "", False),
     ],
 )

@@ -8,14 +8,17 @@ import pytest
 from clip_folder import build, make_clips
 from PIL import Image
 
+from megc.facs import ActionUnit
 from megc.problems import DataError, Problems
 from megc.splits import subject_key
-from megc.vqa.build import build_files, write_split
+from megc.vqa.build import build_files, clip_rows, write_split
 from megc.vqa.checks import check_records, check_splits
 from megc.vqa.instructions import (
     answer_of,
     read_records,
+    row_clip,
 )
+from megc.vqa.questions import parse
 from megc.vqa.settings import BuildSettings, SplitSettings
 
 
@@ -74,3 +77,54 @@ def test_magnified_apex_is_a_picture_to_ask_with(data: Path) -> None:
     records, problems = build(data, images=("magnified", "flow"))
     assert not problems and records[0]["images"][0].endswith("magnified.png")
     assert "movement magnified" in records[0]["messages"][1]["content"]
+
+
+def test_clips_of_every_dataset_are_asked_what_their_labels_answer(data: Path) -> None:
+    """A coarse class alone, action units alone, and clips that ME-VQA leaves out, in one file with complete ones."""
+    base = make_clips()[0]  # of CASME II
+    blank = {"fine": "", "coarse": "", "action_units": ()}
+    changes = [
+        ("smic", "s01", "s01_ne_01", {"coarse": "negative"}),
+        ("casme3_c", "01", "3", {"coarse": "surprise", "action_units": (ActionUnit(1), ActionUnit(2))}),
+        ("samm_lv", "006", "006_1_2", {"action_units": (ActionUnit(12, "left"),)}),
+        ("casme3", "spNO.1", "a_355", {"fine": "others", "action_units": (ActionUnit(4),)}),
+        ("mmew", "S01", "S01-01-001", {}),
+    ]
+    clips = [base]
+    for dataset, subject, name, labels in changes:
+        names = {"id": f"{dataset}/{subject}/{name}", "dataset": dataset, "subject": subject, "name": name}
+        clips.append(replace(base, **names, **{**blank, **labels}))
+    clips.append(replace(base, id="casme2/sub01/EP09", name="EP09", action_units=()))
+    problems = Problems()
+    rows = clip_rows(clips, 0, problems, data / "clips.jsonl")
+    kinds: dict[str, list[str]] = {}
+    for row in rows:
+        kinds.setdefault(row["dataset"], []).append(parse(row["question"]).kind)
+    assert kinds == {
+        "casme2": ["coarse", "fine", "units", "side", "shown", "shown", "long"],
+        "smic": ["coarse"],
+        "casme3_c": ["coarse", "units", "shown", "shown"],
+        "samm_lv": ["units", "side", "shown", "shown"],
+    }
+    assert [clip.left_out for clip in clips] == [
+        "",
+        "",
+        "",
+        "",
+        "no coarse class for emotion 'others'",
+        "no labels",
+        "",
+    ]
+    assert ["casme2/sub01/EP09 has no coarse class, fine class or action unit" in str(p) for p in problems] == [True]
+    single = next(row for row in rows if row["dataset"] == "smic")
+    assert (single["id"], single["image_id"], single["subject"]) == ("smic_s01_ne_01_1", "s01_ne_01", "s01")
+    assert {row_clip(row)["clip"] for row in rows} == {clip.id for clip in clips[:4]}
+
+
+def test_kinds_choose_the_questions_that_are_built(data: Path) -> None:
+    kinds = ("coarse", "units", "analysis")
+    settings = BuildSettings(data / "clips.jsonl", data / "kinds.jsonl", kinds=kinds)
+    assert "coarse 12, units 12, analysis 12" in build_files(settings, Problems())
+    problems = Problems()
+    check_records(data / "kinds.jsonl", problems)
+    assert list(problems) == []

@@ -1,6 +1,7 @@
 """Questions: every wording of the challenge is parsed, and a clip's rows follow the organisers' rules."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ from megc.vqa.questions import (
     TEMPLATES,
     Question,
     allowed_answers,
+    analysis_fault,
     answer_fault,
+    as_analysis,
+    compose_analysis,
     compose_long,
     normalise_answer,
     parse,
     question_rows,
     question_text,
     read_count,
+    split_analysis,
     split_long,
     split_units,
 )
@@ -97,9 +102,75 @@ def test_draw_depends_on_seed_and_clip_only() -> None:
     assert len(drawn) > 12
 
 
-def test_clip_outside_me_vqa_is_refused() -> None:
-    with pytest.raises(ValueError, match="casme2/sub05/EP03_06"):
-        question_rows(clip_of(fine="others", coarse=""))
+@pytest.mark.parametrize(
+    ("labels", "kinds"),
+    [
+        ({"action_units": (), "fine": ""}, ["coarse"]),  # SMIC
+        ({"action_units": ()}, ["coarse", "fine"]),
+        ({"fine": ""}, ["coarse", "units", "side", "shown", "shown"]),  # CAS(ME)³ part C
+        ({"fine": "", "coarse": ""}, ["units", "side", "shown", "shown"]),  # SAMM Long Videos
+        ({"fine": "others", "coarse": ""}, ["units", "side", "shown", "shown"]),
+        ({"action_units": (), "fine": "", "coarse": ""}, []),
+    ],
+)
+def test_a_clip_is_asked_what_its_labels_answer(labels: dict, kinds: list[str]) -> None:
+    rows = question_rows(clip_of(**labels))
+    assert [parse(row["question"]).kind for row in rows] == kinds
+    assert [row["id"].rpartition("_")[2] for row in rows] == [str(n) for n in range(1, len(kinds) + 1)]
+
+
+def test_analysis_rows_stand_in_for_the_sentence_in_one_of_three_wordings() -> None:
+    kinds = ("coarse", "fine", "units", "shown", "analysis")
+    rows = question_rows(clip_of(), kinds=kinds)
+    assert [parse(row["question"]).kind for row in rows] == ["coarse", "fine", "units", "shown", "shown", "analysis"]
+    assert split_analysis(rows[-1]["answer"]) == (rows[2]["answer"], "disgust", "negative")
+    assert rows[:2] == question_rows(clip_of())[:2]
+    clips = [clip_of(name=f"EP{n}", id=f"casme2/sub05/EP{n}") for n in range(20)]
+    assert {question_rows(clip, kinds=("analysis",))[0]["question"] for clip in clips} == set(TEMPLATES["analysis"])
+
+
+def test_an_analysis_has_the_fragments_that_entries_of_2026_read() -> None:
+    """Patterns of vqa_reference.py in KeiraLalala's MEGC 2026 repository."""
+    text = compose_analysis("lip corner puller", "happiness", "positive").lower()
+    assert re.search(r"observed action unit:\s*(.+?)\.", text)[1] == "lip corner puller"
+    assert re.search(r"suggests ([a-z\- ]+) and places", text)[1] == "happiness"
+    assert re.search(r"consistent with ([a-z\- ]+) and", text)[1] == "happiness"
+    assert re.search(r"\b(positive|negative|surprise)\s+category", text)[1] == "positive"
+    several = compose_analysis("brow lowerer, dimpler", "disgust", "negative")
+    assert several.startswith("Observed action units: brow lowerer, dimpler. ")
+    assert "that of the brow and mouth, in both halves of the face" in several
+    assert "half" not in compose_analysis("tilt right", "fear", "negative")  # the head is in neither
+    for units in ("eyes left", "inner brow raiser, lip stretcher, tilt right"):
+        composed = compose_analysis(units, "surprise", "surprise")
+        assert split_analysis(composed) == (units, "surprise", "surprise") and analysis_fault(composed) is None
+    assert split_analysis("It looks like disgust.") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("disgust", "'disgust' is an analysis of 1 word"),
+        ("brow lowerer, disgust, negative", "is an analysis of 4 words"),
+        ("the brow " * 12, "repeats 2 words in an analysis of 24"),
+        ("The brow is lowered and the lids are tight, so this is anger.", None),
+    ],
+)
+def test_an_analysis_that_says_next_to_nothing_has_a_fault(text: str, fault: str | None) -> None:
+    assert (analysis_fault(text) is None) if fault is None else (fault in analysis_fault(text))
+    assert (answer_fault(Question("analysis"), text, "samm") is None) == (fault is None)
+
+
+def test_a_sentence_in_prose_becomes_an_analysis() -> None:
+    """As the training file of 2026 has it; sentences as in 2025, and answers that are none, stay."""
+    row = question_rows(clip_of())[-1]
+    prose = {
+        **row,
+        "answer": "The brow is lowered and the lids tighten: an expression of the negative category.",
+    }
+    changed = as_analysis(prose)
+    assert parse(changed["question"]).kind == "analysis" and {**changed, "question": row["question"]} == prose
+    for kept in (row, {**row, "answer": ""}, {**row, "answer": "disgust"}, {**prose, "question": "Who?"}, {"id": "x"}):
+        assert as_analysis(kept) is kept
 
 
 def test_lists_and_sentences_come_apart_again() -> None:
@@ -111,7 +182,8 @@ def test_lists_and_sentences_come_apart_again() -> None:
 
 def test_allowed_answers() -> None:
     assert allowed_answers(Question("fine"), "casme2") == ("disgust", "happiness", "repression", "surprise")
-    assert len(allowed_answers(Question("fine"), "casme3")) == 8
+    assert len(allowed_answers(Question("fine"), "casme3")) == 6  # without contempt and repression
+    assert len(allowed_answers(Question("fine"), "unknown")) == 8
     assert allowed_answers(Question("units", many=False), "casme2") is None
 
 
@@ -151,6 +223,20 @@ def test_regenerated_rows_of_the_145_clips_equal_the_organisers() -> None:
     assert {row["id"] for row in ours} == {row["id"] for row in rows}
 
 
+@needs_real
+def test_a_clip_of_smic_has_the_organisers_one_row() -> None:
+    lines = (REAL / "me_vqa_smic.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    clips = []
+    for row in rows:
+        number, emotion, take = re.fullmatch(r"s(\d+)_(ne|po|sur)_(\d+)", row["filename"]).groups()
+        subject, name = f"s{int(number):02d}", f"s{int(number):02d}_{emotion}_{int(take):02d}"
+        coarse = {"ne": "negative", "po": "positive", "sur": "surprise"}[emotion]
+        labels = {"dataset": "smic", "fine": "", "coarse": coarse, "action_units": ()}
+        clips.append(clip_of(id=f"smic/{subject}/{name}", subject=subject, name=name, **labels))
+    assert len(rows) == 164 and [row for clip in clips for row in question_rows(clip)] == rows
+
+
 def test_names_are_those_of_the_challenge() -> None:
     names = [unit_name(number) for number in ME_VQA_UNITS]
     assert len(set(names)) == 25
@@ -186,7 +272,6 @@ def test_reading_rows_that_are_not_json_names_the_line(tmp_path: Path) -> None:
         (Question("count_all"), "3²", "'3²' is not a number"),
         (Question("distinct_units"), "none", None),
         (Question("units", many=False), "none", "names something that is no action unit"),
-        (Question("analysis"), "The brow is lowered.", None),
     ],
 )
 def test_an_answer_is_allowed_or_the_fault_says_why_not(question: Question, answer: str, fault: str | None) -> None:

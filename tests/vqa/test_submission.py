@@ -86,7 +86,7 @@ def test_the_files_of_2026_and_the_early_key_set_are_taken(tmp_path):
     analysis = "Please analyse the micro-expression shown in this video in detail."
     rows = rows_of("samm", ("SAMM-1",), (*QUESTIONS[:4], analysis))
     file = write(tmp_path / "me_vqa_samm_v2_test_to_answer.jsonl", rows)
-    texts = (*RIGHT[:4], "The cheeks rise, which suggests happiness.")
+    texts = (*RIGHT[:4], "The cheeks rise and the lip corners follow, which suggests happiness.")
     answered = [{**row, "answer": text} for row, text in zip(rows, texts, strict=True)]
     assert make([file], answered, tmp_path)[1] == []
     assert (tmp_path / "out" / "me_vqa_samm_v2_test_pred.jsonl").is_file()

@@ -11,6 +11,7 @@ of the release was at hand.
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from megc.clips import Clip, list_frames
@@ -27,6 +28,7 @@ _LAYOUTS = ("SMIC_all_cropped", "SMIC/SMIC_all_cropped", "SMIC_all_raw", "SMIC/S
 _CLIP = re.compile(r"s0*(?P<subject>[1-9]\d*)_(?P<code>ne|po|sur)_0*(?P<index>[1-9]\d*)", re.IGNORECASE)
 _CAMERA = re.compile(r"(?<![a-z])(HS|VIS|NIR)(?![a-z])", re.IGNORECASE)
 _LONG = re.compile(r"(HS|VIS|NIR)[-_ ]long|SMIC[-_ ]((HS|VIS|NIR)[-_ ])?E(?![a-z]).*", re.IGNORECASE)  # of SMIC-E
+_MISSING = "frames missing: "
 
 SMIC = Dataset(
     name="smic",
@@ -77,7 +79,7 @@ def read(
     clips: dict[str, Clip] = {}
     for folder in folders:
         with problems.collect():
-            clip = _clip_of_folder(folder, expressions, root, problems)
+            clip = _clip_of_folder(folder, expressions, root)
             if clip.id in clips:
                 what = f"clip {clip.id} is already in {clips[clip.id].frames}, which is kept"
                 raise DataError(folder, None, what, "keep one of the two folders")
@@ -87,7 +89,7 @@ def read(
             f"{len(expressions)} clip(s) have no folder in {base} (the first: {next(iter(expressions.values())).name})"
         )
         problems.add(Problem(str(annotations), None, what, "unpack them, or delete their rows"))
-    _warn_of_absent(base, clips.values(), problems)
+    _warn_of_gaps(base, clips.values(), problems)
     return list(clips.values())
 
 
@@ -136,9 +138,7 @@ def _camera(folder: Path) -> str:
     raise DataError(folder, None, "no folder above says which camera", "name the one that it is of HS, VIS or NIR")
 
 
-def _clip_of_folder(
-    folder: Path, expressions: dict[tuple[str, ...], Annotation], root: Path | str, problems: Problems
-) -> Clip:
+def _clip_of_folder(folder: Path, expressions: dict[tuple[str, ...], Annotation], root: Path | str) -> Clip:
     """The clip of one folder of frames, with the numbers of `expressions`, out of which it is taken.
 
     Raises DataError for a folder without a camera or with fewer than three frames.
@@ -157,8 +157,7 @@ def _clip_of_folder(
     notes += [note for note in interval.notes if note not in notes]
     missing = [number for number in range(first, last + 1) if number not in frames]
     if missing:
-        notes.append(f"{len(missing)} of {last - first + 1} frames are missing (the first: {missing[0]})")
-        problems.warnings.append(Problem(str(folder), None, notes[-1], "unpack the clip again if your copy has them"))
+        notes.append(f"{_MISSING}{len(missing)} of {last - first + 1} (the first: {missing[0]})")
     if folder.parent.name.lower() in _COARSE.values():
         notes += _notes_on_class(match, folder.parent.name)
     return _clip_of(match, camera, interval, relative_to_root(folder, root), tuple(notes))
@@ -194,18 +193,31 @@ def _clip_of(match: re.Match[str], camera: str, interval: Interval, frames: str,
     )
 
 
-def _warn_of_absent(base: Path, clips: Iterable[Clip], problems: Problems) -> None:
-    """A warning that names the clips whose numbers are passed over, such as s18_sur_03 of the cropped release."""
+def _warn_of_gaps(base: Path, clips: Iterable[Clip], problems: Problems) -> None:
+    """A warning that names the clips with frames missing, and another for those whose numbers are passed over, such as
+    s18_sur_03 of the cropped release."""
     numbers: dict[tuple[str, str], set[int]] = defaultdict(set)
+    gappy = []
     for clip in clips:
         start, index, camera = re.fullmatch(r"(.*_)(\d+)((?:_vis|_nir)?)", clip.name).groups()
         numbers[start, camera].add(int(index))
+        gappy += [clip.name for note in clip.notes if note.startswith(_MISSING)]
     absent = [
-        f"{start}{index:02d}{camera}"
-        for (start, camera), indices in numbers.items()
-        for index in range(1, max(indices))
-        if index not in indices
+        name for (start, camera), indices in numbers.items() for name in _passed_over(start, sorted(indices), camera)
     ]
+    fix = "unpack them again if your copy has them"
+    if gappy:
+        what = f"{len(gappy)} clip(s) have frames missing, as their notes say: {', '.join(gappy)}"
+        problems.warnings.append(Problem(str(base), None, what, fix))
     if absent:
-        what = f"no folder for {len(absent)} clip(s) whose numbers are passed over: {', '.join(absent)}"
-        problems.warnings.append(Problem(str(base), None, what, "unpack them if your copy has them"))
+        what = f"no folder for clips whose numbers are passed over: {', '.join(absent)}"
+        problems.warnings.append(Problem(str(base), None, what, fix))
+
+
+def _passed_over(start: str, indices: list[int], camera: str) -> list[str]:
+    """Names of the clips between those of rising `indices`, from 1: `s03_ne_03`, or `s03_ne_03 to 07`."""
+    return [
+        f"{start}{first:02d}{camera}" + ("" if first == last else f" to {last:02d}{camera}")
+        for first, last in ((before + 1, index - 1) for before, index in pairwise([0, *indices]))
+        if first <= last
+    ]
