@@ -24,18 +24,10 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.datasets.index import (
-    DatasetSource,
-    index_clips,
-    index_videos,
-    recognise_sources,
-    summarise_clips,
-    summarise_videos,
-)
-from megc.datasets.index_report import write_report
+from megc.datasets.index import DatasetSource, index_sources
 from megc.datasets.readers import LONG_READERS, READERS
 from megc.datasets.recognition import AUTO
-from megc.problems import DataError, Problems
+from megc.problems import Problems
 
 DEMO = Path("dataset/demo")
 DEMO_SOURCES = [
@@ -100,27 +92,11 @@ def main() -> int:
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some rows were unusable")
     parser.set_defaults(sources=None)
     args = parser.parse_args()
-    problems, sources = Problems(), args.sources or DEMO_SOURCES
-    videos_file = args.out.with_name("videos.jsonl")
+    problems = Problems()
     try:
-        sources, lines = recognise_sources(sources, problems)
-        print(*lines, sep="\n", end="\n" * bool(lines))
-        clips = index_clips(sources, args.out, problems, args.repairs)
-        videos = index_videos(sources, videos_file, problems, args.repairs)
-    except DataError:
+        print(index_sources(args.sources or DEMO_SOURCES, args.out, problems, args.repairs, args.report))
+    finally:
         problems.report()
-        raise
-    if args.report:
-        print(write_report(clips, videos, args.out, problems))
-    elif clips:
-        print(summarise_clips(clips))
-    if clips:
-        print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
-    if videos and not args.report:
-        print(summarise_videos(videos))
-    if videos:
-        print(f"{len(videos)} long videos written to {videos_file}; {len(problems)} problem(s)")
-    problems.report()
     return problems.exit_code(args.skip_bad)
 
 

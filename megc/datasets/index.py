@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import Clip, Video, write_clips, write_videos
+from megc.datasets.index_report import write_report
 from megc.datasets.readers import LONG_READERS, READERS
 from megc.datasets.recognition import AUTO, recognise
 from megc.datasets.repairs import check_repairs_name
@@ -21,6 +22,31 @@ class DatasetSource:
     annotations: Path | None = None
     frames: Path | None = None
     emotions: Path | None = None
+
+
+def index_sources(
+    sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "", report: bool = False
+) -> str:
+    """Recognise, read and write all `sources`: clips to `out`, long videos to `videos.jsonl` beside it.
+
+    Returns a summary, or with `report` the report of all counts, repairs and rows left out (see `index_report`), which
+    it also writes. What is wrong goes to `problems`. Raises DataError as `index_clips` and `index_videos`.
+    """
+    sources, lines = recognise_sources(sources, problems)
+    videos_file = out.with_name("videos.jsonl")
+    clips = index_clips(sources, out, problems, repairs)
+    videos = index_videos(sources, videos_file, problems, repairs)
+    if report:
+        lines.append(write_report(clips, videos, out, problems))
+    for noun, items, file, summarise in (
+        ("clips", clips, out, summarise_clips),
+        ("long videos", videos, videos_file, summarise_videos),
+    ):
+        if items and not report:
+            lines.append(summarise(items))
+        if items:
+            lines.append(f"{len(items)} {noun} written to {file}; {len(problems)} problem(s)")
+    return "\n".join(lines)
 
 
 def recognise_sources(sources: list[DatasetSource], problems: Problems) -> tuple[list[DatasetSource], list[str]]:
