@@ -99,6 +99,8 @@ FINE_OF_DATASET = {
     "casme3": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
     "mmew": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
 }
+# Datasets of which ME-VQA (MEGC 2025) uses no clip without a class or an action unit
+FULLY_LABELLED = ("casme2", "samm")
 DATASET_TITLES = {
     "casme2": "CASME II",
     "samm": "SAMM",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from megc.datasets.intervals import Interval
-from megc.datasets.spreadsheets import Row, SheetForm
+from megc.datasets.spreadsheets import Row, SheetForm, text_of
 from megc.facs import ActionUnit
 
 
@@ -79,7 +79,7 @@ class Dataset:
       beside the words themselves. `fractions`: frame numbers may be 566.4.
     - `emotions` are spellings beside those of `normalise_emotion`, cleaned to lower case, by our name: one of the
       eight, `others`, `negative`, `positive` or `surprise`. `coarse_only`: they are coarse classes, so that `surprise`
-      is no fine one, and clips need no action units.
+      is no fine one.
     - `layouts` are the places of the clips below `--frames`, and `clip_folders` the folder of a clip below such a
       place: `{subject}`, `{name}`, `{filename}`, `{onset}`, `{emotion}` (as the sheet writes it), `{nth}` (empty, 2,
       3, … of the clips of a file), and what `folder_fields` adds. Upper and lower case are alike; `*` and `?` are
@@ -107,3 +107,13 @@ class Dataset:
     me_vqa_without: Callable[[Annotation], str | None] | None = None
     notes: Callable[[Annotation], tuple[str, ...]] | None = None
     signs: Signs = field(default_factory=Signs)
+
+    @property
+    def title(self) -> str:
+        """What messages call the dataset."""
+        return self.clip_names.title
+
+    def names_row(self, row: Row) -> bool:
+        """Whether a row's file name is like those of the dataset, or its sheet has none."""
+        name = text_of(row.cells.get("filename"))
+        return not name or bool(self.clip_names.match(name))

@@ -100,10 +100,7 @@ def _records(name: str) -> list[Dataset | LongDataset]:
 
 
 def _title(name: str) -> str:
-    record = next(iter(_records(name)), None)
-    if record is None:
-        return SIGNS[name].title
-    return record.clip_names.title if isinstance(record, Dataset) else record.title
+    return next((record.title for record in _records(name)), SIGNS[name].title)
 
 
 # ---- sheets
@@ -146,7 +143,7 @@ def _sheet_evidence(record: Dataset | LongDataset, path: Path, sheet: dict[str, 
     for form in record.forms:
         rows = _rows_of(path, sheet, form)
         named = [row for row in rows if text_of(row.cells.get("filename"))]
-        like = [row for row in named if _is_row(record, row)]
+        like = [row for row in named if record.names_row(row)]
         if rows and not (named and (isinstance(record, LongDataset) or record.clip_names.pattern)):
             return 0, f"the sheet has the columns {', '.join(form.columns)}"
         if like and 2 * len(like) >= len(named):
@@ -159,16 +156,6 @@ def _rows_of(path: Path, sheet: dict[str, SheetCells], form: SheetForm) -> list[
         return read_sheet(path, Problems(), (form,), sheet)
     except DataError:  # it has not the columns of this form
         return []
-
-
-def _is_row(record: Dataset | LongDataset, row: Row) -> bool:
-    """Whether the row's file name is like those of a dataset."""
-    if isinstance(record, Dataset):
-        return bool(record.clip_names.match(text_of(row.cells["filename"])))
-    try:
-        return bool(record.names_of(row))
-    except ValueError:
-        return False
 
 
 # ---- folders
