@@ -146,6 +146,7 @@ _FAULTS = tuple(
     for pattern, what in (
         (rf"\d{{4}}-\d\d?-\d|\d[./]\d\d?[./]\d{{4}}|\d:\d\d|\d[-./]\s*{_MONTH}|\b{_MONTH}[-./]\s*\d", "a date"),
         (r"^#(?:N/A|[A-Z]+(?:/0)?[!?])$", "an error of the spreadsheet program"),
+        (r"^=", "a formula"),
         (r"\d{3,}", "a number of more than two digits"),
         (r"(?:\d|(?<![^\W\d_]))\.(?!0+(?!\d))\d", "a fraction"),
         (r"(?:^|[-+,;/(&，]|\bor\b)\s*[-−–]\s*\d", "a negative number"),

@@ -75,8 +75,8 @@ class Dataset:
       turned the number of the sheet into that of the folders, where these differ; `clip_name` is the clip's name
       within its subject, from `{filename}`, `{onset}` and `{offset}`.
     - `forms` are its sheets, the likeliest first, and `released_rows` how many rows these have, where a repair goes by
-      the place of a row. `kinds` says which cells of a column `type` are `micro` and `macro`,
-      beside the words themselves. `fractions`: frame numbers may be 566.4.
+      the place of a row. `kinds` says which cells of a column `type` are `micro` and `macro`, beside the words
+      themselves. `fractions`: frame numbers may be 566.4.
     - `emotions` are spellings beside those of `normalise_emotion`, cleaned to lower case, by our name: one of the
       eight, `others`, `negative`, `positive` or `surprise`. `coarse_only`: they are coarse classes, so that `surprise`
       is no fine one.
