@@ -1,7 +1,7 @@
 """Several datasets into one `clips.jsonl` and one `videos.jsonl`, and a summary of them."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import Clip, Video, write_clips, write_videos
@@ -50,23 +50,37 @@ def index_clips(sources: list[DatasetSource], out: Path, problems: Problems, rep
 def index_videos(sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "") -> list[Video]:
     """Read the long videos of all `sources` that have any and write them to `out`, a `videos.jsonl`.
 
-    What is wrong goes to `problems`. Raises DataError, and writes nothing, when such a source is there and no video.
+    What is wrong goes to `problems`; where a dataset gives clips too, and its sheet or frames are of these alone, that
+    is a warning. Raises DataError, and writes nothing, for datasets of long videos alone without any video.
     """
     videos: dict[str, Video] = {}
-    with_videos = [source for source in sources if source.dataset in LONG_READERS]
-    for source in with_videos:
-        read = LONG_READERS[source.dataset]
+    for source in sources:
+        if source.dataset not in LONG_READERS:
+            continue
         with problems.collect():
-            for video in read(source.annotations, source.frames, out.parent, problems, repairs, source.emotions):
+            for video in _read_videos(source, out.parent, problems, repairs):
                 with problems.collect():
                     if video.id in videos:
                         raise DataError(source.dataset, video.id, "read before", "give each dataset once")
                     videos[video.id] = video
-    if with_videos and not videos:
-        raise DataError(out, None, "no video to write", "mend the problems above")
-    if with_videos:
+    if videos:
         write_videos(out, videos.values())
+    elif any(source.dataset not in READERS for source in sources):
+        raise DataError(out, None, "no video to write", "mend the problems above")
     return list(videos.values())
+
+
+def _read_videos(source: DatasetSource, root: Path, problems: Problems, repairs: str) -> list[Video]:
+    """The long videos of a source; a warning, and none, where it has clips only."""
+    read = LONG_READERS[source.dataset]
+    try:
+        return read(source.annotations, source.frames, root, problems, repairs, source.emotions)
+    except DataError as error:
+        if source.dataset not in READERS:
+            raise
+        problem = error.problem
+        problems.warnings.append(replace(problem, what=f"no long videos: {problem.what}"))
+        return []
 
 
 def summarise_videos(videos: list[Video]) -> str:
