@@ -16,7 +16,7 @@ from pathlib import Path
 
 from megc.clips import Clip, list_frames
 from megc.datasets.annotated import read_annotations
-from megc.datasets.dataset import Annotation, ClipNames, Dataset
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
 from megc.datasets.folders import list_clip_folders, relative_to_root
 from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
 from megc.datasets.spreadsheets import SheetForm
@@ -46,6 +46,11 @@ SMIC = Dataset(
         ),
     ),
     coarse_only=True,
+    signs=Signs(
+        folders=r"micro/\w+/s\d+_(?:ne|po|sur)_\d+",  # without `micro` they are the long videos of SMIC-E
+        frames=r"(?:reg_)?(?:image)?\d+\.bmp",
+        without_sheet=True,
+    ),
 )
 
 
