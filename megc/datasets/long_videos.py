@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from megc.clips import Event, EventType, Video, list_frames
+from megc.datasets.dataset import Signs
 from megc.datasets.folders import find_clip_folders, is_folder_name, relative_to_root
 from megc.datasets.repairs import repair_rows
 from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, read_sheet, text_of
@@ -53,6 +54,7 @@ class LongDataset:
       `{video}`, and what `folder_fields` adds from the video), as `find_clip_folders` takes them.
     - `read_labels` reads emotions from another sheet (`--emotions`), for `label_key` of a row.
     - `is_remark` knows rows of words below the events; `extent` reads first and last frame of the video off a row.
+    - `signs` are names that only its files have, by which `--dataset auto` knows them.
     """
 
     name: str
@@ -71,6 +73,7 @@ class LongDataset:
     label_key: Callable[[Row], Hashable] = id
     is_remark: Callable[[Row], bool] = lambda _: False
     extent: Callable[[Row], tuple[int, int] | None] = lambda _: None
+    signs: Signs = field(default_factory=Signs)
 
     def names_row(self, row: Row) -> bool:
         """Whether a row is about an event of this dataset, by its names."""

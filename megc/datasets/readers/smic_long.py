@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from megc.clips import Video
+from megc.datasets.dataset import Signs
 from megc.datasets.long_videos import EventNames, LongDataset, attach_frames, read_long
 from megc.datasets.readers.smic import FPS
 from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, is_empty, subject_number, text_of
@@ -95,6 +96,11 @@ SMIC_LONG = LongDataset(
     folder_fields=_video_fields,
     is_remark=_is_remark,
     extent=_extent,
+    signs=Signs(
+        sheets=r"SMIC[-_](HS|VIS)[-_]E_annotation.*",
+        folders=r"s\d+/s\d+_(?:ne|po|sur)_\d+",
+        frames=r"image\d+\.\w+",
+    ),
 )
 
 
