@@ -14,7 +14,7 @@ from megc.clips import Event, EventType, Video, list_frames
 from megc.datasets.dataset import Signs
 from megc.datasets.folders import find_clip_folders, is_folder_name, relative_to_root
 from megc.datasets.repairs import repair_rows
-from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, read_sheet, text_of
+from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, is_empty, read_sheet, text_of
 from megc.facs import normalise_emotion, parse_action_units
 from megc.problems import DataError, Problem, Problems, excerpt
 
@@ -199,7 +199,9 @@ def _event_of(
         units, unit_notes = parse_action_units(cell)
     except ValueError as error:
         raise row.error(str(error), "write the action units as text, with + between them, such as 4+7") from error
-    emotion = normalise_emotion(text_of(row.cells.get("emotion"))) or (labels.emotion if labels else "")
+    emotion_cell = row.cells.get("emotion")
+    emotion = "" if is_empty(emotion_cell) else normalise_emotion(text_of(emotion_cell))
+    emotion = emotion or (labels.emotion if labels else "")
     remark = text_of(row.cells.get("notes"))
     notes = (*notes, *interval_notes, *unit_notes, *([f"note: {remark}"] if remark else []))
     return Event(onset, apex, offset, _type_of(dataset, row), emotion, units, names.event, notes)
