@@ -20,7 +20,15 @@ from megc.datasets.spreadsheets import (
     text_of,
 )
 from megc.datasets.workbooks import SheetCells, read_workbook
-from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
+from megc.facs import (
+    COARSE_EMOTIONS,
+    FINE_TO_COARSE,
+    FULLY_LABELLED,
+    ActionUnit,
+    coarse_of,
+    normalise_emotion,
+    parse_action_units,
+)
 from megc.problems import DataError, Problem, Problems, excerpt
 
 
@@ -285,7 +293,7 @@ def _clip_of(dataset: Dataset, expression: Annotation, interval: Interval | None
     # by the interval as released: a repair must not bring back a clip that the organisers left out
     if not reason and dataset.me_vqa_without:
         reason = dataset.me_vqa_without(expression) or ""
-    if not reason and not expression.units and not dataset.coarse_only:
+    if not reason and not expression.units and dataset.name in FULLY_LABELLED:
         reason = "no action unit"
     fit_notes = interval.notes[len(expression.interval.notes) :]
     return Clip(

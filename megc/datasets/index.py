@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import Clip, Video, write_clips, write_videos
+from megc.datasets.index_report import write_report
 from megc.datasets.readers import LONG_READERS, READERS
+from megc.datasets.recognition import AUTO, recognise
 from megc.datasets.repairs import check_repairs_name
 from megc.facs import UNREAD
 from megc.problems import DataError, Problems
@@ -13,13 +15,55 @@ from megc.problems import DataError, Problems
 
 @dataclass
 class DatasetSource:
-    """One dataset to read: a name of `READERS` or `LONG_READERS`, its spreadsheet, the folder of its frames (None: not
-    at hand), and a sheet of the emotions of its events, where its own has none."""
+    """One dataset to read: a name of `READERS` or `LONG_READERS`, or `auto`, its spreadsheet, the folder of its frames
+    (None: not at hand), and a sheet of the emotions of its events, where its own has none."""
 
     dataset: str
     annotations: Path | None = None
     frames: Path | None = None
     emotions: Path | None = None
+
+
+def index_sources(
+    sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "", report: bool = False
+) -> str:
+    """Recognise, read and write all `sources`: clips to `out`, long videos to `videos.jsonl` beside it.
+
+    Returns a summary, or with `report` the report of all counts, repairs and rows left out (see `index_report`), which
+    it also writes. What is wrong goes to `problems`. Raises DataError as `index_clips` and `index_videos`.
+    """
+    sources, lines = recognise_sources(sources, problems)
+    videos_file = out.with_name("videos.jsonl")
+    clips = index_clips(sources, out, problems, repairs)
+    videos = index_videos(sources, videos_file, problems, repairs)
+    if report:
+        lines.append(write_report(clips, videos, out, problems))
+    for noun, items, file, summarise in (
+        ("clips", clips, out, summarise_clips),
+        ("long videos", videos, videos_file, summarise_videos),
+    ):
+        if items and not report:
+            lines.append(summarise(items))
+        if items:
+            lines.append(f"{len(items)} {noun} written to {file}; {len(problems)} problem(s)")
+    return "\n".join(lines)
+
+
+def recognise_sources(sources: list[DatasetSource], problems: Problems) -> tuple[list[DatasetSource], list[str]]:
+    """The sources with a dataset in place of `auto`, and a line for each that was recognised, which says by what.
+
+    One that is not recognised goes to `problems`, with the candidates.
+    """
+    recognised, lines = [], []
+    for source in sources:
+        with problems.collect():
+            if source.dataset == AUTO:
+                candidate = recognise(source.annotations, source.frames)
+                lines.append(f"{source.annotations or source.frames}: recognised as {candidate}")
+                annotations = source.annotations or candidate.sheet
+                source = replace(source, dataset=candidate.dataset, annotations=annotations)
+            recognised.append(source)
+    return recognised, lines
 
 
 def index_clips(sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "") -> list[Clip]:

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from megc.clips import Event, EventType, Video, list_frames
+from megc.datasets.dataset import Signs
 from megc.datasets.folders import find_clip_folders, is_folder_name, relative_to_root
 from megc.datasets.repairs import repair_rows
-from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, read_sheet, text_of
+from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, is_empty, read_sheet, text_of
 from megc.facs import normalise_emotion, parse_action_units
 from megc.problems import DataError, Problem, Problems, excerpt
 
@@ -53,6 +54,7 @@ class LongDataset:
       `{video}`, and what `folder_fields` adds from the video), as `find_clip_folders` takes them.
     - `read_labels` reads emotions from another sheet (`--emotions`), for `label_key` of a row.
     - `is_remark` knows rows of words below the events; `extent` reads first and last frame of the video off a row.
+    - `signs` are names that only its files have, by which `--dataset auto` knows them.
     """
 
     name: str
@@ -71,6 +73,7 @@ class LongDataset:
     label_key: Callable[[Row], Hashable] = id
     is_remark: Callable[[Row], bool] = lambda _: False
     extent: Callable[[Row], tuple[int, int] | None] = lambda _: None
+    signs: Signs = field(default_factory=Signs)
 
     def names_row(self, row: Row) -> bool:
         """Whether a row is about an event of this dataset, by its names."""
@@ -196,7 +199,9 @@ def _event_of(
         units, unit_notes = parse_action_units(cell)
     except ValueError as error:
         raise row.error(str(error), "write the action units as text, with + between them, such as 4+7") from error
-    emotion = normalise_emotion(text_of(row.cells.get("emotion"))) or (labels.emotion if labels else "")
+    emotion_cell = row.cells.get("emotion")
+    emotion = "" if is_empty(emotion_cell) else normalise_emotion(text_of(emotion_cell))
+    emotion = emotion or (labels.emotion if labels else "")
     remark = text_of(row.cells.get("notes"))
     notes = (*notes, *interval_notes, *unit_notes, *([f"note: {remark}"] if remark else []))
     return Event(onset, apex, offset, _type_of(dataset, row), emotion, units, names.event, notes)

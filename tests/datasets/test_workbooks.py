@@ -126,6 +126,12 @@ def test_a_sum_of_action_units_is_never_an_action_unit(tmp_path):
     assert "cell H2: the formula '=4+7' is worked out to a number; format the cell as text" in problems[0]
 
 
+def test_a_formula_as_text_is_no_action_unit(tmp_path):
+    clips, problems = read(write_csv(tmp_path / "a.csv", CASME2_HEADER, casme2_row(units="=1+1"), casme2_row(2)))
+    assert [clip.subject for clip in clips] == ["sub02"]
+    assert "row 2: cell H2: '=1+1' holds a formula, which is no action unit" in problems[0]
+
+
 def test_a_formula_with_its_value_is_read(tmp_path):
     clips, problems = read(stored(with_formula(tmp_path / "a.xlsx", 4, "=40+6"), b"46"))
     assert (problems, clips[0].onset) == ([], 46)
@@ -170,7 +176,7 @@ def test_a_sheet_without_a_header_is_read_by_the_order_of_its_columns(tmp_path):
         ("studio/actor2/take2", 7, 12, 17),
     ]
     assert [(clip.fine, clip.left_out) for clip in clips] == [
-        ("happiness", "no action unit"),
+        ("happiness", ""),
         ("others", "emotion 'tense'"),
     ]
     assert "emotion 'tense': counts as others" in clips[1].notes

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from oracles import Case, Target
 from workbooks import CELLS, EMOTIONS, PARTS
 
-from megc.clips import clip_to_row
-from megc.datasets.readers import READERS
+from megc.clips import Event, Video, clip_to_row
+from megc.datasets.readers import LONG_READERS, READERS
 from megc.problems import Problems
 from megc.synthesis.layout_set import truth_rows, write_layout
 from megc.synthesis.layout_sheets import SheetForm, xls_bytes, xlsx_bytes
@@ -63,7 +63,9 @@ def _damage_sheet(layout: Layout, sheet: SheetFile, draw: Draw, data: bytes) -> 
     first = len(form.notes) + bool(form.header)
     last = len(cells) - len(form.fixed)
     keys = _keys(form)
-    kinds = ("cell", "cell", "cell", "cell", "units", "emotion", "frame", "frame", "drop", "repeat", "blank", "bytes")
+    kinds = ("cell", "cell", "cell", "cell", "units", "emotion", "frame", "frame", "drop", "repeat", "blank")
+    # an .xls has no checksums: a damaged byte may be another number, as good as any
+    kinds += () if sheet.path.endswith(".xls") else ("bytes",)
     kind = draw(st.sampled_from((*kinds, "title", *(("header", "swap") if form.header else ()))))
     index = draw(st.integers(first, last - 1))
     if kind == "bytes":
@@ -73,6 +75,8 @@ def _damage_sheet(layout: Layout, sheet: SheetFile, draw: Draw, data: bytes) -> 
         able = [place for place, key in enumerate(keys) if _can_hold(kind, key)] or [0]
         column = draw(st.sampled_from(able))
         before, after = cells[index][column], draw(_cell_strategy(kind))
+        if sheet.path.endswith(".xls") and isinstance(after, datetime.date | datetime.time | datetime.timedelta):
+            after = str(after)  # xlwt writes a bare number
         cells[index][column] = after
         change = Change("cell", index + 1, keys[column], before, after)
     elif kind == "drop":
@@ -125,9 +129,20 @@ def _change_columns(kind: str, cells: list[list], column: int, other: int, draw:
             row[column], row[other] = row[other], row[column]
 
 
-def _items(layouts: tuple[Layout, ...], sheet: str, frames: Path | None, root: Path, problems: Problems) -> list[dict]:
-    clips = READERS[layouts[0].source](root / sheet if sheet else None, frames, root, problems)
-    return [json.loads(json.dumps(clip_to_row(clip))) for clip in clips]
+def _items(source: str, kind: str, sheet: str, frames: Path | None, root: Path, problems: Problems) -> list[dict]:
+    """Clips, or the events of videos with the keys of clips, as plain values."""
+    reader = (READERS if kind == "clip" else LONG_READERS)[source]
+    labels = reader(root / sheet if sheet else None, frames, root, problems)
+    if kind == "event":
+        labels = [_event_as_clip(video, event) for video in labels for event in video.events]
+    else:
+        labels = [clip_to_row(clip) for clip in labels]
+    return json.loads(json.dumps(labels))
+
+
+def _event_as_clip(video: Video, event: Event) -> dict:
+    row = asdict(event) | {"id": f"{video.id} {event.name}", "frames": video.frames, "subject": video.subject}
+    return row | {"fine": event.emotion, "coarse": event.coarse, "apex_estimated": event.apex is None}
 
 
 def _counted(items: list[dict]) -> Counter:
@@ -148,6 +163,8 @@ def _sheet_oracle(span: int, case: Case) -> str:
         if (not lost and not new) or told or _optional(change):
             return ""
         return f"{len(lost)} lost and {len(new)} new labels by {change.kind}"
+    if change.kind == "repeat" and new:  # the event of the row's twin may be noted to stand twice
+        return "" if len(lost) <= span and len(new) <= 2 * span else f"{len(lost)} lost, {len(new)} new"
     if max(len(lost), len(new)) > span:
         return f"labels of other rows changed: {len(lost)} lost, {len(new)} new"
     if change.kind == "drop":
@@ -155,7 +172,7 @@ def _sheet_oracle(span: int, case: Case) -> str:
     if change.row in spoken:
         return ""
     if change.kind == "repeat":
-        return "" if new else "a row that stands twice, without a word"
+        return "a row that stands twice, without a word"
     return _cell_fault(change, lost, new)
 
 
@@ -171,7 +188,7 @@ def _cell_fault(change: Change, lost: list[dict], new: list[dict]) -> str:
         return "" if same else "the cell changed, and nothing else"
     if not new:
         return "a row is gone without a word"
-    notes = " ".join(note for item in new for note in item["notes"])
+    notes = " ".join(note for item in new for note in item["notes"]).lower()
     if key in POINTS:
         number = _number(change.after)
         values = [item[key] for item in new]
@@ -188,8 +205,8 @@ def _cell_fault(change: Change, lost: list[dict], new: list[dict]) -> str:
         word = str(change.after or "").lower().replace("\u00a0", " ").strip()
         labels = {item[name] for item in new for name in ("fine", "coarse")}
         if _meaning(key, change.after) is None:
-            return "" if "no emotion" in notes else f"no emotion, but {labels}"
-        known = any(label.startswith(word[:3]) for label in labels) or word[:3] in notes or "not in ME-VQA" in notes
+            return "" if "no emotion" in notes or labels == {""} else f"no emotion, but {labels}"
+        known = any(label.startswith(word[:3]) for label in labels) or word[:3] in notes or "not in me-vqa" in notes
         return "" if known else f"emotion {labels}"
     return ""
 
@@ -217,13 +234,13 @@ def _build(name: str, root: Path) -> None:
     write_layout(root, name, SEED, every=50, pictures="none")
 
 
-def _sheet_target(name: str, layout: Layout, sheet: SheetFile) -> Target:
+def _sheet_target(name: str, layout: Layout, sheet: SheetFile, kind: str) -> Target:
     return Target(
-        f"layout {name}: sheet",
+        f"layout {name}: {kind}s of the sheet",
         sheet.path,
         partial(_build, name),
         partial(_damage_sheet, layout, sheet),
-        lambda root, problems: _items((layout,), sheet.path, None, root, problems),
+        lambda root, problems: _items(layout.source, kind, sheet.path, None, root, problems),
         partial(_sheet_oracle, 3 if _main_form(sheet).by_video else 1),
         weight=1.5,
     )
@@ -250,9 +267,9 @@ def _read_tree(name: str, root: Path, problems: Problems) -> list[dict]:
     for path in json.loads((root / "tree.json").read_text()):
         (frames / path).parent.mkdir(parents=True, exist_ok=True)
         (frames / path).touch()
-    layouts = load_layouts()[name]
-    sheet = next((sheet.path for sheet in layouts[0].sheets if "clip" in sheet.gives), "")
-    return _items(layouts, sheet, frames, root, problems)
+    layout = load_layouts()[name][0]
+    sheet = next((sheet.path for sheet in layout.sheets if "clip" in sheet.gives), "")
+    return _items(layout.source, "clip", sheet, frames, root, problems)
 
 
 def _damage_tree(draw: Draw, data: bytes) -> Damaged:
@@ -328,23 +345,22 @@ def _tree_target(name: str) -> Target:
     )
 
 
-def _clips_of(layout: Layout) -> bool:
+def _gives_clips(layout: Layout) -> bool:
     return any(row["kind"] == "clip" for row in truth_rows(layout, layout_rows(layout, SEED)))
 
 
 def _targets() -> list[Target]:
-    """One target a sheet and one a tree of folders, for all layouts whose dataset has a reader."""
+    """A target for each thing that a sheet gives and for each tree of folders, where the dataset has a reader."""
     targets, sheets = [], set()
     for name, layouts in load_layouts().items():
-        if layouts[0].source not in READERS:
-            continue
         for layout in layouts:
             for sheet in layout.sheets:
-                # some layouts differ in their folders alone
-                if "clip" in sheet.gives and sheet.path not in sheets:
-                    targets.append(_sheet_target(name, layout, sheet))
-                    sheets.add(sheet.path)
-        if _clips_of(layouts[0]):
+                for kind in sheet.gives:
+                    # some layouts differ in their folders alone
+                    if layout.source in (READERS if kind == "clip" else LONG_READERS) and (kind, sheet) not in sheets:
+                        targets.append(_sheet_target(name, layout, sheet, kind))
+                        sheets.add((kind, sheet))
+        if layouts[0].source in READERS and _gives_clips(layouts[0]):
             targets.append(_tree_target(name))
     return targets
 

@@ -10,10 +10,10 @@ To add a dataset that has a spreadsheet, say `studio`:
      position, `sheet` names one of a workbook's.
    - Other words for emotions are `emotions`; where they are coarse classes, `coarse_only`. Words for micro and macro
      are `kinds`. A clip's name that is not its file name is `clip_name`.
+   - Names that only its files have are `signs`: `--dataset auto` knows them by these.
    - Folders are `layouts` (places below `--frames`) and `clip_folders` (templates below these).
 2. Known slips of the sheet go into `studio.csv` beside it: see `Repair` in megc/datasets/repairs.py.
-3. Add the record to ANNOTATED below, and delete it from WITHOUT_READER in megc/datasets/annotated.py.
-   `--dataset studio` of data_process/index_clips.py is then there.
+3. Add the record to ANNOTATED below. `--dataset studio` of data_process/index_clips.py is then there.
 4. Test it in tests/datasets, on rows that `tests/helpers/sheets.py` writes as the owners lay them out.
 
 `read_annotations` (megc/datasets/annotated.py) gives all expressions of a sheet, macro-expressions too, for the events
@@ -31,7 +31,7 @@ from functools import partial
 
 from megc.clips import Clip, Video
 from megc.datasets.annotated import read_annotated
-from megc.datasets.dataset import Dataset
+from megc.datasets.dataset import Dataset, Signs
 from megc.datasets.long_videos import LongDataset, read_long
 from megc.datasets.readers import smic, smic_long, unlabelled
 from megc.datasets.readers.casme import CASME
@@ -62,3 +62,8 @@ LONG: tuple[LongDataset, ...] = (SAMM_LV, CASME_SQ_VIDEOS, CASME3_VIDEOS, CASME3
 LONG_READERS: dict[str, LongReader] = {dataset.name: partial(read_long, dataset) for dataset in LONG}
 LONG_READERS[SMIC_LONG.name] = smic_long.read  # of three cameras
 LONG_READERS[EVENT_TABLE.name] = read_event_tables
+
+# What --dataset auto knows files by; each record has its own.
+SIGNS: dict[str, Signs] = {"unlabelled": unlabelled.SIGNS, EVENT_TABLE.name: EVENT_TABLE.signs}
+SIGNS |= {dataset.name: dataset.signs for dataset in LONG}
+SIGNS |= {dataset.name: dataset.signs for dataset in ANNOTATED}

@@ -11,7 +11,7 @@ clips are intervals.
 from pathlib import Path
 
 from megc.datasets.annotated import read_annotations
-from megc.datasets.dataset import ClipNames, Dataset
+from megc.datasets.dataset import ClipNames, Dataset, Signs
 from megc.datasets.long_videos import EventLabels, EventNames, LongDataset
 from megc.datasets.spreadsheets import (
     CLIP_COLUMNS,
@@ -44,6 +44,7 @@ CASME3 = Dataset(
         SheetForm(),
         SheetForm((*_WITHOUT_EMOTION, "type"), sheet="AU+Emotion"),
     ),
+    signs=Signs(sheets=r"cas\(me\)3_part_A.*", frames=r"\d+\.\w+"),
 )
 
 

@@ -9,7 +9,7 @@ and offset (two start at the same frame). Frames: `part_C/01/a/color/`, of which
 from pathlib import Path
 
 from megc.datasets.annotated import read_annotations
-from megc.datasets.dataset import ClipNames, Dataset
+from megc.datasets.dataset import ClipNames, Dataset, Signs
 from megc.datasets.long_videos import EventLabels, EventNames, LongDataset
 from megc.datasets.spreadsheets import Row, SheetForm, frame_of, subject_number, text_of
 from megc.problems import Problems
@@ -28,6 +28,7 @@ CASME3_C = Dataset(
     ),
     kinds={"1": "micro", "0": "macro"},
     coarse_only=True,
+    signs=Signs(sheets=r"cas\(me\)3_part_C.*", folders=r"\d{2}/a(/color)?", frames=r"\d+\.\w+"),
 )
 
 

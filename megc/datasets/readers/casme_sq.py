@@ -11,7 +11,7 @@ whole video, `rawpic/s15/15_0401girlcrashing/img001.jpg`, its faces in `rawpic_c
 import re
 
 from megc.clips import Video
-from megc.datasets.dataset import Annotation, ClipNames, Dataset
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
 from megc.datasets.long_videos import EventNames, LongDataset
 from megc.datasets.spreadsheets import CLIP_COLUMNS, Row, SheetForm, subject_number, text_of
 
@@ -64,6 +64,11 @@ CASME_SQ = Dataset(
     forms=(SheetForm(columns=(*CLIP_COLUMNS, "type"), without_header=True),),
     coarse_only=True,
     folder_fields=_folder_fields,
+    signs=Signs(
+        sheets=r"(CAS\(ME\)\^?2)?code_final.*",
+        folders=r"s\d+/(?:\d+_0\d{3}[a-z]+|(?:anger|disgust|happy)\d_\d+)",
+        frames=r"(reg_)?img\d{3,}\.\w+",
+    ),
 )
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from megc.clips import Video
+from megc.datasets.dataset import Signs
 from megc.datasets.folders import is_folder_name
 from megc.datasets.long_videos import (
     EventNames,
@@ -66,6 +67,7 @@ EVENT_TABLE = LongDataset(
     layouts=("",),
     video_folders=_FOLDERS,
     folder_fields=lambda video: {"dataset": video.dataset},
+    signs=Signs(sheets=r"events.*\.csv"),
 )
 
 

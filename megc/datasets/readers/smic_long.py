@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from megc.clips import Video
+from megc.datasets.dataset import Signs
 from megc.datasets.long_videos import EventNames, LongDataset, attach_frames, read_long
 from megc.datasets.readers.smic import FPS
 from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, is_empty, subject_number, text_of
@@ -37,14 +38,28 @@ def _event_rows(row: Row) -> list[Row]:
     for camera in ("", _NIR):
         for number, suffix in enumerate(_EVENTS, start=1):
             cells = {point: row.cells.get(f"{point}{suffix}{camera}") for point in _POINTS}
-            # the first of a row must be there: a row without it is a fault
-            if not is_empty(cells["onset"]) or (number == 1 and not camera):
+            # the first of a row must be there, and a number without its onset is a fault; 0 fills some sheets
+            if any(map(_is_filled, cells.values())) or (number == 1 and not camera):
                 ends = {end: row.cells.get(f"{end}{camera}") for end in ("first", "last")}
                 match = _FILE.fullmatch(text_of(row.cells["filename"]))
                 emotion = _COARSE[match["code"].lower()] if match else ""
                 cells |= {"event": number, "camera": camera, "emotion": emotion, **ends}
+                cells["notes"] = _emotion_note(row.cells["emotion"], emotion) if "emotion" in row.cells else ""
                 rows.append(replace(row, cells={**row.cells, **cells}))
     return rows
+
+
+def _is_filled(cell: object) -> bool:
+    return not is_empty(cell) and text_of(cell) != "0"
+
+
+def _emotion_note(cell: object, emotion: str) -> str:
+    """A note on an emotion of the sheet that is not the file name's; classes may be numbers or cut short (`ne`)."""
+    if is_empty(cell):
+        return f"no emotion in the sheet, {emotion} by the name"
+    word = text_of(cell)
+    differs = word not in ("1", "2", "3") and word.casefold()[:2] != emotion[:2]
+    return f"emotion {word} in the sheet, {emotion} by the name" if differs else ""
 
 
 def _names_of(row: Row) -> EventNames:
@@ -83,7 +98,7 @@ SMIC_LONG = LongDataset(
     forms=(
         SheetForm(
             columns=("subject", "filename", "onset", "offset"),
-            optional=tuple(name for name in (*_COLUMNS, *_ENDS) if name not in ("onset", "offset")),
+            optional=("emotion", *(name for name in (*_COLUMNS, *_ENDS) if name not in ("onset", "offset"))),
             headers=_COLUMNS | _ENDS,
         ),
     ),
@@ -95,6 +110,11 @@ SMIC_LONG = LongDataset(
     folder_fields=_video_fields,
     is_remark=_is_remark,
     extent=_extent,
+    signs=Signs(
+        sheets=r"SMIC[-_](HS|VIS)[-_]E_annotation.*",
+        folders=r"s\d+/s\d+_(?:ne|po|sur)_\d+",
+        frames=r"image\d+\.\w+",
+    ),
 )
 
 
