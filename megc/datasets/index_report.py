@@ -4,6 +4,7 @@
 """
 
 import csv
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,10 @@ Counts = dict[tuple[str, str], int]  # by quantity and name, as in the columns o
 _REPAIR = re.compile(
     r"(?:repaired: )?(?:no (?P<absent>\w+)|(?P<field>\w+)(?: frame)? (?P<was>.*?)): "
     r"(?P<reason>.*?)(?P<value>[^\s,(]+),? is taken(?: \((?P<source>.*)\))?"
+)
+# Of events: `onset 566.4 is rounded`, `apex -1: not annotated`, `apex 9 is outside 1–5 and not used`.
+_CELL = re.compile(
+    r"(?P<field>onset|apex|offset) (?P<was>[^\s:]+):? (?P<fault>is rounded|not annotated|is outside .* and not used)"
 )
 
 
@@ -80,19 +85,23 @@ def dataset_counts(clips: Sequence[Clip], videos: Sequence[Video] = ()) -> Count
 
 
 def nearest_release(dataset: str, counts: Counts) -> tuple[str, Mapping[tuple[str, str], tuple[int, str]]]:
-    """The published release whose counts differ least from `counts`, and its counts; empty where none is published."""
-    kinds = {quantity for quantity, _ in counts}
+    """The published release whose counts differ least from `counts`, and those of its counts that can be compared;
+    empty where none is published."""
+    # a sheet without emotions has nothing to compare with theirs
+    kinds = {quantity for quantity, name in counts if name != "none"}
     releases = {
         release: {key: value for key, value in published.items() if key[0] in kinds}
         for release, published in published_counts().get(dataset, {}).items()
     }
 
-    def differences(release: str) -> int:
-        return sum(abs(counts.get(key, 0) - count) for key, (count, _) in releases[release].items())
+    def distance(release: str) -> tuple[float, int]:
+        """Share of the counts that differ; of equals, the one of which more is published is nearer."""
+        differ = sum(counts.get(key, 0) != count for key, (count, _) in releases[release].items())
+        return differ / max(1, len(releases[release])), -len(releases[release])
 
-    # of equals the one of which more is published
-    best = min(releases, key=lambda release: (differences(release), -len(releases[release])), default="")
-    return (best, releases[best]) if best in releases else ("", {})
+    comparable = [release for release, published in releases.items() if published]
+    best = min(comparable, key=distance, default="")
+    return best, releases.get(best, {})
 
 
 def repaired_fields(clips: Iterable[Clip], videos: Iterable[Video] = ()) -> list[RepairedField]:
@@ -104,6 +113,10 @@ def repaired_fields(clips: Iterable[Clip], videos: Iterable[Video] = ()) -> list
 
 def parse_repair(clip: str, note: str) -> RepairedField | None:
     """The repair that a note names; None for a note on something else."""
+    if match := _CELL.fullmatch(note):
+        rounded = match["fault"] == "is rounded"
+        value = str(math.floor(float(match["was"]) + 0.5)) if rounded else "none"
+        return RepairedField(clip, match["field"], match["was"], value, match["fault"])
     match = _REPAIR.fullmatch(note)
     if not match:
         return None
@@ -114,23 +127,27 @@ def parse_repair(clip: str, note: str) -> RepairedField | None:
     return RepairedField(clip, match["field"] or match["absent"], was, match["value"], reason)
 
 
-def missing_frames(clips: Iterable[Clip], clips_file: Path) -> dict[str, tuple[int, int, int]]:
-    """By clip, of those that lack frames: how many numbers between onset and offset have no file, of how many, and
-    the first."""
+def missing_frames(clips: Iterable[Clip], videos: Iterable[Video], file: Path) -> dict[str, tuple[int, int, int]]:
+    """By clip and video, of those that lack frames: how many numbers have no file, of how many, and the first.
+
+    Of a clip the numbers run from onset to offset, of a video from its first frame to its last. `file`: the
+    `clips.jsonl`, which the folders are relative to.
+    """
     listings: dict[Path, dict[int, Path]] = {}  # of folders that several clips share
     missing = {}
-    for clip in clips:
-        if not clip.frames:
+    for item in (*clips, *videos):
+        if not item.frames:
             continue
         try:
-            folder = frames_folder(clip, clips_file)
+            folder = frames_folder(item, file)
             if folder not in listings:
                 listings[folder] = list_frames(folder)
         except DataError:  # the reader has read this folder; it may have gone since
             continue
-        absent = [number for number in range(clip.onset, clip.offset + 1) if number not in listings[folder]]
+        ends = (item.onset, item.offset) if isinstance(item, Clip) else (min(listings[folder]), max(listings[folder]))
+        absent = [number for number in range(ends[0], ends[1] + 1) if number not in listings[folder]]
         if absent:
-            missing[clip.id] = len(absent), clip.offset - clip.onset + 1, absent[0]
+            missing[item.id] = len(absent), ends[1] - ends[0] + 1, absent[0]
     return missing
 
 
@@ -140,7 +157,7 @@ def write_report(clips: Sequence[Clip], videos: Sequence[Video], clips_file: Pat
     `problems` are those of the reading: rows left out stand there.
     """
     path = clips_file.parent / REPORT_FILE
-    missing = missing_frames(clips, clips_file)
+    missing = missing_frames(clips, videos, clips_file)
     write_text(path, _report(clips, videos, missing, problems, None))
     return f"{_report(clips, videos, missing, problems, _PRINTED)}\nAll of it: {path}"
 
@@ -161,14 +178,15 @@ def _report(
     parts += [f"## Repairs: {len(repairs)}", _table(["clip", "field", "was", "value", "reason"], rows, limit)]
     rows = [[clip, count, length, first] for clip, (count, length, first) in missing.items()]
     total = sum(count for count, _, _ in missing.values())
-    parts += [f"## Missing frames: {total}, of {len(missing)} clips"]
-    parts += [_table(["clip", "missing", "of", "the first"], rows, limit)]
+    parts += [f"## Missing frames: {total}, of {len(missing)} clips and videos"]
+    parts += [_table(["clip or video", "missing", "of", "the first"], rows, limit)]
     rows = [[problem.file, problem.row, problem.what, problem.fix] for problem in problems]
     parts += [f"## Rows left out: {len(rows)}", _table(["file", "row", "reason", "what to do"], rows, limit)]
     rows = [[problem.file, problem.row, problem.what] for problem in problems.warnings]
     parts += [f"## Passed over: {len(rows)}", _table(["file", "row", "what"], rows, limit)]
     rows = [[clip.id, clip.left_out] for clip in clips if not clip.coarse]
-    parts += [f"## Clips that ME-VQA leaves out: {len(rows)}", _table(["clip", "reason"], rows, limit)]
+    reasons = "; ".join(f"{reason}: {count}" for reason, count in Counter(reason for _, reason in rows).most_common())
+    parts += [f"## Clips that ME-VQA leaves out: {len(rows)}", reasons, _table(["clip", "reason"], rows, limit)]
     return "\n\n".join(part for part in parts if part)
 
 

@@ -61,6 +61,9 @@ def test_the_release_is_the_one_that_differs_least() -> None:
     counts["emotion", "surprise"], counts["emotion", "sadness"] = 28, 4
     assert nearest_release("casme2", counts)[0] == "20190701"
     assert nearest_release("unknown", counts) == ("", {})
+    # a sheet without emotions: of 921 and 860 clips
+    release, published = nearest_release("casme3", {("clips", ""): 860, ("emotion", "none"): 860})
+    assert release == "part A v2" and ("emotion", "fear") not in published
 
 
 @pytest.mark.parametrize(
@@ -75,6 +78,9 @@ def test_the_release_is_the_one_that_differs_least() -> None:
         ("apex missing: the middle of the interval, 291, is taken",
          ("apex", "missing", "291", "the middle of the interval")),
         ("offset 0: the apex 123 is taken", ("offset", "0", "123", "the apex")),
+        ("onset 566.5 is rounded", ("onset", "566.5", "567", "is rounded")),
+        ("apex -1: not annotated", ("apex", "-1", "none", "not annotated")),
+        ("apex 9 is outside 1–5 and not used", ("apex", "9", "none", "is outside 1–5 and not used")),
         ("onset frame 5 has no file: the nearest, 8, is taken", ("onset", "5", "8", "has no file: the nearest")),
     ],
 )  # fmt: skip
@@ -97,7 +103,9 @@ def test_missing_frames_are_counted_between_onset_and_offset(tmp_path: Path) -> 
         (tmp_path / f"EP/img{number}.jpg").parent.mkdir(exist_ok=True)
         (tmp_path / f"EP/img{number}.jpg").touch()
     clips = [a_clip(1, frames="EP"), a_clip(2)]
-    assert missing_frames(clips, tmp_path / "clips.jsonl") == {"casme2/sub01/EP01": (3, 7, 10)}
+    videos = [Video("samm_lv/006/006_1", "samm_lv", "006", "006_1", 200.0, "EP")]
+    missing = missing_frames(clips, videos, tmp_path / "clips.jsonl")
+    assert missing == {"casme2/sub01/EP01": (3, 7, 10), "samm_lv/006/006_1": (8, 13, 10)}
 
 
 def test_the_report_lists_all_and_the_screen_the_first_of_each(tmp_path: Path) -> None:
