@@ -1,5 +1,6 @@
 """Checks of `clips.jsonl` and `videos.jsonl`: frame numbers, labels, events, and whether the frames decode."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -52,12 +53,13 @@ def check_videos(path: Path | str, problems: Problems, all_frames: bool = False)
     rows = _read(path, problems, "video", VideoRow, _ordered_video)
     videos = [_loose_video(name, good, row) for name, good, row in rows]
     _check_repeats(path, videos, problems)
+    from_one = _counted_from_one(videos)
     for video in tqdm(videos, desc=Path(path).name, unit="video", disable=None):
         frames = None
         if video.frames:
             with problems.collect("frames"):
                 frames = open_frames(frames_folder(video, path), video.id)
-        for what, fix, is_error in _event_faults(video, _extent(video, frames)):
+        for what, fix, is_error in _event_faults(video, _extent(video, frames, video.dataset in from_one)):
             problem = Problem(str(path), video.id, what, fix, "events")
             (problems.add if is_error else problems.warn)(problem)
         if frames:
@@ -252,16 +254,20 @@ def _decode(frames: Frames, numbers: Sequence[int], problems: Problems) -> None:
             frames.read(number)
 
 
-def _extent(video: Video, frames: Frames | None) -> tuple[int, int] | None:
-    """First and last frame number of a video: of its frames, or by its length; None where neither tells.
+def _counted_from_one(videos: Sequence[Video]) -> set[str]:
+    """The datasets whose frames are counted from 1 in each video, as most of their events show: SMIC-E counts on from
+    video to video."""
+    inside: dict[str, list[bool]] = defaultdict(list)
+    for video in videos:
+        inside[video.dataset] += [event.onset <= video.length for event in video.events if video.length]
+    return {dataset for dataset, events in inside.items() if 2 * sum(events) > len(events)}
 
-    A length says so only where frames are counted from 1, as the events show: SMIC-E counts on from video to video.
-    """
+
+def _extent(video: Video, frames: Frames | None, from_one: bool) -> tuple[int, int] | None:
+    """First and last frame number of a video: of its frames, or by its length; None where neither tells."""
     if frames:
         return frames.numbers[0], frames.numbers[-1]
-    if video.length and any(event.onset <= video.length for event in video.events):
-        return 1, video.length
-    return None
+    return (1, video.length) if video.length and from_one else None
 
 
 def _event_faults(video: Video, extent: tuple[int, int] | None) -> Iterator[tuple[str, str, bool]]:
