@@ -238,7 +238,7 @@ def _cell_fault(values: dict[str, object], clip: dict) -> str:
     if sorted(set(digits)) != sorted(units) and "action units" not in notes:
         return "units"
     emotion = str(values["Estimated Emotion"] or "").lower().replace("\u00a0", " ").strip()
-    if emotion.startswith("="):  # a formula without a stored value is an empty cell
+    if emotion in ("", "/", "-", "-1", "?", "none", "n/a"):  # not annotated
         return "" if "no emotion" in notes else "emotion"
     return "" if clip["fine"] == emotion or (emotion and clip["fine"].startswith(emotion[:3])) else "emotion"
 
