@@ -7,6 +7,8 @@
         me_vqa_samm_test_to_answer.jsonl --out dataset/test/instructions.jsonl
     python data_process/build_instructions.py --rows me_vqa_casme2.jsonl --flow-dir FOLDER_OF_PICTURES \
         --images flow --encoding uv-strain-minmax --out dataset/real_casme2/instructions.jsonl
+    python data_process/build_instructions.py --clips dataset/CASME2/clips.jsonl --name-dataset \
+        --kinds coarse fine units side shown analysis --out dataset/CASME2/instructions.jsonl
     python data_process/build_instructions.py --rows me_vqa_samm_test_to_answer.jsonl \
         --out dataset/test/instructions.jsonl --prompt checkpoints/demo/megc.json
     python data_process/build_instructions.py --videos dataset/long/videos.jsonl \

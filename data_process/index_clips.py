@@ -5,13 +5,16 @@
         --dataset casme2 --annotations dataset/CASME2/CASME2-coding-20190701.xlsx --frames dataset/CASME2 \\
         --dataset samm --annotations dataset/SAMM/SAMM_Micro_FACS_Codes_v2.xlsx --frames dataset/SAMM \\
         --out dataset/clips.jsonl
+    python data_process/index_clips.py --dataset auto --frames dataset/CASME2 --out dataset/clips.jsonl --report
     python data_process/index_clips.py --dataset unlabelled --frames dataset/ME_VQA_MEGC_2025_Test \\
         --out dataset/test_clips.jsonl
     python data_process/index_clips.py --dataset events --annotations events.csv --out dataset/long/clips.jsonl
 
-Each `--dataset` starts a dataset; the `--annotations`, `--frames` and `--emotions` behind it are its own. Without
+Each `--dataset` starts a dataset; the `--annotations`, `--frames` and `--emotions` behind it are its own. `auto`
+recognises it by its files, and says by which; a sheet that lies beside the frames need not be named then. Without
 `--frames` only the annotations are read. Long videos and their events go to `videos.jsonl` beside --out. Frames must
-lie below the folder of `--out` (a symbolic link will do).
+lie below the folder of `--out` (a symbolic link will do). `--report` prints counts beside the published ones, repairs,
+missing frames and rows left out; all of it goes to `index_report.md` beside --out.
 """
 
 import megc.interrupts  # noqa: F401  first: Ctrl-C while the rest is imported
@@ -21,9 +24,10 @@ import sys
 from pathlib import Path
 
 from megc.command import run_command
-from megc.datasets.index import DatasetSource, index_clips, index_videos, summarise_clips, summarise_videos
+from megc.datasets.index import DatasetSource, index_sources
 from megc.datasets.readers import LONG_READERS, READERS
-from megc.problems import DataError, Problems
+from megc.datasets.recognition import AUTO
+from megc.problems import Problems
 
 DEMO = Path("dataset/demo")
 DEMO_SOURCES = [
@@ -53,9 +57,9 @@ def main() -> int:
     parser.add_argument(
         "--dataset",
         action=SourceAction,
-        choices=list(dict.fromkeys((*READERS, *LONG_READERS))),
+        choices=[*dict.fromkeys((*READERS, *LONG_READERS)), AUTO],
         default=argparse.SUPPRESS,
-        help="starts a dataset; repeatable",
+        help="starts a dataset; repeatable; auto: recognise it",
     )
     parser.add_argument(
         "--annotations",
@@ -82,24 +86,17 @@ def main() -> int:
     parser.add_argument(
         "--repairs", default="", help="none: the sheets as released; a name: this set of repairs too, such as megc2020"
     )
+    parser.add_argument(
+        "--report", action="store_true", help="print all counts, repairs and rows left out; write index_report.md"
+    )
     parser.add_argument("--skip-bad", action="store_true", help="exit with 0 even if some rows were unusable")
     parser.set_defaults(sources=None)
     args = parser.parse_args()
-    problems, sources = Problems(), args.sources or DEMO_SOURCES
-    videos_file = args.out.with_name("videos.jsonl")
+    problems = Problems()
     try:
-        clips = index_clips(sources, args.out, problems, args.repairs)
-        videos = index_videos(sources, videos_file, problems, args.repairs)
-    except DataError:
+        print(index_sources(args.sources or DEMO_SOURCES, args.out, problems, args.repairs, args.report))
+    finally:
         problems.report()
-        raise
-    if clips:
-        print(summarise_clips(clips))
-        print(f"{len(clips)} clips written to {args.out}; {len(problems)} problem(s)")
-    if videos:
-        print(summarise_videos(videos))
-        print(f"{len(videos)} long videos written to {videos_file}; {len(problems)} problem(s)")
-    problems.report()
     return problems.exit_code(args.skip_bad)
 
 

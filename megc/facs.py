@@ -99,6 +99,8 @@ FINE_OF_DATASET = {
     "casme3": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
     "mmew": ("anger", "disgust", "fear", "happiness", "sadness", "surprise"),
 }
+# Datasets of which ME-VQA (MEGC 2025) uses no clip without a class or an action unit
+FULLY_LABELLED = ("casme2", "samm")
 DATASET_TITLES = {
     "casme2": "CASME II",
     "samm": "SAMM",
@@ -144,6 +146,7 @@ _FAULTS = tuple(
     for pattern, what in (
         (rf"\d{{4}}-\d\d?-\d|\d[./]\d\d?[./]\d{{4}}|\d:\d\d|\d[-./]\s*{_MONTH}|\b{_MONTH}[-./]\s*\d", "a date"),
         (r"^#(?:N/A|[A-Z]+(?:/0)?[!?])$", "an error of the spreadsheet program"),
+        (r"^=", "a formula"),
         (r"\d{3,}", "a number of more than two digits"),
         (r"(?:\d|(?<![^\W\d_]))\.(?!0+(?!\d))\d", "a fraction"),
         (r"(?:^|[-+,;/(&，]|\bor\b)\s*[-−–]\s*\d", "a negative number"),

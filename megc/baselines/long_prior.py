@@ -4,12 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from statistics import mean, median_low
 
+from megc.splits import SAME_PEOPLE
 from megc.vqa.instructions import answer_of, question_of
 from megc.vqa.questions import COUNT_KINDS, LONG_KINDS, NO_UNITS, Question, join_units, parse, read_count, split_units
 
 
 class LongPrior:
-    """Typical answers of training videos of the same dataset; of all, where the dataset has none in training.
+    """Typical answers of training videos of the same dataset (SAMM-LV for the challenge's SAMM videos, which say
+    `samm`); of all, where the dataset has none in training.
 
     Counts: the median, which has the smallest mean absolute error. Action units: the most frequent ones, as many as
     agree best with the training videos' sets (mean F1). Type of an event: the more frequent one.
@@ -22,7 +24,7 @@ class LongPrior:
         for record in records:
             kind = parse(question_of(record)).kind
             if kind in LONG_KINDS:
-                for dataset in (record["dataset"], ""):
+                for dataset in (_family(record["dataset"]), ""):
                     answers = self.videos[dataset].setdefault(record["clip"], defaultdict(list))
                     answers[kind].append(answer_of(record))
 
@@ -31,7 +33,7 @@ class LongPrior:
 
         Raises ValueError where training has no question of its kind.
         """
-        videos = list((self.videos.get(dataset) or self.videos.get("", {})).values())
+        videos = list((self.videos.get(_family(dataset)) or self.videos.get("", {})).values())
         alike = [video for video in videos if any((read_count(text) or 0) >= events for text in video["count_all"])]
         texts = [text for video in (alike if events else videos) or videos for text in video[question.kind]]
         if not texts:
@@ -44,6 +46,10 @@ class LongPrior:
             return _typical_units([set(split_units(text)) - {None} for text in texts])
         counts = Counter(texts)
         return min(counts, key=lambda text: (-counts[text], text))  # of equals always the same
+
+
+def _family(dataset: str) -> str:
+    return SAME_PEOPLE.get(dataset, dataset)
 
 
 def _typical_units(sets: Sequence[set[int]]) -> str:

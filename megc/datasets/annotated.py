@@ -20,7 +20,15 @@ from megc.datasets.spreadsheets import (
     text_of,
 )
 from megc.datasets.workbooks import SheetCells, read_workbook
-from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, ActionUnit, coarse_of, normalise_emotion, parse_action_units
+from megc.facs import (
+    COARSE_EMOTIONS,
+    FINE_TO_COARSE,
+    FULLY_LABELLED,
+    ActionUnit,
+    coarse_of,
+    normalise_emotion,
+    parse_action_units,
+)
 from megc.problems import DataError, Problem, Problems, excerpt
 
 
@@ -116,16 +124,15 @@ def check_clip_names(dataset: Dataset, file: Path | str, rows: Sequence[Row]) ->
 
 def _sheet_of_another(dataset: Dataset, file: Path | str, sheets: dict[str, SheetCells]) -> DataError | None:
     """The error for a sheet without the columns of a dataset, where it has those and the file names of another."""
-    from megc.datasets.readers import ANNOTATED  # here: the readers rest on this file
+    from megc.datasets.readers import ANNOTATED, LONG  # here: the readers rest on this file
 
-    for other in ANNOTATED:
+    for other in (*ANNOTATED, *LONG):
         try:
-            rows = [] if other is dataset else read_sheet(file, Problems(), other.forms, sheets)
+            rows = [] if other.name == dataset.name else read_sheet(file, Problems(), other.forms, sheets)
         except DataError:
             continue
-        names = [text_of(row.cells.get("filename")) for row in rows]
-        if rows and 2 * sum(not name or bool(other.clip_names.match(name)) for name in names) >= len(names):
-            what = f"this looks like a sheet of {other.clip_names.title}, not of {dataset.clip_names.title}"
+        if rows and 2 * sum(map(other.names_row, rows)) >= len(rows):
+            what = f"this looks like a sheet of {other.title}, not of {dataset.title}"
             return DataError(file, None, what, f"read it with `--dataset {other.name}`")
     return None
 
@@ -286,7 +293,7 @@ def _clip_of(dataset: Dataset, expression: Annotation, interval: Interval | None
     # by the interval as released: a repair must not bring back a clip that the organisers left out
     if not reason and dataset.me_vqa_without:
         reason = dataset.me_vqa_without(expression) or ""
-    if not reason and not expression.units and not dataset.coarse_only:
+    if not reason and not expression.units and dataset.name in FULLY_LABELLED:
         reason = "no action unit"
     fit_notes = interval.notes[len(expression.interval.notes) :]
     return Clip(

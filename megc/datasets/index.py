@@ -1,11 +1,13 @@
 """Several datasets into one `clips.jsonl` and one `videos.jsonl`, and a summary of them."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from megc.clips import Clip, Video, write_clips, write_videos
+from megc.datasets.index_report import write_report
 from megc.datasets.readers import LONG_READERS, READERS
+from megc.datasets.recognition import AUTO, recognise
 from megc.datasets.repairs import check_repairs_name
 from megc.facs import UNREAD
 from megc.problems import DataError, Problems
@@ -13,13 +15,55 @@ from megc.problems import DataError, Problems
 
 @dataclass
 class DatasetSource:
-    """One dataset to read: a name of `READERS` or `LONG_READERS`, its spreadsheet, the folder of its frames (None: not
-    at hand), and a sheet of the emotions of its events, where its own has none."""
+    """One dataset to read: a name of `READERS` or `LONG_READERS`, or `auto`, its spreadsheet, the folder of its frames
+    (None: not at hand), and a sheet of the emotions of its events, where its own has none."""
 
     dataset: str
     annotations: Path | None = None
     frames: Path | None = None
     emotions: Path | None = None
+
+
+def index_sources(
+    sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "", report: bool = False
+) -> str:
+    """Recognise, read and write all `sources`: clips to `out`, long videos to `videos.jsonl` beside it.
+
+    Returns a summary, or with `report` the report of all counts, repairs and rows left out (see `index_report`), which
+    it also writes. What is wrong goes to `problems`. Raises DataError as `index_clips` and `index_videos`.
+    """
+    sources, lines = recognise_sources(sources, problems)
+    videos_file = out.with_name("videos.jsonl")
+    clips = index_clips(sources, out, problems, repairs)
+    videos = index_videos(sources, videos_file, problems, repairs)
+    if report:
+        lines.append(write_report(clips, videos, out, problems))
+    for noun, items, file, summarise in (
+        ("clips", clips, out, summarise_clips),
+        ("long videos", videos, videos_file, summarise_videos),
+    ):
+        if items and not report:
+            lines.append(summarise(items))
+        if items:
+            lines.append(f"{len(items)} {noun} written to {file}; {len(problems)} problem(s)")
+    return "\n".join(lines)
+
+
+def recognise_sources(sources: list[DatasetSource], problems: Problems) -> tuple[list[DatasetSource], list[str]]:
+    """The sources with a dataset in place of `auto`, and a line for each that was recognised, which says by what.
+
+    One that is not recognised goes to `problems`, with the candidates.
+    """
+    recognised, lines = [], []
+    for source in sources:
+        with problems.collect():
+            if source.dataset == AUTO:
+                candidate = recognise(source.annotations, source.frames)
+                lines.append(f"{source.annotations or source.frames}: recognised as {candidate}")
+                annotations = source.annotations or candidate.sheet
+                source = replace(source, dataset=candidate.dataset, annotations=annotations)
+            recognised.append(source)
+    return recognised, lines
 
 
 def index_clips(sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "") -> list[Clip]:
@@ -50,23 +94,37 @@ def index_clips(sources: list[DatasetSource], out: Path, problems: Problems, rep
 def index_videos(sources: list[DatasetSource], out: Path, problems: Problems, repairs: str = "") -> list[Video]:
     """Read the long videos of all `sources` that have any and write them to `out`, a `videos.jsonl`.
 
-    What is wrong goes to `problems`. Raises DataError, and writes nothing, when such a source is there and no video.
+    What is wrong goes to `problems`; where a dataset gives clips too, and its sheet or frames are of these alone, that
+    is a warning. Raises DataError, and writes nothing, for datasets of long videos alone without any video.
     """
     videos: dict[str, Video] = {}
-    with_videos = [source for source in sources if source.dataset in LONG_READERS]
-    for source in with_videos:
-        read = LONG_READERS[source.dataset]
+    for source in sources:
+        if source.dataset not in LONG_READERS:
+            continue
         with problems.collect():
-            for video in read(source.annotations, source.frames, out.parent, problems, repairs, source.emotions):
+            for video in _read_videos(source, out.parent, problems, repairs):
                 with problems.collect():
                     if video.id in videos:
                         raise DataError(source.dataset, video.id, "read before", "give each dataset once")
                     videos[video.id] = video
-    if with_videos and not videos:
-        raise DataError(out, None, "no video to write", "mend the problems above")
-    if with_videos:
+    if videos:
         write_videos(out, videos.values())
+    elif any(source.dataset not in READERS for source in sources):
+        raise DataError(out, None, "no video to write", "mend the problems above")
     return list(videos.values())
+
+
+def _read_videos(source: DatasetSource, root: Path, problems: Problems, repairs: str) -> list[Video]:
+    """The long videos of a source; a warning, and none, where it has clips only."""
+    read = LONG_READERS[source.dataset]
+    try:
+        return read(source.annotations, source.frames, root, problems, repairs, source.emotions)
+    except DataError as error:
+        if source.dataset not in READERS:
+            raise
+        problem = error.problem
+        problems.warnings.append(replace(problem, what=f"no long videos: {problem.what}"))
+        return []
 
 
 def summarise_videos(videos: list[Video]) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from megc.clips import Event, EventType, Video, list_frames
+from megc.datasets.dataset import Signs
 from megc.datasets.folders import find_clip_folders, is_folder_name, relative_to_root
 from megc.datasets.repairs import repair_rows
-from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, read_sheet, text_of
+from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, is_empty, read_sheet, text_of
 from megc.facs import normalise_emotion, parse_action_units
 from megc.problems import DataError, Problem, Problems, excerpt
 
@@ -51,6 +53,8 @@ class LongDataset:
     - `layouts` are places below `--frames`, `video_folders` templates of a video's folder below these (`{subject}`,
       `{video}`, and what `folder_fields` adds from the video), as `find_clip_folders` takes them.
     - `read_labels` reads emotions from another sheet (`--emotions`), for `label_key` of a row.
+    - `is_remark` knows rows of words below the events; `extent` reads first and last frame of the video off a row.
+    - `signs` are names that only its files have, by which `--dataset auto` knows them.
     """
 
     name: str
@@ -67,6 +71,17 @@ class LongDataset:
     folder_fields: Callable[[Video], Mapping[str, str]] = lambda _: {}
     read_labels: LabelReader | None = None
     label_key: Callable[[Row], Hashable] = id
+    is_remark: Callable[[Row], bool] = lambda _: False
+    extent: Callable[[Row], tuple[int, int] | None] = lambda _: None
+    signs: Signs = field(default_factory=Signs)
+
+    def names_row(self, row: Row) -> bool:
+        """Whether a row is about an event of this dataset, by its names."""
+        try:
+            self.names_of(row)
+        except ValueError:
+            return False
+        return True
 
 
 def read_long(
@@ -85,11 +100,40 @@ def read_long(
     """
     if annotations is None:
         raise DataError(dataset.name, None, "no spreadsheet", "give it as --annotations")
-    rows = read_sheet(annotations, problems, dataset.forms)
+    rows = _without_remarks(dataset, read_sheet(annotations, problems, dataset.forms), problems)
     _check_names(dataset, annotations, rows)
     events = read_events(dataset, rows, problems, repairs, _labels_of(dataset, labels, problems))
-    videos = group_events(dataset.name, dataset.fps, events)
+    videos = _with_extents(dataset, group_events(dataset.name, dataset.fps, events), rows, problems)
     return videos if frames is None else attach_frames(dataset, videos, frames, root, problems)
+
+
+def _without_remarks(dataset: LongDataset, rows: Sequence[Row], problems: Problems) -> list[Row]:
+    """The rows without those of words, which are a warning together."""
+    remarks = [row for row in rows if dataset.is_remark(row)]
+    if remarks:
+        first = next((text for cell in remarks[0].cells.values() if (text := text_of(cell))), "")
+        what = f"{len(remarks)} row(s) of words are passed over, the first is {excerpt(first)}"
+        problems.warnings.append(Problem(remarks[0].file, remarks[0].number, what, "check that they are no events"))
+    return [row for row in rows if not dataset.is_remark(row)]
+
+
+def _with_extents(
+    dataset: LongDataset, videos: Sequence[Video], rows: Sequence[Row], problems: Problems
+) -> list[Video]:
+    """The videos with their lengths, and their events checked against them, where the sheet says first and last
+    frame."""
+    extents: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in (row for sheet_row in rows for row in dataset.event_rows(sheet_row)):
+        with suppress(ValueError):  # a row that is no event: reported before
+            names, extent = dataset.names_of(row), dataset.extent(row)
+            if extent:
+                extents.setdefault((names.subject, names.video), extent)
+    checked = []
+    for video in videos:
+        if extent := extents.get((video.subject, video.name)):
+            video = check_extent(replace(video, length=extent[1] - extent[0] + 1), *extent, problems)
+        checked.append(video)
+    return checked
 
 
 def _check_names(dataset: LongDataset, file: Path | str, rows: Sequence[Row]) -> None:
@@ -129,10 +173,9 @@ def read_events(
         with problems.collect():
             for row in dataset.event_rows(repaired):
                 try:
-                    names = dataset.names_of(row)
+                    names, key = dataset.names_of(row), dataset.label_key(row)
                 except ValueError as error:
                     raise row.error(str(error), f"write it as {dataset.title} does, or delete the row") from error
-                key = dataset.label_key(row)
                 unused.pop(key, None)
                 events.append((names, _event_of(dataset, row, names, notes, labels.get(key))))
     if unused:
@@ -156,7 +199,9 @@ def _event_of(
         units, unit_notes = parse_action_units(cell)
     except ValueError as error:
         raise row.error(str(error), "write the action units as text, with + between them, such as 4+7") from error
-    emotion = normalise_emotion(text_of(row.cells.get("emotion"))) or (labels.emotion if labels else "")
+    emotion_cell = row.cells.get("emotion")
+    emotion = "" if is_empty(emotion_cell) else normalise_emotion(text_of(emotion_cell))
+    emotion = emotion or (labels.emotion if labels else "")
     remark = text_of(row.cells.get("notes"))
     notes = (*notes, *interval_notes, *unit_notes, *([f"note: {remark}"] if remark else []))
     return Event(onset, apex, offset, _type_of(dataset, row), emotion, units, names.event, notes)
@@ -165,7 +210,7 @@ def _event_of(
 def _type_of(dataset: LongDataset, row: Row) -> EventType:
     if dataset.type:
         return dataset.type
-    cell = text_of(row.cells.get("type")).casefold()
+    cell = text_of(row.cells.get("type")).casefold().removesuffix(".0")
     word = next((name for name in ("micro", "macro") if cell.startswith(name)), cell)
     if (type_ := {**_TYPES, **dataset.types}.get(word)) is None:
         raise row.error(f"{excerpt(cell)} is no type of event", "write micro or macro")
@@ -235,7 +280,7 @@ def attach_frames(
 
     Raises DataError when no video has a folder.
     """
-    fields = [{"subject": v.subject, "video": v.name, **dataset.folder_fields(v)} for v in videos]
+    fields = [[{"subject": v.subject, "video": v.name, **dataset.folder_fields(v)}] for v in videos]
     layout = find_clip_folders(frames, dataset.layouts, dataset.video_folders, fields)
     absent = [video.id for video, folder in zip(videos, layout.folders, strict=True) if folder is None]
     if absent:

@@ -189,7 +189,7 @@ class _Table:
         return None
 
 
-def _tables(sheets: dict[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
+def _tables(sheets: Mapping[str, SheetCells], form: SheetForm) -> Iterator[_Table]:
     """The sheets with columns of this form: the first header with a subject and another key of a row, or by order."""
     keys = {"filename", "onset"} & set(form.columns)
     named = [name for name in sheets if name.casefold() == form.sheet.casefold()] if form.sheet else []

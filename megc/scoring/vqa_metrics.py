@@ -25,7 +25,15 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_sc
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from megc.facs import COARSE_EMOTIONS, FINE_EMOTIONS
-from megc.vqa.questions import Question, allowed_answers, answer_fault, normalise_answer, split_long, split_units
+from megc.vqa.questions import (
+    Question,
+    allowed_answers,
+    answer_fault,
+    normalise_answer,
+    split_analysis,
+    split_long,
+    split_units,
+)
 
 METRICS = ("uf1_coarse", "uar_coarse", "uf1_fine", "uar_fine", "bleu", "rouge1", "avg")
 AU_METRICS = {  # columns of metrics.csv, with their headings in the report
@@ -37,6 +45,7 @@ AU_METRICS = {  # columns of metrics.csv, with their headings in the report
     "au_f1_macro": "AU F1, macro",
 }
 Score = TypeVar("Score", float, np.ndarray)
+_SPLIT = {"long": split_long, "analysis": split_analysis}  # texts that are read part by part, to mark them
 CLASS_KINDS = ("coarse", "fine")
 ORDERS = (1, 2, 3, 4)  # BLEU-4
 
@@ -199,14 +208,14 @@ def is_invalid(answer: str | None, kind: str, profile: str | Profile = "megc2025
 
 def is_right(reference: str, answer: str | None, kind: str, profile: str | Profile = "megc2025") -> bool:
     """True when an answer means what the reference means: the same label, the same set of action units in any order,
-    for a composed sentence both of these. For marks in reports; no metric is computed from it."""
+    for a composed sentence or analysis both of these. For marks in reports; no metric is computed from it."""
     read = get_profile(profile).read
     if not answer or not answer.strip():
         return False
     if kind == "units":
         return set(split_units(answer)) == set(split_units(reference))
-    if kind == "long":
-        true, predicted = split_long(reference), split_long(answer)  # units, fine, coarse
+    if kind in _SPLIT:
+        true, predicted = _SPLIT[kind](reference), _SPLIT[kind](answer)  # units, fine, coarse
         if true and predicted:
             return set(split_units(predicted[0])) == set(split_units(true[0])) and predicted[1:] == true[1:]
     return read(answer, kind) == read(reference, kind)

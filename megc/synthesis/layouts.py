@@ -106,7 +106,7 @@ def _dataset_values(source: str, row: LabelledRow) -> dict[str, object]:
         return {"folder": folder, "stimulus": stimulus, "video_code": stimulus[:4], "report": report}
     if source in ("casme3", "casme3_c"):
         codes = {"micro_code": int(row.kind == "micro"), "risk": 1, "subject_text": f"spNO.{row.subject}"}
-        return codes | {"letter": row.name.lower(), "title_type": f"{row.kind.title()}-expression"}
+        return codes | {"count": row.name, "letter": row.name.lower(), "title_type": f"{row.kind.title()}-expression"}
     if source == "4dme":
         emotions = row.cells["emotion"].split("+")
         flags = {emotion: int(emotion in emotions) for emotion in ("Positive", "Negative", "Surprise", "Repression")}

@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from megc.clips import LEFT_OUT, Clip, read_clips, read_videos
-from megc.facs import coarse_of
+from megc.facs import FULLY_LABELLED, coarse_of
 from megc.files import lock_folder, read_checked, read_json, read_jsonl, write_json, write_jsonl
 from megc.motion.flow_files import FlowRecord
 from megc.motion.flow_pictures import centre_folder
@@ -42,7 +42,6 @@ from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_r
 from megc.vqa.questions import CLIP_KINDS, as_analysis, question_rows
 from megc.vqa.settings import BuildSettings, SplitSettings
 
-_FULLY_LABELLED = ("casme2", "samm")  # datasets whose clips in ME-VQA have classes and action units, all of them
 LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
 
 
@@ -119,7 +118,7 @@ def clip_rows(
                 what = f"the fine class is {clip.fine} but there is no coarse class, so its questions are left out"
                 problems.add(Problem(str(clips_file), clip.id, what, f"write coarse {coarse}, or index it again"))
             continue
-        if clip.dataset in _FULLY_LABELLED and not (clip.coarse and clip.fine and clip.action_units):
+        if clip.dataset in FULLY_LABELLED and not (clip.coarse and clip.fine and clip.action_units):
             what = f"{clip.id} has no coarse class, fine class or action unit: ME-VQA leaves it out"
             problems.add(Problem(str(clips_file), clip.id, what, "complete the annotation or drop the clip"))
             continue

@@ -72,9 +72,12 @@ def _check_fold(path: Path | str, records: Sequence[dict]) -> None:
 
 def check_splits(train: Sequence[dict], test: Sequence[dict], names: tuple[str, str], problems: Problems) -> None:
     """Report subjects on both sides, those in mixed pictures too, and a prompt that differs between them."""
-    for subject in shared_subjects(subjects_in(test), subjects_in(train)):
+    trained = subjects_in(train)
+    for subject in shared_subjects(subjects_in(test), trained):
         if subject.strip("/"):
             what = f"the subject is in {names[0]} too"
+            if subject not in trained:
+                what = f"the same person is in {names[0]}, as {shared_subjects(trained, [subject])[0]}"
             problems.add(Problem(names[1], subject, what, "split by subject again", "subjects"))
     compare_prompts(names, train, test, problems)
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from megc.files import resolve_inside, sha256_of
 from megc.motion.recipes import MAKE_AGAIN, recipe_differences, recipes_of
 from megc.problems import Problem, Problems
+from megc.splits import person_key
 from megc.vqa.instructions import read_model_picture, read_record_picture
 
 _MANY = 20  # pictures of one file that are gone: one finding for all of them, if most are
@@ -34,7 +35,8 @@ class PictureIndex:
             for other, (other_subject, file, other_name) in others:
                 what = f"picture {other_name} is the same, pixel by pixel, as {name} of {clip}"
                 problem = Problem(file, other, what, "unpack both clips again, or keep one of them", "duplicates")
-                (problems.warn if subject == other_subject else problems.add)(problem)
+                same_person = person_key(subject) == person_key(other_subject)
+                (problems.warn if same_person else problems.add)(problem)
 
 
 def picture_path(file: Path | str, record: Mapping, image: str) -> Path:

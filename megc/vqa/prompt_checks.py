@@ -13,7 +13,7 @@ from megc.motion.colour import legend_text
 from megc.motion.recipes import drawn_texts
 from megc.problems import Problem, Problems, excerpt
 from megc.records import Contract
-from megc.splits import subjects_in
+from megc.splits import shared_subjects, subjects_in
 from megc.vqa.instructions import PROMPT_FILE, read_prompt, read_prompts
 from megc.vqa.mismatch import check_prompt
 from megc.vqa.picture_checks import Recipes, compare_recipes, picture_path
@@ -167,6 +167,6 @@ def check_checkpoint(
                 check_prompt(checkpoint, record, hash_, _read_all_prompts(file, records, Problems()))
         for problem in compare_recipes(file, of_file, trained_recipes, f"the checkpoint {checkpoint}"):
             problems.add(problem)
-        for subject in sorted(trained & subjects_in(records)) if file in tested else ():
+        for subject in shared_subjects(subjects_in(records), trained) if file in tested else ():
             what = f"the checkpoint {checkpoint} was trained on the subject"
             problems.add(Problem(str(file), subject, what, "test on subjects that it has not seen", "subjects"))

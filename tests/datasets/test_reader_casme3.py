@@ -164,7 +164,7 @@ def test_part_c_finds_its_videos(tmp_path):
 
 def test_a_sheet_of_long_videos_is_not_read_as_part_c(tmp_path):
     header = ["Subject", "Filename", "Onset", "Apex", "Offset", "Type", "Action Units"]
-    with pytest.raises(DataError, match="no header with"):
+    with pytest.raises(DataError, match="sheet of SAMM Long Videos, not of CAS"):
         read(tmp_path, header, ["006", "006_1_1", 566, 648, 743, "Macro", "4"], dataset="casme3_c")
 
 

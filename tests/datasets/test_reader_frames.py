@@ -12,7 +12,10 @@ from megc.synthesis.settings import DemoSettings
 
 @pytest.mark.parametrize(
     "layout",
-    ["", "Cropped", "Cropped/Cropped", "CASME2_RAW_selected", "CASME2_RAW_selected/CASME2_RAW_selected", "CASME2-RAW"],
+    [
+        *("", "Cropped", "Cropped/Cropped", "CASME2_RAW_selected", "CASME2_RAW_selected/CASME2_RAW_selected"),
+        *("CASME2-RAW", "cropped", "CASME2_raw"),
+    ],
 )
 def test_casme2_frames_are_found_in_every_layout(tmp_path, layout):
     folder = tmp_path / "data" / layout / "sub01" / "EP02_01f"
@@ -21,6 +24,35 @@ def test_casme2_frames_are_found_in_every_layout(tmp_path, layout):
     assert problems == []
     assert tmp_path / clip.frames == folder
     assert clip.notes == ()
+
+
+def test_the_fuller_of_two_releases_is_taken_and_junk_is_passed_over(tmp_path):
+    rows = [casme2_row(subject, name) for subject in range(1, 6) for name in ("EP02_01f", "EP03_02")]
+    for subject in range(1, 6):
+        for name in ("EP02_01f", "EP03_02")[: 1 if subject > 2 else 2]:
+            write_frames(tmp_path / f"Cropped/sub{subject:02d}/{name}", "reg_img{}.jpg", 46, 59, 86)
+        for name in ("ep02_01F", "EP03_02"):
+            write_frames(tmp_path / f"CASME2-RAW/Sub{subject:02d}/{name}", "img{}.jpg", 46, 59, 86)
+    (tmp_path / "CASME2-RAW/Desktop.lnk").touch()
+    (tmp_path / "CASME2-RAW/Sub01/readme.pdf").touch()
+    clips, problems = read_casme2(tmp_path, *rows, frames=tmp_path)
+    assert (len(clips), problems) == (10, [])
+    assert {clip.frames.split("/")[0] for clip in clips} == {"CASME2-RAW"}
+
+
+def test_two_folders_that_differ_by_case_alone_are_a_problem(tmp_path):
+    for folder in ("Sub01", "SUB01"):
+        write_frames(tmp_path / folder / "EP02_01f", "img{}.jpg", 46, 59, 86)
+    with pytest.raises(DataError, match="SUB01 and Sub01 are both like sub01; rename one"):
+        read_casme2(tmp_path, casme2_row(), frames=tmp_path)
+
+
+def test_clips_that_are_videos_are_named_as_such(tmp_path):
+    folder = tmp_path / "CASME2_Compressed video" / "CASME2_compressed" / "sub01"
+    folder.mkdir(parents=True)
+    (folder / "EP02_01f.avi").touch()
+    with pytest.raises(DataError, match=r"no clip's folder .*, but 1 video\(s\); unpack the frames"):
+        read_casme2(tmp_path, casme2_row(), frames=tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["", "SAMM"])

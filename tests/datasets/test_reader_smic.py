@@ -9,6 +9,7 @@ from sheets import write_frames, write_sheet
 
 from megc.datasets.readers import READERS
 from megc.problems import DataError, Problems
+from megc.vqa.questions import question_rows
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
@@ -164,6 +165,17 @@ def test_a_sheet_alone_gives_the_clips_of_hs(tmp_path):
     assert "row 3: the interval 10–4 is empty" in problems[0]
 
 
+def test_rows_of_no_clip_and_rows_of_a_clip_that_was_before_are_problems(tmp_path):
+    rows = [0, "s1", "s1_ne_01", "positive", 10, 30], [1, "s1", "s01_ne_1", "negative", 10, 30]
+    rows += [2, "s2", "s2_xx_01", "negative", 10, 30], [3, "s3", "s3_ne_01", None, 10, 30]
+    sheet = write_sheet(tmp_path / "smic.xlsx", HEADER, *rows)
+    (first, last), problems, _ = read(None, tmp_path, sheet)
+    assert "class positive does not go with the name s1_ne_01, which is taken" in first.notes
+    assert (last.name, last.coarse) == ("s03_ne_01", "negative")
+    assert "row 3: clip s01_ne_01 is already in row 2, which is kept" in problems[0]
+    assert "row 4: s2_xx_01 is no clip of SMIC" in problems[1]
+
+
 def test_a_sheet_gives_the_interval_of_folders_that_go_on_around_it(tmp_path):
     write_clip(tmp_path, "s1_ne_01", *range(100, 160))
     write_clip(tmp_path, "s1_ne_02", *range(200, 230))
@@ -213,3 +225,5 @@ def test_the_clips_of_the_organisers_come_back_from_folders_named_as_released(tm
         (row["subject"], row["filename"]): row["answer"] for row in rows
     }
     assert Counter(clip.coarse for clip in clips) == {"negative": 70, "positive": 51, "surprise": 43}
+    ours = {row["id"]: row for clip in clips for row in question_rows(clip)}
+    assert ours == {row["id"]: row for row in rows}

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import contracts
 from damages import Damaged
-from dataset_sheets import DATASET_TARGETS
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from json_files import JSON_TARGETS
+from layout_targets import LAYOUT_TARGETS
 from media import MEDIA_TARGETS
 from oracles import Case, Target
 from targets import TEXT_TARGETS
@@ -28,7 +28,7 @@ from megc.problems import DataError, Problem, Problems
 CLASSES = ("clear error", "accepted rightly", "silent loss", "traceback", "poor message", "refused in vain")
 GOOD = CLASSES[:2]
 LONGEST = 1200  # characters of a message
-TARGETS = (*TEXT_TARGETS, *JSON_TARGETS, *DATASET_TARGETS, *MEDIA_TARGETS)
+TARGETS = (*TEXT_TARGETS, *JSON_TARGETS, *MEDIA_TARGETS, *LAYOUT_TARGETS)
 
 
 @dataclass

@@ -12,7 +12,7 @@ QUICK = [target for target in TARGETS if "checkpoint" not in target.name]
 def test_no_damage_is_lost_crashes_or_is_badly_told():
     report = run(120, 0, QUICK, quiet=True)
     assert not report.bad, "\n".join(f"{name}: {bad.kind}; {bad.damage}; {bad.words}" for name, bad in report.bad)
-    assert report.total.total() >= 120 and min(report.total[kind] for kind in GOOD) > 20
+    assert report.total.total() >= 120 and min(report.total[kind] for kind in GOOD) > 10
 
 
 def test_a_reader_without_its_check_is_found(monkeypatch):
@@ -25,6 +25,6 @@ def test_a_reader_without_its_check_is_found(monkeypatch):
 
 def test_a_reader_that_takes_any_cell_for_a_frame_number_is_found(monkeypatch):
     monkeypatch.setattr(annotated, "frame_of", lambda cell, fractions=False: len(str(cell)) + 40)
-    (sheets,) = [target for target in QUICK if target.name == "mmew: clips of a sheet"]
+    (sheets,) = [target for target in QUICK if target.name == "layout mmew: clips of the sheet"]
     report = run(60, 0, [sheets], quiet=True)
     assert "silent loss" in {outcome.kind for _, outcome in report.bad}

@@ -6,6 +6,7 @@ import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
 from megc.scoring.vqa_metrics import METRICS, PROFILES, is_invalid, is_right, score_answers
+from megc.vqa.questions import compose_analysis
 
 LONG = (
     "The action unit present is: {unit}. Therefore, the fine-grained expression class is {fine}, "
@@ -189,6 +190,13 @@ def test_invalid_counts_use_the_dataset_of_the_row():
 )
 def test_what_is_marked_right(kind, reference, answer, right):
     assert is_right(reference, answer, kind) is right
+
+
+def test_a_composed_analysis_is_right_with_the_same_labels_whatever_their_order():
+    true = compose_analysis("brow lowerer, dimpler", "anger", "negative")
+    assert is_right(true, compose_analysis("dimpler, brow lowerer", "anger", "negative"), "analysis")
+    assert not is_right(true, compose_analysis("dimpler, brow lowerer", "disgust", "negative"), "analysis")
+    assert not is_right(true, "disgust", "analysis") and is_right("The brow.", "the brow", "analysis")
 
 
 def test_the_same_answers_get_other_scores_from_other_profiles():

@@ -8,6 +8,7 @@ import pytest
 from clip_folder import build, make_clips
 from PIL import Image
 
+from megc.clips import write_clips
 from megc.facs import ActionUnit
 from megc.problems import DataError, Problems
 from megc.splits import subject_key
@@ -128,3 +129,46 @@ def test_kinds_choose_the_questions_that_are_built(data: Path) -> None:
     problems = Problems()
     check_records(data / "kinds.jsonl", problems)
     assert list(problems) == []
+
+
+def write_clip_set(root: Path, dataset: str, subjects: list[str], **labels: object) -> Path:
+    """Instructions of two clips a subject, with their pictures, in a folder of the dataset's own."""
+    folder, base = root / dataset, make_clips()[0]
+    names = [(subject, f"{subject}_{take}") for subject in subjects for take in (1, 2)]
+    clips = [replace(base, id=f"{dataset}/{s}/{n}", dataset=dataset, subject=s, name=n, **labels) for s, n in names]
+    for clip in clips:
+        (folder / "flow" / clip.id).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (56, 56)).save(folder / "flow" / f"{clip.id}.png")
+    write_clips(folder / "clips.jsonl", clips)
+    settings = BuildSettings(folder / "clips.jsonl", folder / "i.jsonl", images=("flow",), name_dataset=True)
+    build_files(settings, Problems())
+    return folder / "i.jsonl"
+
+
+def test_datasets_are_joined_without_a_clash(tmp_path: Path) -> None:
+    """Subjects of one number in four datasets; SAMM and SAMM-LV show the same people, the others do not."""
+    files = (
+        write_clip_set(tmp_path, "casme2", ["sub06", "sub07", "sub08"]),
+        write_clip_set(tmp_path, "samm", ["006", "007", "008"]),
+        write_clip_set(tmp_path, "samm_lv", ["006", "007", "008"], fine="", coarse=""),
+        write_clip_set(tmp_path, "smic", ["s06", "s07", "s08"], fine="", action_units=()),
+    )
+    train, test, problems = tmp_path / "train.jsonl", tmp_path / "test.jsonl", Problems()
+    for fold in range(3):
+        settings = SplitSettings(files, train, test, protocol="kfold", folds=3, fold=fold, hierarchy="coarse")
+        write_split(settings, problems)
+        parts = [read_records(path) for path in (train, test)]
+        assert len({record["clip"] for part in parts for record in part}) == 24
+        numbers = [
+            {record["subject"][-3:] for record in part if record["dataset"].startswith("samm")} for part in parts
+        ]
+        assert not numbers[0] & numbers[1] and numbers[0] | numbers[1] == {"006", "007", "008"}
+        found = Problems()
+        check_splits(*parts, ("train", "test"), found)
+        assert list(found) == []
+    videos = [record for record in parts[0] if record["dataset"] == "samm_lv"]
+    check_splits(videos, [{**videos[0], "dataset": "samm"}], ("a", "b"), found)
+    expected = f"b, row samm/{videos[0]['subject']}: the subject is in a too"
+    assert [str(problem).startswith(expected) for problem in found] == [True]
+    # training clips of SAMM-LV have no coarse class to be named
+    assert len(problems) == 3 and "have no coarse class and are asked like test clips" in str(next(iter(problems)))

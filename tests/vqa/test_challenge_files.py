@@ -16,13 +16,15 @@ from PIL import Image
 from megc.answers.run import answer_questions
 from megc.answers.settings import RunSettings
 from megc.baselines.answer import answer_files
-from megc.facs import ME_VQA_UNITS, unit_name
+from megc.clips import Event, Video
+from megc.facs import ME_VQA_UNITS, ActionUnit, unit_name
 from megc.files import write_jsonl
 from megc.problems import DataError, Problems
 from megc.reasoning.agreement import reason_file
 from megc.vqa.build import build_files
 from megc.vqa.checks import check_records
 from megc.vqa.instructions import make_record, read_records, row_clip, row_id
+from megc.vqa.long_questions import video_rows
 from megc.vqa.prompts import PromptSettings
 from megc.vqa.questions import analysis_fault, parse, question_rows, split_analysis, split_long
 from megc.vqa.settings import BuildSettings
@@ -218,6 +220,34 @@ def test_questions_on_long_videos_are_refused_by_a_model_and_checked_when_handed
         make_submission([tmp_path / "answers.jsonl"], [questions], tmp_path / "out", found)
         assert [words in str(problem) for problem in found] == ([] if words is None else [True])
     assert (tmp_path / "out" / f"me_lvqa_{dataset}_test_pred.jsonl").is_file()
+
+
+@pytest.mark.parametrize("dataset", ["casme3", "samm"])
+def test_questions_on_long_videos_are_answered_by_the_prior_and_handed_in(tmp_path, dataset):
+    """SAMM's from SAMM-LV, whose events are of other people; CAS(ME)³'s, which training lacks, from all videos."""
+    train = [
+        make_record(row, [], PromptSettings(images=()))
+        for number, (name, macro) in enumerate([("samm_lv", 2), ("samm_lv", 4), ("samm_lv", 6), ("casme_sq", 9)])
+        for row in video_rows(video_of(name, f"{number + 6:03d}", macro))
+    ]
+    write_jsonl(tmp_path / "train.jsonl", train)
+    questions, problems = write_challenge_file(tmp_path, f"me_lvqa_{dataset}_test_to_answer.jsonl"), Problems()
+    build_files(BuildSettings(out=tmp_path / "instructions.jsonl", rows=(questions,)), problems)
+    answer_files("prior", tmp_path / "train.jsonl", tmp_path / "instructions.jsonl", tmp_path / "prior.jsonl")
+    make_submission([tmp_path / "prior.jsonl"], [questions], tmp_path / "out", problems, tmp_path / "lvqa.zip")
+    assert list(problems) == [] and zipfile.is_zipfile(tmp_path / "lvqa.zip")
+    name = f"me_lvqa_{dataset}_test_pred.jsonl"
+    answers = [json.loads(line)["answer"] for line in (tmp_path / "out" / name).read_text().splitlines()]
+    # medians, with one micro-expression each: 3, 5, 7 events; the lower of both middle ones with 10
+    assert answers[:4] == ["5", "1", "4", "brow lowerer"]
+    assert set(answers[4:6]) == {"macro-expression"} and len(answers) == ROWS[questions.name]
+
+
+def video_of(dataset, subject, macro):
+    """A long video with one micro-expression and so many macro-expressions, all of them a lowered brow."""
+    types = ["micro"] + ["macro"] * macro
+    events = tuple(Event(9 * n, None, 9 * n + 5, kind, action_units=(ActionUnit(4),)) for n, kind in enumerate(types))
+    return Video(f"{dataset}/{subject}/v", dataset, subject, "v", 30.0, events=events)
 
 
 def test_clip_and_video_questions_are_not_built_into_one_file(tmp_path):

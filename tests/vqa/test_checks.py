@@ -13,8 +13,10 @@ from programs import run_program
 from megc.csv_tables import read_table
 from megc.files import png_bytes, write_bytes, write_json, write_jsonl
 from megc.problems import DataError, Problem, Problems
-from megc.vqa.checks import check_dataset, check_records
+from megc.splits import Fold, write_folds
+from megc.vqa.checks import check_dataset, check_records, check_splits
 from megc.vqa.instructions import write_records
+from megc.vqa.prompt_checks import check_checkpoint
 from megc.vqa.prompts import PromptSettings, prompt_record
 from megc.vqa.settings import CheckSettings
 
@@ -200,11 +202,19 @@ def test_sides_of_other_projects_share_no_subject(tmp_path: Path) -> None:
     assert "casme2/sub01: the subject is in" in finding and "split by subject again" in finding
 
 
+def test_one_person_in_two_datasets_is_on_one_side() -> None:
+    problems = Problems()
+    sides = [[{"dataset": name, "subject": "006", "prompt": "p"}] for name in ("samm", "samm_lv", "casme2")]
+    check_splits(sides[0], sides[1], ("train", "test"), problems)
+    (finding,) = findings(problems, "subjects")
+    assert "samm_lv/006: the same person is in train, as samm/006" in finding
+    check_splits(sides[0], sides[2], ("train", "test"), problems)
+    assert len(problems) == 1  # another person's number
+
+
 def test_a_side_with_subjects_of_both_is_named(data: Path) -> None:
     build(data)
     subjects = ["casme2/sub01", "casme2/sub03", "casme2/sub05", "samm/002", "samm/004", "samm/006"]
-    from megc.splits import Fold, write_folds
-
     write_folds(data / "instructions.split.json", [Fold("f", tuple(subjects[1:]), tuple(subjects[:1]))], {"fold": 0})
     problems = Problems()
     check_records(data / "instructions.jsonl", problems)
@@ -250,8 +260,6 @@ def test_crops_flow_prompt_and_subjects_are_compared_with_a_checkpoint(data: Pat
     check_dataset(settings, problems)
     assert not problems and "does not record the recipes" in warnings(problems, "recipe")[0]
     with pytest.raises(DataError, match=r"give the folder of a checkpoint"):
-        from megc.vqa.prompt_checks import check_checkpoint
-
         check_checkpoint(data / "nowhere", {}, (), Problems())
 
 

@@ -6,7 +6,7 @@ Five rows do not go with the frames: casme.csv has the numbers of a public loade
 this loader describes them (github.com/tvaranka/meb); no file of the release was at hand.
 """
 
-from megc.datasets.dataset import Annotation, ClipNames, Dataset
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
 from megc.datasets.spreadsheets import CLIP_COLUMNS, SheetForm, is_empty, text_of
 
 _FOLDERS = ("Cropped", "CASME_Cropped", "CASME_raw_selected")
@@ -33,4 +33,5 @@ CASME = Dataset(
     released_rows=189,
     emotions={"tense": "others"},
     notes=_notes,
+    signs=Signs(sheets=r"casme[^2]*\.\w+", frames=r"(reg_)?EP\w+-\d+\.\w+"),
 )

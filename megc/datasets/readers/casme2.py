@@ -4,7 +4,7 @@ Its sheets are `CASME2-coding-20190701.xlsx` and the older `CASME2-coding-201405
 `reg_img46.jpg`), `CASME2_RAW_selected` or `CASME2-RAW` (`img46.jpg`), each also unpacked one folder too deep.
 """
 
-from megc.datasets.dataset import Annotation, ClipNames, Dataset
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
 
 _FOLDERS = ("Cropped", "CASME2_Cropped", "CASME2_RAW_selected", "CASME2-RAW", "CASME2_RAW")
 # Called sadness in the file of 2014 and surprise in that of 2019; in neither case among the ME-VQA clips.
@@ -30,4 +30,5 @@ CASME2 = Dataset(
     subject="sub{:02d}",
     layouts=("", *(layout for folder in _FOLDERS for layout in (folder, f"{folder}/{folder}"))),
     me_vqa_without=_me_vqa_without,
+    signs=Signs(sheets=r"CASME2[-_ ](coding|label).*", frames=r"(reg_)?img\d+\.\w+"),
 )

@@ -6,8 +6,13 @@ Sheets: `CAS(ME)3_part_C_ME.xlsx` (micro-expressions with coarse emotions and ac
 and offset (two start at the same frame). Frames: `part_C/01/a/color/`, of which the clips are intervals.
 """
 
-from megc.datasets.dataset import ClipNames, Dataset
-from megc.datasets.spreadsheets import SheetForm
+from pathlib import Path
+
+from megc.datasets.annotated import read_annotations
+from megc.datasets.dataset import ClipNames, Dataset, Signs
+from megc.datasets.long_videos import EventLabels, EventNames, LongDataset
+from megc.datasets.spreadsheets import Row, SheetForm, frame_of, subject_number, text_of
+from megc.problems import Problems
 
 CASME3_C = Dataset(
     name="casme3_c",
@@ -23,4 +28,39 @@ CASME3_C = Dataset(
     ),
     kinds={"1": "micro", "0": "macro"},
     coarse_only=True,
+    signs=Signs(sheets=r"cas\(me\)3_part_C.*", folders=r"\d{2}/a(/color)?", frames=r"\d+\.\w+"),
+)
+
+
+def _names_of(row: Row) -> EventNames:
+    """Row `4, 520, 525` is an event of the video `04/a`."""
+    subject = CASME3_C.subject.format(subject_number(row.cells["subject"]))
+    return EventNames(subject, "a", f"a_{text_of(row.cells['onset'])}_{text_of(row.cells['offset'])}")
+
+
+def _event_key(row: Row) -> tuple[int, int | None, int | None]:
+    return subject_number(row.cells["subject"]), frame_of(row.cells["onset"]), frame_of(row.cells["offset"])
+
+
+def _read_labels(path: Path | str, problems: Problems) -> dict[tuple[int, int, int], EventLabels]:
+    """Emotions and action units of the sheet of micro-expressions."""
+    return {
+        (clip.number, clip.interval.onset, clip.interval.offset): EventLabels(
+            clip.fine or clip.coarse, clip.row.cells["units"]
+        )
+        for clip in read_annotations(CASME3_C, path, problems)
+    }
+
+
+CASME3_C_VIDEOS = LongDataset(
+    name=CASME3_C.name,
+    title=CASME3_C.clip_names.title,
+    fps=CASME3_C.fps,
+    forms=(CASME3_C.forms[1],),
+    names_of=_names_of,
+    layouts=CASME3_C.layouts,
+    video_folders=("{subject}/{video}/color", "{subject}/color", "{subject}/{video}"),
+    types={"1": "micro", "0": "macro"},
+    read_labels=_read_labels,
+    label_key=_event_key,
 )

@@ -10,8 +10,10 @@ whole video, `rawpic/s15/15_0401girlcrashing/img001.jpg`, its faces in `rawpic_c
 
 import re
 
-from megc.datasets.dataset import Annotation, ClipNames, Dataset
-from megc.datasets.spreadsheets import CLIP_COLUMNS, SheetForm
+from megc.clips import Video
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
+from megc.datasets.long_videos import EventNames, LongDataset
+from megc.datasets.spreadsheets import CLIP_COLUMNS, Row, SheetForm, subject_number, text_of
 
 # naming rule 1: the sheet's subject, from 1, and the number in the names of the subject's folders
 FOLDER_NUMBERS = dict(enumerate((15, 16, *range(19, 28), *range(29, 39), 40), start=1))
@@ -62,4 +64,36 @@ CASME_SQ = Dataset(
     forms=(SheetForm(columns=(*CLIP_COLUMNS, "type"), without_header=True),),
     coarse_only=True,
     folder_fields=_folder_fields,
+    signs=Signs(
+        sheets=r"(CAS\(ME\)\^?2)?code_final.*",
+        folders=r"s\d+/(?:\d+_0\d{3}[a-z]+|(?:anger|disgust|happy)\d_\d+)",
+        frames=r"(reg_)?img\d{3,}\.\w+",
+    ),
+)
+
+
+def _names_of(row: Row) -> EventNames:
+    """Event `anger1_1` of the sheet's subject 1 is of the video `s15_0401`."""
+    number = subject_number(row.cells["subject"])
+    if number not in FOLDER_NUMBERS:
+        raise ValueError(f"CAS(ME)² has no subject {number}")
+    subject, name = f"s{FOLDER_NUMBERS[number]:02d}", text_of(row.cells["filename"])
+    return EventNames(subject, f"{subject}_{video_code(name)}", name)
+
+
+def _video_fields(video: Video) -> dict[str, str]:
+    """`15` and `0401` of the folder of `s15_0401`."""
+    number, code = video.name.removeprefix("s").split("_")
+    return {"number": number, "code": code}
+
+
+CASME_SQ_VIDEOS = LongDataset(
+    name=CASME_SQ.name,
+    title=CASME_SQ.clip_names.title,
+    fps=CASME_SQ.fps,
+    forms=CASME_SQ.forms,
+    names_of=_names_of,
+    layouts=CASME_SQ.layouts,
+    video_folders=("{subject}/{number}_{code}*",),
+    folder_fields=_video_fields,
 )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from megc.clips import Video
+from megc.datasets.dataset import Signs
 from megc.datasets.folders import is_folder_name
 from megc.datasets.long_videos import (
     EventNames,
@@ -20,11 +21,17 @@ from megc.datasets.long_videos import (
     group_events,
     read_events,
 )
+from megc.datasets.readers.casme3 import CASME3_VIDEOS
+from megc.datasets.readers.casme3_c import CASME3_C_VIDEOS
+from megc.datasets.readers.casme_sq import CASME_SQ_VIDEOS
 from megc.datasets.readers.samm_lv import SAMM_LV
 from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, frame_of, read_sheet, text_of
 from megc.problems import DataError, Problems, excerpt
 
-_FRAME_RATES = {dataset.name: dataset.fps for dataset in (SAMM_LV,)}
+_FRAME_RATES = {
+    dataset.name: dataset.fps
+    for dataset in (SAMM_LV, CASME_SQ_VIDEOS, CASME3_VIDEOS, CASME3_C_VIDEOS)  # that of SMIC is the camera's
+}
 _FASTEST = 1e5  # frames a second
 _VIDEO_FORM = SheetForm(
     columns=("dataset", "subject", "filename", "frames", "fps"),
@@ -60,6 +67,7 @@ EVENT_TABLE = LongDataset(
     layouts=("",),
     video_folders=_FOLDERS,
     folder_fields=lambda video: {"dataset": video.dataset},
+    signs=Signs(sheets=r"events.*\.csv"),
 )
 
 

@@ -7,7 +7,7 @@ rows have each other's action units. Frames: `gray_micro/<subject>/<clip>/`, fac
 folders and slips are as a public loader describes them (github.com/tvaranka/meb); no file of the release was at hand.
 """
 
-from megc.datasets.dataset import Annotation, ClipNames, Dataset
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
 from megc.datasets.spreadsheets import CLIP_COLUMNS, SheetForm, text_of
 
 _FOLDERS = ("gray_micro_crop", "gray_micro", "4DME/gray_micro_crop", "4DME/gray_micro")
@@ -34,4 +34,5 @@ FOUR_DME = Dataset(
     released_rows=267,
     coarse_only=True,
     folder_fields=_folder_fields,
+    signs=Signs(sheets=r"4DME.*", folders=r"gray_micro\w*/[^/]+/[^/]+"),
 )

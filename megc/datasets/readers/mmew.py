@@ -6,7 +6,7 @@ numbers of a public loader. Columns, folders and slips are as this loader descri
 file of the release was at hand.
 """
 
-from megc.datasets.dataset import ClipNames, Dataset
+from megc.datasets.dataset import ClipNames, Dataset, Signs
 
 _FOLDERS = ("Micro_Expression", "MMEW/Micro_Expression", "MMEW_Final/Micro_Expression")
 
@@ -18,4 +18,5 @@ MMEW = Dataset(
     layouts=(*_FOLDERS, ""),
     released_rows=300,
     clip_folders=("{emotion}/{filename}", "{subject}/{emotion}/{filename}", "{subject}/{filename}"),
+    signs=Signs(sheets=r"MMEW.*", frames=r"\d+\.\w+"),
 )

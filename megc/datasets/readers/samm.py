@@ -5,7 +5,7 @@ Its sheets are `SAMM_Micro_FACS_Codes_v2.xlsx` and version 1, whose columns are 
 ME-VQA (MEGC 2025) uses all 133 clips of an emotion other than `Other`.
 """
 
-from megc.datasets.dataset import ClipNames, Dataset
+from megc.datasets.dataset import ClipNames, Dataset, Signs
 
 SAMM = Dataset(
     name="samm",
@@ -13,4 +13,5 @@ SAMM = Dataset(
     fps=200.0,
     subject="{:03d}",
     layouts=("", "SAMM", "SAMM/SAMM", "SAMM_Cropped", "SAMM_CROP"),
+    signs=Signs(sheets=r"SAMM_.*Micro.*", frames=r"\d{3}_\d{4,5}\.\w+"),
 )

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from megc.datasets.annotated import read_annotations
+from megc.datasets.dataset import Signs
 from megc.datasets.long_videos import EventLabels, EventNames, LongDataset
 from megc.datasets.readers.samm import SAMM
 from megc.datasets.spreadsheets import Row, SheetForm, cell_excerpt, subject_number, text_of
@@ -55,4 +56,5 @@ SAMM_LV = LongDataset(
     fractions=True,
     read_labels=_read_labels,
     label_key=_label_key,
+    signs=Signs(sheets=r"SAMM_?Long.*", folders=r"\d{3}_\d+", frames=r"\d{3}_\d+_\d{4,}\.\w+"),
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from megc.clips import Clip, list_frames
 from megc.datasets.annotated import read_annotations
-from megc.datasets.dataset import Annotation, ClipNames, Dataset
+from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs
 from megc.datasets.folders import list_clip_folders, relative_to_root
 from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
 from megc.datasets.spreadsheets import SheetForm
@@ -29,6 +29,8 @@ _CLIP = re.compile(r"s0*(?P<subject>[1-9]\d*)_(?P<code>ne|po|sur)_0*(?P<index>[1
 _CAMERA = re.compile(r"(?<![a-z])(HS|VIS|NIR)(?![a-z])", re.IGNORECASE)
 _LONG = re.compile(r"(HS|VIS|NIR)[-_ ]long|SMIC[-_ ]((HS|VIS|NIR)[-_ ])?E(?![a-z]).*", re.IGNORECASE)  # of SMIC-E
 _MISSING = "frames missing: "
+
+_Expression = tuple[re.Match[str], Annotation]  # of the name in a sheet, and its row
 
 SMIC = Dataset(
     name="smic",
@@ -44,6 +46,11 @@ SMIC = Dataset(
         ),
     ),
     coarse_only=True,
+    signs=Signs(
+        folders=r"micro/\w+/s\d+_(?:ne|po|sur)_\d+",  # without `micro` they are the long videos of SMIC-E
+        frames=r"(?:reg_)?(?:image)?\d+\.bmp",
+        without_sheet=True,
+    ),
 )
 
 
@@ -58,13 +65,9 @@ def read(
     micro-expression (`non_micro`, the long videos of SMIC-E), numbers that are passed over and clips with gaps are
     warnings; clips that cannot be read go to `problems`. Raises DataError when there is no clip at all.
     """
-    expressions: dict[tuple[str, ...], Annotation] = {}
-    if annotations is not None:
-        for expression in read_annotations(SMIC, annotations, problems, repairs):
-            if match := _CLIP.fullmatch(expression.filename):
-                expressions[_key(match)] = expression
-        if frames is None:
-            return [_clip_of(_CLIP.fullmatch(e.filename), "HS", e.interval, "", e.notes) for e in expressions.values()]
+    expressions = {} if annotations is None else _expressions(annotations, problems, repairs)
+    if annotations is not None and frames is None:
+        return [_clip_of(match, "HS", e.interval, "", _notes(match, e)) for match, e in expressions.values()]
     if frames is None or not Path(frames).is_dir():
         raise DataError(frames or "--frames", None, "the folder of SMIC does not exist", "give it as --frames")
     base = next((path for layout in _LAYOUTS if (path := Path(frames, layout)).is_dir()), Path(frames))
@@ -80,16 +83,38 @@ def read(
                 raise DataError(folder, None, what, "keep one of the two folders")
             clips[clip.id] = clip
     if expressions:
+        _, first = next(iter(expressions.values()))
         what = (
-            f"{len(expressions)} clip(s) have no folder in {base} (the first: {next(iter(expressions.values())).name})"
+            f"{len(expressions)} clip(s) have no folder in {base} (the first: {first.name} of row {first.row.number})"
         )
         problems.add(Problem(str(annotations), None, what, "unpack them, or delete their rows"))
     _warn_of_gaps(base, clips.values(), problems)
     return list(clips.values())
 
 
-def _key(match: re.Match[str]) -> tuple[str, ...]:
-    return match["subject"], match["code"].lower(), match["index"]
+def _expressions(annotations: Path | str, problems: Problems, repairs: str) -> dict[str, _Expression]:
+    """The rows of a sheet by the names of their clips; those with another name, or a name that was before, are
+    problems."""
+    expressions: dict[str, _Expression] = {}
+    for expression in read_annotations(SMIC, annotations, problems, repairs):
+        with problems.collect():
+            row, match = expression.row, _CLIP.fullmatch(expression.filename)
+            if match is None:
+                fix = f"write the name as SMIC does, such as {SMIC.clip_names.example}, or delete the row"
+                raise row.error(f"{expression.filename} is no clip of SMIC", fix)
+            _, name = _names(match, "HS")
+            if name in expressions:
+                what = f"clip {name} is already in row {expressions[name][1].row.number}, which is kept"
+                raise row.error(what, "delete one of the two rows")
+            expressions[name] = match, expression
+    return expressions
+
+
+def _names(match: re.Match[str], camera: str) -> tuple[str, str]:
+    """Subject and name of a clip as the organisers' rows write them, and the camera where it is another than HS."""
+    subject = f"s{int(match['subject']):02d}"
+    name = f"{subject}_{match['code'].lower()}_{int(match['index']):02d}"
+    return subject, name if camera == "HS" else f"{name}_{camera.lower()}"
 
 
 def _clip_folders(base: Path, problems: Problems) -> list[Path]:
@@ -133,7 +158,7 @@ def _camera(folder: Path) -> str:
     raise DataError(folder, None, "no folder above says which camera", "name the one that it is of HS, VIS or NIR")
 
 
-def _clip_of_folder(folder: Path, expressions: dict[tuple[str, ...], Annotation], root: Path | str) -> Clip:
+def _clip_of_folder(folder: Path, expressions: dict[str, _Expression], root: Path | str) -> Clip:
     """The clip of one folder of frames, with the numbers of `expressions`, out of which it is taken.
 
     Raises DataError for a folder without a camera or with fewer than three frames.
@@ -143,8 +168,9 @@ def _clip_of_folder(folder: Path, expressions: dict[tuple[str, ...], Annotation]
     if len(frames) < 3:
         raise DataError(folder, None, f"{len(frames)} frame(s)", "a clip needs three or more: unpack it again")
     first, last = min(frames), max(frames)
-    expression = expressions.pop(_key(match), None) if camera == "HS" else None
-    notes = [] if expression is None else [*expression.notes, *_notes_on_class(match, expression.coarse)]
+    _, name = _names(match, camera)  # of HS where a sheet has it
+    _, expression = expressions.pop(name, (match, None))
+    notes = [] if expression is None else [*_notes(match, expression)]
     try:
         interval = fit_to_frames(expression.interval if expression else repair_interval(first, None, last), frames)
     except ValueError as error:
@@ -158,8 +184,13 @@ def _clip_of_folder(folder: Path, expressions: dict[tuple[str, ...], Annotation]
     return _clip_of(match, camera, interval, relative_to_root(folder, root), tuple(notes))
 
 
+def _notes(match: re.Match[str], expression: Annotation) -> tuple[str, ...]:
+    """What a row of a sheet says of its clip."""
+    return (*expression.notes, *(_notes_on_class(match, expression.coarse) if expression.coarse else ()))
+
+
 def _notes_on_class(match: re.Match[str], emotion: str) -> list[str]:
-    """A note where a folder (or a sheet) says another class than the clip's name."""
+    """A note where a folder or a sheet says another class than the clip's name."""
     if emotion.lower() == _COARSE[match["code"].lower()]:
         return []
     return [f"class {emotion} does not go with the name {match[0]}, which is taken"]
@@ -167,10 +198,8 @@ def _notes_on_class(match: re.Match[str], emotion: str) -> list[str]:
 
 def _clip_of(match: re.Match[str], camera: str, interval: Interval, frames: str, notes: tuple[str, ...]) -> Clip:
     """The clip of a name."""
-    subject = f"s{int(match['subject']):02d}"
-    name = f"{subject}_{match['code'].lower()}_{int(match['index']):02d}"
+    subject, name = _names(match, camera)
     if camera != "HS":
-        name += f"_{camera.lower()}"
         notes += (f"camera {camera}: the ME-VQA rows of the organisers are of HS alone",)
     return Clip(
         id=f"smic/{subject}/{name}",

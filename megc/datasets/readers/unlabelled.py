@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 from megc.clips import VIDEO_SUFFIXES, Clip, list_frames
+from megc.datasets.dataset import Signs
 from megc.datasets.folders import list_clip_folders, relative_to_root
 from megc.problems import DataError, Problems
 
 # Test clips of the challenge carry their dataset in the name: (dataset, frames a second).
 _CHALLENGE = {"CAS": ("casme3", 30.0), "SAMM": ("samm", 200.0)}
 _UNKNOWN_FPS = 30.0
+SIGNS = Signs(folders=r"(?:CAS|SAMM)-\d+", without_sheet=True, title="test set of the challenge")
 
 
 def read(
