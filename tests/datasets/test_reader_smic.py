@@ -9,6 +9,7 @@ from sheets import write_frames, write_sheet
 
 from megc.datasets.readers import READERS
 from megc.problems import DataError, Problems
+from megc.vqa.questions import question_rows
 
 REAL = Path(__file__).parents[3] / "shared" / "real"
 EMOTIONS = {"ne": "negative", "po": "positive", "sur": "surprise"}
@@ -224,3 +225,5 @@ def test_the_clips_of_the_organisers_come_back_from_folders_named_as_released(tm
         (row["subject"], row["filename"]): row["answer"] for row in rows
     }
     assert Counter(clip.coarse for clip in clips) == {"negative": 70, "positive": 51, "surprise": 43}
+    ours = {row["id"]: row for clip in clips for row in question_rows(clip)}
+    assert ours == {row["id"]: row for row in rows}

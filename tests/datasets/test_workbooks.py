@@ -176,7 +176,7 @@ def test_a_sheet_without_a_header_is_read_by_the_order_of_its_columns(tmp_path):
         ("studio/actor2/take2", 7, 12, 17),
     ]
     assert [(clip.fine, clip.left_out) for clip in clips] == [
-        ("happiness", "no action unit"),
+        ("happiness", ""),
         ("others", "emotion 'tense'"),
     ]
     assert "emotion 'tense': counts as others" in clips[1].notes

@@ -184,13 +184,13 @@ def test_intervals_of_one_video_are_clips_of_their_own(root):
         Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(root / "pictures" / f"{image}.png")
     settings = BuildSettings(root / "none", root / "i.jsonl", (root / "early.jsonl",), flow_dir=root / "pictures")
     assert "12 questions on 6 clips" in build_files(replace(settings, images=("flow",)), Problems())
-    assert row_clip(rows[0])["clip"] == "samm_test/dzw/dzw_a1_338"
+    assert row_clip(rows[0])["clip"] == "casme3/dzw/dzw_a1_338"
 
     checked = Problems()
     records = read_records(root / "i.jsonl")
     check_records(root / "i.jsonl", checked)
     assert not checked
-    merged = [{**record, "clip": "samm_test/dzw/a1"} for record in records if "_a1_" in record["id"]]
+    merged = [{**record, "clip": "casme3/dzw/a1"} for record in records if "_a1_" in record["id"]]
     merged[0]["row"] = {**merged[0]["row"], "offset_frame": 337}  # before its onset, as one of the released rows
     (root / "merged.jsonl").write_text("".join(json.dumps(record) + "\n" for record in merged))
     check_records(root / "merged.jsonl", checked)
