@@ -148,7 +148,8 @@ def summarise_clips(clips: list[Clip]) -> str:
     for dataset in dict.fromkeys(clip.dataset for clip in clips):
         members = [clip for clip in clips if clip.dataset == dataset]
         subjects = {clip.subject for clip in members}
-        emotions = Counter(clip.fine or "no emotion" for clip in members)
+        # some datasets have coarse classes alone
+        emotions = Counter(clip.fine or clip.coarse or "no emotion" for clip in members)
         classed, with_frames = (sum(bool(getattr(clip, name)) for clip in members) for name in ("coarse", "frames"))
         lines += [
             f"{dataset}: {len(members)} clips of {len(subjects)} subjects; {classed} with a coarse class (ME-VQA uses "
