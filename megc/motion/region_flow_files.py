@@ -124,6 +124,27 @@ def _key(video: Video, frames: Frames, times: np.ndarray, settings: RegionFlowSe
     )
 
 
+def _record_of(
+    flow: RegionFlow, video: Video, settings: RegionFlowSettings, key: str, faults: list[str], warnings: list[str]
+) -> RegionFlowRecord:
+    """How a series was measured, to be written beside it."""
+    points = mean_face()
+    return RegionFlowRecord(
+        key=key,
+        video=video.id,
+        fps=video.fps,
+        face_width=float(FACE_WIDTH),
+        spotter_scale=round(SPOTTING_EYES / float(np.linalg.norm(points[42] - points[39])), 4),
+        regions=list(SPOTTING_REGIONS),
+        frames=len(flow.times),
+        measured=int((flow.segments >= 0).sum()),
+        segments=int(flow.segments.max()) + 1,
+        settings=asdict(settings),
+        faults=faults,
+        warnings=warnings,
+    )
+
+
 def extract_video(
     video: Video,
     videos_file: Path,
@@ -170,22 +191,7 @@ def extract_video(
     content = io.BytesIO()
     np.savez_compressed(content, **{name: getattr(flow, name) for name in _ARRAYS})
     write_bytes(arrays_path, content.getvalue())
-    points = mean_face()
-    record = RegionFlowRecord(
-        key=key,
-        video=video.id,
-        fps=video.fps,
-        face_width=float(FACE_WIDTH),
-        spotter_scale=round(SPOTTING_EYES / float(np.linalg.norm(points[42] - points[39])), 4),
-        regions=list(SPOTTING_REGIONS),
-        frames=len(flow.times),
-        measured=int((flow.segments >= 0).sum()),
-        segments=int(flow.segments.max()) + 1,
-        settings=asdict(settings),
-        faults=broken,
-        warnings=warnings,
-    )
-    write_json(record_path, record.model_dump())
+    write_json(record_path, _record_of(flow, video, settings, key, broken, warnings).model_dump())
     return MeasuredVideo("done", (*broken, *faults), tuple(warnings))
 
 
