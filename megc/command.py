@@ -44,17 +44,20 @@ def option(
     repeat: bool = False,
     positional: bool = False,
     secret: bool = False,
+    of: str = "",
 ) -> Any:
     """A field of a settings dataclass that is a flag of a command, with its default and its line in --help.
 
     `default` may be `dataclasses.MISSING`: the flag must be given. `flag` names it where the field has another name,
     `aliases` are more names, all without dashes. `repeat`: the flag is given once for each value of a tuple.
-    `positional`: a word without a flag. `secret`: left out of what is printed of the settings. The type of the field
+    `positional`: a word without a flag. `secret`: left out of what is printed of the settings. `of`: a flag like this
+    names the flag that it belongs to, which is given before it; both are tuples of words with `repeat`, equally long,
+    with an empty word where the flag is not given. The type of the field
     says the rest: `Literal` are choices, a tuple takes one word or more, a bool that is off takes `--name`, one that
     is on also `--no-name`.
     """
     # only what is set: Hugging Face's parser, which reads the same metadata, knows no other key than help
-    extra = {"flag": flag, "flags": aliases, "metavar": metavar, "repeat": repeat, "positional": positional}
+    extra = {"flag": flag, "flags": aliases, "metavar": metavar, "repeat": repeat, "positional": positional, "of": of}
     return dataclasses.field(
         default=default,
         repr=not secret,
@@ -90,10 +93,36 @@ def parse(description: str, kind: type[Settings], arguments: list[str] | None = 
     # flags of nested settings have no prefix; the word None is no value
     config = (tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
     try:
+        arguments = _align(kind, sys.argv[1:] if arguments is None else arguments)
         return tyro.cli(kind, args=arguments, prog=program, description=description, registry=registry, config=config)
     except _WrongSettings as error:
         print(f"{error}\nFor all options, run {program} --help", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _align(kind: type, arguments: list[str]) -> list[str]:
+    """The arguments with flags that belong to another (`of`) in one order behind each of it, those not given empty."""
+    owners = {name: field.metadata["of"] for name, field in flags_of(kind).items() if field.metadata.get("of")}
+    if not owners:
+        return arguments
+    aligned, groups, rest = [], [], list(arguments)
+    while rest:
+        name, _, value = rest[0].partition("=")
+        flag = name.removeprefix("--").replace("_", "-") if name.startswith("--") else ""
+        if flag not in {*owners, *owners.values()} or not (value or rest[1:]):
+            aligned.append(rest.pop(0))
+            continue
+        value = value or rest.pop(1)
+        rest.pop(0)
+        if flag in owners.values():
+            groups.append({flag: value, **{follower: "" for follower, owner in owners.items() if owner == flag}})
+        elif not groups or flag not in groups[-1]:
+            raise _WrongSettings(f"--{flag} belongs behind a --{owners[flag]}")
+        elif groups[-1][flag]:
+            raise _WrongSettings(f"--{flag} is given twice behind a --{owners[flag]}")
+        else:
+            groups[-1][flag] = value
+    return [*aligned, *(f"--{flag}={value}" for group in groups for flag, value in group.items())]
 
 
 def print_help(description: str, settings: object) -> None:

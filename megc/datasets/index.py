@@ -1,7 +1,7 @@
 """Several datasets into one `clips.jsonl` and one `videos.jsonl`, and a summary of them."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from megc.clips import Clip, Video, write_clips, write_videos
@@ -9,19 +9,14 @@ from megc.datasets.index_report import write_report
 from megc.datasets.readers import LONG_READERS, READERS
 from megc.datasets.recognition import AUTO, recognise
 from megc.datasets.repairs import check_repairs_name
+from megc.datasets.settings import DatasetSource, IndexSettings
 from megc.facs import UNREAD
 from megc.problems import DataError, Problems
 
 
-@dataclass
-class DatasetSource:
-    """One dataset to read: a name of `READERS` or `LONG_READERS`, or `auto`, its spreadsheet, the folder of its frames
-    (None: not at hand), and a sheet of the emotions of its events, where its own has none."""
-
-    dataset: str
-    annotations: Path | None = None
-    frames: Path | None = None
-    emotions: Path | None = None
+def index_datasets(settings: IndexSettings, problems: Problems) -> str:
+    """`index_sources` of the options of data_process/index_clips.py."""
+    return index_sources(settings.sources, settings.out, problems, settings.repairs, settings.report)
 
 
 def index_sources(
@@ -153,7 +148,8 @@ def summarise_clips(clips: list[Clip]) -> str:
     for dataset in dict.fromkeys(clip.dataset for clip in clips):
         members = [clip for clip in clips if clip.dataset == dataset]
         subjects = {clip.subject for clip in members}
-        emotions = Counter(clip.fine or "no emotion" for clip in members)
+        # some datasets have coarse classes alone
+        emotions = Counter(clip.fine or clip.coarse or "no emotion" for clip in members)
         classed, with_frames = (sum(bool(getattr(clip, name)) for clip in members) for name in ("coarse", "frames"))
         lines += [
             f"{dataset}: {len(members)} clips of {len(subjects)} subjects; {classed} with a coarse class (ME-VQA uses "

@@ -133,7 +133,7 @@ def _read_xls(path: Path) -> dict[str, SheetCells]:
                 )
                 for sheet in book.sheets()
             }
-    except (xlrd.XLRDError, xlrd.compdoc.CompDocError, *_XLS_ERRORS) as error:
+    except (xlrd.XLRDError, xlrd.compdoc.CompDocError, xlrd.formula.FormulaError, *_XLS_ERRORS) as error:
         what = f"{type(error).__name__}: {excerpt(str(error))}"
         fix = f"{_AGAIN}, or save it as .xlsx without a password"
         raise _unreadable(path, what, fix) from error

@@ -67,6 +67,7 @@ class SpottingScoreSettings:
     dataset: str = option("", "dataset of files that name none")
     fps: float | None = option(None, "frame rate where the ground truth has none", metavar="HZ")
     emotions: tuple[str, ...] = option(("negative", "positive", "surprise"), "emotions that are analysed")
+    draws: int = option(20, "draws of the row of random intervals; 0 leaves it out")
     resamples: int = option(RESAMPLES, "bootstrap resamples")
-    seed: int = option(0, "seed of the bootstrap")
+    seed: int = option(0, "seed of the bootstrap and of the draws")
     skip_bad: bool = option(False, "exit with 0 although rows are bad")

@@ -162,8 +162,8 @@ def write_demo_record(root: Path, settings: DemoSettings, overwrite: bool) -> No
     """
     record, fix = root / "demo.json", "use --overwrite or another --out"
     is_demo = record.is_file()  # never delete what another program wrote: it may be licensed data
-    if not is_demo and any((root / name).exists() for name in _WRITTEN):
-        what = "has data but no demo.json, so it is not a demo set"
+    if not is_demo and any((root / name).exists() for name in (*_WRITTEN, record.name)):
+        what = "has data but no file demo.json, so it is not a demo set"
         raise DataError(root, None, what, "choose another folder: this one may hold licensed data")
     if is_demo and not overwrite:
         earlier, values = read_checked(DemoRecord, record, fix=fix), asdict(settings)

@@ -99,7 +99,7 @@ def fill_answers(questions: Path, answers: Answers, problems: Problems) -> list[
         # the row stands in the file whatever is wrong with it: the organisers count rows
         rows.append({**row, "answer": ""})
         with problems.collect():
-            if "question" not in row or not {"id", "video_id"} & row.keys():
+            if "question" not in row or not {"id", "video_id"} & row.keys() or not row_id(row):
                 raise DataError(questions, line, "the row has no question or no id", "give the organisers' file")
             identity = row_id(row)
             if identity in seen:

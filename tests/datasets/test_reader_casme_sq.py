@@ -9,6 +9,7 @@ import pytest
 from sheets import write_frames
 
 from megc.datasets.annotated import read_annotations
+from megc.datasets.index import summarise_clips
 from megc.datasets.readers import READERS
 from megc.datasets.readers.casme_sq import CASME_SQ, FOLDER_NUMBERS, VIDEO_CODES, video_code
 from megc.problems import DataError, Problems
@@ -77,6 +78,7 @@ def test_micro_expressions_become_clips_and_macros_are_counted(tmp_path):
     assert [unit.number for unit in second.action_units] == [14, 23]
     assert len(warnings) == 1
     assert "1 of 3 rows are macro-expressions" in warnings[0]
+    assert "emotions: negative 1, positive 1" in summarise_clips([first, second])
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ EVIDENCE = {
     "side?": ("map", SHARE),
 }
 PROMPT = {
-    "images": ("list", "text", 1),
+    "images": ("list", "text", 0),  # none: questions on long videos
     "structured": "flag",
     "legend": "flag",
     "encoding": "text",

@@ -1,6 +1,6 @@
-"""Files that are no text of ours: spreadsheets, pictures, videos, motion fields, checkpoint folders.
+"""Files that are no text of ours: pictures, videos, motion fields, checkpoint folders.
 
-What may be accepted is judged by the cells as they were written, by OpenCV as a second decoder of pictures, by NumPy's
+What may be accepted is judged by OpenCV as a second decoder of pictures, by NumPy's
 view of the bytes, and, of checkpoints, by the whole folder: weights, settings and vocabulary in memory are the same.
 """
 
@@ -15,7 +15,6 @@ from contracts import same
 from damages import Damaged, Draw, damage_bytes, damage_json
 from oracles import Case, Target
 from PIL import Image
-from workbooks import SHEET_TARGETS
 
 from megc.files import read_picture
 from megc.model.checkpoint import load
@@ -148,7 +147,6 @@ def _build_checkpoint(root: Path) -> None:
 
 
 MEDIA_TARGETS = [
-    *SHEET_TARGETS,
     Target("PNG", "a.png", _picture("a.png"), damage_bytes, partial(_read_pixels, "a.png"), _pixels_oracle, weight=2),
     Target(
         "JPEG",

@@ -200,3 +200,43 @@ def _imports(node: ast.AST) -> bool:
 
 def _calls_name(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+@dataclass
+class Pairs:
+    dataset: tuple[Literal["casme2", "samm"], ...] = option((), "starts a dataset", repeat=True)
+    sheet: tuple[str, ...] = option((), "its sheet", repeat=True, of="dataset")
+    frames: tuple[str, ...] = option((), "its frames", repeat=True, of="dataset")
+    out: Path = option(Path("clips"), "file")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", Pairs()),
+        ("--out o --dataset samm", Pairs(("samm",), ("",), ("",), Path("o"))),
+        ("--dataset casme2 --frames F --sheet=S", Pairs(("casme2",), ("S",), ("F",))),
+        (
+            "--dataset casme2 --sheet S --out o --dataset samm --frames F --dataset samm",
+            Pairs(("casme2", "samm", "samm"), ("S", "", ""), ("", "F", ""), Path("o")),
+        ),
+    ],
+)
+def test_flags_that_belong_to_another_go_with_the_one_before_them(line, expected):
+    assert parse("", Pairs, line.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--frames F --dataset samm", "--frames belongs behind a --dataset"),
+        ("--dataset samm --frames F --frames G", "--frames is given twice behind a --dataset"),
+        ("--dataset other", "choose one of|invalid choice"),
+        ("--dataset samm --frames", "Missing value"),
+    ],
+)
+def test_a_flag_without_the_one_that_it_belongs_to_is_an_error(line, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("", Pairs, line.split())
+    assert stop.value.code == 2
+    assert re.search(words, capsys.readouterr().err)

@@ -1,5 +1,8 @@
 """Spotted intervals and annotations in the forms that the field has, and the program that scores them."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 from programs import run_program
@@ -7,6 +10,7 @@ from programs import run_program
 from megc.clips import Event, Video, read_videos, write_videos
 from megc.problems import DataError, Problems
 from megc.scoring.interval_files import VideoIndex, plain_name, read_run, read_truth, read_type, write_intervals
+from megc.scoring.random_spotter import random_intervals, random_runs
 from megc.scoring.str_evaluation import COLUMNS
 
 VIDEOS = [
@@ -195,7 +199,44 @@ def test_program_compares_files_and_writes_the_table(tmp_path, monkeypatch, caps
     assert strict.loc["half", "f1"] == pytest.approx(0.4) and strict.loc["full", "paired_f1"] == pytest.approx(0.6)
     assert strict.loc["full", "paired_f1_subject_low"] == pytest.approx(0.6), "the same in every subject"
     assert set(table.profile) == {"strict", "official", "megc2020"}
+    random = table[(table.run == "random, mean of 20 draws") & (table.type == "micro")].set_index("profile")
+    assert 0 < random.loc["strict", "f1"] < 0.5 and random.loc["strict", "analysed"] > 0
+    assert "standard deviation" in random.loc["strict", "note"] and np.isnan(random.loc["strict", "f1_low"])
     assert "one class" in capsys.readouterr().out
     (tmp_path / "half.csv").write_text(head + "1,999_1,1,2,negative\n")
     assert run_program(monkeypatch, "test/score_spotting.py", *arguments, tmp_path / "half.csv") == 1
     assert "the ground truth has no subject 1 video '999_1'" in capsys.readouterr().err
+
+
+def test_random_intervals_have_the_rate_lengths_and_prior_emotion_of_others():
+    people = [f"{number:03}" for number in range(1, 7)]
+    lengths = dict(zip(people, (20, 30, 40, 50, 60, 70), strict=True))
+    videos = [
+        Video(
+            f"samm_lv/{p}/{p}_1",
+            "samm_lv",
+            p,
+            f"{p}_1",
+            200.0,
+            "",
+            2000,
+            tuple(
+                Event(100 * k, None, 100 * k + lengths[p], "micro", "anger" if k < 4 else "surprise")
+                for k in range(1, 6)
+            ),
+        )
+        for p in people
+    ]
+    drawn = [random_intervals(videos, 2.0, seed) for seed in range(30)]
+    assert np.mean([sum(map(len, spotted.values())) for spotted in drawn]) == pytest.approx(60, rel=0.1)
+    for video in videos:
+        rows = [row for spotted in drawn for row in spotted[video.id]]
+        assert {row.offset - row.onset for row in rows} == set(lengths.values()) - {lengths[video.subject]}
+        assert {row.emotion for row in rows} == {"negative"} and min(row.onset for row in rows) >= 1
+        assert max(row.offset for row in rows) <= 2000
+    assert repr(drawn[0]) == repr(random_intervals(videos, 2.0, 0)) != repr(drawn[1])
+    assert not random_runs(videos, 2)[0].has_emotions and random_runs(videos, 2, emotions=True)[1].has_emotions
+    with pytest.raises(ValueError, match="no event of another subject"):
+        random_intervals(videos[:1], 2.0, 0)
+    with pytest.raises(ValueError, match="length of samm_lv/001/001_1 is unknown"):
+        random_intervals([replace(videos[0], length=None)], 2.0, 0)

@@ -131,6 +131,14 @@ def test_missing_double_and_foreign_rows_are_named(challenge):
     assert "answers another question" in make(files, predictions, folder)[1][0]
 
 
+def test_a_question_without_an_id_is_named_by_its_line(challenge):
+    files, predictions, folder = challenge
+    rows = [json.loads(line) for line in files[1].read_text().splitlines()]
+    write(files[1], [*rows[:2], {**rows[2], "video_id": ""}, *rows[3:]])
+    (problem,) = make(files, predictions, folder)[1]
+    assert f"{files[1].name}, row 3: the row has no question or no id" in problem
+
+
 def test_the_program_exits_with_1_for_a_fault(challenge):
     files, predictions, folder = challenge
     for answer, code in (("positive", 0), ("good", 1)):
