@@ -1,7 +1,9 @@
 """Checks of `clips.jsonl` and `videos.jsonl`: frame numbers, labels, events, and whether the frames decode."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from megc.records import Contract, check_record
 LONGEST = 4.0  # seconds: a micro-expression lasts half of one, and released sheets have some of three
 _INDEX = "index the dataset again, or repair its sheet"
 _ONE_FRAME = "unpack the frames again; extract_frames.py takes the nearest ones"
+# Of FACS, beside ACTION_UNITS: sniff, speech, what is not visible, swallow, chew, shrug, shake, nod, flash, shiver.
+_OTHER_CODES = (40, 50, *range(70, 75), 80, 81, 82, 84, 85, 91, 92, 97, 98)
 _EVENT_KINDS = ("macro", "micro")
 
 
@@ -48,15 +52,18 @@ def check_videos(path: Path | str, problems: Problems, all_frames: bool = False)
     """
     rows = _read(path, problems, "video", VideoRow, _ordered_video)
     videos = [_loose_video(name, good, row) for name, good, row in rows]
-    for video in videos:
-        for what, fix, is_error in _event_faults(video):
-            problem = Problem(str(path), video.id, what, fix, "events")
-            (problems.add if is_error else problems.warn)(problem)
     _check_repeats(path, videos, problems)
+    from_one = _counted_from_one(videos)
     for video in tqdm(videos, desc=Path(path).name, unit="video", disable=None):
+        frames = None
         if video.frames:
             with problems.collect("frames"):
-                _check_video_frames(path, video, all_frames, problems)
+                frames = open_frames(frames_folder(video, path), video.id)
+        for what, fix, is_error in _event_faults(video, _extent(video, frames, video.dataset in from_one)):
+            problem = Problem(str(path), video.id, what, fix, "events")
+            (problems.add if is_error else problems.warn)(problem)
+        if frames:
+            _check_video_frames(video, frames, all_frames, problems)
     return len(videos)
 
 
@@ -183,10 +190,15 @@ def _check_labels(path: Path | str, clip: Clip, problems: Problems) -> None:
         what = f"fine class {clip.fine!r} does not belong to coarse class {clip.coarse!r}"
         fix = f"use one of {', '.join(FINE_EMOTIONS)}, with {', '.join(COARSE_EMOTIONS)}"
         problems.add(Problem(str(path), clip.id, what, fix, "vocabulary"))
-    unknown = [str(unit.number) for unit in clip.action_units if unit.number not in ACTION_UNITS]
-    if unknown:
-        what = f"action unit {', '.join(unknown)}: FACS has no such face movement"
+    if unknown := _unknown_units(clip.action_units):
+        what = f"FACS has no action unit {unknown}"
         problems.warn(Problem(str(path), clip.id, what, "check the cell of the sheet", "vocabulary"))
+
+
+def _unknown_units(units: Iterable[ActionUnit]) -> str:
+    """The numbers that FACS does not have, joined by commas."""
+    numbers = [unit.number for unit in units if unit.number not in ACTION_UNITS and unit.number not in _OTHER_CODES]
+    return ", ".join(map(str, numbers))
 
 
 def _check_repeats(path: Path | str, items: Sequence[Clip | Video], problems: Problems) -> None:
@@ -242,26 +254,37 @@ def _decode(frames: Frames, numbers: Sequence[int], problems: Problems) -> None:
             frames.read(number)
 
 
-def _event_faults(video: Video) -> Iterator[tuple[str, str, bool]]:
-    """(what, fix, whether it is an error) of a video's events."""
-    last = 0 if video.length is None else video.length
+def _counted_from_one(videos: Sequence[Video]) -> set[str]:
+    """The datasets whose frames are counted from 1 in each video, as most of their events show: SMIC-E counts on from
+    video to video."""
+    inside: dict[str, list[bool]] = defaultdict(list)
+    for video in videos:
+        inside[video.dataset] += [event.onset <= video.length for event in video.events if video.length]
+    return {dataset for dataset, events in inside.items() if 2 * sum(events) > len(events)}
+
+
+def _extent(video: Video, frames: Frames | None, from_one: bool) -> tuple[int, int] | None:
+    """First and last frame number of a video: of its frames, or by its length; None where neither tells."""
+    if frames:
+        return frames.numbers[0], frames.numbers[-1]
+    return (1, video.length) if video.length and from_one else None
+
+
+def _event_faults(video: Video, extent: tuple[int, int] | None) -> Iterator[tuple[str, str, bool]]:
+    """(what, fix, whether it is an error) of a video's events; `extent`: its first and last frame number."""
     for number, event in enumerate(video.events, start=1):
-        if last and event.offset > last:
-            what = f"event {number} ends at frame {event.offset}, beyond the video's {last} frames"
-            yield what, "check the offset in the sheet, or the length of the video", True
-        unknown = [str(unit.number) for unit in event.action_units if unit.number not in ACTION_UNITS]
-        if unknown:
-            yield f"event {number}: FACS has no action unit {', '.join(unknown)}", "check the cell of the sheet", False
+        if extent and event.offset > extent[1]:
+            what = f"event {number} ends at frame {event.offset}, beyond the video's last frame, {extent[1]}"
+            yield what, "check the offset in the sheet, or unpack the whole video", True
+        if unknown := _unknown_units(event.action_units):
+            yield f"event {number}: FACS has no action unit {unknown}", "check the cell of the sheet", False
         seconds = (event.offset - event.onset) / video.fps if video.fps else 0.0
         if event.type == "micro" and seconds > LONGEST:
             yield f"event {number}, micro, lasts {seconds:.1f} s", "check the offset in the sheet", False
-    for number, (event, other) in enumerate(zip(video.events, video.events[1:], strict=False), start=1):
-        if other.onset <= event.offset:
-            yield (
-                _overlap(number, event, other),
-                "check both rows of the sheet; scorers count each event by itself",
-                False,
-            )
+    for number, (event, following) in enumerate(pairwise(video.events), start=1):
+        if following.onset <= event.offset:
+            what = _overlap(number, event, following)
+            yield what, "check both rows of the sheet; scorers count each event by itself", False
 
 
 def _overlap(number: int, event: Event, other: Event) -> str:
@@ -271,14 +294,11 @@ def _overlap(number: int, event: Event, other: Event) -> str:
     return f"events {number} and {number + 1} overlap: {spans}"
 
 
-def _check_video_frames(path: Path | str, video: Video, all_frames: bool, problems: Problems) -> None:
-    frames = open_frames(frames_folder(video, path), video.id)
+def _check_video_frames(video: Video, frames: Frames, all_frames: bool, problems: Problems) -> None:
+    """Decode first and last frame of a video and those of its events, or all."""
     for fault in frames.faults:
         problems.warn(Problem(str(frames.source), video.id, fault, frames.repair, "frames"))
     numbers = {frames.numbers[0], frames.numbers[-1]}
     for event in video.events:
         numbers |= {frames.nearest(number) for number in (event.onset, event.apex, event.offset) if number is not None}
-        if event.offset > frames.numbers[-1]:
-            what = f"the frames end at {frames.numbers[-1]}, before the event from {event.onset} to {event.offset}"
-            problems.warn(Problem(str(path), video.id, what, "unpack the rest of the video", "frames"))
     _decode(frames, list(frames.numbers) if all_frames else sorted(numbers), problems)

@@ -105,9 +105,21 @@ def test_events_outside_the_video_overlapping_and_too_long_are_named(tmp_path: P
     )
     problems = Problems()
     assert check_videos(tmp_path / "videos.jsonl", problems) == 2
-    assert [problem.what for problem in problems] == ["event 3 ends at frame 120, beyond the video's 100 frames"]
+    assert [problem.what for problem in problems] == ["event 3 ends at frame 120, beyond the video's last frame, 100"]
     assert "events 1 and 2 overlap: 5–20 and 18–40" in said(problems, "events")
     assert "no action unit 99" in said(problems, "events")
+
+
+def test_videos_whose_frames_are_not_counted_from_one_are_not_judged_by_their_length(tmp_path: Path) -> None:
+    far = a_video(Event(36448, None, 36470, "micro", action_units=(ActionUnit(80),)))
+    write_videos(tmp_path / "videos.jsonl", [far])
+    problems = Problems()
+    check_videos(tmp_path / "videos.jsonl", problems)
+    assert not problems and not problems.warnings
+    write_frames(tmp_path / "v", range(36440, 36461, 10))
+    write_videos(tmp_path / "videos.jsonl", [replace(far, frames="v")])
+    check_videos(tmp_path / "videos.jsonl", problems)
+    assert "event 1 ends at frame 36470, beyond the video's last frame, 36460" in said(problems, "events")
 
 
 def test_events_out_of_order_and_of_unknown_types_are_named_beside_all_else(tmp_path: Path) -> None:
@@ -128,7 +140,7 @@ def test_events_out_of_order_and_of_unknown_types_are_named_beside_all_else(tmp_
     assert "event 1: type 'mini' is not one of macro, micro" in events
     assert "event 2: onset 5, apex 8, offset 2 are not in order" in events
     assert "not in order of their onsets" in events
-    assert "samm_lv/006/006_1: event 2 ends at frame 40, beyond the video's 35 frames" in events
+    assert "samm_lv/006/006_1: event 2 ends at frame 40, beyond the video's last frame, 35" in events
     assert "v: event 2 ends at frame 40" in events and "v: events 1 and 2 overlap" in events
     (form,) = [problem.what for problem in problems if problem.check == "form"]
     assert "fps is None" in form and "events[1].onset is '30'" in form
@@ -144,7 +156,7 @@ def test_frames_of_videos_decode(tmp_path: Path) -> None:
     problems = Problems()
     check_videos(tmp_path / "videos.jsonl", problems)
     assert "img8.png" in said(problems, "frames") and "img9.png" not in said(problems, "frames")
-    assert "the frames end at 30, before the event from 25 to 40" in said(problems, "frames")
+    assert "event 2 ends at frame 40, beyond the video's last frame, 30" in said(problems, "events")
     check_videos(tmp_path / "videos.jsonl", problems, all_frames=True)
     assert "img9.png" in said(problems, "frames")
 
