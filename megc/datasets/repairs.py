@@ -112,6 +112,23 @@ def repair_rows(
     return repaired
 
 
+def warn_of_places(count: int, dataset: str, name: str, released_rows: int) -> tuple[str, str] | None:
+    """What is to say of the repairs that go by the place of a row in a sheet of `count` rows, and what to do: that
+    those which are asked for cannot be made, or that some can but are not asked for; else None."""
+    placed = [repair for repair in read_repairs(dataset) if repair.row and name != NO_REPAIRS]
+    chosen = [repair for repair in placed if repair.set in ("", name)]
+    if count != released_rows:
+        what = (
+            f"the repairs {name} are not made: they go by the rows of a sheet of {released_rows}, and this has {count}"
+        )
+        return (what, "give the sheet as released, or leave --repairs out") if chosen else None
+    offered = [repair for repair in placed if repair not in chosen]
+    numbers = sorted({repair.row for repair in offered})
+    what = f"{len(numbers)} row(s) are known to be wrong: {', '.join(map(str, numbers))}"
+    fix = f"correct them with --repairs {' or '.join(sorted({repair.set for repair in offered}))}"
+    return (what, fix) if offered else None
+
+
 def repair_row(row: Row, repairs: Collection[Repair], rows: Mapping[int, Row]) -> tuple[Row, tuple[str, ...]]:
     """The row with its wrong cells put right, and a note on each; cells as released say which row is meant.
 

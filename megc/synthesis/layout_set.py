@@ -247,5 +247,9 @@ def make_layouts(settings: MakeDemoSettings) -> str:
         lines.append(f"{root}: {frames} frames drawn; read it with")
         for sheet in sheets or [""]:
             annotations = f" --annotations {shlex.quote(str(root / sheet))}" if sheet else ""
-            lines.append(f"  --dataset {layouts[0].source}{annotations} --frames {shlex.quote(str(root))}")
+            out = shlex.quote(str(root / "clips.jsonl"))
+            lines.append(
+                f"  python data_process/index_clips.py --dataset {layouts[0].source}{annotations} "
+                f"--frames {shlex.quote(str(root))} --out {out}"
+            )
     return "\n".join(lines)

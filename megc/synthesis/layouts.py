@@ -30,6 +30,7 @@ _CASME_SQ_VIDEOS = {
     "happy4": "0507climbingthewall",
     "happy5": "0508funnydunkey",
 }
+_MISSPELT = "happyiness"  # once in the self-reports
 _FOURDME_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 23, 24, 25, 26, 28, 38, 43, 45)
 
 
@@ -100,8 +101,8 @@ def _dataset_values(source: str, row: LabelledRow) -> dict[str, object]:
         return names | {"video_length": last - first + 1}
     if source == "casme_sq":
         stimulus = _CASME_SQ_VIDEOS[row.name.partition("_")[0]]
-        report = {"negative": "disgust", "positive": "happiness"}.get(row.emotion, row.emotion)
-        report = "happyiness" if "happyiness" in row.why else report
+        reports = {"negative": "disgust", "positive": "happiness", "others": _MISSPELT}
+        report = reports.get(row.emotion, row.emotion)
         folder = _CASME_SQ_FOLDERS[row.subject - 1]
         return {"folder": folder, "stimulus": stimulus, "video_code": stimulus[:4], "report": report}
     if source in ("casme3", "casme3_c"):

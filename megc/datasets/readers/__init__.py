@@ -14,7 +14,9 @@ To add a dataset that has a spreadsheet, say `studio`:
    - Folders are `layouts` (places below `--frames`) and `clip_folders` (templates below these).
 2. Known slips of the sheet go into `studio.csv` beside it: see `Repair` in megc/datasets/repairs.py.
 3. Add the record to ANNOTATED below. `--dataset studio` of data_process/index_clips.py is then there.
-4. Test it in tests/datasets, on rows that `tests/helpers/sheets.py` writes as the owners lay them out.
+4. Write its layout into megc/synthesis/layouts.yaml, its irregular cells into `irregular_rows.csv` beside that, and
+   its name into `LayoutName` in megc/synthesis/settings.py: tests/datasets/test_layouts.py then reads it back, and the
+   fuzz damages it. What is left goes into a test of its own.
 
 `read_annotations` (megc/datasets/annotated.py) gives all expressions of a sheet, macro-expressions too, for the events
 of long videos; `read_annotated` makes clips of the micro-expressions.
