@@ -253,7 +253,7 @@ def video_of(dataset, subject, macro):
 def test_a_question_file_itself_is_to_be_built_first(tmp_path):
     questions = write_challenge_file(tmp_path, "me_vqa_samm_v2_test_to_answer.jsonl")
     with pytest.raises(
-        DataError, match="row 1: an ME-VQA row without prompt and pictures; build them first: .*--rows"
+        DataError, match=r"row 1: an ME-VQA row without prompt and pictures; build them first: .*--rows"
     ):
         answer_questions(RunSettings("none", (questions,), tmp_path / "out"), Problems())
 
