@@ -9,7 +9,7 @@ from megc.clips import LEFT_OUT, Clip, list_frames
 from megc.datasets.dataset import Annotation, ClipNames, Dataset
 from megc.datasets.folders import ClipFolders, find_clip_folders, is_folder_name, relative_to_root
 from megc.datasets.intervals import Interval, fit_to_frames, repair_interval
-from megc.datasets.repairs import repair_rows
+from megc.datasets.repairs import repair_rows, warn_of_places
 from megc.datasets.spreadsheets import (
     Row,
     cell_excerpt,
@@ -49,6 +49,8 @@ def read_annotations(
         raise _sheet_of_another(dataset, annotations, sheets) or error from error
     check_clip_names(dataset, annotations, sheet)
     repaired = repair_rows(sheet, dataset.name, repairs, dataset.released_rows)
+    if warning := warn_of_places(len(sheet), dataset.name, repairs, dataset.released_rows):
+        problems.warnings.append(Problem(str(annotations), None, *warning))
     expressions: list[Annotation] = []
     first_rows: dict[tuple[int, str, str], int] = {}
     for released, (row, notes) in zip(sheet, repaired, strict=True):

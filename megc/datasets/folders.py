@@ -33,7 +33,7 @@ class ClipFolders:
 class FolderNames:
     """Folders by their names without regard to case, with the wildcards of a shell; each listing is read once."""
 
-    _listings: dict[Path, list[str]] = field(default_factory=dict)
+    _listings: dict[Path, set[str]] = field(default_factory=dict)
 
     def find(self, start: Path, path: str) -> Path | None:
         """The folder `path` (with `/`) below `start`; None where it is not there.
@@ -42,23 +42,24 @@ class FolderNames:
         """
         folder = start
         for name in filter(None, path.split("/")):
-            if not glob.has_magic(name) and (folder / name).is_dir():
-                folder = folder / name
+            entries = self._list(folder)
+            if name in entries and not glob.has_magic(name):
+                folder /= name
                 continue
             pattern = re.compile(fnmatch.translate(name.casefold()))
-            fitting = [entry for entry in self._list(folder) if pattern.match(entry.casefold())]
+            fitting = [entry for entry in entries if pattern.match(entry.casefold())]
             if len(fitting) > 1:
                 what = f"{' and '.join(sorted(fitting)[:2])} are both like {name}"
                 raise DataError(folder, None, what, "rename one of the two folders")
             if not fitting:
                 return None
-            folder = folder / fitting[0]
+            folder /= fitting[0]
         return folder
 
-    def _list(self, folder: Path) -> list[str]:
+    def _list(self, folder: Path) -> set[str]:
         if folder not in self._listings:
             with os.scandir(folder) as entries:
-                self._listings[folder] = [entry.name for entry in entries if entry.is_dir()]
+                self._listings[folder] = {entry.name for entry in entries if entry.is_dir()}
         return self._listings[folder]
 
 

@@ -157,6 +157,7 @@ def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 names = [*_HEADERLESS, *[""] * (len(cells) - len(_HEADERLESS))]
             else:
                 continue
+        cells += [""] * (len(names) - len(cells))  # a row that ends early: its last cells are empty
         yield reader.line_num, {name: cell for name, cell in zip(names, cells, strict=False) if name}
 
 
@@ -271,6 +272,24 @@ def read_truth(
         raise DataError(events, None, "no event and no video", _FIX_CSV)
     in_order = {key: sorted(truth.events[key], key=lambda event: event.onset) for key in truth.videos}
     return [replace(video, events=tuple(in_order[key])) for key, video in truth.videos.items()]
+
+
+def read_video_list(videos: Path | str, dataset: str = "", fps: float | None = None) -> list[Video]:
+    """The videos of a `videos.jsonl` or of a table, as a test set gives them: without a look at events.
+
+    Raises DataError as `read_truth`.
+    """
+    if Path(videos).suffix == ".jsonl":
+        return [replace(video, events=()) for video in read_videos(videos)]
+    table = _TruthTable(dataset, fps)
+    for line, row in _rows_of(Path(videos)):
+        try:
+            table.add_video(row)
+        except RowFault as fault:
+            raise DataError(videos, line, str(fault), fault.fix) from fault
+    if not table.videos:
+        raise DataError(videos, None, "no video", "give a table with the columns video and frames")
+    return list(table.videos.values())
 
 
 _FPS = {"casme_sq": 30.0, "samm_lv": 200.0, "smic_long": 100.0, "casme3": 30.0, "casme3_c": 30.0}

@@ -10,6 +10,7 @@ from megc.csv_tables import write_table
 from megc.problems import Problems
 from megc.scoring.bootstrap import Sampling, draw_groups, percentile_interval, sum_by_group
 from megc.scoring.interval_files import SpottingRun, VideoIndex, read_run, read_truth
+from megc.scoring.random_spotter import random_runs
 from megc.scoring.settings import RESAMPLES, SpottingScoreSettings
 from megc.scoring.str_metrics import (
     ANALYSED,
@@ -80,6 +81,7 @@ def evaluate_runs(
     """Rows of `spotting.csv`: for each run each dataset that it has intervals in, and all of them, by type.
 
     A run is compared with the first one where both have the same datasets. A run without any interval counts on all.
+    No `resamples`: no intervals.
     """
     names = sorted({video.dataset for video in videos})
     rows, first = [], {}
@@ -94,7 +96,7 @@ def evaluate_runs(
                 with_emotions = run.has_emotions
                 values = score_sums(counts, counts.table.sum(axis=0, keepdims=True), profile, with_emotions)
                 line = {name: float(value[0]) for name, value in values.items()}
-                scores = _resample(counts, chosen, profile, with_emotions, resamples, seed)
+                scores = _resample(counts, chosen, profile, with_emotions, resamples, seed) if resamples else {}
                 key = (tuple(datasets) if dataset == OVERALL else dataset, kind)
                 before = first.setdefault(key, (line, scores))
                 rows.append(
@@ -105,6 +107,28 @@ def evaluate_runs(
                     | (_paired(before, (line, scores)) if run is not runs[0] and before[0] is not line else {})
                     | {"note": explain_undefined(line, profile) if with_emotions else ""}
                 )
+    return rows
+
+
+def mean_rows(
+    videos: Sequence[Video],
+    draws: Sequence[SpottingRun],
+    profile: StrProfile = PROFILES["strict"],
+    emotions: Sequence[str] = ANALYSED,
+) -> list[dict]:
+    """Rows of `spotting.csv` of a spotter that draws its intervals: means over the draws, without intervals.
+
+    The note has the standard deviation of F1 over the draws.
+    """
+    by_draw = [evaluate_runs(videos, [draw], profile, emotions, resamples=0) for draw in draws]
+    rows = []
+    for versions in zip(*by_draw, strict=True):
+        row = dict(versions[0])
+        for name in (*COUNTS[1:], *SPOTTING_METRICS, *_ANALYSIS, *ANALYSIS_METRICS):
+            if name in row:
+                row[name] = float(np.mean([version[name] for version in versions]))
+        row["note"] = f"standard deviation of f1 over draws {np.std([version['f1'] for version in versions]):.4f}"
+        rows.append(row)
     return rows
 
 
@@ -141,16 +165,22 @@ def text_table(rows: Sequence[Mapping]) -> str:
         values = [format_share(row.get(name, np.nan)) for name in (*SPOTTING_METRICS, *ANALYSIS_METRICS)]
         lines.append(
             [
-                *(str(row[name]) for name in ("run", "profile", "dataset", "type", "events", "predicted", "tp")),
+                *(row[name] for name in ("run", "profile", "dataset", "type")),
+                *(f"{row[name]:g}" for name in ("events", "predicted", "tp")),
                 *values[:3],
-                format_interval([row["f1_subject_low"], row["f1_subject_high"]]),
+                _ends_of(row),
                 format_difference(row),
-                f"{row['analysed']}" if "analysed" in row else "–",
+                f"{row['analysed']:g}" if "analysed" in row else "–",
                 *values[3:],
             ]
         )
     used = [column for column, cells in enumerate(zip(*lines[1:], strict=True)) if set(cells) - {"–", ""}]
     return align_columns([[line[column] for column in used] for line in lines], left=4)
+
+
+def _ends_of(row: Mapping) -> str:
+    """The interval of F1 by subjects; empty for a row without."""
+    return format_interval([row["f1_subject_low"], row["f1_subject_high"]]) if "f1_subject_low" in row else ""
 
 
 def format_difference(row: Mapping, metric: str = "f1") -> str:
@@ -173,9 +203,17 @@ def score_spotting_files(settings: SpottingScoreSettings, problems: Problems) ->
         for path, name in zip(settings.predictions, names, strict=True)
     ]
     profiles = list(PROFILES) if "all" in settings.profiles else list(dict.fromkeys(settings.profiles))
+    scored = [video for video in videos if any(video.dataset in run.datasets for run in runs)] or videos
+    without_random = ""
+    try:
+        draws = random_runs(scored, settings.draws, settings.seed, any(run.has_emotions for run in runs))
+    except ValueError as error:
+        without_random = f"no row of random intervals: {error}"
     rows = []
     for name in profiles:
         rows += evaluate_runs(videos, runs, PROFILES[name], settings.emotions, settings.resamples, settings.seed)
+        if settings.draws and not without_random:
+            rows += mean_rows(scored, draws, PROFILES[name], settings.emotions)
     write_table(settings.out / "spotting.csv", rows, COLUMNS)
     known_datasets = {video.dataset for video in videos}
     notes = [
@@ -183,8 +221,11 @@ def score_spotting_files(settings: SpottingScoreSettings, problems: Problems) ->
         for run in runs
         if run.datasets and known_datasets - run.datasets
     ]
-    notes += sorted({f"{row['run']}, {row['profile']}, {row['type']}: {row['note']}" for row in rows if row["note"]})
-    return "\n".join([text_table(rows), *notes, f"wrote {settings.out / 'spotting.csv'}"])
+    undefined = [row for row in rows if row["note"] and row["run"] in names]
+    notes += sorted({f"{row['run']}, {row['profile']}, {row['type']}: {row['note']}" for row in undefined})
+    return "\n".join(
+        [text_table(rows), *notes, *filter(None, [without_random]), f"wrote {settings.out / 'spotting.csv'}"]
+    )
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Decoders without learning, for the first rows of a table: MEGC2020's, peaks above a threshold, random intervals.
+"""Decoders without learning, for the first rows of a table: MEGC2020's, peaks above a threshold.
 
 Settings are chosen by leaving one subject out: the best on all other subjects.
 """
@@ -89,24 +89,6 @@ def _limits(
         return thresholds
     curve = smooth_curve(curves[video.id][choice[0]].values, choice[1], video.fps)
     return [relative_threshold(curve, share) for share in thresholds]
-
-
-def random_intervals(videos: Sequence[Video], rate: float, seed: int) -> dict[str, list[SpottedInterval]]:
-    """Intervals at random positions, `rate` times as many a frame as other subjects have events, as long as theirs."""
-    rng = np.random.default_rng(seed)
-    spotted: dict[str, list[SpottedInterval]] = {}
-    for subject in sorted({person_of(video) for video in videos}):
-        others = [video for video in videos if person_of(video) != subject]
-        lengths = np.concatenate([np.diff(ends_of(video.events), axis=1)[:, 0] for video in others])
-        share = rate * len(lengths) / sum(video.length for video in others)
-        for video in videos:
-            if person_of(video) == subject:
-                drawn = np.minimum(rng.choice(lengths, rng.poisson(share * video.length)), video.length - 1)
-                onsets = 1 + np.floor(rng.random(len(drawn)) * (video.length - drawn))
-                spotted[video.id] = as_spotted(
-                    video, np.stack([onsets, onsets + drawn], 1), np.full(len(drawn), np.nan)
-                )
-    return spotted
 
 
 def threshold_left_out(

@@ -19,8 +19,8 @@ def smooth_curve(curve: np.ndarray, seconds: float, fps: float) -> np.ndarray:
 def relative_threshold(curve: np.ndarray, share: float) -> float:
     """Mean + share · (maximum - mean) of the video: the rule of MDMD, SOFTNet and MEAN (share .55).
 
-    It finds something in every video, also where nothing happens. Where the curve is in pixels, an absolute threshold
-    is better: on the MEGC2020 signal it doubles F1.
+    It finds something in every video, also where nothing happens. Which is better, this or a threshold in pixels,
+    depends on the dataset (ablation/README.md, spotting on real data).
     """
     mean = float(np.mean(curve))
     return mean + share * (float(np.max(curve)) - mean)

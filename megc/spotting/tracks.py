@@ -16,13 +16,13 @@ from megc.csv_tables import write_table
 from megc.files import read_json, write_text
 from megc.problems import DataError, Problems
 from megc.scoring.interval_files import SpottingRun, VideoIndex, read_run, read_truth, write_intervals
-from megc.scoring.str_evaluation import COLUMNS, evaluate_runs, format_difference
+from megc.scoring.random_spotter import random_runs
+from megc.scoring.str_evaluation import COLUMNS, evaluate_runs, format_difference, mean_rows
 from megc.scoring.str_metrics import PROFILES
 from megc.scoring.tables import format_interval, format_markdown, format_share
 from megc.spotting.baseline_decoders import (
     decode_peaks,
     megc2020_intervals,
-    random_intervals,
     threshold_left_out,
 )
 from megc.spotting.candidates import Candidates, MotionCurve, peak_candidates, proposal_candidates, proposals_of
@@ -128,23 +128,6 @@ def _f1(videos: Sequence[Video], run: SpottingRun) -> float:
     return evaluate_runs(videos, [run], PROFILES["strict"], resamples=1)[-1]["f1"]
 
 
-def random_rows(videos: Sequence[Video], settings: TrackSettings) -> list[dict]:
-    """Rows of random intervals: the mean over draws of every count and score; the note has the standard deviation."""
-    draws = []
-    for draw in range(settings.draws):
-        predictions = random_intervals(videos, 2.0, settings.seed + draw)
-        run = _run_of(f"random, mean of {settings.draws} draws", videos[0].dataset, predictions)
-        draws.append(evaluate_runs(videos, [run], PROFILES["strict"], resamples=1))
-    rows = []
-    for versions in zip(*draws, strict=True):
-        row = {name: value for name, value in versions[0].items() if not name.startswith("f1_")}
-        for name in ("predicted", "tp", "fp", "fn", "precision", "recall", "f1"):
-            row[name] = float(np.mean([version[name] for version in versions]))
-        row["note"] = f"standard deviation of f1 over draws {np.std([version['f1'] for version in versions]):.4f}"
-        rows.append(row)
-    return rows
-
-
 def run_tracks(settings: TrackSettings, problems: Problems) -> str:
     """Run the tracks on real data, write `tracks.csv`, `tracks.md` and each run's intervals, and return the table."""
     truth = read_truth(settings.data / "events_megc2020.csv", settings.data / "videos.csv")
@@ -165,7 +148,7 @@ def run_tracks(settings: TrackSettings, problems: Problems) -> str:
             if track == "signal":
                 official = [run for run in runs if run.name == "MEGC2020 baseline"]
                 lines += evaluate_runs(videos[dataset], official, PROFILES["megc2020"], resamples=settings.resamples)
-                lines += random_rows(videos[dataset], settings)
+                lines += mean_rows(videos[dataset], random_runs(videos[dataset], settings.draws, settings.seed))
             rows += [{"track": track, **line} for line in lines]
             write_table(settings.out / "tracks.csv", rows, ("track", *COLUMNS))
     table = markdown_table(rows)

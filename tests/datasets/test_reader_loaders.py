@@ -30,7 +30,8 @@ def dme_row(
 def read(dataset, header, *rows, tmp_path, frames=None, repairs=""):
     problems = Problems()
     sheet = write_sheet(tmp_path / f"{dataset}.xlsx", header, *rows)
-    return READERS[dataset](sheet, frames, tmp_path, problems, repairs), [str(problem) for problem in problems]
+    clips = READERS[dataset](sheet, frames, tmp_path, problems, repairs)
+    return clips, [str(problem) for problem in (*problems, *problems.warnings)]
 
 
 def read_casme(tmp_path, *rows, **options):
@@ -77,13 +78,10 @@ def test_a_casme2_sheet_is_not_read_as_casme(tmp_path):
 # ---- rows of a sheet that are known to be wrong
 
 
-def sheet_rows(count, row):
-    return [row(1 + index // 50, index) for index in range(count)]
-
-
 def test_rows_that_a_loader_corrects_are_named_and_corrected_only_when_asked_for(tmp_path):
     rows = [casme_row(1 + index // 20, f"EP{index:02d}_1") for index in range(189)]
-    clips, _ = read_casme(tmp_path, *rows)
+    clips, (warning,) = read_casme(tmp_path, *rows)
+    assert "5 row(s) are known to be wrong: 42, 44, 45, 56, 142; correct them with --repairs meb" in warning
     # the 41st row below the header, which is row 42 of the sheet
     assert (clips[40].onset, clips[40].apex, clips[40].offset) == (3, 9, 15)
     assert clips[40].notes == (
@@ -91,19 +89,22 @@ def test_rows_that_a_loader_corrects_are_named_and_corrected_only_when_asked_for
         "apex, offset",
     )
     assert [index for index, clip in enumerate(clips) if clip.notes] == [40, 42, 43, 54, 140]
-    clips, _ = read_casme(tmp_path, *rows, repairs="meb")
+    clips, warnings = read_casme(tmp_path, *rows, repairs="meb")
+    assert warnings == []
     assert (clips[40].onset, clips[40].apex, clips[40].offset) == (100, 120, 149)
     assert clips[40].notes[0].startswith("repaired: onset 3: 100 is taken")
     assert (clips[54].onset, clips[54].offset) == (3, 40)
     assert clips[41].notes == ()
-    clips, _ = read_casme(tmp_path, *rows, repairs="none")
-    assert clips[40].notes == ()
+    clips, warnings = read_casme(tmp_path, *rows, repairs="none")
+    assert (clips[40].notes, warnings) == ((), [])
 
 
 def test_rows_are_known_by_their_place_only_in_a_sheet_as_long_as_the_released_one(tmp_path):
     rows = [casme_row(1 + index // 20, f"EP{index:02d}_1") for index in range(60)]
-    clips, _ = read_casme(tmp_path, *rows, repairs="meb")
+    clips, (warning,) = read_casme(tmp_path, *rows, repairs="meb")
     assert not any(clip.notes for clip in clips)
+    assert "the repairs meb are not made: they go by the rows of a sheet of 189, and this has 60; give" in warning
+    assert read_casme(tmp_path, *rows)[1] == []
 
 
 def test_the_sixteen_rows_of_mmew(tmp_path):

@@ -17,7 +17,6 @@ from megc.scoring.str_metrics import PROFILES, SpottedInterval, count_videos
 from megc.spotting.baseline_decoders import (
     decode_peaks,
     megc2020_intervals,
-    random_intervals,
     threshold_left_out,
 )
 from megc.spotting.candidates import MotionCurve, hits_of, peak_candidates, proposal_candidates
@@ -133,16 +132,6 @@ def test_peak_decoder_spots_bumps_of_other_subjects_size(videos, curves):
     counts = count_videos(videos, spotted, PROFILES["strict"]).table.sum(axis=0)
     assert counts[2] >= 0.8 * counts[0] and counts[1] <= 1.3 * counts[0]
     assert {video.id for video in videos} == set(spotted) == set(decode_peaks(videos, curves, relative=True))
-
-
-def test_random_intervals_have_the_rate_and_lengths_of_others(videos):
-    drawn = [random_intervals(videos, 2.0, seed) for seed in range(30)]
-    count = np.mean([sum(len(rows) for rows in spotted.values()) for spotted in drawn])
-    assert count == pytest.approx(2 * sum(len(v.events) for v in videos), rel=0.15)
-    lengths = {event.offset - event.onset for video in videos for event in video.events}
-    assert {i.offset - i.onset for spotted in drawn for rows in spotted.values() for i in rows} <= lengths
-    again = random_intervals(videos, 2.0, 0)
-    assert repr(drawn[0]) == repr(again) != repr(drawn[1])
 
 
 def test_threshold_of_a_scored_spotter_is_that_of_the_others(videos):

@@ -1,7 +1,8 @@
 """CASME II (Yan et al., PLoS ONE 2014): 255 clips of 26 subjects at 200 frames a second.
 
-Its sheets are `CASME2-coding-20190701.xlsx` and the older `CASME2-coding-20140508.xlsx`. Frames: `Cropped` (faces,
-`reg_img46.jpg`), `CASME2_RAW_selected` or `CASME2-RAW` (`img46.jpg`), each also unpacked one folder too deep.
+Its sheets are `CASME2-coding-20190701.xlsx` and, without objective classes, the older `CASME2-coding-20140508.xlsx`
+and `CASME2_label_Ver_2.xls`. Frames: `Cropped` (faces, `reg_img46.jpg`), `CASME2_RAW_selected` or `CASME2-RAW`
+(`img46.jpg`), each also unpacked one folder too deep.
 """
 
 from megc.datasets.dataset import Annotation, ClipNames, Dataset, Signs

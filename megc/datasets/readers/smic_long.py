@@ -54,12 +54,12 @@ def _is_filled(cell: object) -> bool:
 
 
 def _emotion_note(cell: object, emotion: str) -> str:
-    """A note on an emotion of the sheet that is not the file name's; classes may be numbers or cut short (`ne`)."""
+    """A note on an emotion of the sheet that is not the file name's, be it written out or cut short (`ne`)."""
     if is_empty(cell):
         return f"no emotion in the sheet, {emotion} by the name"
     word = text_of(cell)
-    differs = word not in ("1", "2", "3") and word.casefold()[:2] != emotion[:2]
-    return f"emotion {word} in the sheet, {emotion} by the name" if differs else ""
+    # a number too, which some copies have in place of a word: how they count is not known
+    return "" if word.casefold()[:2] == emotion[:2] else f"emotion {word} in the sheet, {emotion} by the name"
 
 
 def _names_of(row: Row) -> EventNames:
