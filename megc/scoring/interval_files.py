@@ -157,6 +157,7 @@ def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 names = [*_HEADERLESS, *[""] * (len(cells) - len(_HEADERLESS))]
             else:
                 continue
+        cells += [""] * (len(names) - len(cells))  # a row that ends early: its last cells are empty
         yield reader.line_num, {name: cell for name, cell in zip(names, cells, strict=False) if name}
 
 
