@@ -100,6 +100,11 @@ def test_types_in_all_spellings():
             "log.txt",
             {"samm_lv/006/006_1": [(277, 377, "micro", ""), (101, 178, "micro", "")]},
         ),
+        (
+            "s15/15_0101disgustingteeth,95,66,,,FN,0\ns15/15_0101disgustingteeth,,,2,19,FP,1\n",
+            "comma_log.csv",
+            {"casme_sq/s15/s15_0101": [(2, 19, "macro", "")]},
+        ),
     ],
 )
 def test_forms_of_predictions(tmp_path, text, name, expected):
