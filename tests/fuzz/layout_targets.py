@@ -233,7 +233,8 @@ def _meaning(key: str, cell: object) -> object:
     if key in (*POINTS, "subject"):
         return _number(cell) if key != "apex" or _number(cell) else None
     if key == "units":
-        return re.sub(r"\.0+(?!\d)|[^\d+]", "", text) or None
+        digits = re.sub(r"\.0+(?!\d)|[^\d+]", "", text)
+        return re.sub(r"\d", lambda match: str(int(match[0])), digits) or None  # ٤ is a 4
     return text
 
 
