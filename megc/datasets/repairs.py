@@ -72,7 +72,7 @@ def read_repair_file(path: Path) -> tuple[Repair, ...]:
     """
     fix = "write it as Repair in megc/datasets/repairs.py says"
     header, *lines = read_workbook(path)[""].cells or [[]]
-    width = max((place for place, name in enumerate(header, start=1) if name), default=0)
+    width = max((column for column, name in enumerate(header, start=1) if name), default=0)
     if len(set(header[:width])) < width:
         raise DataError(path, 1, "a column stands twice in the header, or has no name", fix)
     repairs = []
