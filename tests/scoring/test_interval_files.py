@@ -100,6 +100,11 @@ def test_types_in_all_spellings():
             "log.txt",
             {"samm_lv/006/006_1": [(277, 377, "micro", ""), (101, 178, "micro", "")]},
         ),
+        (
+            "s15/15_0101disgustingteeth,95,66,,,FN,0\ns15/15_0101disgustingteeth,,,2,19,FP,1\n",
+            "comma_log.csv",
+            {"casme_sq/s15/s15_0101": [(2, 19, "macro", "")]},
+        ),
     ],
 )
 def test_forms_of_predictions(tmp_path, text, name, expected):
@@ -116,14 +121,15 @@ def test_folder_is_one_run(tmp_path):
 
 
 def test_bad_rows_are_reported_and_the_others_stay(tmp_path):
-    rows = ["006_1,10,20,me", "006_9,1,9,me", "006_1,30,20,me", "006_1,,20,me", "006_1,1,9,tiny", "a,1,9,me"]
+    rows = ["006_1,10,20,me", "006_9,1,9,me", "006_1,30,20,me", "006_1,,20,me", "006_1,1,9,tiny", "a,1,9,me", "006_1"]
     run, problems = read(tmp_path, "\n".join(["vid,onset,offset,type", *rows, "006_1,990,1010,me"]))
     assert intervals_of(run)["samm_lv/006/006_1"] == [(10, 20, "micro", ""), (990, 1010, "micro", "")]
     texts = [str(problem) for problem in problems]
-    assert [problem.row for problem in problems] == [3, 4, 5, 6, 7]
+    assert [problem.row for problem in problems] == [3, 4, 5, 6, 7, 8]
     assert "did you mean 006_1" in texts[0] and "ends at 20, before it begins at 30" in texts[1]
     assert "there is no onset" in texts[2] and "'tiny' is neither" in texts[3]
     assert "may be casme3/dzw/a or casme3/xyz/a" in texts[4] and "column dataset or subject" in texts[4]
+    assert "there is no onset" in texts[5], "a line that ends early"
     assert "1 interval(s) end behind their video" in str(problems.warnings[0])
 
 
