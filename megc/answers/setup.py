@@ -24,7 +24,7 @@ from megc.model.checkpoint import (
     read_training_info,
 )
 from megc.model.distributed import print_main, process_device
-from megc.model.samples import Sample, make_samples
+from megc.model.samples import Sample, check_any, make_samples
 from megc.model.weights import content_hash
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import count_long_questions, read_prompts, read_records, row_key
@@ -76,7 +76,7 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
     samples = [
         sample
         for file, file_records in files.items()
-        for sample in make_samples(file, file_records, answered=False, problems=problems)
+        for sample in check_any(file, make_samples(file, file_records, problems, answered=False))
     ]
     prompts = read_prompts(settings.questions[0], samples[0].pictures)
     hierarchical = is_hierarchical(samples[0].record)

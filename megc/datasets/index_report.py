@@ -207,17 +207,16 @@ def _counts_part(dataset: str, clips: Sequence[Clip], videos: Sequence[Video]) -
     ]
     source = "; ".join(dict.fromkeys(source for _, source in published.values()))
     against = f"; published: release {release or 'the only one'} ({source})" if published else "; nothing published"
-    different = sum(row[-1] != "" for row in rows)
+    units = sorted({int(name) for quantity, name in (*counts, *published) if quantity in by_unit})
+    unit_rows = [
+        [unit, unit_name(unit), counts.get(("unit", str(unit)), 0), *of_me_vqa[2:]]
+        for unit in units
+        if (of_me_vqa := _count_row(("me_vqa_unit", str(unit)), counts, published))
+    ]
+    different = sum(row[-1] != "" for row in (*rows, *unit_rows))
     parts = [f"## {dataset}{against}; {different} difference(s)"]
     parts.append(_table(["quantity", "name", "here", "published", "difference"], rows))
-    units = sorted({int(name) for quantity, name in (*counts, *published) if quantity in by_unit})
-    if units:
-        rows = [
-            [unit, unit_name(unit), counts.get(("unit", str(unit)), 0), *of_me_vqa[2:]]
-            for unit in units
-            if (of_me_vqa := _count_row(("me_vqa_unit", str(unit)), counts, published))
-        ]
-        parts.append(_table(["action unit", "name", "clips", "of ME-VQA", "published", "difference"], rows))
+    parts.append(_table(["action unit", "name", "clips", "of ME-VQA", "published", "difference"], unit_rows))
     subjects = sorted({name for quantity, name in counts if quantity in by_subject})
     if subjects:
         rows = [[name, *(counts.get((kind, name), 0) for kind in by_subject)] for name in subjects]

@@ -1,6 +1,5 @@
 """Known slips of annotation sheets, as data: a CSV beside a dataset's reader, each line a cell and its right value."""
 
-import csv
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from megc.clips import REPAIRED
 from megc.datasets.spreadsheets import CLIP_COLUMNS, Row, frame_of, subject_number, text_of
+from megc.datasets.workbooks import read_workbook
 from megc.problems import DataError, did_you_mean
 from megc.records import ClosedContract, check_record
 
@@ -59,18 +59,32 @@ class Repair(ClosedContract):
 def read_repairs(dataset: str) -> tuple[Repair, ...]:
     """All repairs of a dataset, those of every set; none where no CSV lies beside its reader.
 
-    The columns `onset` and `row` may be missing. Raises DataError for a line that is no repair.
+    Raises what `read_repair_file` raises.
     """
     path = _FOLDER / f"{dataset}.csv"
-    if not path.is_file():
-        return ()
+    return read_repair_file(path) if path.is_file() else ()
+
+
+def read_repair_file(path: Path) -> tuple[Repair, ...]:
+    """The repairs of a CSV with the columns of `Repair`, of which `onset` and `row` may be missing.
+
+    Raises DataError for a line that is no repair, and for a file that is no CSV.
+    """
+    fix = "write it as Repair in megc/datasets/repairs.py says"
+    header, *lines = read_workbook(path)[""].cells or [[]]
+    width = max((column for column, name in enumerate(header, start=1) if name), default=0)
+    if len(set(header[:width])) < width:
+        raise DataError(path, 1, "a column stands twice in the header, or has no name", fix)
     repairs = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for line, cells in enumerate(csv.DictReader(file), start=2):
-            row = {"onset": "", "row": "", **cells}
-            row |= {key: int(row[key] or 0) for key in ("subject", "row") if re.fullmatch(r"\d*", str(row[key]))}
-            fix = "write it as Repair in megc/datasets/repairs.py says"
-            repairs.append(check_record(Repair, row, path, line, fix))
+    for number, cells in enumerate(lines, start=2):
+        if any(cells[width:]):
+            raise DataError(path, number, f"more cells than the header's {width} columns", fix)
+        if any(cells):
+            row = {"onset": "", "row": "", **dict(zip(header[:width], cells, strict=False))}
+            row |= {
+                key: int(row[key] or 0) for key in ("subject", "row") if re.fullmatch(r"\d{0,9}", row.get(key, "x"))
+            }
+            repairs.append(check_record(Repair, row, path, number, fix))
     return tuple(repairs)
 
 

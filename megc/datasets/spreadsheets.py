@@ -165,11 +165,20 @@ class _Table:
         rows, problems = [], []
         for number, cells in enumerate(self.sheet.cells[self.header + 1 :], start=self.header + 2):
             row = Row(str(path), number, {column: cells[index] for column, index in columns.items()}, columns)
-            if fault := self._formula_fault(row):
+            if fault := self._formula_fault(row) or self._length_fault(row, cells):
                 problems.append(fault.problem)
             elif any(text_of(cell) for cell in row.cells.values()):
                 rows.append(row)
         return rows, problems
+
+    def _length_fault(self, row: Row, cells: Sequence[object]) -> DataError | None:
+        """An error for a line of a CSV with more cells than its header: a comma without quotes moves those behind."""
+        if not row.file.lower().endswith(".csv") or self.header < 0:
+            return None
+        width = max(index for index, cell in enumerate(self.sheet.cells[self.header], start=1) if text_of(cell))
+        more = [cell for cell in cells[width:] if text_of(cell)]
+        what = f"{len(more)} more cell(s) than the header has columns, such as {excerpt(more[0])}" if more else ""
+        return row.error(what, "put quotes around a cell with a comma in it, or name the column") if more else None
 
     def _formula_fault(self, row: Row) -> DataError | None:
         for column, index in row.columns.items():

@@ -33,35 +33,41 @@ class Sample:
         return self.record["clip"]
 
 
-def read_samples(path: Path | str, *, answered: bool = True, problems: Problems | None = None) -> list[Sample]:
+def read_samples(path: Path | str, *, answered: bool = True) -> list[Sample]:
     """Samples of an instruction JSONL, in its order. Every picture is decoded once, to know that it can be.
 
-    Raises DataError, naming file and row, for `<image>` tags that do not match the pictures, a picture that is gone
-    or cannot be taken (named once, with its clip), and (when `answered`) a missing answer. With `problems`, bad
-    rows are collected and left out; a file that is no instruction JSONL at all raises in any case.
+    Prints what is wrong and raises the first of it as DataError, naming file and row: `<image>` tags that do not match
+    the pictures, a picture that is gone or cannot be taken (named once, with its clip), and (when `answered`) a
+    missing answer.
     """
-    return make_samples(path, read_records(path), answered=answered, problems=problems)
+    problems = Problems()
+    samples = make_samples(path, read_records(path), problems, answered=answered)
+    raise_first(problems)
+    return check_any(path, samples)
 
 
 def make_samples(
-    path: Path | str, records: Sequence[dict], *, answered: bool = True, problems: Problems | None = None
+    path: Path | str, records: Sequence[dict], problems: Problems, *, answered: bool = True
 ) -> list[Sample]:
-    """Samples of the `records` that were read from the instruction JSONL `path`; see `read_samples`."""
+    """Samples of the `records` that were read from the instruction JSONL `path`; see `read_samples`. Bad rows go to
+    `problems` and are left out."""
     root = Path(path).parent
-    collected = Problems() if problems is None else problems
-    sizes = _picture_sizes(path, records, collected)
+    sizes = _picture_sizes(path, records, problems)
     samples = []
     for record in records:
         # A record with a bad picture is left out without a problem of its own: the picture is named already, once.
-        with collected.collect():
+        with problems.collect():
             if answered and not answer_of(record).strip():
                 fix = "add the assistant message, or delete the row"
                 raise DataError(path, record["id"], "no answer to train on", fix)
             if all(image in sizes for image in record["images"]):
                 pictures = tuple(resolve_inside(root, image) for image in record["images"])
                 samples.append(Sample(record, pictures, tuple(sizes[image] for image in record["images"])))
-    if problems is None:
-        raise_first(collected)
+    return samples
+
+
+def check_any(path: Path | str, samples: list[Sample]) -> list[Sample]:
+    """The samples of a file. Raises DataError where there is none."""
     if not samples:
         raise DataError(path, None, "no usable row in the file", "write it with train/set_train_dataset.py")
     return samples

@@ -19,7 +19,7 @@ from megc.facs import FINE_TO_COARSE
 from megc.files import read_checked, sha256_of
 from megc.problems import DataError
 from megc.records import Contract
-from megc.vqa.labels import ANY, PRETENDED_CLIPS, ClipLabels, read_labels
+from megc.vqa.labels import ANY, PRETENDED_CLIPS, PRETENDED_SHOWN, ClipLabels, read_labels
 
 RULES = Path(__file__).with_name("rules.json")
 _SMOOTHING = PRETENDED_CLIPS / 2  # in each class, clips with each action unit and as many without
@@ -172,10 +172,11 @@ class Knowledge:
         """
         clips = [label for label in self.labels_for(dataset) if (len(label.units) > 1) == many]
         counts = self._counts(dataset)
-        base = (counts[unit] + 0.1) / (len(self.labels_for(dataset)) + 1)
+        base = (counts[unit] + PRETENDED_SHOWN) / (len(self.labels_for(dataset)) + PRETENDED_CLIPS)
         # beside others: in clips that show any of them; few show all
         with_others = [label for label in clips if set(others) & set(label.units)] if others else clips
-        return math.log((sum(unit in label.units for label in with_others) + base) / (len(with_others) + 1))
+        count = sum(unit in label.units for label in with_others)
+        return math.log((count + base) / (len(with_others) + PRETENDED_CLIPS))
 
     def _counts(self, dataset: str) -> Mapping[int, int]:
         return Counter(unit for label in self.labels_for(dataset) for unit in label.units)

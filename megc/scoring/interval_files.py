@@ -141,7 +141,7 @@ def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             path, None, f"cannot be read ({error})", "check the path; the file must be UTF-8 text"
         ) from error
     lines = text.splitlines()
-    if any(line.split()[-1:] and line.split()[-1] in _LOG_TAILS and "," not in line for line in lines[:20]):
+    if any(_log_cells(line)[5:6] and _log_cells(line)[5] in _LOG_TAILS for line in lines[:20]):
         yield from _log_rows(lines)
         return
     names: list[str] | None = None
@@ -157,6 +157,7 @@ def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 names = [*_HEADERLESS, *[""] * (len(cells) - len(_HEADERLESS))]
             else:
                 continue
+        cells += [""] * (len(names) - len(cells))  # a row that ends early: its last cells are empty
         yield reader.line_num, {name: cell for name, cell in zip(names, cells, strict=False) if name}
 
 
@@ -169,17 +170,23 @@ def _is_number(*cells: str) -> bool:
     return all(re.fullmatch(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", cell) for cell in cells)
 
 
+def _log_cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split(",")] if "," in line else line.split()
+
+
 def _log_rows(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Predicted intervals of a log: lines of `video, onset, offset, predicted onset, predicted offset, TP/FP/FN`.
 
-    An interval that hits several events has several lines, and is one interval.
+    Cells are parted by spaces or commas. An interval that hits several events has several lines, and is one interval.
     """
     seen = set()
     for number, line in enumerate(lines, start=1):
-        cells = line.split()
-        if len(cells) == 6 and "-" not in (cells[3], cells[4]) and (cells[0], cells[3], cells[4]) not in seen:
-            seen.add((cells[0], cells[3], cells[4]))
-            yield number, {"video": cells[0], "onset": cells[3], "offset": cells[4]}
+        cells = _log_cells(line)
+        if len(cells) > 5 and cells[5] in _LOG_TAILS and not _EMPTY & {cells[3], cells[4]}:
+            video, _, _, onset, offset, *_ = cells
+            if (video, onset, offset) not in seen:
+                seen.add((video, onset, offset))
+                yield number, {"video": video, "onset": onset, "offset": offset}
 
 
 def _number(row: Mapping[str, str], column: str) -> float:
@@ -271,6 +278,24 @@ def read_truth(
         raise DataError(events, None, "no event and no video", _FIX_CSV)
     in_order = {key: sorted(truth.events[key], key=lambda event: event.onset) for key in truth.videos}
     return [replace(video, events=tuple(in_order[key])) for key, video in truth.videos.items()]
+
+
+def read_video_list(videos: Path | str, dataset: str = "", fps: float | None = None) -> list[Video]:
+    """The videos of a `videos.jsonl` or of a table, as a test set gives them: without a look at events.
+
+    Raises DataError as `read_truth`.
+    """
+    if Path(videos).suffix == ".jsonl":
+        return [replace(video, events=()) for video in read_videos(videos)]
+    table = _TruthTable(dataset, fps)
+    for line, row in _rows_of(Path(videos)):
+        try:
+            table.add_video(row)
+        except RowFault as fault:
+            raise DataError(videos, line, str(fault), fault.fix) from fault
+    if not table.videos:
+        raise DataError(videos, None, "no video", "give a table with the columns video and frames")
+    return list(table.videos.values())
 
 
 _FPS = {"casme_sq": 30.0, "samm_lv": 200.0, "smic_long": 100.0, "casme3": 30.0, "casme3_c": 30.0}

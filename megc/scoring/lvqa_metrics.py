@@ -32,6 +32,7 @@ COLUMNS = (
     *("run", "dataset", "videos", "subjects"),
     *(column for metric in LVQA_METRICS for column in (metric, *(f"{metric}_{end}" for end in ENDS))),
     *("invalid", "missing"),
+    *(f"paired_{metric}{end}" for metric in LVQA_METRICS for end in ("", *(f"_{end}" for end in ENDS))),
 )
 _COUNTS = 3 * len(COUNT_KINDS)  # columns of the counts; behind them three of the sets, then six of the types
 
@@ -112,36 +113,70 @@ def _score_sets(tables: Sequence[np.ndarray], times: np.ndarray, groups: Sequenc
     return {name: np.mean([score[name] for score in scores], axis=0) for name in LVQA_METRICS}
 
 
-def evaluate_long_run(
-    references: Sequence[Reference], run: Run, resamples: int = RESAMPLES, seed: int = 0
-) -> list[dict]:
-    """Rows of `lvqa.csv` of a run: each dataset, then all videos pooled, with 95 % bootstrap intervals.
+def _score_and_resample(
+    references: Sequence[Reference], run: Run, resamples: int, seed: int
+) -> tuple[dict[str, float], list[dict[str, np.ndarray]]]:
+    """Scores of a run, and those of its resamples by subjects and by videos: the same resamples for every run.
 
     Videos (or subjects) are drawn within their dataset; a resample without one of the references' types of events is
     drawn again.
     """
-    lines = []
-    for dataset, rows in rows_by_dataset(references).items():
-        chosen, answered = [references[row] for row in rows], select_rows(run, rows)
-        true, kinds = [r.answer for r in chosen], [r.kind for r in chosen]
-        tables = [count_long_rows(true, answers, kinds) for answers in answered.answer_sets]
-        datasets, subjects = [r.dataset for r in chosen], [f"{r.dataset}/{r.subject}" for r in chosen]
-        line = {"run": run.name, "dataset": dataset}
-        line |= {"videos": len({r.clip for r in chosen}), "subjects": len(set(subjects))}
-        once = np.ones((1, len(set(subjects))), int)
-        line |= {name: float(value[0]) for name, value in _score_sets(tables, once, subjects).items()}
-        for ends, groups in ((ENDS[:2], subjects), (ENDS[2:], [r.clip for r in chosen])):
-            holds = sum_by_group(tables[0], groups)[:, _COUNTS + 5 : _COUNTS + 7] > 0
-            times = draw_groups(Sampling(groups, datasets), resamples, seed, holds[:, holds.any(axis=0)])
-            for name, values in _score_sets(tables, times, groups).items():
-                line |= {f"{name}_{end}": value for end, value in zip(ends, percentile_interval(values), strict=True)}
-        texts = [[answer or "" for answer in answers] for answers in answered.answer_sets]
-        unreadable = [
-            sum(bool(text.strip()) and is_unreadable(text, kind) for text, kind in zip(answers, kinds, strict=True))
-            for answers in texts
-        ]
-        missing = [sum(not text.strip() for text in answers) for answers in texts]
-        lines.append(line | {"invalid": float(np.mean(unreadable)), "missing": float(np.mean(missing))})
+    true, kinds = [r.answer for r in references], [r.kind for r in references]
+    tables = [count_long_rows(true, answers, kinds) for answers in run.answer_sets]
+    subjects, datasets = [f"{r.dataset}/{r.subject}" for r in references], [r.dataset for r in references]
+    once = np.ones((1, len(set(subjects))), int)
+    values = {name: float(value[0]) for name, value in _score_sets(tables, once, subjects).items()}
+    resampled = []
+    for groups in (subjects, [r.clip for r in references]):
+        holds = sum_by_group(tables[0], groups)[:, _COUNTS + 5 : _COUNTS + 7] > 0  # of the references alone
+        times = draw_groups(Sampling(groups, datasets), resamples, seed, holds[:, holds.any(axis=0)])
+        resampled.append(_score_sets(tables, times, groups))
+    return values, resampled
+
+
+def _with_ends(prefix: str, values: Mapping[str, float], resampled: Sequence[Mapping[str, np.ndarray]]) -> dict:
+    """Columns of scores (or of differences) and of their 95 % intervals by subjects and by videos."""
+    columns = {f"{prefix}{name}": value for name, value in values.items()}
+    for ends, scores in zip((ENDS[:2], ENDS[2:]), resampled, strict=True):
+        for name, drawn in scores.items():
+            interval = percentile_interval(drawn)
+            columns |= {f"{prefix}{name}_{end}": value for end, value in zip(ends, interval, strict=True)}
+    return columns
+
+
+def _count_faults(run: Run, kinds: Sequence[str]) -> dict[str, float]:
+    """How many answers are unreadable and how many missing, the mean over the sets of answers of a run."""
+    texts = [[answer or "" for answer in answers] for answers in run.answer_sets]
+    unreadable = [
+        sum(bool(text.strip()) and is_unreadable(text, kind) for text, kind in zip(answers, kinds, strict=True))
+        for answers in texts
+    ]
+    missing = [sum(not text.strip() for text in answers) for answers in texts]
+    return {"invalid": float(np.mean(unreadable)), "missing": float(np.mean(missing))}
+
+
+def evaluate_long_runs(
+    references: Sequence[Reference], runs: Sequence[Run], resamples: int = RESAMPLES, seed: int = 0
+) -> list[dict]:
+    """Rows of `lvqa.csv`: of each run each dataset, then all videos pooled, with intervals; of all runs but the first
+    also paired differences to it."""
+    lines, first = [], {}
+    for run in runs:
+        for dataset, rows in rows_by_dataset(references).items():
+            chosen, answered = [references[row] for row in rows], select_rows(run, rows)
+            values, resampled = _score_and_resample(chosen, answered, resamples, seed)
+            line = {"run": run.name, "dataset": dataset, "videos": len({r.clip for r in chosen})}
+            line |= {"subjects": len({(r.dataset, r.subject) for r in chosen})}
+            line |= _with_ends("", values, resampled) | _count_faults(answered, [r.kind for r in chosen])
+            start, start_resampled = first.setdefault(dataset, (values, resampled))
+            if run is not runs[0]:
+                differences = {name: value - start[name] for name, value in values.items()}
+                drawn = [
+                    {name: scores[name] - before[name] for name in LVQA_METRICS}
+                    for scores, before in zip(resampled, start_resampled, strict=True)
+                ]
+                line |= _with_ends("paired_", differences, drawn)
+            lines.append(line)
     return lines
 
 
@@ -154,17 +189,31 @@ def long_table(rows: Sequence[Mapping]) -> str:
     """Rows of `lvqa.csv` for a terminal; below each the intervals by subjects and by videos."""
     lines = [["run", "dataset", "videos", "", *LVQA_METRICS, "invalid", "missing"]]
     for row in rows:
-        # errors are numbers of events, the others shares
-        values = [
-            f"{row[name]:.2f}" if name.startswith(("mae", "rmse")) else format_share(row[name])
-            for name in LVQA_METRICS
-        ]
         counts = [format_count(row[name]) for name in ("invalid", "missing")]
-        lines.append([row["run"], row["dataset"], str(row["videos"]), "", *values, *counts])
-        for unit, ends in (("by subjects", ENDS[:2]), ("by videos", ENDS[2:])):
-            intervals = [format_interval([row[f"{name}_{end}"] for end in ends]) for name in LVQA_METRICS]
-            lines.append(["", "", "", unit, *intervals, "", ""])
+        lines.append([row["run"], row["dataset"], str(row["videos"]), "", *_format_values("", row), *counts])
+        lines += [["", "", "", *cells, "", ""] for cells in _format_intervals("", row)]
+    for row in rows:
+        if f"paired_{LVQA_METRICS[0]}" in row:
+            name = f"{row['run']} minus {rows[0]['run']}"
+            lines.append([name, row["dataset"], str(row["videos"]), "", *_format_values("paired_", row), "", ""])
+            lines += [["", "", "", *cells, "", ""] for cells in _format_intervals("paired_", row)]
     return align_columns(lines, left=2)
+
+
+def _format_values(prefix: str, row: Mapping) -> list[str]:
+    """Errors are numbers of events, the others shares."""
+    return [
+        f"{row[prefix + name]:.2f}" if name.startswith(("mae", "rmse")) else format_share(row[prefix + name])
+        for name in LVQA_METRICS
+    ]
+
+
+def _format_intervals(prefix: str, row: Mapping) -> list[list[str]]:
+    """Two lines of cells: intervals by subjects and by videos."""
+    return [
+        [unit, *(format_interval([row[f"{prefix}{name}_{end}"] for end in ends]) for name in LVQA_METRICS)]
+        for unit, ends in (("by subjects", ENDS[:2]), ("by videos", ENDS[2:]))
+    ]
 
 
 def score_long_runs(
@@ -172,7 +221,7 @@ def score_long_runs(
 ) -> str:
     """Score runs over questions on long videos and write `lvqa.csv` to `out`; returns the table for a terminal."""
     runs = list(runs)
-    rows = [line for run in runs for line in evaluate_long_run(references, run, resamples, seed)]
+    rows = evaluate_long_runs(references, runs, resamples, seed)
     path = Path(out) / "lvqa.csv"
     write_table(path, rows, COLUMNS, set().union(*(commits_of(run.settings) for run in runs)))
     notes = [

@@ -71,3 +71,20 @@ class SpottingScoreSettings:
     resamples: int = option(RESAMPLES, "bootstrap resamples")
     seed: int = option(0, "seed of the bootstrap and of the draws")
     skip_bad: bool = option(False, "exit with 0 although rows are bad")
+
+
+@dataclass(frozen=True)
+class SpottingSubmissionSettings:
+    """test/make_spotting_submission.py: spotted intervals, the videos of the test set, and the folder to hand in."""
+
+    predictions: tuple[Path, ...] = option(MISSING, "CSV files of spotted intervals, or folders of them")
+    videos: Path = option(
+        Path("dataset/videos.jsonl"), "all videos of the test set: videos.jsonl, or a table with video and frames"
+    )
+    form: Literal["str", "spotting"] = option(
+        "str", "str: with emotions (2024, 2025); spotting: with types (2022, 2023)"
+    )
+    out: Path = option(Path("result/submission"), "folder of the files")
+    zip: Path | None = option(None, "also pack the files, when nothing is wrong with them")
+    dataset: str = option("", "dataset of files that name none")
+    fps: float | None = option(None, "frame rate where the table of videos has none", metavar="HZ")

@@ -167,8 +167,8 @@ def _inside_features(smooth: np.ndarray, first: np.ndarray, last: np.ndarray, fp
     peaks = [int(a) + int(smooth[int(a) : int(b) + 1].argmax()) for a, b in zip(first, last, strict=True)]
     peaks = np.array(peaks, int)
     share = (peaks - first) / np.maximum(last - first, 1)
-    sides = [mean(first - flank, first), mean(last + 1, last + 1 + flank)]
-    return [mean(first, last + 1), *sides, _log(smooth[peaks]), share]
+    flanks = [mean(first - flank, first), mean(last + 1, last + 1 + flank)]
+    return [mean(first, last + 1), *flanks, _log(smooth[peaks]), share]
 
 
 def proposals_of(

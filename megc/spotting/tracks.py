@@ -110,8 +110,8 @@ def proposal_runs(
     runs = []
     for name, predictions in published.items():
         scored = not np.isnan(next(iter(predictions.values()))[0].score)
-        shown = threshold_left_out(chosen, predictions) if scored else predictions
-        runs.append(_run_of(f"{name}{', threshold of other subjects' * scored}", dataset, shown))
+        rows = threshold_left_out(chosen, predictions) if scored else predictions
+        runs.append(_run_of(f"{name}{', threshold of other subjects' * scored}", dataset, rows))
     least = [PUBLISHED[name] for name in published]
     candidates: list[Candidates] = []
     for video in chosen:

@@ -7,7 +7,7 @@ In the folder: `CASME2/CASME2-coding-20190701.xlsx` and `CASME2/Cropped/sub01/EP
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from functools import partial
@@ -155,18 +155,19 @@ class DemoRecord(Contract):
     settings: dict[str, int | float | str | dict[str, int | float]]
 
 
-def write_demo_record(root: Path, settings: DemoSettings, overwrite: bool) -> None:
+def write_demo_record(root: Path, settings: Mapping, overwrite: bool, written: Sequence[str] = _WRITTEN) -> None:
     """Write `demo.json`, unless that of the same set is there; `overwrite` deletes an earlier set first.
 
-    Raises DataError where the folder holds another set, or data that this program did not write.
+    `written` are the names of all that a set has beside it. Raises DataError where the folder holds another set, or
+    data that this program did not write.
     """
     record, fix = root / "demo.json", "use --overwrite or another --out"
     is_demo = record.is_file()  # never delete what another program wrote: it may be licensed data
-    if not is_demo and any((root / name).exists() for name in (*_WRITTEN, record.name)):
+    if not is_demo and any((root / name).exists() for name in (*written, record.name)):
         what = "has data but no file demo.json, so it is not a demo set"
         raise DataError(root, None, what, "choose another folder: this one may hold licensed data")
     if is_demo and not overwrite:
-        earlier, values = read_checked(DemoRecord, record, fix=fix), asdict(settings)
+        earlier, values = read_checked(DemoRecord, record, fix=fix), dict(settings)
         if earlier["generator"] != _GENERATOR:
             what = f"generator {earlier['generator']} made the set, and this one is {_GENERATOR}"
             raise DataError(record, None, what, fix)
@@ -175,10 +176,10 @@ def write_demo_record(root: Path, settings: DemoSettings, overwrite: bool) -> No
         if other:
             raise DataError(record, None, f"the set was made with other settings ({', '.join(other)})", fix)
         return
-    for name in _WRITTEN if is_demo else ():
+    for name in written if is_demo else ():
         path = root / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    write_json(record, {"generator": _GENERATOR, "settings": asdict(settings)})
+    write_json(record, {"generator": _GENERATOR, "settings": dict(settings)})
 
 
 def _subjects_to_write(root: Path, specs: list[ClipSpec]) -> Iterator[tuple[list[ClipSpec], bool]]:
@@ -236,14 +237,20 @@ def write_demo(root: Path | str, settings: DemoSettings, workers: int = 1, overw
     if not specs:
         raise ValueError("no clip to draw: ask for one subject and one clip at least")
     with lock_folder(root, "demo"):
-        write_demo_record(root, settings, overwrite)
+        write_demo_record(root, asdict(settings), overwrite)
         _write_tables(root, specs)
         _write_clips(root, specs, settings.every, workers)
     return specs
 
 
 def make_demo(settings: MakeDemoSettings, _problems: Problems) -> str:
-    """`write_demo` into the settings' folder, or the layouts that they name; returns a summary."""
+    """`write_demo` into the settings' folder, or the layouts or long videos that they ask for; returns a summary."""
+    if settings.layout and settings.long:
+        raise ValueError("--layout and --long write different sets: give one of them")
+    if settings.long:
+        from megc.synthesis.long_set import make_long_set  # here: it needs this module
+
+        return make_long_set(settings)
     if settings.layout:
         return make_layouts(settings)
     specs = write_demo(settings.out, settings.demo, settings.workers, settings.overwrite)

@@ -63,14 +63,14 @@ def _noise_bank(shape: tuple[int, ...]) -> np.ndarray:
     return bank / bank.std()
 
 
-def _smooth(rng: np.random.Generator, count: int, sigma: float) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, count: int, sigma: float) -> np.ndarray:
     """`count` samples of smooth noise of unit variance, whose correlation falls off over `sigma` samples."""
     pad = int(4 * sigma) + 1
     noise = gaussian_filter1d(rng.standard_normal(count + 2 * pad), sigma)
     return noise[pad : pad + count] * np.sqrt(2 * np.sqrt(np.pi) * sigma)
 
 
-def _minimum_jerk(share: np.ndarray) -> np.ndarray:
+def minimum_jerk(share: np.ndarray) -> np.ndarray:
     """Rise from 0 to 1 of least jerk (Flash and Hogan 1985)."""
     share = np.clip(share, 0, 1)
     return share**3 * (10 - 15 * share + 6 * share**2)
@@ -81,7 +81,7 @@ def pose_path(spec: ClipSpec) -> np.ndarray:
     radians, scale less 1, yaw and pitch in radians; the tilt of action unit 56 is not in it."""
     rng = np.random.default_rng([spec.seed, 4])
     count, sigma = spec.offset - spec.onset + 1, _POSE_SECONDS * spec.fps
-    return np.stack([_smooth(rng, count, sigma) for _ in _POSE_SD], 1) * _POSE_SD * spec.drift
+    return np.stack([smooth_noise(rng, count, sigma) for _ in _POSE_SD], 1) * _POSE_SD * spec.drift
 
 
 class Rendering:
@@ -89,6 +89,8 @@ class Rendering:
 
     Raises KeyError for an action unit without a field, ValueError for a frame number outside the clip.
     """
+
+    inverse_rounds = 4  # for motions of a few pixels: leaves less than .001 px
 
     def __init__(self, spec: ClipSpec) -> None:
         """Subject, unit fields at the nodes, and the head's weight and depth there; then the course over time."""
@@ -105,7 +107,7 @@ class Rendering:
         self.centre = (points[27:34].mean(0) - (0, -0.1 * self.face)).astype(np.float32)
         from_centre = (self.nodes - self.centre) / self.face
         radius = np.hypot(from_centre[..., 0], from_centre[..., 1] / 1.15)
-        self.on_head = (1 - _minimum_jerk((radius - 0.9) / 0.8))[..., None].astype(np.float32)
+        self.on_head = (1 - minimum_jerk((radius - 0.9) / 0.8))[..., None].astype(np.float32)
         bulge = np.clip(1 - (from_centre[..., 0] / 0.62) ** 2 - (from_centre[..., 1] / 0.85) ** 2, 0, None)
         self.depth = (0.5 * self.face * np.sqrt(bulge + 0.02)).astype(np.float32)
         self._plan_time()
@@ -126,22 +128,30 @@ class Rendering:
                 np.clip(spec.apex - spec.onset + late, 0.15 * count, 0.85 * count) if late else spec.apex - spec.onset
             )
             rise, fall = (
-                _minimum_jerk(time / max(peak, 1)),
-                _minimum_jerk((count - 1 - time) / max(count - 1 - peak, 1)),
+                minimum_jerk(time / max(peak, 1)),
+                minimum_jerk((count - 1 - time) / max(count - 1 - peak, 1)),
             )
             self.curves[index] = unit.amplitude * self.pixels * np.where(time <= peak, rise, fall)
         self.pose = pose_path(spec)
         self.pose[:, :2] *= self.pixels
-        for unit, curve in zip(spec.units, self.curves, strict=True):
-            if unit.number == TILT:  # the head tilts to the subject's right: clockwise in the picture is its left
-                self.pose[:, 2] -= curve / (0.5 * self.face)
-        self.gain = 1 + 0.004 * _smooth(rng, count, _POSE_SECONDS * spec.fps) + rng.normal(0, 0.0015, count)
-        self.noise_sd = spec.noise * rng.uniform(1.0, 2.2)
-        self.jpeg_quality = int(rng.integers(86, 94))
+        self._tilt_head()
+        self._plan_light(rng)
         self.lids = np.zeros(count)
         if spec.blink:
             middle, length = spec.blink[0] * spec.fps, spec.blink[1] * spec.fps
-            self.lids = _minimum_jerk(1.15 * (1 - np.abs(time - middle) / (length / 2)))
+            self.lids = minimum_jerk(1.15 * (1 - np.abs(time - middle) / (length / 2)))
+
+    def _tilt_head(self) -> None:
+        for unit, curve in zip(self.spec.units, self.curves, strict=True):
+            if unit.number == TILT:  # the head tilts to the subject's right: clockwise in the picture is its left
+                self.pose[:, 2] -= curve / (0.5 * self.face)
+
+    def _plan_light(self, rng: np.random.Generator) -> None:
+        """Gain of every frame, the sensor's noise, and how well the frames are compressed."""
+        spec, count = self.spec, self.spec.offset - self.spec.onset + 1
+        self.gain = 1 + 0.004 * smooth_noise(rng, count, _POSE_SECONDS * spec.fps) + rng.normal(0, 0.0015, count)
+        self.noise_sd = spec.noise * rng.uniform(1.0, 2.2)
+        self.jpeg_quality = int(rng.integers(86, 94))
 
     def _index(self, number: int) -> int:
         if not self.spec.onset <= number <= self.spec.offset:
@@ -151,7 +161,8 @@ class Rendering:
     def _expression(self, index: int) -> np.ndarray:
         total = np.zeros_like(self.nodes)
         for curve, field in zip(self.curves, self.fields, strict=True):
-            total += np.float32(curve[index]) * field
+            if curve[index]:  # most action units of a long video rest
+                total += np.float32(curve[index]) * field
         return total
 
     def displacement(self, expression: int, pose: int) -> np.ndarray:
@@ -171,7 +182,7 @@ class Rendering:
     def _inverse(self, displacement: np.ndarray) -> np.ndarray:
         """Places p on the neutral face that are seen at the nodes, by fixed-point iteration."""
         places = self.nodes - displacement
-        for _ in range(4):  # motions of a few pixels: four rounds leave less than .001 px
+        for _ in range(self.inverse_rounds):
             places = self.nodes - self._sample(displacement, places)
         return places
 

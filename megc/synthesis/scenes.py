@@ -48,9 +48,10 @@ def _clip_names(dataset: str, subject: str, count: int, rng: np.random.Generator
     return sorted(episodes)
 
 
-def _motions(
+def draw_motions(
     units: tuple[tuple[int, str | None], ...], difficulty: Difficulty, rng: np.random.Generator
 ) -> tuple[UnitMotion, ...]:
+    """How far the units of a micro-expression go, the largest as the difficulty says, others less."""
     middle = difficulty.amplitude
     peak = float(np.clip(middle * np.exp(difficulty.spread * rng.normal()), 0.47 * middle, 2.06 * middle))
     shares = np.append(1.0, rng.uniform(0.6, 1.0, len(units) - 1))
@@ -103,7 +104,7 @@ def plan_clips(
                     onset=first,
                     apex=first + rise,
                     offset=first + length - 1,
-                    units=_motions(units, difficulty, rng),
+                    units=draw_motions(units, difficulty, rng),
                     emotion=emotion,
                     fps=FPS,
                     blink=(when, seconds) if blinks else None,

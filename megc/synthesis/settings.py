@@ -43,12 +43,30 @@ class DemoSettings:
 
 
 @dataclass(frozen=True)
+class LongSettings:
+    """What decides the bytes of a set of long videos, besides seed, `others` and difficulty."""
+
+    long_subjects: int = option(8, "subjects of each dataset of long videos, at most 31")
+    videos: int = option(2, "long videos of each subject, at most 7")
+    samm_seconds: float = option(10, "length of a video of SAMM-LV, 200 frames a second")
+    casme3_seconds: float = option(40, "length of a video of CAS(ME)³, 30 frames a second")
+    micros: int = option(2, "micro-expressions of a long video, on average; 0: none")
+    macros: int = option(2, "macro-expressions of a long video, on average; 0: none")
+    talks: int = option(1, "times that somebody talks in a long video, on average; 0: never")
+    blinks: float = option(15, "blinks a minute in long videos")
+    turns: float = option(4, "turns of the head a minute in long videos")
+    long_width: int = option(240, "width of long videos' frames; the face is half as wide")
+
+
+@dataclass(frozen=True)
 class MakeDemoSettings:
     """data_process/make_demo_dataset.py: the set, and the folder to write."""
 
     out: Path = option(Path("dataset/demo"), "folder to write")
     layout: tuple[LayoutName, ...] = option((), "instead of the demo set: small sets as real datasets are released")
+    long: bool = option(False, "instead of the demo set: long videos in the layouts of SAMM-LV and CAS(ME)³")
     demo: DemoSettings = field(default_factory=DemoSettings)
+    long_videos: LongSettings = field(default_factory=LongSettings)
     workers: int = option(os.cpu_count() or 1, "processes (default: one a core); results do not change")
     overwrite: bool = option(False, "delete an earlier demo set in the folder first")
 

@@ -350,6 +350,9 @@ def read_records(path: Path | str) -> list[dict]:
     """
     records = []
     for line, record in read_jsonl(path):
+        if "question" in record and "messages" not in record:
+            fix = f"build them first: data_process/build_instructions.py --rows {path}"
+            raise DataError(path, line, "an ME-VQA row without prompt and pictures", fix)
         check_instruction(path, line, record, TrainingInstruction)
         roles = [message.get("role") for message in record["messages"]]
         if roles not in (["system", "user"], ["system", "user", "assistant"]):

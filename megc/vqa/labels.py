@@ -20,6 +20,7 @@ _MOST = 6  # fine classes, and action units, that a text lists
 
 # Smoothing: what is added to counts, so that a label never seen is not impossible and one always seen not certain.
 PRETENDED_CLIPS = 1.0  # in all, shared by the labels in question: with yes and no, half a clip each
+PRETENDED_SHOWN = 0.1  # clips with an action unit beside those counted: one that no clip shows may still be right
 PRETENDED_VOTES = 0.1  # for each answer that the votes of a model may have: fewer, since there are few votes
 
 

@@ -48,7 +48,8 @@ def picture_path(file: Path | str, record: Mapping, image: str) -> Path:
     if not record["foreign"]:
         return resolve_inside(folder, image)
     beside = folder / image  # the image itself where it is absolute
-    return beside if beside.exists() or not Path(image).exists() else Path(image)
+    # os.path: a name that no system takes is one that is not there
+    return beside if os.path.exists(beside) or not os.path.exists(image) else Path(image)
 
 
 def _pictures(file: Path | str, records: Iterable[dict], problems: Problems) -> dict[Path, tuple[dict, str]]:

@@ -4,7 +4,6 @@ checkpoint."""
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pydantic import Field
 
@@ -23,13 +22,19 @@ from megc.vqa.settings import IMAGES
 _BUILD = "build the instructions again with data_process/build_instructions.py"
 
 
+class TrainedData(Contract):
+    """Who a checkpoint was trained on (`dataset/subject`)."""
+
+    subjects: list[str] = Field(default_factory=list)
+
+
 class CheckpointRecord(Contract):
     """What `megc.json` of a checkpoint says of the data that it was trained on."""
 
     prompt_hash: str | None = None
     prompt: PromptRecord | None = None
     recipes: dict[str, list[dict]] | None = None
-    data: dict[str, Any] | None = Field(default=None)
+    data: TrainedData | None = None
 
 
 def check_prompts(file: Path | str, records: Sequence[dict], problems: Problems) -> None:
@@ -47,8 +52,8 @@ def check_prompts(file: Path | str, records: Sequence[dict], problems: Problems)
         if prompt is None:
             _report_unknown(file, hash_, prompts, problems)
             continue
-        _check_renderer(file, prompt, problems)
-        _check_texts(file, [record for record in ours if record["prompt"] == hash_], prompt, problems)
+        if _check_renderer(file, prompt, problems):
+            _check_texts(file, [record for record in ours if record["prompt"] == hash_], prompt, problems)
 
 
 def _read_all_prompts(file: Path | str, records: Sequence[dict], problems: Problems) -> list[dict]:
@@ -76,23 +81,24 @@ def _report_unknown(file: Path | str, hash_: str, prompts: Sequence[Mapping], pr
         problems.warn(Problem(str(file), None, what, f"copy it from where the rows were built, or {_BUILD}", "prompt"))
 
 
-def _check_renderer(file: Path | str, prompt: Mapping, problems: Problems) -> None:
-    """Warn of a prompt that the same settings would not give today."""
+def _check_renderer(file: Path | str, prompt: Mapping, problems: Problems) -> bool:
+    """Warn of a prompt that the same settings would not give today; returns whether they give any."""
     try:
         settings = PromptSettings.from_record(prompt)
         today, legend = prompt_hash(settings), legend_text(settings.encoding, settings.scale)
     except (KeyError, TypeError, ValueError) as error:
         what = f"the settings in {PROMPT_FILE} give no prompt ({error})"
         problems.add(Problem(str(file), None, what, _BUILD, "prompt"))
-        return
+        return False
     if today == prompt["hash"]:
-        return
+        return True
     text = " ".join(message["content"] for message in prompt.get("example", ()))
     drifted = settings.legend and "flow" in settings.images and text and legend not in text
     part = "the legend of the flow colours" if drifted else "the wording"
     what = f"{part} has changed since the rows were built (prompt {prompt['hash']}, today {today})"
     fix = f"{_BUILD}; a checkpoint trained on them goes on asking as they do"
     problems.warn(Problem(str(file), None, what, fix, "prompt"))
+    return True
 
 
 def _check_texts(file: Path | str, records: Sequence[dict], prompt: Mapping, problems: Problems) -> None:

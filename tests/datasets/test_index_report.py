@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from megc.clips import LEFT_OUT, Clip, Event, Video
+from megc.datasets.index import index_clips, index_videos, recognise_sources
 from megc.datasets.index_report import (
     REPORT_FILE,
     dataset_counts,
@@ -15,7 +16,7 @@ from megc.datasets.index_report import (
     published_counts,
     write_report,
 )
-from megc.datasets.readers import READERS
+from megc.datasets.settings import DatasetSource
 from megc.facs import ActionUnit
 from megc.problems import Problem, Problems
 
@@ -128,12 +129,27 @@ def test_the_report_lists_all_and_the_screen_the_first_of_each(tmp_path: Path) -
     assert ["sub20", "1", "0"] in rows
 
 
-def test_the_real_sheet_of_casme2_has_the_published_counts(tmp_path: Path) -> None:
-    sheet = Path(__file__).parents[3] / "shared/real/annotations/CASME2-coding-20190701.xlsx"
-    if not sheet.is_file():
-        pytest.skip(f"{sheet.name} is not at hand")
-    clips = READERS["casme2"](sheet, None, tmp_path, Problems())
-    counts = dataset_counts(clips)
-    release, published = nearest_release("casme2", counts)
-    assert release == "20190701"
+REAL = Path(__file__).parents[3] / "shared/real/annotations"
+SHEETS = {  # dataset and release by the name of the real sheet
+    "CASME2-coding-20190701.xlsx": ("casme2", "20190701"),
+    "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx": ("casme3", "part A v2"),
+    "CAS(ME)3_part_A_v2.xls": ("casme3", "part A v2"),
+    "CAS(ME)3_part_C_ME.xlsx": ("casme3_c", "part C ME"),
+    "CAS(ME)3_part_C.xls": ("casme3_c", "part C"),
+    "SAMM_LongVideos.xlsx": ("samm_lv", "V1"),
+}
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_real_sheets_are_recognised_and_have_the_published_counts(name: str, tmp_path: Path) -> None:
+    if not (REAL / name).is_file():
+        pytest.skip(f"{name} is not at hand")
+    (source,), _ = recognise_sources([DatasetSource("auto", REAL / name)], Problems())
+    dataset, expected = SHEETS[name]
+    assert source.dataset == dataset
+    clips = index_clips([source], tmp_path / "clips.jsonl", Problems())
+    videos = index_videos([source], tmp_path / "videos.jsonl", Problems())
+    counts = dataset_counts(clips, videos)
+    release, published = nearest_release(dataset, counts)
+    assert release == expected and len(published) >= 2
     assert {key: counts.get(key, 0) for key in published} == {key: count for key, (count, _) in published.items()}

@@ -185,6 +185,7 @@ def test_a_table_of_events_alone_needs_datasets_with_a_known_frame_rate(tmp_path
             None,
             "no subj",
         ),
+        (TALK + "mine,p1,talk,,5,7,9,macro,4,12,anger,noted\n", None, "row 3: 1 more cell(s) than the header"),
         (None, "mine,p1,talk,8,0\n", "'8' frames, '0' a second"),
         (None, "mine,p1,talk,eight,30\n", "'eight' is no frame number"),
         (None, "mine,p1,talk,8,fast\n", "could not convert string to float"),

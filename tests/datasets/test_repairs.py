@@ -84,9 +84,21 @@ def test_a_name_of_no_set_is_an_error_that_lists_them():
         (",1,EP02_01f,,apexx,59,60,slip,us", "field"),
         (",x,EP02_01f,,apex,59,60,slip,us", "subject"),
         (",1,EP02_01f,,apex,59,60,,us", "reason"),
+        (",1,EP02_01f,,apex,59,60,slip", "source"),
+        (",1,EP02_01f,,apex,59,60,slip, a source,us", "more cells than the header's 9 columns"),
     ],
 )
 def test_a_line_that_is_no_repair_is_an_error(table, line, words):
     table(line)
     with pytest.raises(DataError, match=rf"row 2: {words}"):
         choose_repairs("casme2")
+
+
+def test_a_column_that_stands_twice_and_a_file_of_bytes_are_refused(table, tmp_path):
+    for content, words in (
+        (HEADER.replace("was", "value").encode(), "row 1: a column stands twice"),
+        (b"\0\xff", "no text"),
+    ):
+        (tmp_path / "casme2.csv").write_bytes(content)
+        with pytest.raises(DataError, match=words):
+            choose_repairs("casme2")

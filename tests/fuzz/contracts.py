@@ -49,6 +49,7 @@ RECORD = {
     "row": ROW,
     "sources?": ("list", "text", 0),
 }
+UNIT = {"number": ("between", 1, 99), "side": ("or", None, "left", "right"), "": None}
 CLIP = {
     "id": "text",
     "dataset": "text",
@@ -60,10 +61,36 @@ CLIP = {
     "apex": FRAME,
     "offset": FRAME,
     "apex_estimated": "flag",
-    "action_units": ("list", {"number": ("between", 1, 99), "side": ("or", None, "left", "right"), "": None}, 0),
+    "action_units": ("list", UNIT, 0),
     "fine": ("or", "", "others", *FINE),
     "coarse": ("or", "", *CLASSES),
     "notes": ("list", "text", 0),
+    "": None,
+}
+EVENT = {
+    "onset": FRAME,
+    "apex": ("or", None, FRAME),
+    "offset": FRAME,
+    "type": ("or", "micro", "macro"),
+    "emotion": "text",
+    "action_units": ("list", UNIT, 0),
+    "name": "text",
+    "notes": ("list", "text", 0),
+    "": None,
+}
+VIDEO = {
+    **dict.fromkeys(("id", "dataset", "subject", "name", "frames"), "text"),
+    "fps": ("between", 1e-300, 1e5),
+    "length": ("or", None, ("size", 1, 10**9)),
+    "events": ("list", EVENT, 0),
+    "notes": ("list", "text", 0),
+    "": None,
+}
+REPAIR = {
+    **dict.fromkeys(("set", "filename", "onset", "was", "value"), "text"),
+    **dict.fromkeys(("reason", "source"), "filled"),
+    **dict.fromkeys(("subject", "row"), ("size", 0, 10**9)),
+    "field": ("or", "subject", "filename", "onset", "apex", "offset", "units", "emotion", "type"),
     "": None,
 }
 EVIDENCE = {

@@ -1,6 +1,8 @@
 """Damages of files: to the values of a JSON or YAML tree, to the text, to the bytes. Each is drawn by hypothesis."""
 
 import copy
+import csv
+import io
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -231,3 +233,30 @@ def damage_jsonl(draw: Draw, data: bytes) -> Damaged:
     else:
         lines[place : place + 2] = ["".join(lines[place : place + 2])]
     return Damaged(("\n".join(lines) + "\n" * bool(lines)).encode(), f"{kind} row {place + 1}")
+
+
+def damage_csv(draw: Draw, data: bytes) -> Damaged:
+    """A fault of a cell, a row, a column or all of a CSV with a header."""
+    rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
+    kind = draw(st.sampled_from((*("cell",) * 6, "drop", "repeat", "short", "long", "header", "delimiter", "file")))
+    place, column = draw(st.integers(1, len(rows) - 1)), draw(st.integers(0, len(rows[0]) - 1))
+    if kind == "file":
+        return draw(st.sampled_from((damage_bytes, damage_text)))(draw, data)
+    if kind in ("cell", "header"):
+        place = place if kind == "cell" else 0
+        strange = draw(st.sampled_from(STRANGE))
+        rows[place][column] = strange if isinstance(strange, str) and strange.isprintable() else json.dumps(strange)
+    elif kind == "drop":
+        del rows[place]
+    elif kind == "repeat":
+        rows.append(list(rows[place]))
+        place = len(rows) - 1
+    elif kind == "short":
+        del rows[place][column:]
+    elif kind == "long":
+        rows[place].append("more")
+    text = io.StringIO()
+    csv.writer(text, delimiter=";" if kind == "delimiter" else ",", lineterminator="\n").writerows(rows)
+    what = f"{kind} {column + 1} of row {place + 1}"
+    of_row = place + 1 if kind in ("cell", "repeat", "short", "long") else None
+    return Damaged(text.getvalue().encode(errors="replace"), what, of_row)

@@ -82,7 +82,7 @@ def view_demo(root: Path, problems: Problems) -> object:
     """The settings of the demo set that is gone on with; those of the call, where there is none."""
     if not (root / "demo.json").exists():
         return MISSING
-    write_demo_record(root, DemoSettings(), False)
+    write_demo_record(root, asdict(DemoSettings()), False)
     return asdict(DemoSettings())
 
 
@@ -279,7 +279,7 @@ JSON_TARGETS = [
     Target(
         "demo.json",
         "demo.json",
-        lambda root: write_demo_record(root, DemoSettings(), False),
+        lambda root: write_demo_record(root, asdict(DemoSettings()), False),
         damage_json,
         view_demo,
         reads_as(plain_demo),

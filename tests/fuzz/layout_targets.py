@@ -34,13 +34,17 @@ KEYS |= {f"{point}{nth}": f"{point}{nth}" for point in ("onset", "offset") for n
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to a sheet: a kind of damage, the row of the spreadsheet program, the column's key, its cells."""
+    """What was done to a sheet: a kind of damage, the row of the spreadsheet program, the column's key, its cells.
+
+    `is_read` False: the row is of a macro-expression, of which no clip is made.
+    """
 
     kind: str
     row: int | None = None
     key: str = ""
     before: object = None
     after: object = None
+    is_read: bool = True
 
 
 # ---- sheets
@@ -56,7 +60,8 @@ def _keys(form: SheetForm) -> list[str]:
     return [KEYS.get(name, name) for name in names]
 
 
-def _damage_sheet(layout: Layout, sheet: SheetFile, draw: Draw, data: bytes) -> Damaged:
+def _damage_sheet(layout: Layout, sheet: SheetFile, reading: str, draw: Draw, data: bytes) -> Damaged:
+    """A fault of a cell, a row, a column, the titles or the bytes; `reading`: clips or events are read from it."""
     rows = layout_rows(layout, SEED)
     tables = [(form.title, form_cells(layout, form, rows)) for form in sheet.forms]
     form, cells = _main_form(sheet), next(cells for title, cells in tables if title == _main_form(sheet).title)
@@ -78,7 +83,9 @@ def _damage_sheet(layout: Layout, sheet: SheetFile, draw: Draw, data: bytes) -> 
         if sheet.path.endswith(".xls") and isinstance(after, datetime.date | datetime.time | datetime.timedelta):
             after = str(after)  # xlwt writes a bare number
         cells[index][column] = after
-        change = Change("cell", index + 1, keys[column], before, after)
+        listed = [row for row in rows if row.kind in form.kinds]
+        is_read = reading == "event" or listed[index - first].kind == "micro"
+        change = Change("cell", index + 1, keys[column], before, after, is_read)
     elif kind == "drop":
         del cells[index]
     elif kind == "repeat":
@@ -184,7 +191,7 @@ def _cell_fault(change: Change, lost: list[dict], new: list[dict]) -> str:
     """What became of a changed cell: nothing may stay as it was where the cell means another thing."""
     key = change.key.rstrip("23")
     if not new and not lost:
-        same = key not in READ or _meaning(key, change.before) == _meaning(key, change.after)
+        same = key not in READ or not change.is_read or _meaning(key, change.before) == _meaning(key, change.after)
         return "" if same else "the cell changed, and nothing else"
     if not new:
         return "a row is gone without a word"
@@ -226,7 +233,8 @@ def _meaning(key: str, cell: object) -> object:
     if key in (*POINTS, "subject"):
         return _number(cell) if key != "apex" or _number(cell) else None
     if key == "units":
-        return re.sub(r"\.0+(?!\d)|[^\d+]", "", text) or None
+        digits = re.sub(r"\.0+(?!\d)|[^\d+]", "", text)
+        return re.sub(r"\d", lambda match: str(int(match[0])), digits) or None  # ٤ is a 4
     return text
 
 
@@ -239,7 +247,7 @@ def _sheet_target(name: str, layout: Layout, sheet: SheetFile, kind: str) -> Tar
         f"layout {name}: {kind}s of the sheet",
         sheet.path,
         partial(_build, name),
-        partial(_damage_sheet, layout, sheet),
+        partial(_damage_sheet, layout, sheet, kind),
         lambda root, problems: _items(layout.source, kind, sheet.path, None, root, problems),
         partial(_sheet_oracle, 3 if _main_form(sheet).by_video else 1),
         weight=1.5,

@@ -1,6 +1,7 @@
 """The text files that are fuzzed: how each is damaged, what reads it, and what may be accepted."""
 
 import json
+from dataclasses import asdict
 
 import contracts
 from damages import damage_jsonl, damage_yaml
@@ -31,11 +32,14 @@ from readers import (
 from whole_files import (
     clip_fault,
     clip_rows,
+    video_fault,
+    videos,
     write_2025,
     write_config,
     write_evidence,
     write_grid,
     write_kept,
+    write_long_rows,
     write_predictions,
     write_records,
     write_rows,
@@ -44,7 +48,7 @@ from whole_files import (
 )
 
 from megc.answers.predictions import _read as read_kept_predictions
-from megc.clips import clip_to_row, read_clips
+from megc.clips import clip_to_row, read_clips, read_videos, write_videos
 from megc.files import write_jsonl
 from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import read_records
@@ -74,7 +78,26 @@ TEXT_TARGETS = [
             rows=True,
             weight=2,
         )
-        for year, write in ((2026, write_rows), (2025, write_2025))
+        for year, write in ((2026, write_rows), (2025, write_2025), ("ME-LVQA", write_long_rows))
+    ),
+    Target(
+        "videos",
+        "videos.jsonl",
+        lambda root: write_videos(root / "videos.jsonl", videos()) and None,
+        damage_jsonl,
+        lambda root, problems: [json.loads(json.dumps(asdict(video))) for video in read_videos(root / "videos.jsonl")],
+        reads_as(rows_of(contracts.VIDEO, video_fault)),
+        rows=True,
+        weight=2,
+    ),
+    Target(
+        "references of ME-LVQA",
+        "rows.jsonl",
+        write_long_rows,
+        damage_jsonl,
+        view_references("rows.jsonl"),
+        each_row(answered_item, contracts.ROW),
+        rows=True,
     ),
     Target(
         "answered rows",

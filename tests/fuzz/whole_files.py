@@ -1,13 +1,16 @@
 """A whole file of each kind: each function writes what a target and its readers need into an empty folder."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from flow_set import make_set
 from score_files import make_records, make_rows
 
+from megc.clips import Event, Video
+from megc.facs import ActionUnit
 from megc.files import write_json, write_jsonl
 from megc.splits import make_folds, write_folds
+from megc.vqa.long_questions import video_rows
 from megc.vqa.prompts import PromptSettings, prompt_record
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +28,65 @@ def clip_rows() -> list[dict]:
          "action_units": units[: 1 + n % 2], "fine": "disgust", "coarse": "negative", "notes": ["note"] * (n % 2)}
         for n in range(1, 5)
     ]  # fmt: skip
+
+
+def videos() -> list[Video]:
+    """Long videos with no, one and three events."""
+    unit = ActionUnit(4, "left")
+    events = [
+        Event(10 * n, 10 * n + 4, 10 * n + 9, "micro" if n % 2 else "macro", "anger", (unit,), f"e{n}")
+        for n in (1, 2, 3)
+    ]
+    return [
+        Video(
+            f"samm_lv/00{n}/00{n}_1",
+            "samm_lv",
+            f"00{n}",
+            f"00{n}_1",
+            200.0,
+            f"frames/00{n}_1",
+            500,
+            tuple(events[:count]),
+        )
+        for n, count in enumerate((0, 1, 3), start=6)
+    ]
+
+
+def video_fault(row: dict) -> str:
+    onsets = [event["onset"] for event in row["events"]]
+    rising = all(event["onset"] <= (event["apex"] or event["onset"]) <= event["offset"] for event in row["events"])
+    if row["id"] != f"{row['dataset']}/{row['subject']}/{row['name']}":
+        return "(the id is not that of its parts)"
+    return "" if onsets == sorted(onsets) and rising else "(frames in no order)"
+
+
+def write_long_rows(root: Path) -> None:
+    write_jsonl(root / "rows.jsonl", [row for video in videos() for row in video_rows(video)])
+
+
+def write_event_table(root: Path) -> None:
+    rows = [
+        (*video.id.split("/"), event.name, event.onset, event.apex, event.offset, event.type, "4", "anger")
+        for video in videos()
+        for event in video.events
+    ]
+    header = ("dataset", "subject", "video", "event", "onset", "apex", "offset", "type", "action_units", "emotion")
+    _write_csv(root / "events.csv", header, rows)
+
+
+def write_video_table(root: Path) -> None:
+    write_event_table(root)
+    rows = [(video.dataset, video.subject, video.name, video.length, 200) for video in videos()]
+    _write_csv(root / "videos.csv", ("dataset", "subject", "video", "frames", "fps"), rows)
+
+
+def write_intervals(root: Path) -> None:
+    rows = [("samm_lv", f"00{n}_1", 10 * n, 10 * n + 7, "micro", 0.5, "") for n in (6, 7, 8)]
+    _write_csv(root / "spotted.csv", ("dataset", "video", "onset", "offset", "type", "score", "emotion"), rows)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    path.write_text("".join(",".join(map(str, cells)) + "\n" for cells in (header, *rows)))
 
 
 def clip_fault(row: dict) -> str:

@@ -11,6 +11,7 @@ import pytest
 from megc.facs import (
     ACTION_UNITS,
     EARLY_TEST_UNITS,
+    FINE_OF_DATASET,
     FINE_TO_COARSE,
     ME_VQA_UNITS,
     ActionUnit,
@@ -20,6 +21,9 @@ from megc.facs import (
     unit_name,
     unit_number,
 )
+
+FACTS = Path(__file__).parents[3] / "shared" / "facts"
+needs_facts = pytest.mark.skipif(not FACTS.is_dir(), reason="the counts of the released files are not on this machine")
 
 CELLS = {
     # CASME II: numbers and sums, L and R only
@@ -294,3 +298,25 @@ def test_real_cells_are_read_as_ever_and_lose_nothing(file, column, count):
         units, notes = parse_action_units(cell)
         assert written(units) == as_read_before(cell)
         assert not any("cannot read" in note for note in notes)
+
+
+@needs_facts
+def test_names_and_classes_are_those_of_the_released_files() -> None:
+    units = pd.read_csv(FACTS / "facs_action_units.csv")
+    named = units[units.name_in_me_vqa.notna()]
+    assert dict(zip(named.au, named.name_in_me_vqa, strict=True)) == {
+        unit: unit_name(unit) for unit in (*ME_VQA_UNITS, *EARLY_TEST_UNITS)
+    }
+    emotions = pd.read_csv(FACTS / "emotion_to_coarse.csv")
+    emotions = emotions[emotions.fine.notna() & ~emotions.dataset.str.startswith(("casme3_partC", "casme_sq"))]
+    files = {
+        "me_vqa_casme2": "casme2",
+        "me_vqa_samm": "samm",
+        "casme3_partA_v2_860": "casme3",
+        "mmew_micro300": "mmew",
+    }
+    for file, dataset in files.items():
+        of_file = emotions[emotions.dataset == file]
+        classes = {normalise_emotion(fine): coarse for fine, coarse in zip(of_file.fine, of_file.coarse, strict=True)}
+        classes.pop("others", None)
+        assert {fine: coarse_of(fine) for fine in FINE_OF_DATASET[dataset]} == classes

@@ -1,5 +1,7 @@
 """Faces, flow and head motion against known truth."""
 
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
@@ -7,11 +9,13 @@ from motion_scenes import BROW_INNER, LIP_CORNERS, expression, portrait, pose, r
 
 from megc.motion import flow
 from megc.motion.apex import spot_apex
+from megc.motion.colour import ENCODINGS
 from megc.motion.crop import FACE_WIDTH, align_transform, centre_transform, crop_frame, transform_points
 from megc.motion.faces import FaceFinder
 from megc.motion.flow import COMPENSATIONS, METHODS, HeadMotion, compensate, optical_flow
 from megc.motion.region_motion import sample_numbers
 from megc.motion.regions import face_mask, face_width, region_boxes, stable_mask
+from megc.motion.settings import Compensation, Encoding, FieldEncoding, FlowMethod
 from megc.problems import DataError
 
 HEAD = pose(1.3, -0.9, 0.35, 1.004)
@@ -240,3 +244,9 @@ def test_opencv_without_contributed_modules_is_named_where_they_are_needed(monke
         with pytest.raises(DataError, match="opencv-contrib-python-headless"):
             optical_flow(picture, picture, method)
     assert optical_flow(picture, picture, "dis").shape == (32, 32, 2)
+
+
+def test_the_choices_of_the_settings_are_those_that_can_be_computed():
+    assert set(get_args(FlowMethod)) == METHODS.keys() and set(get_args(Compensation)) == set(COMPENSATIONS)
+    assert set(get_args(Encoding)) == ENCODINGS.keys()
+    assert set(get_args(FieldEncoding)) == ENCODINGS.keys() - {"minmax-blend"}

@@ -1,5 +1,6 @@
 """Spotted intervals and annotations in the forms that the field has, and the program that scores them."""
 
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,15 @@ from programs import run_program
 
 from megc.clips import Event, Video, read_videos, write_videos
 from megc.problems import DataError, Problems
-from megc.scoring.interval_files import VideoIndex, plain_name, read_run, read_truth, read_type, write_intervals
+from megc.scoring.interval_files import (
+    VideoIndex,
+    plain_name,
+    read_run,
+    read_truth,
+    read_type,
+    read_video_list,
+    write_intervals,
+)
 from megc.scoring.random_spotter import random_intervals, random_runs
 from megc.scoring.str_evaluation import COLUMNS
 
@@ -91,6 +100,11 @@ def test_types_in_all_spellings():
             "log.txt",
             {"samm_lv/006/006_1": [(277, 377, "micro", ""), (101, 178, "micro", "")]},
         ),
+        (
+            "s15/15_0101disgustingteeth,95,66,,,FN,0\ns15/15_0101disgustingteeth,,,2,19,FP,1\n",
+            "comma_log.csv",
+            {"casme_sq/s15/s15_0101": [(2, 19, "macro", "")]},
+        ),
     ],
 )
 def test_forms_of_predictions(tmp_path, text, name, expected):
@@ -107,14 +121,15 @@ def test_folder_is_one_run(tmp_path):
 
 
 def test_bad_rows_are_reported_and_the_others_stay(tmp_path):
-    rows = ["006_1,10,20,me", "006_9,1,9,me", "006_1,30,20,me", "006_1,,20,me", "006_1,1,9,tiny", "a,1,9,me"]
+    rows = ["006_1,10,20,me", "006_9,1,9,me", "006_1,30,20,me", "006_1,,20,me", "006_1,1,9,tiny", "a,1,9,me", "006_1"]
     run, problems = read(tmp_path, "\n".join(["vid,onset,offset,type", *rows, "006_1,990,1010,me"]))
     assert intervals_of(run)["samm_lv/006/006_1"] == [(10, 20, "micro", ""), (990, 1010, "micro", "")]
     texts = [str(problem) for problem in problems]
-    assert [problem.row for problem in problems] == [3, 4, 5, 6, 7]
+    assert [problem.row for problem in problems] == [3, 4, 5, 6, 7, 8]
     assert "did you mean 006_1" in texts[0] and "ends at 20, before it begins at 30" in texts[1]
     assert "there is no onset" in texts[2] and "'tiny' is neither" in texts[3]
     assert "may be casme3/dzw/a or casme3/xyz/a" in texts[4] and "column dataset or subject" in texts[4]
+    assert "there is no onset" in texts[5], "a line that ends early"
     assert "1 interval(s) end behind their video" in str(problems.warnings[0])
 
 
@@ -240,3 +255,51 @@ def test_random_intervals_have_the_rate_lengths_and_prior_emotion_of_others():
         random_intervals(videos[:1], 2.0, 0)
     with pytest.raises(ValueError, match="length of samm_lv/001/001_1 is unknown"):
         random_intervals([replace(videos[0], length=None)], 2.0, 0)
+
+
+def test_submission_holds_what_the_challenge_takes(tmp_path, monkeypatch, capsys):
+    (tmp_path / "videos.csv").write_text(
+        "dataset,subject,video,frames,fps\nsamm_lv,001,001_2,9000,200\ncasme3,dzw,a1,600,30\ncasme3,xyz,b,600,30\n"
+    )
+    (tmp_path / "mine.csv").write_text(
+        "dataset,video,onset,offset,type,score,emotion\n"
+        "samm_lv,1_2,316.4,427.6,micro,,disgust\nsamm_lv,001_2,316,428,micro,,negative\n"
+        "samm_lv,001_2,500,900,macro,,positive\ncasme3,a1,10,20,micro,,others\ncasme3,a1,30,40,micro,,surprise\n"
+    )
+    words = ["--predictions", tmp_path / "mine.csv", "--videos", tmp_path / "videos.csv", "--out", tmp_path / "out"]
+    program = "test/make_spotting_submission.py"
+    assert run_program(monkeypatch, program, *words, "--zip", tmp_path / "s.zip") == 0
+    assert (tmp_path / "out/samm_pred.csv").read_text() == (
+        "subject,video,onset,offset,emotion\n1,001_2,316,428,negative\n"
+    )
+    assert (tmp_path / "out/cas_pred.csv").read_text().splitlines()[1:] == ["dzw,a1,30,40,surprise"]
+    printed = capsys.readouterr().out
+    assert all(
+        f"1 intervals left out that {why}" in printed for why in ("come twice", "are macro", "have the emotion")
+    )
+    assert "1 intervals, 1 videos without any" in printed
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        assert sorted(archive.namelist()) == ["cas_pred.csv", "samm_pred.csv"]
+    assert run_program(monkeypatch, program, *words, "--form", "spotting") == 0
+    lines = (tmp_path / "out/samm_pred.csv").read_text().splitlines()
+    assert lines == ["vid,pred_onset,pred_offset,type", "001_2,316,428,me", "001_2,500,900,mae"]
+    truth = VideoIndex(read_video_list(tmp_path / "videos.csv"))
+    again = read_run(tmp_path / "out", truth, Problems())
+    assert {name: len(rows) for name, rows in again.predictions.items()} == {
+        "samm_lv/001/001_2": 2,
+        "casme3/dzw/a1": 2,
+    }
+
+
+def test_submission_names_intervals_outside_their_video(tmp_path, monkeypatch, capsys):
+    (tmp_path / "videos.csv").write_text("dataset,subject,video,frames,fps\nsamm_lv,001,001_2,9000,200\n")
+    (tmp_path / "mine.csv").write_text("vid,pred_onset,pred_offset,type\n001_2,8990,9050,me\n001_2,1,50,me\n")
+    words = ["--predictions", tmp_path / "mine.csv", "--videos", tmp_path / "videos.csv", "--out", tmp_path / "out"]
+    words += ["--form", "spotting", "--zip", tmp_path / "s.zip"]
+    assert run_program(monkeypatch, "test/make_spotting_submission.py", *words) == 1
+    assert "ends at frame 9050, but samm_lv/001/001_2 has 9000" in capsys.readouterr().err
+    assert (tmp_path / "out/samm_pred.csv").read_text().splitlines()[1:] == ["001_2,1,50,me"]
+    assert not (tmp_path / "s.zip").exists()
+    (tmp_path / "videos.csv").write_text("subject,frames\n1,2\n")
+    assert run_program(monkeypatch, "test/make_spotting_submission.py", *words) == 1
+    assert "row 2: there is no video" in capsys.readouterr().err

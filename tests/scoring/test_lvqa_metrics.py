@@ -130,7 +130,7 @@ def test_the_program_knows_the_questions_and_writes_a_table_of_their_own(tmp_pat
     write_jsonl(tmp_path / "wrong" / "predictions.jsonl", wrong)
     runs = tuple(tmp_path / name / "predictions.jsonl" for name in ("right", "wrong"))
     problems = Problems()
-    text = score_files(ScoreSettings(runs, references, tmp_path / "out", resamples=200), problems)
+    text = score_files(ScoreSettings(runs, (references,), tmp_path / "out", resamples=200), problems)
     assert "second-hand" in text and [problem.what[:5] for problem in problems] == ["1 of "]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["lvqa.csv"], "no table of ME-VQA"
     table = read_table(tmp_path / "out" / "lvqa.csv").to_dict("records")
@@ -147,6 +147,12 @@ def test_the_program_knows_the_questions_and_writes_a_table_of_their_own(tmp_pat
         assert bad[name] != best
     assert bad["mae_all"] == pytest.approx(8 / 12)  # 4 videos each of 1, 2 and 3 events
     assert bad["mae_all_low"] < 8 / 12 < bad["mae_all_high"]
+    for name in LVQA_METRICS:
+        assert bad[f"paired_{name}"] == pytest.approx(bad[name] - right[name])
+        # the first run is right in every resample, so that the difference varies as the second run does
+        assert bad[f"paired_{name}_low"] == pytest.approx(bad[f"{name}_low"] - right[name])
+        assert math.isnan(right[f"paired_{name}"])
+    assert "wrong minus right" in text
     unreadable = sum(not row["question"].startswith("How many") for row in wrong) - 1
     assert (bad["invalid"], bad["missing"]) == (unreadable, 1)
 

@@ -168,7 +168,8 @@ def test_datasets_are_joined_without_a_clash(tmp_path: Path) -> None:
         assert list(found) == []
     videos = [record for record in parts[0] if record["dataset"] == "samm_lv"]
     check_splits(videos, [{**videos[0], "dataset": "samm"}], ("a", "b"), found)
-    expected = f"b, row samm/{videos[0]['subject']}: the subject is in a too"
+    subject = videos[0]["subject"]
+    expected = f"b, row samm/{subject}: the same person is in a, as samm_lv/{subject}"
     assert [str(problem).startswith(expected) for problem in found] == [True]
     # training clips of SAMM-LV have no coarse class to be named
     assert len(problems) == 3 and "have no coarse class and are asked like test clips" in str(next(iter(problems)))

@@ -250,6 +250,14 @@ def video_of(dataset, subject, macro):
     return Video(f"{dataset}/{subject}/v", dataset, subject, "v", 30.0, events=events)
 
 
+def test_a_question_file_itself_is_to_be_built_first(tmp_path):
+    questions = write_challenge_file(tmp_path, "me_vqa_samm_v2_test_to_answer.jsonl")
+    with pytest.raises(
+        DataError, match=r"row 1: an ME-VQA row without prompt and pictures; build them first: .*--rows"
+    ):
+        answer_questions(RunSettings("none", (questions,), tmp_path / "out"), Problems())
+
+
 def test_clip_and_video_questions_are_not_built_into_one_file(tmp_path):
     files = [write_challenge_file(tmp_path, f"me_{kind}_samm_test_to_answer.jsonl") for kind in ("vqa", "lvqa")]
     with pytest.raises(DataError, match=r"me_vqa_samm.*35 of 35 rows are not about long videos, as others are"):
