@@ -62,13 +62,15 @@ def transform_points(points: np.ndarray, transform: np.ndarray) -> np.ndarray:
     return (points @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
 
 
-def crop_frame(image: np.ndarray, transform: np.ndarray) -> np.ndarray:
-    """The 280×336 crop of a uint8 image under a 2×3 transform; outside the frame its border is repeated.
+def crop_frame(
+    image: np.ndarray, transform: np.ndarray, size: tuple[int, int] = (CROP_WIDTH, CROP_HEIGHT)
+) -> np.ndarray:
+    """The crop (280×336, or of another width and height) of a uint8 image under a 2×3 transform; outside the frame its
+    border is repeated.
 
     Frames more than 1.5 times as large as the crop are smoothed first, so that skin texture does not alias.
     """
     shrink = 1 / np.hypot(transform[0, 0], transform[1, 0])
     if shrink > 1.5:
         image = cv2.GaussianBlur(image, (0, 0), 0.35 * shrink)
-    size = (CROP_WIDTH, CROP_HEIGHT)
     return cv2.warpAffine(image, transform, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

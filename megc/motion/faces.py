@@ -55,9 +55,16 @@ class FaceFinder:
                 return [tuple(round(value / scale) for value in box) for box in corners]
         return []
 
-    def find(self, image: np.ndarray, file: Path | str, row: str | int | None = None) -> Face:
+    def find(
+        self,
+        image: np.ndarray,
+        file: Path | str,
+        row: str | int | None = None,
+        near: tuple[float, float] | None = None,
+    ) -> Face:
         """The face of a uint8 RGB (H, W, 3) image; of several the largest, between near equals the most central.
 
+        With `near` (x, y), where a person's face was before, of several the nearest to it.
         A frame that is cut tightly around the face is tried again with its border mirrored outwards.
         Raises DataError, which names `file` and `row`, where there is no face.
         """
@@ -72,8 +79,8 @@ class FaceFinder:
             fix = "check the frame; for frames already cropped to the face use --no-face centre"
             raise DataError(file, row, "no face found", fix)
         if len(boxes) > 1:
-            notes.append(f"{len(boxes)} faces, the largest taken")
-        box = _main_box(boxes, image.shape)
+            notes.append(f"{len(boxes)} faces, the {'nearest' if near else 'largest'} taken")
+        box = min(boxes, key=lambda box: _distance(box, near)) if near else _main_box(boxes, image.shape)
         return Face(self._landmarks(image, box), box, tuple(notes))
 
     def _landmarks(self, image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -92,9 +99,9 @@ def _main_box(boxes: list[tuple[int, int, int, int]], shape: tuple[int, ...]) ->
     """The largest box; among those at least 0.8 as wide, the one nearest to the middle of the picture."""
     widest = max(box[2] - box[0] for box in boxes)
     near = [box for box in boxes if box[2] - box[0] >= 0.8 * widest]
-    middle = np.array([shape[1], shape[0]]) / 2
+    return min(near, key=lambda box: (_distance(box, (shape[1] / 2, shape[0] / 2)), box))
 
-    def distance(box: tuple[int, int, int, int]) -> float:
-        return float(np.linalg.norm(np.array([box[0] + box[2], box[1] + box[3]]) / 2 - middle))
 
-    return min(near, key=lambda box: (distance(box), box))
+def _distance(box: tuple[int, int, int, int], point: tuple[float, float]) -> float:
+    """Pixels from the middle of a box to a point (x, y)."""
+    return float(np.hypot((box[0] + box[2]) / 2 - point[0], (box[1] + box[3]) / 2 - point[1]))

@@ -13,6 +13,7 @@ from megc.files import open_picture
 from megc.problems import DataError
 
 UNCOUNTED = (".mkv",)  # Matroska holds no number of frames; OpenCV makes one from the duration, about right
+RATE_TOLERANCE = 0.05  # between a video's own frame rate and the annotated one, which average differently
 SMALLEST, LARGEST = 16, 32766  # pixels a side: below there is no face, and OpenCV warps no larger picture
 
 
@@ -80,6 +81,11 @@ class Frames(ABC):
         """uint8 RGB of one frame. Raises DataError when it cannot be read, KeyError when there is none."""
         return next(image for _, image in self.read_many([number]))
 
+    def seconds(self, fps: float) -> np.ndarray:
+        """Times (frames,) of all frames in seconds from the first; missing frames are gaps. `fps` of the video."""
+        numbers = np.asarray(self.numbers, np.float64)
+        return (numbers - numbers[0]) / fps
+
     @abstractmethod
     def read_many(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         """(number, uint8 RGB) of the given frames, in rising order, each once."""
@@ -126,13 +132,15 @@ class VideoFrames(Frames):
 
     def __init__(self, path: Path, row: str | int | None) -> None:
         # the header's number of frames is what the writer meant to write, not what is there: count them
-        count = 0
+        count, stamps = 0, []
         capture = self._open(path, row)
         promised = round(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - (path.suffix.lower() in UNCOUNTED)
         self.fps = float(capture.get(cv2.CAP_PROP_FPS))
         while capture.grab():
             count += 1
+            stamps.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         capture.release()
+        self.stamps = np.array(stamps)
         if not count:
             what = f"none of {promised} frames" if promised > 0 else "no frame of the video"
             raise DataError(path, row, f"{what} could be read", self.repair)
@@ -148,9 +156,19 @@ class VideoFrames(Frames):
             raise DataError(path, row, "the video cannot be opened", "copy it again, or convert it to MJPG .avi")
         return capture
 
+    def seconds(self, fps: float) -> np.ndarray:
+        """As the file stamps its frames, whose distance may vary; by `fps` where the stamps do not rise.
+
+        High-speed recordings are often stored to play slowly: stamps of another rate are scaled to `fps`.
+        """
+        if len(self.stamps) < 2 or not (np.diff(self.stamps) > 0).all():
+            return super().seconds(fps)
+        slow = self.fps / fps if self.fps > 0 and abs(self.fps / fps - 1) > RATE_TOLERANCE else 1.0
+        return (self.stamps - self.stamps[0]) * slow
+
     def read_many(self, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        chosen = sorted(set(numbers))
-        missing = [number for number in chosen if number not in self.numbers]
+        chosen, present = sorted(set(numbers)), set(self.numbers)
+        missing = [number for number in chosen if number not in present]
         if missing:
             raise KeyError(missing[0])
         capture, position = self._open(self.source, self.row), 0

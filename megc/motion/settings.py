@@ -132,6 +132,42 @@ class ComputeFlowSettings:
 
 
 @dataclass(frozen=True)
+class RegionFlowSettings:
+    """What changes the motion of regions over a video. Raises ValueError for a window or rate out of range."""
+
+    method: FlowMethod = option("farneback", "optical flow")
+    compensate: Compensation = option(DEFAULT_COMPENSATION, "removal of head motion")
+    window: float = option(2.0, "seconds that are measured against one frame")
+    rate: float = option(30.0, "frames a second that are measured at most; 0: all")
+    eye_mask: bool = option(False, "leave eyes and lids out of the regions around them")
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.window <= 3600 or not 0 <= self.rate <= 1e5:
+            raise ValueError("--window must be 0.1 to 3600 seconds, --rate not negative")
+
+
+@dataclass(frozen=True)
+class ExtractRegionFlowSettings:
+    """data_process/extract_region_flow.py: the videos, where their series go, and how they are measured."""
+
+    videos: Path = option(Path("dataset/long/videos.jsonl"), "videos to read")
+    source: tuple[Path, ...] = option((), "videos or frame folders without annotation, instead")
+    fps: float = option(30.0, "frame rate of --source folders")
+    out: Path = option(Path("dataset/long/region_flow"), "folder to write")
+    region_flow: RegionFlowSettings = field(default_factory=RegionFlowSettings)
+    workers: int = option(1, "processes")
+    shard: str = option("", _SHARD_HELP.replace("clips", "videos"), metavar="I/N")
+    overwrite: bool = option(False, "do finished videos again")
+    skip_bad: bool = option(False, "exit with 0 even if some videos failed or end early")
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0:
+            raise ValueError("--fps must be positive")
+        if self.shard:
+            read_shard(self.shard)
+
+
+@dataclass(frozen=True)
 class PreviewSettings:
     """data_process/preview.py: the clip to draw, and where its pictures lie."""
 
