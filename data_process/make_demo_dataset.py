@@ -9,7 +9,7 @@ already are kept. A set that is hard for optical flow: `--amplitude 0.55 --drift
 The second writes small sets in the layouts of all datasets that can be read, irregular cells, gaps and files of no use
 included, into `dataset/demo/layouts/<name>`, each with a `truth.jsonl` of what a reader should give.
 The third writes long videos with several micro- and macro-expressions, speech, blinks and turns of the head, in the
-layouts of SAMM-LV and CAS(ME)³, into `dataset/demo/long` (about 0.5 GB); videos that are there already are kept.
+layouts of SAMM-LV and CAS(ME)³, into `dataset/demo/long` (about 0.6 GB); videos that are there already are kept.
 """
 
 from megc.command import Work, run
