@@ -40,6 +40,13 @@ _LONGEST_NAME = 255  # bytes of a file's name, on nearly all file systems
 _DEVICE = re.compile(r"(?i:con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # on Windows, whatever follows the dot
 
 
+def remove_temporaries(folder: Path | str) -> None:
+    """Delete what killed writes of `write_bytes` left in a folder. Nobody else may write there meanwhile."""
+    for path in Path(folder).glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{8}", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` so that a reader, or a kill half-way, sees the old file or the new one, never a part.
 

@@ -193,7 +193,7 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     _check_names(file, arms)
     full = str(content.get("full") or next(iter(arms)))
     check_keys(file, "full", [full], arms)
-    _check_references(file, arms)
+    _check_references(file, arms, _reference(Arm("defaults", defaults)))
     return Grid(file, arms, full, **values, defaults=Arm("defaults", defaults))
 
 
@@ -287,13 +287,16 @@ def _check_settings(file: Path, part: str, section: str, settings: Mapping) -> d
     return settings
 
 
-def _check_references(file: Path, arms: Mapping[str, Arm]) -> None:
-    """Refuse an arm that `train_of` or `after` leads to no arm, or back to one that it came from."""
+def _check_references(file: Path, arms: Mapping[str, Arm], default: tuple[str, str] | None) -> None:
+    """Refuse an arm that `train_of` or `after` leads to no arm, or back to one that it came from.
+
+    `default` is the reference that the grid's defaults have.
+    """
     for name in arms:
         seen, fields = [name], []
         while link := _reference(arms[seen[-1]]):
             field, other = link
-            part = f"arms: {seen[-1]}: {field}"
+            part = f"arms: {seen[-1]}: {field}{' (of the defaults)' if link == default else ''}"
             if other not in arms:
                 raise DataError(file, part, f"there is no arm {excerpt(other)}", did_you_mean(other, arms))
             fields.append(field)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from transformers import TrainingArguments
 
-from megc.files import read_checked
+from megc.files import read_checked, remove_temporaries
 from megc.model import distributed
 from megc.model.checkpoint import read_training_info
 from megc.problems import DataError
@@ -107,6 +107,7 @@ def find_beginning(args: TrainingArguments, info: dict, *, resume: bool = False,
     # 1. Bring an interrupted save to its end, so that what lies there is either a checkpoint or not one.
     with args.main_process_first(local=False, desc="completing an earlier save"):
         if distributed.is_main():
+            remove_temporaries(args.output_dir)
             complete_final_save(args.output_dir)
     # 2. The same run, finished: nothing is left to do.
     resumes = bool(resume or args.resume_from_checkpoint)

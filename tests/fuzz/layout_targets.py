@@ -191,7 +191,10 @@ def _cell_fault(change: Change, lost: list[dict], new: list[dict]) -> str:
     """What became of a changed cell: nothing may stay as it was where the cell means another thing."""
     key = change.key.rstrip("23")
     if not new and not lost:
-        same = key not in READ or not change.is_read or _meaning(key, change.before) == _meaning(key, change.after)
+        meanings = {_meaning(key, cell) for cell in (change.before, change.after)}
+        if change.key != key and meanings == {None, 0}:  # a second event that is not there may be written as 0
+            return ""
+        same = key not in READ or not change.is_read or len(meanings) == 1
         return "" if same else "the cell changed, and nothing else"
     if not new:
         return "a row is gone without a word"
@@ -235,6 +238,8 @@ def _meaning(key: str, cell: object) -> object:
     if key == "units":
         digits = re.sub(r"\.0+(?!\d)|[^\d+]", "", text)
         return re.sub(r"\d", lambda match: str(int(match[0])), digits) or None  # ٤ is a 4
+    if key == "emotion":
+        return {"sad": "sadness", "happy": "happiness"}.get(text, text)  # CAS(ME)³'s words for them
     return text
 
 

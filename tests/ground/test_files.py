@@ -11,7 +11,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from megc.files import figure_png, lock_folder, png_bytes, write_bytes, write_json, write_jsonl
+from megc.files import (
+    figure_png,
+    lock_folder,
+    png_bytes,
+    remove_temporaries,
+    write_bytes,
+    write_json,
+    write_jsonl,
+)
 from megc.problems import DataError
 
 HOLD = """
@@ -143,3 +151,17 @@ def test_a_figure_as_png_names_no_version_of_its_program():
     figure = Figure(figsize=(1, 1))
     with Image.open(io.BytesIO(figure_png(figure))) as image:
         assert image.size == (100, 100) and "Software" not in image.text
+
+
+def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path, monkeypatch):
+    kept = ["loss.png", ".training.lock", ".env", ".notes.txt"]
+    for name in kept:
+        (tmp_path / name).touch()
+    monkeypatch.setattr("os.replace", lambda *names: os._exit(9))  # a kill between writing and renaming
+    child = os.fork()
+    if not child:
+        write_bytes(tmp_path / "loss.png", b"half")
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.iterdir())) == 5
+    remove_temporaries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

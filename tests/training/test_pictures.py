@@ -13,10 +13,11 @@ from sft_runs import arguments, settings
 from tiny_data import write_instructions
 
 from megc.files import read_picture
-from megc.model.samples import read_samples
+from megc.model.samples import make_samples, read_samples
 from megc.problems import DataError, Problems
 from megc.training import sft
 from megc.vqa.checks import check_records
+from megc.vqa.instructions import read_records
 
 
 def png_header(width, height):
@@ -76,7 +77,7 @@ def test_all_bad_pictures_are_collected_each_once_and_the_good_rows_stay(train_f
     truncated(tmp_path / "frames/demo/sub00/EP01/apex.png")
     Image.new("RGB", (1005, 5)).save(tmp_path / "frames/demo/sub02/EP01/flow.png")
     problems = Problems()
-    samples = read_samples(train_file, problems=problems)
+    samples = make_samples(train_file, read_records(train_file), problems)
     assert [problem.row for problem in problems] == ["demo/sub00/EP01", "demo/sub02/EP01"]
     assert {sample.clip for sample in samples} == {"demo/sub01/EP01"} and len(samples) == 6
 

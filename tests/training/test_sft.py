@@ -17,10 +17,11 @@ from transformers import AutoModelForImageTextToText, TrainingArguments
 from megc.files import read_jsonl, write_json, write_jsonl
 from megc.model import checkpoint
 from megc.model.parts import part_of
-from megc.model.samples import read_samples
+from megc.model.samples import make_samples
 from megc.problems import DataError, Problems
 from megc.training.settings import SftSettings, TrainerOptions, read_config
 from megc.training.sft import check_run, prepare, train
+from megc.vqa.instructions import read_records
 from megc.vqa.prompts import PromptSettings, prompt_record
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ def test_bad_rows_are_found_before_step_1(train_file, base, tmp_path, name):
 def test_bad_rows_are_collected_for_who_goes_on_without_them(train_file):
     problems = Problems()
     path = spoil(train_file, "one_gone", BAD_ROWS["gone"][0])
-    assert len(read_samples(path, problems=problems)) == 23 and len(problems) == 1
+    assert len(make_samples(path, read_records(path), problems)) == 23 and len(problems) == 1
 
 
 def test_pictures_that_fill_the_sequence_are_refused_with_their_tokens(train_file, base, tmp_path):
