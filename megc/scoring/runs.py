@@ -163,10 +163,13 @@ def _read_swift_row(row: dict) -> dict[str, str]:
     return {"id": f"{picture} {question}", "question": question, "answer": answer, **names}
 
 
+_PicturePath = Annotated[str, Field(min_length=1)]  # an empty one would name no clip
+
+
 class SwiftPicture(Contract):
     """A picture of a result of `swift infer`."""
 
-    path: str
+    path: _PicturePath
 
 
 class SwiftMessage(Message):
@@ -179,7 +182,7 @@ class SwiftRow(Contract):
     """A line of ms-swift's instruction files, or of a result of `swift infer`."""
 
     messages: list[SwiftMessage]
-    images: Annotated[list[str | SwiftPicture], Field(min_length=1)]
+    images: Annotated[list[_PicturePath | SwiftPicture], Field(min_length=1)]
     response: str = ""
 
 

@@ -249,15 +249,16 @@ def test_metric_commands_give_the_figures_of_the_original(demo, run_script, monk
 
 
 def test_lines_of_swift_without_question_or_picture_are_named(tmp_path):
-    good, picture, question = as_swift(make_rows()[:3], None)
-    picture["images"], question["messages"] = [], question["messages"][::2]
-    write_jsonl(tmp_path / "test.jsonl", [good, picture, question])
+    good, picture, question, nameless = as_swift(make_rows()[:4], None)
+    picture["images"], question["messages"], nameless["images"] = [], question["messages"][::2], [""]
+    write_jsonl(tmp_path / "test.jsonl", [good, picture, question, nameless])
     problems = Problems()
     (found,) = read_references(tmp_path / "test.jsonl", problems)
     assert found.subject == "sub01" and found.clip == "/data/casme2/sub01/EP02_01f"
-    first, second = map(str, problems)
+    first, second, third = map(str, problems)
     assert "row 2: images has 0 entries" in first
     assert "row 3: the row of messages has no 'user'" in second
+    assert "row 4: images" in third
 
 
 def test_what_else_is_known_of_a_run(demo):
