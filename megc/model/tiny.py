@@ -236,10 +236,12 @@ def _replace_folder(path: Path, folder: Path, old: Path) -> None:
         except OSError:
             if not path.is_dir():
                 raise
-        same_weights = weights_hash(path) == weights_hash(folder)
-        if same_weights and read_json(path / INFO_NAME, missing={}) == read_json(folder / INFO_NAME):
-            return  # another process has built it, and may read it already
-        with suppress(FileNotFoundError):  # another process may have been quicker
+        # another process may be quicker: what lies at `path` is gone then while it is compared or renamed
+        with suppress(FileNotFoundError):
+            same_weights = weights_hash(path) == weights_hash(folder)
+            if same_weights and read_json(path / INFO_NAME, missing={}) == read_json(folder / INFO_NAME):
+                return  # another process has built it, and may read it already
+        with suppress(FileNotFoundError):
             path.rename(old)
             shutil.rmtree(old)
 
