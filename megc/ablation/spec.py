@@ -191,7 +191,7 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
         baselines["data"] = _check_settings(file, "baselines: data", "data", baselines["data"])
     values["baselines"] = baselines
     _check_names(file, arms)
-    full = str(content.get("full") or next(iter(arms)))
+    full = next(iter(arms)) if content.get("full") is None else str(content["full"])  # an arm may be called 0
     check_keys(file, "full", [full], arms)
     _check_references(file, arms, _reference(Arm("defaults", defaults)))
     return Grid(file, arms, full, **values, defaults=Arm("defaults", defaults))
