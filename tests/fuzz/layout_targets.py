@@ -15,6 +15,7 @@ from pathlib import Path
 
 from damages import Damaged, Draw, damage_bytes
 from hypothesis import strategies as st
+from openpyxl.utils.exceptions import IllegalCharacterError
 from oracles import Case, Target
 from workbooks import CELLS, EMOTIONS, PARTS
 
@@ -102,7 +103,7 @@ def _damage_sheet(layout: Layout, sheet: SheetFile, reading: str, draw: Draw, da
         change = Change(kind, None, keys[column])
     try:
         content = (xls_bytes if sheet.path.endswith(".xls") else xlsx_bytes)(tables)
-    except Exception:  # what no workbook can hold: the file is damaged instead
+    except (IllegalCharacterError, ValueError):  # what no workbook can hold: the file is damaged instead
         return damage_bytes(draw, data)
     what = f"{change.kind} {change.key} of row {change.row}: {str(change.before)[:20]!r} → {str(change.after)[:20]!r}"
     return Damaged(content, what, table=change)
@@ -212,7 +213,9 @@ def _cell_fault(change: Change, lost: list[dict], new: list[dict]) -> str:
         numbers = {unit["number"] for unit in new[0]["action_units"]}
         return "" if digits == numbers or "unit" in notes else f"units are {numbers}"
     if key == "emotion":
-        word = str(change.after or "").lower().replace("\u00a0", " ").strip()
+        after = change.after
+        after = int(after) if isinstance(after, float) and after.is_integer() else after  # as workbooks give it back
+        word = str(after or "").lower().replace("\u00a0", " ").strip()
         labels = {item[name] for item in new for name in ("fine", "coarse")}
         if _meaning(key, change.after) is None:
             return "" if "no emotion" in notes or labels == {""} else f"no emotion, but {labels}"
