@@ -158,6 +158,21 @@ class _Table:
         """The needed columns that it does not have."""
         return [column for column in self.form.columns if column not in self.columns]
 
+    def unread_columns(self, column: str) -> list[str]:
+        """The columns with values but no known header that may be an optional one's, by letter and header.
+
+        An apex stands between onset and offset. None where the form has no header.
+        """
+        if self.header < 0 or column in self.columns:
+            return []
+        header, *rows = self.sheet.cells[self.header :]
+        used = {index for indices in self.columns.values() for index in indices}
+        filled = {index for cells in rows for index, cell in enumerate(cells) if text_of(cell)} - used
+        if column == "apex":
+            filled &= set(range(self.columns["onset"][0], self.columns["offset"][0]))
+        texts = {index: text_of(header[index]) if index < len(header) else "" for index in sorted(filled)}
+        return [f"{column_letter(index)} ({excerpt(text) if text else 'no header'})" for index, text in texts.items()]
+
     def rows(self, path: Path) -> tuple[list[Row], list[Problem]]:
         """The rows below the header that are not blank, and a problem for each with a formula that was not worked
         out, or that works out a sum of action units."""
@@ -259,7 +274,10 @@ def read_sheet(
 
 
 def _report_unread(path: Path, table: _Table, tables: list[_Table], problems: Problems) -> None:
-    """Problems of what is not read beside `table`: rows of other sheets like it, a second column for a thing."""
+    """Problems of what is not read beside `table`: rows of other sheets like it, a second column for a thing.
+
+    A warning where apex or action units have no column while others are not read: a header may be misspelt.
+    """
     for other in tables:
         unread = 0 if other is table else len(other.rows(path)[0])
         if unread:
@@ -270,3 +288,8 @@ def _report_unread(path: Path, table: _Table, tables: list[_Table], problems: Pr
             first, *rest = (column_letter(index) for index in indices)
             what = f"column {', '.join(rest)} is for the {column} as {first} is, which is read"
             problems.add(Problem(str(path), table.header + 1, what, "keep one of them, or rename the other"))
+    for column in sorted({"apex", "units"} & {*table.form.optional}):  # events without an emotion are noted one by one
+        if unread := table.unread_columns(column):
+            what = f"there is no column for the {column}; not read are {', '.join(unread)}"
+            fix = f"where one of them is meant, name it {column.capitalize()}"
+            problems.warn(Problem(str(path), table.header + 1, what, fix))

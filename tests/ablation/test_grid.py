@@ -74,6 +74,12 @@ def test_top_level_keys_and_changes_are_checked(tmp_path: Path) -> None:
             grid_of(tmp_path, {"a": {}}, changes, **top)
 
 
+def test_full_may_be_an_arm_called_0(tmp_path: Path) -> None:
+    assert grid_of(tmp_path, {"a": {}, "0": {}}, full=0).full == "0"
+    with pytest.raises(DataError, match="row full: 0: no such key; choose from a, b"):
+        grid_of(tmp_path, {"a": {}, "b": {}}, full=0)
+
+
 def test_defaults_changes_and_arms_are_put_together(tmp_path: Path) -> None:
     arms = {"a": {"train": {"learning-rate": 1e-4}}, "b": {"data": {"images": ["apex"]}, "train": "none"}}
     grid = grid_of(tmp_path, arms, ("train.max_steps=7", "folds=3", "model=some/name"), protocol="kfold")

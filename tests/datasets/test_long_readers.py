@@ -195,6 +195,14 @@ def test_the_sheet_of_vis_holds_the_third_camera_too(tmp_path):
     assert "NIR_long" in videos[1].frames and not videos[1].events[0].notes
 
 
+def test_an_apex_without_its_header_is_missed_with_a_word(tmp_path):
+    header = ["Subject", "Filename", "OnsetF", "middle", "OffsetF", "remark"]
+    sheet = write_sheet(tmp_path / "SMIC_VIS_E_annotation.xlsx", header, [1, "s1_sur_3", 10, 12, 15, "dim"])
+    videos, problems = read("smic_long", sheet, tmp_path)
+    assert videos[0].events[0].apex is None and not problems
+    assert "there is no column for the apex; not read are D ('middle')" in str(problems.warnings[0])
+
+
 @needs_real
 @pytest.mark.parametrize(
     ("dataset", "sheet", "emotions", "videos", "subjects", "counts"),

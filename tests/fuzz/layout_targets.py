@@ -168,7 +168,8 @@ def _sheet_oracle(span: int, case: Case) -> str:
         return ""
     spoken = {problem.row for problem in (*case.problems, *case.problems.warnings)}
     if change.kind in ("header", "swap", "title", "blank"):
-        if (not lost and not new) or told or _optional(change):
+        named = any("there is no column for" in problem.what for problem in case.problems.warnings)
+        if (not lost and not new) or told or named or _optional(change):
             return ""
         return f"{len(lost)} lost and {len(new)} new labels by {change.kind}"
     if change.kind == "repeat" and new:  # the event of the row's twin may be noted to stand twice
