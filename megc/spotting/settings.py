@@ -1,6 +1,6 @@
 """Settings of the commands on spotting; nothing heavy is imported here."""
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,3 +22,17 @@ class TrackSettings:
     draws: int = option(20, "draws of the row of random intervals")
     resamples: int = option(1000, "bootstrap resamples")
     seed: int = option(0, "seed of models, draws and bootstrap")
+
+
+@dataclass(frozen=True)
+class TrainSpotterSettings:
+    """train/train_spotter.py: a kind of spotter, and the videos that it learns from."""
+
+    config: Path = option(MISSING, "yaml file: `kind`, and the settings of that spotter")
+    output_dir: Path = option(MISSING, "folder to write: spotter.json, weights, log")
+    set: tuple[str, ...] = option((), "settings that go before the file's, as epochs=2")
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "long videos with their events")
+    inputs: Path = option(Path("dataset/demo/long"), "folder above region_flow and what else was measured on them")
+    subjects: tuple[str, ...] = option((), "learn from these alone, as samm_lv/006; default: all of them")
+    leave_out: tuple[str, ...] = option((), "subjects that it must not see, as samm_lv/006")
+    overwrite: bool = option(False, "replace a spotter of other settings or subjects in --output_dir")
