@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, get_origin, get_type_hints
+from typing import Any, Protocol
 
 from megc.clips import Video, frames_folder, read_videos
 from megc.commits import software
 from megc.files import read_checked, read_yaml, write_json
+from megc.motion.face_crops import FaceCrops, FaceCropsRecord, read_face_crops
 from megc.motion.region_flow_files import read_region_flow
 from megc.motion.region_stream import RegionFlow
 from megc.parsing import parse_yaml
@@ -27,10 +28,9 @@ from megc.problems import DataError, Problems, did_you_mean
 from megc.records import ClosedContract, check_record
 from megc.scoring.str_metrics import SpottedInterval
 from megc.spotting.settings import TrainSpotterSettings
-from megc.training.settings import Number
 
 # Kinds by the word for them in yaml files, each with its module. A refiner takes another spotter's intervals.
-KINDS: dict[str, str] = {"region": "region_spotter"}
+KINDS: dict[str, str] = {"flow": "flow_spotter", "region": "region_spotter"}
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"
 
@@ -54,6 +54,10 @@ class SpottingVideo:
     def region_flow(self) -> RegionFlow:
         """Motion of its regions, in pixels of a face 236 wide. Raises DataError where it is missing or damaged."""
         return read_region_flow(self.inputs / "region_flow", self.video.id)[0]
+
+    def face_crops(self) -> tuple[FaceCrops, FaceCropsRecord]:
+        """Small crops of its face and how they were cut. Raises DataError where they are missing or damaged."""
+        return read_face_crops(self.inputs / "face_crops", self.video.id)
 
 
 class Spotter(Protocol):
@@ -109,17 +113,11 @@ def read_spotter_config(file: Path, changes: Sequence[str] = ()) -> tuple[str, A
 def check_settings(kind: str, values: dict, file: Path | str) -> Any:
     """The settings dataclass of a kind with these values. Raises DataError as `read_spotter_config` does."""
     settings = spotter_module(kind, file).SETTINGS
-    hints, checked = get_type_hints(settings), {}
-    fix = f"see the settings of {kind} in train/README.md"
-    for key, value in values.items():
-        if key not in hints:
-            raise DataError(file, key, f"{kind} has no such setting", did_you_mean(str(key), sorted(hints)))
-        # yaml has lists for tuples, texts for paths, and takes 1e-3 for a text
-        value = tuple(value) if get_origin(hints[key]) is tuple and isinstance(value, list) else value
-        value = Path(value) if hints[key] is Path and isinstance(value, str) else value
-        hint = Number if hints[key] is float else hints[key]
-        checked[key] = check_record(hint, value, file, key, fix, key)
-    return settings(**checked)
+    names = settings.__dataclass_fields__
+    for key in values:
+        if key not in names:
+            raise DataError(file, key, f"{kind} has no such setting", did_you_mean(str(key), sorted(names)))
+    return check_record(settings, values, file, None, f"see the settings of {kind} in train/README.md")
 
 
 def train_spotter(kind: str, settings: Any, videos: Sequence[SpottingVideo], out: Path) -> None:
