@@ -183,7 +183,8 @@ def _write_title(figure: Figure, content: TimelineContent, length: float, spotte
         texts.append(f"{len(events)} annotated: {hits} hit, {len(events) - hits} missed")
         texts.append(f"{len(kinds) - hits} false alarm(s)")
     total = figure.get_figheight() * 100
-    title = f"{content.video.id}   {length:.1f} s, {content.video.fps:g} frames a second"
+    name = content.video.name if content.video.dataset == "unknown" else content.video.id
+    title = f"{name}   {length:.1f} s, {content.video.fps:g} frames a second"
     figure.text(0.012, 1 - 8 / total, title, fontsize=11, va="top", weight="bold", parse_math=False)
     by = f"by {spotter}: " if spotter else ""
     figure.text(0.012, 1 - 29 / total, by + "; ".join(texts), fontsize=9, va="top", parse_math=False)
@@ -268,7 +269,7 @@ def _draw_lanes(axes: Axes, content: TimelineContent, span: tuple[float, float])
                 axes.text(end + 3 * per_pixel, low + 0.38, text, fontsize=7.5, va="center", clip_on=True)
     axes.set(xlim=span)
     axes.set_xticks([])
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def _draw_curves(axes: Axes, content: TimelineContent, span: tuple[float, float], by_side: Mapping) -> None:
@@ -284,9 +285,9 @@ def _draw_curves(axes: Axes, content: TimelineContent, span: tuple[float, float]
         start, end = content.ends(interval)
         if end >= span[0] and start <= span[1]:
             axes.axvspan(start, end, color=TYPE_COLOURS[interval.type], alpha=0.22, linewidth=0, zorder=1)
-    shown = (flow.times >= span[0] - 1) & (flow.times <= span[1] + 1)
+    rows = (flow.times >= span[0] - 1) & (flow.times <= span[1] + 1)
     for side, curve in by_side.items():
-        axes.plot(flow.times[shown], curve[shown], color=SIDE_COLOURS[side], linewidth=1, zorder=2)
+        axes.plot(flow.times[rows], curve[rows], color=SIDE_COLOURS[side], linewidth=1, zorder=2)
     highest = max(float(np.nanmax(curve, initial=0)) for curve in by_side.values())
     height = float(np.clip(highest, LEAST_HEIGHT, MOST_HEIGHT))
     axes.set(xlim=span, ylim=(0, height * 1.04), yticks=range(0, int(height) + 1, 1 if height < 3 else 2))
