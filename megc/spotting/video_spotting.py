@@ -13,8 +13,8 @@ from megc.clips import Video, read_videos
 from megc.files import lock_folder, resolve_inside, write_bytes
 from megc.motion.keyframes import clips_of_sources
 from megc.motion.parallel import run_on_clips
-from megc.motion.region_flow_files import MeasuredVideo
-from megc.motion.settings import RegionFlowSettings
+from megc.motion.settings import FaceCropSettings, RegionFlowSettings
+from megc.motion.video_measurements import MeasuredVideo
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.interval_files import write_intervals
 from megc.scoring.str_metrics import SpottedInterval
@@ -35,6 +35,7 @@ from megc.spotting.timeline import draw_timeline, timeline_content
 # What spotters need of a video (their NEEDS): module and function that measure it, and the settings it takes.
 MEASUREMENTS: dict[str, tuple[str, str, Any]] = {
     "region_flow": ("region_flow_files", "extract_video", RegionFlowSettings()),
+    "face_crops": ("face_crops", "crop_video", FaceCropSettings()),
 }
 DRAWN = "region_flow"  # the timeline shows it
 UNTRAINED = {"flow": {"fit": False}}  # the default spotter: published settings, nothing learnt
@@ -89,7 +90,9 @@ def untrained_spotter(out: Path) -> Path:
 
 
 def measure_video(need: str, item: SpottingVideo) -> MeasuredVideo:
-    """Measure one of MEASUREMENTS of a video, unless it is there already."""
+    """Measure one of MEASUREMENTS of a video, unless it is there already, or its frames are not at hand any more."""
+    if not item.video.frames:
+        return MeasuredVideo("kept")
     module, function, settings = MEASUREMENTS[need]
     measure = getattr(importlib.import_module(f"megc.motion.{module}"), function)
     return measure(item.video, item.videos_file, item.inputs / need, settings)
