@@ -103,3 +103,22 @@ class FlowSpotterSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.reference <= 3600:
             raise ValueError("reference must be 0 to 3600 seconds")
+
+
+@dataclass(frozen=True)
+class ConvertVideoSettings:
+    """train/convert_video_checkpoint.py: a published checkpoint, and sizes that its weights do not tell."""
+
+    source: Path = option(
+        MISSING, "a .pth file of VideoMAE, MAE-DFER or MEGC2023, or a transformers folder of VideoMAE"
+    )
+    output_dir: Path = option(MISSING, "folder to write: video.json, model.safetensors, megc.json")
+    image_size: int | None = option(None, "pixels of a side; default: as the file says, else 160")
+    num_frames: int | None = option(None, "frames of a clip; default: as the file says, else 16")
+    region: tuple[int, ...] | None = option(None, "pairs of frames, rows and columns of a region; default: 2 5 10")
+    class_token: Literal["region", "org", "all"] | None = option(
+        None, "what LGI-Former's classifier averages; default: as the file says, else region"
+    )
+    heads: int | None = option(None, "attention heads; default: one for 64 values")
+    decoder_heads: int | None = option(None, "attention heads of the decoder; default: one for 64 values")
+    crop: str = option("", "name of the face crops that it was trained on, as dfew_jpg_256; others are refused then")
