@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from megc.ablation.program_code import modules_hash
 from megc.ablation.settings import CrossSpotSettings
+from megc.ablation.spotting_report import write_spotting_report
 from megc.clips import Video
 from megc.csv_tables import write_table
 from megc.files import lock_folder, read_json, read_yaml, sha256_of, write_json, write_text
@@ -271,24 +272,30 @@ def _ends(row: Mapping, metric: str) -> str:
 
 
 def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
-    """Train and spot in all folds; write `spotting.csv`, `spotting.md` and each arm's intervals; returns the table."""
+    """Train and spot in all folds; write `spotting.csv`, `spotting.md`, `report.html` and each arm's intervals.
+
+    Returns the table.
+    """
     arms = read_arms(settings.arms, settings.only)
     cross = CrossSpotting(settings.videos, settings.inputs, settings.work or settings.out / "folds", settings.keep)
-    videos = [item.video for item in read_spotting_videos(settings.videos, settings.inputs)]
+    items = read_spotting_videos(settings.videos, settings.inputs)
+    videos = [item.video for item in items]
     people = [{"dataset": video.dataset, "subject": video.subject} for video in videos]
     folds = make_folds(people, settings.protocol, settings.folds, seed=settings.seed)
     with lock_folder(cross.work, "spotting"):
         run_folds(cross, arms, folds, settings.jobs)
     runs = gather_runs(cross, list(arms), folds, videos, settings.out)
     priors = [with_prior_emotion(runs[0], videos, folds, f"{runs[0].name}, {PRIOR}"), rate_prior(videos, folds)]
-    compared = evaluate_runs(videos, [*runs, *priors], PROFILES["strict"], resamples=settings.resamples)
-    rows = compared + mean_rows(videos, random_runs(videos, settings.draws, settings.seed, emotions=True))
+    rows = evaluate_runs(videos, [*runs, *priors], PROFILES["strict"], resamples=settings.resamples)
+    rows += mean_rows(videos, random_runs(videos, settings.draws, settings.seed, emotions=True))
     write_table(settings.out / "spotting.csv", rows, COLUMNS)
     table = markdown_table(rows)
     about = (
-        f"{len(videos)} videos of {len({(v.dataset, v.subject) for v in videos})} subjects, {len(folds)} folds by "
-        f"subject ({settings.protocol}), seed {settings.seed}; 95 % intervals by {settings.resamples} resamples of "
-        "subjects; * the paired interval leaves out zero."
+        f"{len(videos)} videos of {len({(video.dataset, video.subject) for video in videos})} subjects, {len(folds)} "
+        f"folds by subject ({settings.protocol}), seed {settings.seed}; 95 % intervals by {settings.resamples} "
+        "resamples of subjects; * the paired interval leaves out zero."
     )
     write_text(settings.out / "spotting.md", f"{table}\n\n{about}\n")
+    if settings.report:
+        write_spotting_report(settings.out / "report.html", rows, items, runs, about)
     return f"{table}\n\n{about}\nwrote {settings.out / 'spotting.csv'}"

@@ -147,7 +147,7 @@ def write_spotted(
     folder = resolve_inside(out, name)
     write_intervals(folder / "spotted.csv", [item.video], {item.video.id: intervals})
     if timeline:
-        write_bytes(folder / "timeline.png", draw_timeline(timeline_content(item, intervals), spotter))
+        write_bytes(folder / "timeline.png", draw_timeline(timeline_content(item, intervals, spotter)))
 
 
 def spot_expressions(settings: SpotExpressionsSettings, problems: Problems) -> str:
@@ -168,6 +168,6 @@ def spot_expressions(settings: SpotExpressionsSettings, problems: Problems) -> s
         kinds = [interval.type for interval in spotted[item.video.id]]
         lines.append(f"{name}: {kinds.count('micro')} micro, {kinds.count('macro')} macro")
     lines = lines if len(lines) <= 20 else [*lines[:20], f"… and {len(lines) - 20} more"]
-    return "\n".join(
-        [*lines, f"{len(done)} of {len(items)} videos, by {chain.name}; in {settings.out / 'spotted.csv'}"]
-    )
+    count = len(settings.source) or len(items)
+    lines.append(f"{len(done)} of {count} videos, by {chain.name}; in {settings.out / 'spotted.csv'}")
+    return "\n".join(lines)
