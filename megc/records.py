@@ -9,6 +9,7 @@ a `DataError` that names file, row, field and remedy.
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -150,9 +151,12 @@ def check_instruction(file: Path | str, line: int, record: dict, contract: type[
 
 @cache
 def _validate(contract: Any) -> Any:
-    """The compiled check of a contract; a plain type is as strict as a model."""
-    is_model = isinstance(contract, type) and issubclass(contract, BaseModel)
-    return TypeAdapter(contract, config=None if is_model else STRICT).validate_python
+    """The compiled check of a contract; a plain type is as strict as a model.
+
+    A dataclass of settings takes what yaml gives: lists for tuples, 1 for 1.0, words for paths.
+    """
+    has_config = isinstance(contract, type) and (issubclass(contract, BaseModel) or is_dataclass(contract))
+    return TypeAdapter(contract, config=None if has_config else STRICT).validate_python
 
 
 # What pydantic calls a fault: what stands there instead. Types of one place are joined with `or`.

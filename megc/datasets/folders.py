@@ -4,7 +4,7 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,10 +138,17 @@ def relative_to_root(folder: Path, root: Path | str) -> str:
 def list_clip_folders(frames: Path) -> list[Path]:
     """Folders below `frames` that hold images, in the order a reader expects: CAS-2 before CAS-10."""
     images = (path for path in frames.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    folders = {path.parent for path in images} - {frames}
+    return _in_natural_order({path.parent for path in images} - {frames}, frames)
 
-    def natural(folder: Path) -> list[tuple[int, str]]:  # numbers before words, and by value
-        parts = re.findall(r"\d+|\D+", folder.relative_to(frames).as_posix())
+
+def list_videos(frames: Path) -> list[Path]:
+    """Video files below `frames`, in the order of `list_clip_folders`."""
+    return _in_natural_order({path for path in frames.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES}, frames)
+
+
+def _in_natural_order(paths: Iterable[Path], root: Path) -> list[Path]:
+    def natural(path: Path) -> list[tuple[int, str]]:  # numbers before words, and by value
+        parts = re.findall(r"\d+|\D+", path.relative_to(root).as_posix())
         return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
-    return sorted(folders, key=natural)
+    return sorted(paths, key=natural)

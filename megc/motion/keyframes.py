@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from pydantic import Field, model_validator
 
-from megc.clips import Clip, clip_to_row, frames_folder, read_clips
+from megc.clips import Clip, clip_to_row, frames_folder, read_clips, write_clips
 from megc.files import lock_folder, png_bytes, read_checked, resolve_inside, sha256_of, write_bytes, write_json
 from megc.motion.apex import FEWEST_FRAMES, spot_apex
 from megc.motion.crop import (
@@ -56,6 +57,33 @@ def clips_of_sources(sources: list[Path], fps: float, problems: Problems) -> tup
             middle = frames.numbers[len(frames.numbers) // 2]
             clips[name] = Clip(f"unknown/{name}/{name}", "unknown", name, name, rate, path, first, middle, last, True)
     return list(clips.values()), root / "clips.jsonl"
+
+
+def write_source_clips(clips: list[Clip], clips_file: Path, out: Path) -> tuple[list[Clip], Path]:
+    """Write the clips of sources to `out/clips.jsonl`, which other programs read; returns them and that file.
+
+    Paths in the file stay below it: a source elsewhere is linked as `out/sources/<its name>`. Clips that stand in the
+    file already and are not among these are kept. Raises DataError where something else has the name of a link.
+    """
+    linked = []
+    for clip in clips:
+        source = Path(os.path.abspath(frames_folder(clip, clips_file)))
+        if source.is_relative_to(os.path.abspath(out)):
+            frames = source.relative_to(os.path.abspath(out)).as_posix()
+        else:
+            link, frames = out / "sources" / source.name, f"sources/{source.name}"
+            if link.is_symlink():
+                link.unlink()
+            if link.exists():
+                raise DataError(link, clip.id, "stands where a link to the source should go", "move it away")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(source, target_is_directory=source.is_dir())
+        linked.append(replace(clip, frames=frames))
+    file = out / "clips.jsonl"
+    earlier = read_clips(file) if file.is_file() else []
+    if linked:
+        write_clips(file, ({clip.id: clip for clip in earlier} | {clip.id: clip for clip in linked}).values())
+    return linked, file
 
 
 def clip_folder(root: Path, clip_id: str) -> Path:
@@ -343,10 +371,13 @@ def extract_frames(settings: ExtractFramesSettings, problems: Problems) -> str:
         clips, clips_file = clips_of_sources(list(settings.source), settings.fps, problems)
     else:
         clips = read_clips(clips_file)
-    clips = [clip for clip in clips if in_shard(clip.id, settings.shard)]
     with lock_folder(settings.out, lock_name("frames", settings.shard)):
+        if settings.source:
+            clips, clips_file = write_source_clips(clips, clips_file, settings.out)
+        clips = [clip for clip in clips if in_shard(clip.id, settings.shard)]
         counts = extract_clips(
             clips, clips_file, settings.out, settings.keyframes, problems, settings.workers, settings.overwrite
         )
     counts["with warnings"] = len(problems.warnings)
-    return f"{format_counts(counts)} of {len(clips)} clips; in {settings.out}"
+    listed = f", listed in {clips_file}" if settings.source and clips else ""
+    return f"{format_counts(counts)} of {len(clips)} clips; in {settings.out}{listed}"

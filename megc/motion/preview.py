@@ -1,6 +1,7 @@
 """A contact sheet of one clip: key frames, landmarks, flow with its legend, and the motion of regions over time."""
 
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,20 +35,27 @@ def _trace(clip: Clip, clips_file: Path, align: dict) -> Trace | None:
     return measure_regions(crops, np.array(align["landmarks"], np.float32), [number - first for number in numbers])
 
 
-def _draw_trace(axes: object, trace: Trace, clip: Clip, align: dict) -> None:
-    """Curves of the regions that move most and of the strength; dotted lines at onset, apex and offset."""
-    start = align["frames"]["onset"]["used"]
+def draw_trace(axes: object, trace: Trace, fps: float, marks: Mapping[str, int], start: int) -> None:
+    """Curves of the regions that move most and of the strength, with dotted lines at the frames `marks` by name.
+
+    `start` is the frame number of the trace's first frame.
+    """
     length = np.linalg.norm(trace.motion, axis=2)  # (frames, regions)
     moving = [index for index, name in enumerate(trace.names) if name in CENTRES]
     for index in sorted(moving, key=lambda column: -length[:, column].max())[:CURVES]:
         axes.plot(trace.positions + start, length[:, index], label=trace.names[index], linewidth=1)
-    whole = expression_strength(trace, clip.fps)
-    axes.plot(np.arange(len(whole)) + start, whole, color="black", label="strength (apex spotting)", linewidth=1.6)
-    for moment in MOMENTS:
-        axes.axvline(align["frames"][moment]["used"], color="grey", linestyle=":", linewidth=1)
+    whole = expression_strength(trace, fps)
+    axes.plot(np.arange(len(whole)) + start, whole, color="black", label="strength", linewidth=1.8)
+    for name, number in marks.items():
+        axes.axvline(number, color="grey", linestyle=":", linewidth=1)
+        axes.annotate(
+            name, (number, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
+            ha="center", fontsize="small", color="dimgrey",
+        )  # fmt: skip
     axes.set_xlabel("frame")
-    axes.set_ylabel("motion from the onset, px (head motion removed)")
-    axes.legend(fontsize=7, loc="upper right")
+    axes.set_ylabel("motion from the onset, px")
+    axes.margins(x=0.01)
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)  # beside the curves
 
 
 def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> bytes:
@@ -87,9 +95,12 @@ def contact_sheet(clip: Clip, clips_file: Path, frames: Path, flow: Path) -> byt
         panel.text(0.5, 0.5, "too few frames to draw motion over time", ha="center")
         panel.set_axis_off()
     else:
-        _draw_trace(panel, trace, clip, align)
+        marks = {moment: align["frames"][moment]["used"] for moment in MOMENTS}
+        draw_trace(panel, trace, clip.fps, marks, marks["onset"])
     warnings = [*align["warnings"], *read_warnings(metadata)]
-    notes = "; ".join([*clip.notes, *align["notes"], *warnings])
+    # what a reader noted of the apex before it was spotted holds no longer
+    clip_notes = [note for note in clip.notes if not (align["apex_spotted"] and "not spotted yet" in note)]
+    notes = "; ".join([*clip_notes, *align["notes"], *warnings])
     if notes:
         bottom.suptitle(notes, fontsize=8)
     return figure_png(figure)
@@ -104,6 +115,7 @@ def write_preview(settings: PreviewSettings, _problems: Problems) -> str:
         raise DataError(settings.clips, None, f"no clip {name!r}", f"give one of its ids, such as {examples}")
     out = settings.out or resolve_inside("result/preview", f"{name.replace('/', '_')}.png")
     folder = settings.clips.parent  # of a dataset whose pictures lie beside its clips
-    frames, flow = settings.frames or folder / "frames", settings.flow or folder / "flow"
+    frames = settings.frames or (folder / "frames" if (folder / "frames").is_dir() else folder)
+    flow = settings.flow or folder / "flow"
     write_bytes(out, contact_sheet(clips[name], settings.clips, frames, flow))
     return f"written to {out}"

@@ -3,7 +3,7 @@
 Apart from `apex`, which reads this signal, since spotting in long videos reads it too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +36,32 @@ def sample_numbers(numbers: Sequence[int], fps: float) -> list[int]:
     return chosen if chosen[-1] == numbers[-1] else [*chosen, numbers[-1]]
 
 
+def motion_fields(frames: Sequence[np.ndarray], landmarks: np.ndarray) -> Iterator[np.ndarray]:
+    """Motion (H, W, 2) from the first of `frames` (aligned uint8 crops) to each, without that of the head.
+
+    Against the first, since motion that adds up from frame to frame would drift.
+    """
+    first = to_grey(frames[0])
+    yield np.zeros((*first.shape, 2), np.float32)
+    for frame in frames[1:]:
+        yield compensate(optical_flow(first, frame, "dis-fast"), landmarks)[0]
+
+
+def trace_fields(fields: Iterable[np.ndarray], landmarks: np.ndarray, positions: Sequence[int]) -> Trace:
+    """Region motion in the fields of `motion_fields`; `positions` are those of the frames in the clip.
+
+    Regions outside the crop are left out.
+    """
+    boxes, motion = {}, []
+    for field in fields:
+        boxes = boxes or region_boxes(landmarks, field.shape[:2])
+        motion.append(region_means(field, boxes))
+    return Trace(np.asarray(positions), np.array(motion, np.float32), tuple(boxes))
+
+
 def measure_regions(frames: Sequence[np.ndarray], landmarks: np.ndarray, positions: Sequence[int]) -> Trace:
     """Region motion from the first of `frames` (aligned uint8 crops) to each; `positions` are theirs in the clip.
 
     `landmarks` (68, 2) are those of the first frame. Regions outside the crop are left out.
     """
-    first = to_grey(frames[0])
-    boxes = region_boxes(landmarks, first.shape)
-    motion = [np.zeros((len(boxes), 2), np.float32)]
-    for frame in frames[1:]:  # always against the first: motion that adds up from frame to frame would drift
-        field, _ = compensate(optical_flow(first, frame, "dis-fast"), landmarks)
-        motion.append(region_means(field, boxes))
-    return Trace(np.asarray(positions), np.array(motion), tuple(boxes))
+    return trace_fields(motion_fields(frames, landmarks), landmarks, positions)

@@ -173,6 +173,6 @@ class PreviewSettings:
 
     clip: str | None = option(None, "id of the clip (default: the first one)", positional=True)
     clips: Path = option(_DEMO / "clips.jsonl", "clips to read")
-    frames: Path | None = option(None, "key frames (default: `frames` beside --clips)")
+    frames: Path | None = option(None, "key frames (default: `frames` beside --clips, else its folder)")
     flow: Path | None = option(None, "flow pictures (default: `flow` beside --clips)")
     out: Path | None = option(None, "PNG to write (default: result/preview/<clip id>.png)")

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.interpolate import CubicSpline
 
 _MOST_COMPONENTS = 12  # of a decomposition; a window of 200 frames has about five
@@ -103,10 +104,12 @@ def decode_motion(motion: np.ndarray, settings: DecoderSettings, first_frame: in
     """Intervals (n, 2) of frames in which a region moves and returns; `motion` (T,) in pixels, a value a frame.
 
     The first value belongs to `first_frame`. Peaks at the window's ends are cut off with the first and last value.
+    Fewer than five values are no window: no interval.
     """
+    if len(motion) < 5:
+        return np.empty((0, 2), int)
     curve = low_pass(np.asarray(motion, float)[1:-1], settings.highest_frequency, settings.fps)
-    candidates = _candidates(curve, remove_trend(curve), settings)
-    grown = [_grow(curve, start, end, settings) for start, end in candidates]
+    grown = [_grow(curve, start, end, settings) for start, end in _candidates(curve, settings)]
     intervals = [part for start, end in grown for part in _split(curve, start, end, settings)]
     return np.array(intervals, int).reshape(-1, 2) + first_frame + 1
 
@@ -122,19 +125,24 @@ def _join(positions: Sequence[int], gap: int) -> list[tuple[int, int]]:
     return groups
 
 
-def _candidates(curve: np.ndarray, trendless: np.ndarray, settings: DecoderSettings) -> list[tuple[int, int]]:
+def _candidates(curve: np.ndarray, settings: DecoderSettings) -> list[tuple[int, int]]:
     """Groups of frames that are above the threshold and stand out of their neighbourhood, with and without trend."""
-
-    def stands_out(position: int) -> bool:
-        around = slice(
-            max(0, position - settings.neighbourhood), min(len(curve) - 1, position + settings.neighbourhood)
-        )
-        gaps = (signal[position] - signal[around].min() for signal in (curve, trendless))
-        return all(gap > least for gap, least in zip(gaps, (settings.flow_gap, settings.trendless_gap), strict=True))
-
     above = _join(np.flatnonzero(curve - curve.min() >= settings.least).tolist(), settings.gap)
-    positions = [position for start, end in above for position in range(start, end) if stands_out(position)]
-    return _join(sorted(set(positions)), settings.gap)
+    inside = np.zeros(len(curve), bool)
+    for start, end in above:
+        inside[start:end] = True
+    inside &= _height(curve, settings.neighbourhood) > settings.flow_gap
+    if inside.any():  # the trend is most of the work
+        inside &= _height(remove_trend(curve), settings.neighbourhood) > settings.trendless_gap
+    return _join(np.flatnonzero(inside).tolist(), settings.gap)
+
+
+def _height(curve: np.ndarray, neighbourhood: int) -> np.ndarray:
+    """Each value less the least one from `neighbourhood` frames before it to as many behind, the last of these and of
+    the curve left out (the original's slices)."""
+    padded = np.pad(curve[:-1], neighbourhood, constant_values=np.inf)
+    least = sliding_window_view(padded, 2 * neighbourhood).min(axis=1)
+    return curve - least[: len(curve)]
 
 
 def _grow(curve: np.ndarray, start: int, end: int, settings: DecoderSettings) -> tuple[int, int]:

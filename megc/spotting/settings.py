@@ -77,3 +77,17 @@ class VlmSettings:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.jitter < 0 or not 0 < self.held_out < 1:
             raise ValueError("steps and batch are 1 or more, jitter 0 or more, held_out a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class FlowSpotterSettings:
+    """The optical-flow spotter (`kind: flow`), a yaml file's settings. Raises ValueError for one out of range."""
+
+    fit: bool = option(True, "learn thresholds and lengths; off: those that were published for CAS(ME)²")
+    reference: float = option(3.0, "seconds of the running median that motion is measured from; 0: the window's start")
+    bridge_blinks: bool = option(True, "take motion around the eyes during a blink from before and after it")
+    below_eyes: bool = option(False, "spot in the two regions below the eyes, too")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.reference <= 3600:
+            raise ValueError("reference must be 0 to 3600 seconds")

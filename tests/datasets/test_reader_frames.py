@@ -1,6 +1,10 @@
 """Frame folders as unpacked by different people, whole and with gaps, found and fitted to the annotation."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+from motion_scenes import write_clip, write_video
 from sheets import casme2_row, read_casme2, read_samm, samm_row, write_frames
 
 from megc.datasets.readers import READERS, unlabelled
@@ -131,6 +135,25 @@ def test_an_unlabelled_folder_must_hold_clips(tmp_path):
     for frames in (None, tmp_path / "none", tmp_path):
         with pytest.raises(DataError):
             unlabelled.read(None, frames, tmp_path, Problems())
+
+
+def test_videos_without_annotation_are_clips_beside_folders_of_frames(tmp_path):
+    for name in ("ann/first.avi", "second.avi"):
+        write_video(tmp_path / "in" / name, list(np.zeros((4, 48, 64, 3), np.uint8)), "MJPG")
+    write_clip(tmp_path / "in", "third", list(np.zeros((5, 48, 64, 3), np.uint8)))
+    (tmp_path / "in/empty.mov").touch()
+    problems = Problems()
+    clips = unlabelled.read(None, tmp_path / "in", tmp_path, problems)
+    assert [(clip.id, clip.offset, clip.fps) for clip in clips] == [
+        ("unknown/clips/third", 13, 30.0),
+        ("unknown/ann/first", 4, 50.0),
+        ("unknown/second/second", 4, 50.0),
+    ]
+    assert [(Path(problem.file).name, problem.what) for problem in problems] == [("empty.mov", "the video is empty")]
+    (clip,) = unlabelled.read(None, tmp_path / "in/second.avi", tmp_path, problems)
+    assert (clip.id, clip.frames) == ("unknown/second/second", "in/second.avi")
+    with pytest.raises(DataError, match="does not exist"):
+        unlabelled.read(None, tmp_path / "gone.mp4", tmp_path, Problems())
 
 
 # ---- the synthetic set

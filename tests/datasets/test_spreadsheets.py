@@ -11,7 +11,7 @@ from sheets import CASME2_HEADER, SAMM_HEADER, casme2_row, read_casme2, read_sam
 
 from megc.datasets import workbooks
 from megc.datasets.index import DatasetSource, index_clips, summarise_clips
-from megc.datasets.readers import READERS, unlabelled
+from megc.datasets.readers import READERS
 from megc.datasets.spreadsheets import frame_of, read_sheet, subject_number
 from megc.problems import DataError, Problems
 
@@ -225,16 +225,6 @@ def test_where_most_clips_are_absent_one_line_says_how_many(tmp_path):
     assert "5 of 8 clips have no folder" in problems[0] and "the 3 that are there (--skip-bad)" in problems[0]
     clips, problems = read_casme2(tmp_path, *ROWS, frames=frames_of(tmp_path / "f", *ROWS[:6]))
     assert (len(clips), len(problems)) == (6, 2)  # few are absent: each is named
-
-
-def test_a_video_is_not_a_missing_folder(tmp_path):
-    (tmp_path / "clip.mp4").touch()
-    for name, words in (("gone.mp4", "the video does not exist"), ("clip.mp4", "a video, not a folder of clips")):
-        with pytest.raises(DataError, match=words) as caught:
-            unlabelled.read(None, tmp_path / name, tmp_path, Problems())
-        assert "extract_frames.py --source" in str(caught.value)
-    with pytest.raises(DataError, match=r"no folder with images, but 1 video\(s\)"):
-        unlabelled.read(None, tmp_path, tmp_path, Problems())
 
 
 def test_a_sheet_of_another_dataset_is_no_source_of_clips(tmp_path):

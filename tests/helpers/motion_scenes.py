@@ -102,6 +102,17 @@ def write_clip(root: Path, name: str, images: list[np.ndarray], first: int = 9, 
     return folder
 
 
+def write_video(path: Path, images: list[np.ndarray], codec: str) -> None:
+    """A video of 50 frames a second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = images[0].shape[:2]
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 50.0, (width, height))
+    assert video.isOpened()
+    for image in images:
+        video.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    video.release()
+
+
 def clip_of(root: Path, name: str, onset: int, apex: int, offset: int, **more) -> Clip:
     """The Clip of frames written by `write_clip`."""
     return Clip(f"demo/s1/{name}", "demo", "s1", name, 200.0, f"clips/{name}", onset, apex, offset, **more)

@@ -7,7 +7,6 @@ import signal
 import warnings
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from motion_scenes import (
@@ -18,10 +17,12 @@ from motion_scenes import (
     extract_set,
     write_clip,
     write_set,
+    write_video,
 )
 from PIL import Image
+from programs import run_program
 
-from megc.clips import Clip
+from megc.clips import Clip, frames_folder, read_clips
 from megc.motion.flow import compensate, optical_flow
 from megc.motion.frames import open_frames, read_image
 from megc.motion.keyframes import clips_of_sources, extract_clips
@@ -34,16 +35,6 @@ from megc.problems import DataError, Problems
 @pytest.fixture(scope="module")
 def images() -> list[np.ndarray]:
     return drifting_frames()
-
-
-def write_video(path: Path, images: list[np.ndarray], codec: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    height, width = images[0].shape[:2]
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 50.0, (width, height))
-    assert video.isOpened()
-    for image in images:
-        video.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    video.release()
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("avi", "MJPG"), ("mp4", "mp4v"), ("mov", "mp4v")])
@@ -81,6 +72,23 @@ def test_video_and_folder_without_annotation_go_through(tmp_path, images):
         assert align["apex_spotted"] and abs(align["frames"]["apex"]["used"] - apex) <= 2
         assert align["transform"][0][1] == 0  # a box is upright
     assert compute_set(tmp_path)[0]["done"] == 2
+
+
+def test_sources_leave_the_clips_that_the_next_programs_need(tmp_path, images, monkeypatch):
+    write_video(tmp_path / "in/one.mp4", images, "mp4v")
+    folder = write_clip(tmp_path, "two", images)
+    out = tmp_path / "mine"
+    for source in ("in/one.mp4", folder, folder):  # each run adds its clips; the third changes nothing
+        arguments = ("--source", tmp_path / source, "--out", out, "--fps", "100")
+        assert run_program(monkeypatch, "data_process/extract_frames.py", *arguments) == 0
+    clips = read_clips(out / "clips.jsonl")
+    assert [(clip.id, clip.fps) for clip in clips] == [("unknown/one/one", 50.0), ("unknown/two/two", 100.0)]
+    assert [open_frames(frames_folder(clip, out / "clips.jsonl")).numbers[0] for clip in clips] == [1, 9]
+    assert run_program(monkeypatch, "data_process/compute_flow.py", "--frames", out, "--out", out / "flow") == 0
+    sheet = tmp_path / "sheet.png"
+    preview = ("unknown/two/two", "--clips", out / "clips.jsonl", "--out", sheet)
+    assert run_program(monkeypatch, "data_process/preview.py", *preview) == 0
+    assert Image.open(sheet).size[0] > 1000
 
 
 def test_sources_that_cannot_be_read_are_told_and_harm_no_other(tmp_path, images):
