@@ -23,7 +23,7 @@ from scipy.ndimage import binary_closing
 from megc.motion.apex import BLINK_SPEED
 from megc.motion.crop import CROP_HEIGHT, CROP_WIDTH, align_transform, crop_frame, transform_points
 from megc.motion.faces import Face, FaceFinder
-from megc.motion.flow import compensate, optical_flow, to_grey
+from megc.motion.flow import HeadMotion, compensate, optical_flow, to_grey
 from megc.motion.frames import LARGEST, SMALLEST
 from megc.motion.regions import (
     EYES,
@@ -79,13 +79,29 @@ class _Reference:
     landmarks: np.ndarray
     start: np.ndarray
     width: float  # of the face in the frame
+    corner: np.ndarray  # upper left (x, y) of `grey` in the crop of `align_transform`
     shift: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    head: HeadMotion = field(
+        default_factory=HeadMotion
+    )  # what is left of the head's motion in a crop that follows by `shift`
 
     def moved_transform(self) -> np.ndarray:
         """The transform from frame to crop that follows the head."""
         moved = self.transform.copy()
         moved[:, 2] -= self.shift
         return moved
+
+    def still_transform(self) -> np.ndarray:
+        """The transform from the last frame to the whole crop in which the head is as in the reference's."""
+        back = 1 / self.head.turn
+        rest = (
+            self.head.centre - (self.head.centre + self.head.shift) * back
+        )  # p -> (p - centre - shift) / turn + centre
+        turn = np.array([[back.real, -back.imag], [back.imag, back.real]])
+        still = turn @ self.moved_transform()
+        still[:, 2] += self.corner
+        still[:, 2] += (rest.real, rest.imag)
+        return still
 
     def nose(self) -> tuple[float, float]:
         """Where the nose now is in the frame (x, y)."""
@@ -172,7 +188,7 @@ class RegionTracker:
         grey = crop_frame(to_grey(image), transform, size)
         landmarks = transform_points(face.landmarks, transform)
         self._reference = _Reference(
-            number, time, transform, grey, landmarks, start.copy(), face_width(face.landmarks)
+            number, time, transform, grey, landmarks, start.copy(), face_width(face.landmarks), corner
         )
         self._boxes = spotting_boxes(landmarks, grey.shape)
         boxes = region_boxes(landmarks, grey.shape)
@@ -191,6 +207,7 @@ class RegionTracker:
             if abs(head.shift) <= FOLLOW or attempt == FOLLOW_TRIES - 1:
                 break
             reference.shift += (head.shift.real, head.shift.imag)
+        reference.head = head
         if mode == "none":
             still = flow + reference.shift.astype(np.float32)
         eyes = np.full((len(EYES), 2), np.nan, np.float32)
@@ -289,14 +306,15 @@ def measure_video(
     settings: RegionFlowSettings,
     source: Path | str,
     row: str | None = None,
+    tracker: RegionTracker | None = None,
 ) -> tuple[RegionFlow, list[str], list[str]]:
-    """Region flow of the frames (number, uint8 RGB) as they come, faults and warnings.
+    """Region flow of the frames (number, uint8 RGB) as they come, faults and warnings; `tracker`: who measures them.
 
     `numbers` and `times` (frames,) are those of all frames to come; None instead of an image is passed over. A frame
     that raises DataError ends the series, as a fault: what was measured before is kept. Raises DataError where no
     frame has a face.
     """
-    tracker, faults, count = RegionTracker(len(numbers), settings, source, row), [], 0
+    tracker, faults, count = tracker or RegionTracker(len(numbers), settings, source, row), [], 0
     read = np.zeros(len(numbers), bool)
     try:
         for number, image in images:

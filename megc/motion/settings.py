@@ -147,14 +147,13 @@ class RegionFlowSettings:
 
 
 @dataclass(frozen=True)
-class ExtractRegionFlowSettings:
-    """data_process/extract_region_flow.py: the videos, where their series go, and how they are measured."""
+class LongVideoSettings:
+    """What the programs that measure long videos share: the videos, the folder to write, how the work is parted."""
 
     videos: Path = option(Path("dataset/long/videos.jsonl"), "videos to read")
     source: tuple[Path, ...] = option((), "videos or frame folders without annotation, instead")
     fps: float = option(30.0, "frame rate of --source folders")
-    out: Path = option(Path("dataset/long/region_flow"), "folder to write")
-    region_flow: RegionFlowSettings = field(default_factory=RegionFlowSettings)
+    out: Path = option(Path("dataset/long"), "folder to write")
     workers: int = option(1, "processes")
     shard: str = option("", _SHARD_HELP.replace("clips", "videos"), metavar="I/N")
     overwrite: bool = option(False, "do finished videos again")
@@ -165,6 +164,38 @@ class ExtractRegionFlowSettings:
             raise ValueError("--fps must be positive")
         if self.shard:
             read_shard(self.shard)
+
+
+@dataclass(frozen=True)
+class ExtractRegionFlowSettings(LongVideoSettings):
+    """data_process/extract_region_flow.py: the videos, where their series go, and how they are measured."""
+
+    out: Path = option(Path("dataset/long/region_flow"), "folder to write")
+    region_flow: RegionFlowSettings = field(default_factory=RegionFlowSettings)
+
+
+@dataclass(frozen=True)
+class FaceCropSettings:
+    """What changes the face crops of a video. Raises ValueError for a size or rate out of range."""
+
+    size: int = option(160, "pixels a side")
+    colour: bool = option(False, "RGB instead of grey")
+    rate: float = option(30.0, "frames a second that are cropped at most; 0: all")
+    window: float = option(2.0, "seconds that the head is followed from one frame's landmarks")
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 1024 or not 0 <= self.rate <= 1e5:
+            raise ValueError("--size must be 16 to 1024 pixels, --rate not negative")
+        if not 0.1 <= self.window <= 3600:
+            raise ValueError("--window must be 0.1 to 3600 seconds")
+
+
+@dataclass(frozen=True)
+class ExtractFaceCropsSettings(LongVideoSettings):
+    """data_process/extract_face_crops.py: the videos, where their crops go, and how they are cut."""
+
+    out: Path = option(Path("dataset/long/face_crops"), "folder to write")
+    face_crops: FaceCropSettings = field(default_factory=FaceCropSettings)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,38 @@ class VlmSettings:
 
 
 @dataclass(frozen=True)
+class RegionSettings:
+    """The spotter `region`: a temporal network on region flow, and how its curves become intervals."""
+
+    reference: float = option(6.0, "seconds of the running median that motion is measured against")
+    window: float = option(8.5, "seconds of a training window")
+    width: int = option(32, "channels of the network")
+    depth: int = option(5, "blocks of its trunk")
+    dropout: float = option(0.2, "share of channels that are dropped in training")
+    temporal: Literal["convolution", "attention"] = option("convolution", "what looks along time")
+    frequency_gate: bool = option(False, "a learnt gate over the spectrum of the series (FGSL's idea)")
+    pyramid: bool = option(False, "classify on a coarse level, localise on the fine one (FGSL's idea)")
+    epochs: int = option(30, "times that the training videos are seen")
+    batch: int = option(8, "windows of a step")
+    rate: float = option(2e-3, "highest learning rate")
+    weight_decay: float = option(0.05, "of AdamW")
+    micro_weight: float = option(3.0, "of a frame in a micro-expression, in the loss of its curve")
+    emotion_weight: float = option(0.5, "of the loss of emotions")
+    unit_weight: float = option(0.5, "of the loss of action units")
+    mirror: bool = option(True, "augmentation: mirror half of the windows")
+    gain: float = option(0.15, "augmentation: spread of the logarithm of a window's gain")
+    noise: float = option(0.05, "augmentation: pixels of noise")
+    paste: float = option(1.5, "augmentation: events pasted into a window, on average")
+    members: int = option(3, "networks, each trained without one part of the subjects; their curves are averaged")
+    decoding: Literal["share", "prior_growth"] = option("share", "from curves to intervals")
+    smoothing: float = option(0.03, "seconds of the Gaussian over a curve")
+    share: float = option(0.5, "an interval ends where the curve falls to this share of its peak")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    drop_neutral: bool = option(False, "leave out intervals whose emotion is neutral")
+    seed: int = option(0, "of weights, order and augmentation")
+
+
+@dataclass(frozen=True)
 class FlowSpotterSettings:
     """The optical-flow spotter (`kind: flow`), a yaml file's settings. Raises ValueError for one out of range."""
 
@@ -91,3 +123,22 @@ class FlowSpotterSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.reference <= 3600:
             raise ValueError("reference must be 0 to 3600 seconds")
+
+
+@dataclass(frozen=True)
+class ConvertVideoSettings:
+    """train/convert_video_checkpoint.py: a published checkpoint, and sizes that its weights do not tell."""
+
+    source: Path = option(
+        MISSING, "a .pth file of VideoMAE, MAE-DFER or MEGC2023, or a transformers folder of VideoMAE"
+    )
+    output_dir: Path = option(MISSING, "folder to write: video.json, model.safetensors, megc.json")
+    image_size: int | None = option(None, "pixels of a side; default: as the file says, else 160")
+    num_frames: int | None = option(None, "frames of a clip; default: as the file says, else 16")
+    region: tuple[int, ...] | None = option(None, "pairs of frames, rows and columns of a region; default: 2 5 10")
+    class_token: Literal["region", "org", "all"] | None = option(
+        None, "what LGI-Former's classifier averages; default: as the file says, else region"
+    )
+    heads: int | None = option(None, "attention heads; default: one for 64 values")
+    decoder_heads: int | None = option(None, "attention heads of the decoder; default: one for 64 values")
+    crop: str = option("", "name of the face crops that it was trained on, as dfew_jpg_256; others are refused then")

@@ -108,3 +108,46 @@ def soft_suppress(intervals: np.ndarray, scores: np.ndarray, sigma: float = 0.5)
         left.remove(best)
         scores[left] *= np.exp(-(ious[best, left] ** 2) / sigma)
     return scores
+
+
+def share_intervals(
+    curve: np.ndarray, fps: float, least: float, share: float, distance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals around the peaks of at least `least`, out to where the curve is below `share` of the peak; heights.
+
+    Peaks are `distance` seconds apart or more. For curves of probability, whose foot is 0.
+    """
+    padded = np.concatenate([[0.0], curve, [0.0]])  # a peak may be the first or the last value
+    peaks, about = find_peaks(padded, height=least, distance=max(1, round(distance * fps)))
+    ends = []
+    for peak in peaks - 1:
+        low = np.flatnonzero(curve < share * curve[peak])
+        before, after = low[low < peak], low[low > peak]
+        ends.append((before[-1] + 1 if len(before) else 0, after[0] - 1 if len(after) else len(curve) - 1))
+    return np.array(ends, float).reshape(-1, 2), about["peak_heights"]
+
+
+def prior_intervals(curve: np.ndarray, half: float, share: float = 0.55) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals by prior-guided growth, and the heights of their peaks (Guo et al. 2025, zizheng-guo/BoostingVRME
+    @84cddd3 training_utils.py:85-106).
+
+    `half` is half of the usual expression in frames. Peaks are above `relative_threshold` of `share`, `half` apart.
+    An end is the outermost frame within `half` of the peak that is above mean / 1.5, and then moves on outwards,
+    to five times `half` at most, while the curve is not below its mean.
+    """
+    mean, step = float(np.mean(curve)), max(1, round(half))
+    threshold = relative_threshold(curve, share)
+    peaks, about = find_peaks(np.concatenate([[0.0], curve, [0.0]]), height=threshold, distance=step)
+    ends = []
+    for peak in peaks - 1:
+        pair = []
+        for direction in (-1, 1):
+            near = [peak + direction * k for k in range(step + 1) if 0 <= peak + direction * k < len(curve)]
+            end = next((at for at in reversed(near) if curve[at] > mean / 1.5), peak)
+            farthest = int(np.clip(peak + direction * 5 * step, 0, len(curve) - 1))
+            if end == near[-1]:
+                while end != farthest and curve[end + direction] >= mean:
+                    end += direction
+            pair.append(end)
+        ends.append(pair)
+    return np.array(ends, float).reshape(-1, 2), about["peak_heights"]

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from megc.clips import Video, frames_folder, read_videos
 from megc.commits import software
 from megc.files import read_checked, read_yaml, write_json
+from megc.motion.face_crops import FaceCrops, FaceCropsRecord, read_face_crops
 from megc.motion.region_flow_files import read_region_flow
 from megc.motion.region_stream import RegionFlow
 from megc.parsing import parse_yaml
@@ -31,6 +32,7 @@ from megc.spotting.settings import TrainSpotterSettings
 # Kinds by the word for them in yaml files, each with its module. A refiner takes another spotter's intervals.
 KINDS: dict[str, str] = {
     "flow": "flow_spotter",
+    "region": "region_spotter",
     "vlm": "vlm",  # a refiner
 }
 RECORD_NAME = "spotter.json"
@@ -56,6 +58,10 @@ class SpottingVideo:
     def region_flow(self) -> RegionFlow:
         """Motion of its regions, in pixels of a face 236 wide. Raises DataError where it is missing or damaged."""
         return read_region_flow(self.inputs / "region_flow", self.video.id)[0]
+
+    def face_crops(self) -> tuple[FaceCrops, FaceCropsRecord]:
+        """Small crops of its face and how they were cut. Raises DataError where they are missing or damaged."""
+        return read_face_crops(self.inputs / "face_crops", self.video.id)
 
 
 class Spotter(Protocol):

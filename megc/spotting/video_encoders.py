@@ -48,7 +48,7 @@ class VideoClassifier(_Checkpointed):
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()
-        self.config = config
+        self.video_config = config
         self.encoder = _build_encoder(config)
         self.fc_norm = nn.LayerNorm(config.dim, eps=NORM_EPS)
         self.head = nn.Linear(config.dim, config.num_labels)
@@ -81,7 +81,7 @@ class MaskedAutoencoder(_Checkpointed):
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()
-        self.config = config
+        self.video_config = config
         self.encoder = _build_encoder(config, final_norm=True)
         self.encoder_to_decoder = nn.Linear(config.dim, config.decoder_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
@@ -108,7 +108,7 @@ class MaskedAutoencoder(_Checkpointed):
         hidden = self.mask_token + positions[masked].reshape(clips, -1, dim)
         logits = self.decoder(torch.cat([visible, hidden], dim=1), hidden.shape[1]).logits
         with torch.no_grad():
-            targets = reconstruction_targets(pixel_values, self.config)[masked].reshape(logits.shape)
+            targets = reconstruction_targets(pixel_values, self.video_config)[masked].reshape(logits.shape)
         return {"loss": functional.mse_loss(logits, targets), "logits": logits}
 
 
@@ -135,7 +135,7 @@ def save_checkpoint(folder: Path, model: VideoClassifier | MaskedAutoencoder, in
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / WHOLE, metadata={"format": "pt"})
-    write_config(folder, model.config)
+    write_config(folder, model.video_config)
     write_json(folder / INFO_NAME, {**info, "weights_hash": weights_hash(folder)})
 
 
@@ -143,6 +143,13 @@ def load_classifier(folder: Path, crop: dict | None = None, *, any_crop: bool = 
     """The classifier of a folder, in evaluation mode. Raises DataError as `load_weights` and `check_crop` do."""
     check_crop(folder, crop, any_crop=any_crop)
     model = build_classifier(read_config(folder))
+    model.load_state_dict(load_weights(folder, model))
+    return model.eval()
+
+
+def load_autoencoder(folder: Path) -> MaskedAutoencoder:
+    """The masked autoencoder of a folder, in evaluation mode. Raises DataError as `load_weights` does."""
+    model = build_autoencoder(read_config(folder))
     model.load_state_dict(load_weights(folder, model))
     return model.eval()
 
@@ -167,8 +174,8 @@ def start_from(model: VideoClassifier, folder: Path) -> None:
     """
     config = read_config(folder)
     for name in ("architecture", "image_size", "num_frames", "patch_size", "tubelet_size", "dim", "depth", "heads"):
-        if getattr(config, name) != getattr(model.config, name):
-            what = f"its {name} is {getattr(config, name)}, not {getattr(model.config, name)}"
+        if getattr(config, name) != getattr(model.video_config, name):
+            what = f"its {name} is {getattr(config, name)}, not {getattr(model.video_config, name)}"
             raise DataError(folder, None, what, "train with the sizes of the checkpoint to start from")
     check_files(folder)
     check_values(folder, read_training_info(folder).get("weights_hash"))

@@ -10,7 +10,7 @@ instruction records; `sft.SftTrainer` adds those. Another model (a network on fl
 
 The model is an `nn.Module` whose forward takes the keys of a batch and returns a dictionary with `loss`; its weights
 are saved as model.safetensors. What differs is overridden: `write_beside` (tokenizer, configuration), `load_saved`,
-`check_saved`, `write_final`, `part_of` (parts with learning rates of their own), and Trainer's own methods and
+`check_saved`, `write_final`, `part_of` (parts with learning rates of their own), `decays`, and Trainer's methods and
 arguments for the loss and the metrics. A dataset that augments by epoch has an attribute `epoch`, which is set.
 """
 
@@ -62,6 +62,11 @@ class CheckpointTrainer(Trainer):
         """The part of the model that the parameter `name` belongs to, as a key of `rates`."""
         return ""
 
+    def decays(self, name: str, parameter: nn.Parameter) -> bool:
+        """Whether weight decay applies to the parameter `name`: to matrices. Going by names, as the base class does,
+        would decay the vision tower's norms."""
+        return is_matrix(parameter)
+
     def write_beside(self, folder: Path) -> None:
         """Write what loading a checkpoint needs beside its weights, which lie in `folder` already."""
         write_json(folder / INFO_NAME, {**self.info_now(), "weights_hash": weights_hash(folder)})
@@ -86,16 +91,13 @@ class CheckpointTrainer(Trainer):
         return {**self.training_info, "steps": self.state.global_step}
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Groups of parameters by part (for its rate) and by whether weight decay applies: to matrices.
-
-        The base class goes by names and would decay the vision tower's norms.
-        """
+        """Groups of parameters by part (for its rate) and by whether weight decay applies to them."""
         model = self.model if model is None else model
         if self.optimizer is None:
             members: dict[tuple[str, bool], list[nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    members.setdefault((self.part_of(name), is_matrix(parameter)), []).append(parameter)
+                    members.setdefault((self.part_of(name), self.decays(name, parameter)), []).append(parameter)
             groups = [
                 {
                     "params": parameters,

@@ -1,0 +1,279 @@
+"""Small face crops over a video of any length, for models that look at pictures: aligned, and following the head.
+
+The face is followed as in `region_stream`: landmarks of a frame every two seconds, and between them the head's shift,
+rotation and scale by optical flow, so that the landmarks' jitter (about a pixel, as much as a micro-expression moves)
+is not in the crops. Where a new frame's landmarks take over, the crop passes to them over a window, without a jump.
+
+A video has `<video id>.npy`, uint8 (frames, size, size), of RGB (frames, size, size, 3), read through a memory map;
+`<video id>.npz` with the frames' numbers and times; and `<video id>.json` with the recipe, written last.
+"""
+
+import glob
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import numpy as np
+from pydantic import Field
+
+from megc.clips import Video, frames_folder
+from megc.files import read_checked, write_bytes, write_json
+from megc.motion.crop import CROP_HEIGHT, CROP_WIDTH, crop_frame
+from megc.motion.faces import Face
+from megc.motion.flow import to_grey
+from megc.motion.frames import open_frames
+from megc.motion.keyframes import clear_leftovers, clip_folder
+from megc.motion.region_stream import RegionFlow, RegionTracker, measure_video, sample_frames
+from megc.motion.settings import ExtractFaceCropsSettings, FaceCropSettings, RegionFlowSettings
+from megc.motion.video_measurements import (
+    MeasuredVideo,
+    content_key,
+    early_end,
+    gap_warnings,
+    measure_videos,
+    read_on,
+    show_reading,
+)
+from megc.problems import DataError, Problems
+from megc.records import Contract
+
+VERSION = 1  # of what is written; a change makes every video be done again
+_AGAIN = "run data_process/extract_face_crops.py again"
+_ARRAYS = ("frame_numbers", "times", "segments")
+# The square of the aligned crop: its whole width, the mean face's landmarks in the middle of its height.
+_TOP = CROP_HEIGHT - CROP_WIDTH
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """Crops of a video, `pixels` uint8 (frames, size, size[, 3]), a memory map.
+
+    `frame_numbers` rise; `times` in seconds from the first frame of the video; `segments` (frames,) count the
+    stretches in which the face was followed without a break, -1 where there is none: its pixels are 0.
+    """
+
+    pixels: np.ndarray
+    frame_numbers: np.ndarray
+    times: np.ndarray
+    segments: np.ndarray
+
+
+class FaceCropsRecord(Contract):
+    """The `.json` beside the crops. `recipe`: all that decides what a crop shows, to be kept with what learns from
+    them; `measured` of the `frames` have a face; `faults`: why they end early."""
+
+    key: str
+    video: str
+    fps: Annotated[float, Field(gt=0)]
+    recipe: dict[str, Any]
+    frames: Annotated[int, Field(ge=1)]
+    measured: Annotated[int, Field(ge=1)]
+    segments: Annotated[int, Field(ge=1)]
+    faults: list[str]
+    warnings: list[str]
+
+
+class _CropFile:
+    """A .npy file (frames, *shape) of uint8 that is written crop by crop; what is not written is 0."""
+
+    def __init__(self, file: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
+        self.file, self.shape = file, shape
+        self._write_header(count)
+        self.start = file.tell()
+
+    def _write_header(self, count: int) -> None:
+        # numpy pads a header for the longest number of frames, so that a shorter array's fits in its stead
+        about = {"descr": "|u1", "fortran_order": False, "shape": (count, *self.shape)}
+        self.file.seek(0)
+        np.lib.format.write_array_header_1_0(self.file, about)
+
+    def put(self, index: int, crop: np.ndarray) -> None:
+        """Write the crop of a frame."""
+        self.file.seek(self.start + index * crop.nbytes)
+        self.file.write(crop.tobytes())
+
+    def end(self, segments: np.ndarray) -> None:
+        """Cut the file to the frames of `segments` (frames,), and blank those that have no face after all."""
+        for index in np.flatnonzero(segments < 0):
+            self.put(int(index), np.zeros(self.shape, np.uint8))
+        self._write_header(len(segments))
+        self.file.truncate(self.start + len(segments) * int(np.prod(self.shape)))
+
+
+class CropTracker(RegionTracker):
+    """A RegionTracker that hands the crop of each frame with a face to `out` as it comes.
+
+    The flow is `dis-fast`: what is needed is the head's motion, which it shows to .08 pixels (see `region_stream`).
+    """
+
+    def __init__(
+        self, count: int, settings: FaceCropSettings, out: "_CropFile", source: Path | str, row: str | None = None
+    ) -> None:
+        followed = RegionFlowSettings(method="dis-fast", window=settings.window, rate=settings.rate)
+        super().__init__(count, followed, source, row)
+        self.crop_settings, self.out = settings, out
+        self._passage: np.ndarray | None = None  # from the reference's crop to that which the last one came to
+
+    def add(self, index: int, number: int, time: float, image: np.ndarray) -> None:
+        super().add(index, number, time, image)
+        size, colour = self.crop_settings.size, self.crop_settings.colour
+        if self.segments[index] < 0:
+            return
+        square = self._smooth_transform(time) * (size / CROP_WIDTH)
+        square[1, 2] -= _TOP * size / CROP_WIDTH
+        # pixels are squares: the middle of the first is at half a pixel, in both pictures
+        square[:, 2] += 0.5 * (size / CROP_WIDTH - 1)
+        self.out.put(index, crop_frame(image if colour else to_grey(image), square, (size, size)))
+
+    def _refer(self, number: int, time: float, image: np.ndarray, face: Face, start: np.ndarray) -> None:
+        before = None if self._reference is None else self._smooth_transform(time)
+        super()._refer(number, time, image, face, start)
+        self._passage = None if before is None else _after(before, _inverse(self._reference.still_transform()))
+
+    def _smooth_transform(self, time: float) -> np.ndarray:
+        """The transform of the frame just measured: within a window it goes over from the last reference's."""
+        still = self._reference.still_transform()
+        if self._passage is None:
+            return still
+        share = min(1.0, (time - self._reference.time) / self.settings.window)
+        return (1 - share) * _after(self._passage, still) + share * still
+
+
+def _after(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The 2×3 transform that does `first`, then `second`."""
+    both = second[:, :2] @ first
+    both[:, 2] += second[:, 2]
+    return both
+
+
+def _inverse(transform: np.ndarray) -> np.ndarray:
+    turn = np.linalg.inv(transform[:, :2])
+    return np.concatenate([turn, -(turn @ transform[:, 2:])], axis=1)
+
+
+def _paths(out: Path, video_id: str) -> tuple[Path, Path, Path]:
+    """The crops, their arrays, and the record."""
+    return tuple(clip_folder(out, f"{video_id}{suffix}") for suffix in (".npy", ".npz", ".json"))
+
+
+def crop_recipe(settings: FaceCropSettings) -> dict[str, Any]:
+    """All that decides what a crop shows. Rates and windows do not: models resample in time."""
+    return {"version": VERSION, "size": settings.size, "colour": settings.colour, "alignment": "following"}
+
+
+def read_crops_record(out: Path, video_id: str) -> FaceCropsRecord:
+    """How the crops of a video were cut. Raises DataError where the record is missing or damaged."""
+    return FaceCropsRecord(**read_checked(FaceCropsRecord, _paths(out, video_id)[2], fix=_AGAIN))
+
+
+def read_face_crops(out: Path, video_id: str) -> tuple[FaceCrops, FaceCropsRecord]:
+    """Crops of a video below the folder `out`, a memory map, and how they were cut.
+
+    Raises DataError where one is missing, damaged, or of another shape than the other says.
+    """
+    pixels_path, arrays_path, _ = _paths(out, video_id)
+    record = read_crops_record(out, video_id)
+    try:
+        with np.load(arrays_path, allow_pickle=False) as arrays:
+            values = {name: arrays[name] for name in _ARRAYS}
+        pixels = np.load(pixels_path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(error.filename, video_id, "the face crops do not exist", _AGAIN) from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(pixels_path, video_id, f"the face crops cannot be read ({error})", _AGAIN) from error
+    size = record.recipe.get("size")
+    shape = (record.frames, size, size, 3) if record.recipe.get("colour") else (record.frames, size, size)
+    if pixels.shape != shape or pixels.dtype != np.uint8:
+        raise DataError(pixels_path, video_id, f"the crops are {pixels.shape} {pixels.dtype}, not {shape}", _AGAIN)
+    for name, array in values.items():
+        if array.shape != (record.frames,):
+            raise DataError(arrays_path, video_id, f"{name} is {array.shape}, not {(record.frames,)}", _AGAIN)
+    return FaceCrops(pixels, **values), record
+
+
+def _write_crops(path: Path, count: int, settings: FaceCropSettings, measure: Callable[[_CropFile], Any]) -> Any:
+    """Write the file of crops by `measure`, whose first result has the segments; a kill leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            crops = _CropFile(file, count, (settings.size, settings.size) + (3,) * settings.colour)
+            results = measure(crops)
+            crops.end(results[0].segments)
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # write() and close() name no file
+        raise
+    return results
+
+
+def crop_video(
+    video: Video,
+    videos_file: Path,
+    out: Path,
+    settings: FaceCropSettings,
+    overwrite: bool = False,
+    show_frames: bool = False,
+) -> MeasuredVideo:
+    """Write the crops of one video, or keep those that are there already, cut the same way.
+
+    One frame is in memory at a time. The `.json` is written last: crops that have one are whole. Raises DataError for
+    a video without frames or faces.
+    """
+    pixels_path, arrays_path, record_path = _paths(out, video.id)
+    frames = open_frames(frames_folder(video, videos_file), video.id)
+    faults, times = early_end(frames, video), frames.seconds(video.fps)
+    key = content_key(VERSION, settings, video, frames, times)
+    if not overwrite:
+        try:
+            _, record = read_face_crops(out, video.id)
+        except DataError:
+            record = None  # none, or damaged: they are cut again
+        if record and record.key == key:
+            return MeasuredVideo("kept", (*record.faults, *faults), tuple(record.warnings))
+    record_path.unlink(missing_ok=True)
+    for path in (pixels_path, arrays_path, record_path):
+        clear_leftovers(path.parent, glob.escape(path.name))
+    # 1. the frames to crop  2. each crop to the disk as it comes  3. the arrays, and last the file that vouches
+    chosen = sample_frames(times, settings.rate)
+    numbers, skipped = np.asarray(frames.numbers)[chosen], []
+    images = show_reading(read_on(frames, numbers.tolist(), skipped), video.id, len(numbers), show_frames)
+
+    def measure(crops: _CropFile) -> tuple[RegionFlow, list[str], list[str]]:
+        tracker = CropTracker(len(numbers), settings, crops, frames.source, video.id)
+        return measure_video(
+            images, numbers, times[chosen], tracker.settings, frames.source, video.id, tracker=tracker
+        )
+
+    flow, broken, warnings = _write_crops(pixels_path, len(numbers), settings, measure)
+    if skipped:
+        broken.append(f"{len(skipped)} frame(s) left out, such as: {skipped[0]}")
+    warnings += gap_warnings(frames)
+    content = io.BytesIO()
+    np.savez_compressed(content, **{name: getattr(flow, name) for name in _ARRAYS})
+    write_bytes(arrays_path, content.getvalue())
+    record = FaceCropsRecord(
+        key=key,
+        video=video.id,
+        fps=video.fps,
+        recipe=crop_recipe(settings),
+        frames=len(flow.times),
+        measured=int((flow.segments >= 0).sum()),
+        segments=int(flow.segments.max()) + 1,
+        faults=broken,
+        warnings=warnings,
+    )
+    write_json(record_path, record.model_dump())
+    return MeasuredVideo("done", (*broken, *faults), tuple(warnings))
+
+
+def extract_face_crops(settings: ExtractFaceCropsSettings, problems: Problems) -> str:
+    """Crops of every video of a file, or of sources without annotation; returns a summary (see `measure_videos`)."""
+    return measure_videos(partial(crop_video, settings=settings.face_crops), "face_crops", settings, problems)

@@ -1,0 +1,123 @@
+"""Training of a small network for spotting, and its weights back: what all kinds with a network of their own share."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
+
+from megc.commits import software
+from megc.files import read_json, sha256_of, write_json
+from megc.model.checkpoint import read_training_info
+from megc.model.weight_checks import check_values
+from megc.model.weights import WHOLE, check_files
+from megc.training.output_folder import checkpoints, remove_checkpoint
+from megc.training.resume import find_beginning
+from megc.training.settings import training_defaults
+from megc.training.trainer import CheckpointTrainer, run_training
+
+Network = TypeVar("Network", bound=nn.Module)
+_RUN = "run.json"  # the hash of what a run is trained on and how; a run of another hash is begun anew
+
+
+@dataclass(frozen=True)
+class NetworkSchedule:
+    """How long and how fast a network is trained: AdamW, the rate up in a tenth of the steps, then down to 0."""
+
+    epochs: int
+    batch: int
+    rate: float
+    weight_decay: float
+    seed: int
+
+
+class _Bar(TrainerCallback):
+    """A progress bar over the steps, with the last loss."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.bar = tqdm(desc=self.name, total=state.max_steps, initial=state.global_step, unit="step", leave=False)
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.bar.update()
+
+    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+        if "loss" in (logs or {}):
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}")
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        self.bar.close()
+
+
+def train_network(
+    model: nn.Module, data: Dataset, out: Path, schedule: NetworkSchedule, subjects: list[str], content: str
+) -> None:
+    """Train a network on `data`, which may augment by its attribute `epoch`; `out` gets weights, log and `megc.json`.
+
+    `content` is a hash of data and settings: a killed run with the same goes on from its last quarter, a finished one
+    is kept; what a run with another left in `out` is replaced. The samples are dictionaries of tensors, `model` takes
+    their keys and returns `loss`.
+    """
+    steps = max(1, -(-len(data) // schedule.batch)) * schedule.epochs
+    args = TrainingArguments(
+        **training_defaults()
+        | {
+            "output_dir": str(out),
+            "num_train_epochs": schedule.epochs,
+            "per_device_train_batch_size": schedule.batch,
+            "learning_rate": schedule.rate,
+            "weight_decay": schedule.weight_decay,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 0.1,
+            "logging_steps": max(1, steps // 20),
+            "save_strategy": "steps",
+            "save_steps": max(1, -(-steps // 4)),
+            "save_total_limit": 1,
+            "seed": schedule.seed,
+            "disable_tqdm": True,
+        }
+    )
+    run_hash = sha256_of(content, json.dumps(asdict(schedule)))
+    info = {
+        "kind": "trained",
+        "data": {"content_hash": content, "rows": len(data), "subjects": subjects},
+        "training": asdict(schedule) | {"run": run_hash},
+        **software(),
+    }
+    same = read_json(out / _RUN, missing={}).get("run") == run_hash
+    beginning = find_beginning(args, info, resume=same, overwrite=not same)
+    if beginning.finished:
+        return
+    write_json(out / _RUN, {"run": run_hash})
+    trainer = CheckpointTrainer(model=model, args=args, train_dataset=data, training_info=info)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Bar(out.name))
+    run_training(trainer, beginning)
+    for folder in checkpoints(out):  # states to go on from: the run is finished
+        remove_checkpoint(folder)
+
+
+def load_network(model: Network, folder: Path) -> Network:
+    """The network with the weights of a folder that `train_network` filled, ready to answer.
+
+    Raises DataError for weights that are missing, damaged, not finite, or not those that were trained.
+    """
+    check_files(folder)
+    check_values(folder, read_training_info(folder).get("weights_hash"))
+    model.load_state_dict(load_file(folder / WHOLE), strict=True)
+    return model.eval()
+
+
+def seeded_network(kind: type[Network], seed: int, **shape: object) -> Network:
+    """A network whose first weights depend on the seed alone, not on what random numbers were drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(**shape)
