@@ -102,7 +102,8 @@ def jittered_interval(event: Event, draw: random.Random, length: int | None) -> 
         reach = FARTHEST * (event.offset - event.onset)
         onset, offset = (round(end + draw.uniform(-reach, reach)) for end in (event.onset, event.offset))
         jittered = SpottedInterval(max(1, onset), min(offset, length or offset), event.type)
-        if interval_ious(ends_of([jittered]), ends_of([event]))[0, 0] >= LEAST_IOU:
+        iou = interval_ious(ends_of([jittered]), ends_of([event]))[0, 0]
+        if LEAST_IOU <= iou < 1:
             return jittered
     return SpottedInterval(event.onset, event.offset, event.type)  # of a frame or two, which no other one overlaps
 
