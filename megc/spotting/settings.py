@@ -25,6 +25,27 @@ class TrackSettings:
 
 
 @dataclass(frozen=True)
+class SpotExpressionsSettings:
+    """test/spot_expressions.py: videos, the spotter, and the folder to write."""
+
+    source: tuple[Path, ...] = option((), "video files or folders of frames", positional=True)
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "without VIDEO: the videos of a dataset")
+    fps: float = option(30.0, "frame rate of folders of frames")
+    spotter: tuple[Path, ...] = option(
+        (), "folders of a trained spotter and of its refiners, in order; default: the optical-flow spotter, untrained"
+    )
+    inputs: Path | None = option(None, "folder of what is measured on the videos (default: `inputs` below --out)")
+    out: Path = option(Path("result/spotted"), "folder to write")
+    timeline: bool = option(True, "draw a timeline of each video")
+    workers: int = option(1, "processes that measure")
+    skip_bad: bool = option(False, "exit with 0 even if some videos failed or end early")
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0:
+            raise ValueError("--fps must be positive")
+
+
+@dataclass(frozen=True)
 class TrainSpotterSettings:
     """train/train_spotter.py: a kind of spotter, and the videos that it learns from."""
 
