@@ -42,7 +42,7 @@ from megc.spotting.spotters import (
     spotter_module,
     train_spotter,
 )
-from megc.spotting.video_spotting import load_chain
+from megc.spotting.video_spotting import DRAWN, load_chain, measure_missing
 
 _FIX = "see the comments of ablation/spotting.yaml"
 PRIOR, RATE_PRIOR = "prior emotion", "prior rate"
@@ -253,15 +253,16 @@ def markdown_table(rows: Sequence[Mapping]) -> str:
         if row["dataset"] == (OVERALL if OVERALL in datasets else row["dataset"]):
             by_run.setdefault(row["run"], {})[row["type"]] = row
     heads = ["intervals by", "predicted", "hits", "F1 micro", "F1 macro", "F1 all [by subjects]", "minus first"]
-    lines = [[*heads, "F1 analysis", "STRS [by subjects]", "minus first"]]
+    lines = [[*heads, "analysed", "F1 analysis", "STRS [by subjects]", "minus first"]]
     for name, by_type in by_run.items():
         pooled = by_type["all"]
         shares = {kind: format_share(row["f1"]) for kind, row in by_type.items()}
         counts = [f"{pooled[column]:.0f}" for column in ("predicted", "tp")]
         scores = [f"**{shares['all']}**{_ends(pooled, 'f1')}", format_difference(pooled)]
-        analysis = format_share(pooled.get("f1_analysis", np.nan))
+        analysed = f"{pooled['analysed']:.0f}" if "analysed" in pooled else "–"
+        analysis = [analysed, format_share(pooled.get("f1_analysis", np.nan))]
         strs = f"{format_share(pooled.get('strs', np.nan))}{_ends(pooled, 'strs')}"
-        cells = [name, *counts, shares["micro"], shares["macro"], *scores, analysis]
+        cells = [name, *counts, shares["micro"], shares["macro"], *scores, *analysis]
         lines.append([*cells, strs, format_difference(pooled, "strs")])
     return format_markdown(lines)
 
@@ -282,7 +283,9 @@ def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
     videos = [item.video for item in items]
     people = [{"dataset": video.dataset, "subject": video.subject} for video in videos]
     folds = make_folds(people, settings.protocol, settings.folds, seed=settings.seed)
+    needs = [need for parts in arms.values() for part in parts for need in spotter_module(part.kind, "").NEEDS]
     with lock_folder(cross.work, "spotting"):
+        measure_missing(items, tuple(dict.fromkeys([DRAWN, *needs])), settings.jobs, problems)
         run_folds(cross, arms, folds, settings.jobs)
     runs = gather_runs(cross, list(arms), folds, videos, settings.out)
     priors = [with_prior_emotion(runs[0], videos, folds, f"{runs[0].name}, {PRIOR}"), rate_prior(videos, folds)]

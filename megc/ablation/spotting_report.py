@@ -41,6 +41,7 @@ def table_lines(rows: Sequence[Mapping], dataset: str) -> list[dict]:
             line[metric] = format_share(pooled.get(metric, np.nan))
             line[f"{metric}_ends"] = "" if np.isnan(ends).any() else format_interval(ends)
             line[f"{metric}_difference"] = format_difference(pooled, metric)
+        line["analysed"] = f"{pooled['analysed']:.0f}" if "analysed" in pooled else "–"
         line["f1_analysis"] = format_share(pooled.get("f1_analysis", np.nan))
         lines.append(line)
     return lines

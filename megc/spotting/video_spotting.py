@@ -40,6 +40,7 @@ MEASUREMENTS: dict[str, tuple[str, str, Any]] = {
 DRAWN = "region_flow"  # the timeline shows it
 UNTRAINED = {"flow": {"fit": False}}  # the default spotter: published settings, nothing learnt
 _FIX = "what is there was measured and spotted on; copy the video again, or use --skip-bad"
+_FIX_TABLE = "mend the videos named above, or leave them out of the file"
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,19 @@ def measure_inputs(
                 problems.add(Problem(need, name, fault, _FIX))
         left = [item for item, result in zip(left, results, strict=True) if result]
     return left
+
+
+def measure_missing(videos: Sequence[SpottingVideo], needs: Sequence[str], workers: int, problems: Problems) -> None:
+    """`measure_inputs` of those videos that lack one of the `needs`; what is there stays as it is.
+
+    Raises DataError for a video of which something cannot be measured: a table needs all of them.
+    """
+    for need in needs:
+        missing = [
+            item for item in videos if not resolve_inside(item.inputs / need, f"{item.video.id}.json").is_file()
+        ]
+        if missing and len(measure_inputs(missing, (need,), workers, problems)) < len(missing):
+            raise DataError(missing[0].videos_file, None, f"{need} of some videos could not be measured", _FIX_TABLE)
 
 
 def spot_videos(
