@@ -74,14 +74,21 @@ class RegionSettings:
 class FlowSpotterSettings:
     """The optical-flow spotter (`kind: flow`), a yaml file's settings. Raises ValueError for one out of range."""
 
-    fit: bool = option(True, "learn thresholds and lengths; off: those that were published for CAS(ME)²")
-    reference: float = option(3.0, "seconds of the running median that motion is measured from; 0: the window's start")
+    method: Literal["trees", "thresholds"] = option("trees", "what judges motion: trees, or the published decoder")
     bridge_blinks: bool = option(True, "take motion around the eyes during a blink from before and after it")
-    below_eyes: bool = option(False, "spot in the two regions below the eyes, too")
+    fit: bool = option(True, "thresholds: learn their factor and lengths; off: those published for CAS(ME)²")
+    reference: float = option(3.0, "thresholds: seconds of the running median as reference; 0: the window's start")
+    below_eyes: bool = option(False, "thresholds: spot in the two regions below the eyes, too")
+    trees: int = option(80, "trees: how many")
+    leaf: int = option(4, "trees: least candidates of a leaf")
+    by_type: bool = option(True, "trees: a threshold for micro- and one for macro-expressions, each of its best F1")
+    seed: int = option(0, "trees: seed")
 
     def __post_init__(self) -> None:
         if not 0 <= self.reference <= 3600:
             raise ValueError("reference must be 0 to 3600 seconds")
+        if self.trees < 1 or self.leaf < 1:
+            raise ValueError("trees and leaf must be 1 or more")
 
 
 @dataclass(frozen=True)
