@@ -29,9 +29,9 @@ class Trees:
         for root in self.roots:
             nodes = np.full(len(rows), root)
             while (inner := self.features[nodes] != _LEAF).any():
-                asked = nodes[inner]
-                goes_left = rows[every[inner], self.features[asked]] <= self.thresholds[asked]
-                nodes[inner] = np.where(goes_left, self.lefts[asked], self.rights[asked])
+                feature_nodes = nodes[inner]
+                goes_left = rows[every[inner], self.features[feature_nodes]] <= self.thresholds[feature_nodes]
+                nodes[inner] = np.where(goes_left, self.lefts[feature_nodes], self.rights[feature_nodes])
             total += self.values[nodes]
         return total / max(len(self.roots), 1)
 

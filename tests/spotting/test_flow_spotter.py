@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from motion_series import BROWS, MOUTH, make_flow, write_motion_set, write_series
+from region_series import BROWS, MOUTH, make_flow, write_motion_set, write_series
 from safetensors.numpy import save
 from sklearn.ensemble import ExtraTreesRegressor
 
