@@ -3,7 +3,7 @@
 Two methods read the series of `region_flow`:
 
 `thresholds`  He et al. (OF-FD, MEGC2021): `motion_decoder` on each of 16 regions in windows; what overlaps is one
-              interval. It has no weights. With `fit`, the factor on the published thresholds, the least length and how
+              interval. It has no weights. The factor on the published thresholds, the least length and how
               much overlap unites are those of the best F1 on the training videos.
 `trees`       candidates at all durations (`flow_candidates`), judged by trees learnt from the training videos
               (`flow_scorer`).

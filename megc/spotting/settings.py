@@ -138,7 +138,7 @@ class FlowSpotterSettings:
 
     method: Literal["trees", "thresholds"] = option("trees", "what judges motion: trees, or the published decoder")
     bridge_blinks: bool = option(True, "take motion around the eyes during a blink from before and after it")
-    fit: bool = option(True, "thresholds: learn their factor and lengths; off: those published for CAS(ME)²")
+    fit: bool = option(True, "learn; off: the published decoder with its thresholds for CAS(ME)²")
     reference: float = option(3.0, "thresholds: seconds of the running median as reference; 0: the window's start")
     below_eyes: bool = option(False, "thresholds: spot in the two regions below the eyes, too")
     trees: int = option(80, "trees: how many")
