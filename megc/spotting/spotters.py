@@ -30,7 +30,13 @@ from megc.scoring.str_metrics import SpottedInterval
 from megc.spotting.settings import TrainSpotterSettings
 
 # Kinds by the word for them in yaml files, each with its module. A refiner takes another spotter's intervals.
-KINDS: dict[str, str] = {"flow": "flow_spotter", "region": "region_spotter", "windows": "window_spotter"}
+KINDS: dict[str, str] = {
+    "flow": "flow_spotter",
+    "region": "region_spotter",
+    "vlm": "vlm",  # a refiner
+    "windows": "window_spotter",
+    "window_fusion": "window_fusion",  # a refiner
+}
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"
 
