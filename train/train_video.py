@@ -26,10 +26,17 @@ def main() -> int:
     flags = parse_flags(__doc__.split("\n\n")[0], default, VideoSettings, VideoHelp)
     if flags is None:
         return 0
+    from megc.model.distributed import print_main
+    from megc.model.versions import check_versions
+    from megc.spotting.video_plan import plan_video
     from megc.spotting.video_training import train_locked
 
     interrupts.imports_done()
-    train_locked(flags)
+    check_versions()
+    if flags.values["plan"]:
+        print_main(plan_video(*flags.settings(deepspeed=None), flags.values["deepspeed"]))
+    else:
+        train_locked(flags)
     return 0
 
 

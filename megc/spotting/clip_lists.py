@@ -8,19 +8,22 @@ and is relative to the list's folder unless it is absolute.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from megc.files import sha256_of, write_text
+from megc.clips import frames_folder, read_clips
+from megc.files import sha256_of, write_json, write_text
 from megc.motion.face_crops import FaceCrops, read_crops_record, read_face_crops
 from megc.motion.frames import open_frames
 from megc.motion.recipes import CROP, recipes_of
 from megc.problems import DataError, Problem, Problems
+from megc.splits import make_folds
+from megc.spotting.settings import ExportClipListsSettings
 
-CROPS_SUFFIX = ".npy"
+CROPS_SUFFIX, CLASSES_NAME = ".npy", "classes.json"
 _FORM = "write the path of a clip and the number of its class, as `clips/0001 3`"
 
 
@@ -161,3 +164,44 @@ class ClipListSource:
 @lru_cache(maxsize=64)  # a memory map each
 def _open_crops(path: Path, _changed: int) -> FaceCrops:
     return read_face_crops(path.parent, path.stem)[0]
+
+
+def export_clip_lists(settings: ExportClipListsSettings, problems: Problems) -> str:
+    """Write train.csv, val.csv and test.csv of the clips of `clips.jsonl`, by subject, and the names of the classes.
+
+    No person is in two lists; `split.json` has them. Clips without the label or without frames are left out, and
+    counted in the summary. Raises DataError for too few subjects, and where no clip is left.
+    """
+    labels, left_out = {}, Counter()
+    for clip in read_clips(settings.clips):
+        label = clip.coarse if settings.classes == "coarse" else clip.fine
+        if not label:
+            left_out["no label"] += 1
+        elif not clip.frames:
+            left_out["no frames"] += 1
+        else:
+            labels[clip] = label
+    names = sorted(set(labels.values()))
+    if len(names) < 2:
+        raise DataError(
+            settings.clips, None, f"clips of {len(names)} class(es) with frames", "give clips of two or more"
+        )
+    try:
+        test = make_folds([asdict(clip) for clip in labels], "holdout", 1, settings.test_share, settings.seed)[0]
+        rest = [clip for clip in labels if f"{clip.dataset}/{clip.subject}" in test.train]
+        val = make_folds([asdict(clip) for clip in rest], "holdout", 1, settings.val_share, settings.seed)[0]
+    except ValueError as error:
+        raise DataError(settings.clips, None, str(error), "give clips of more subjects, or other shares") from error
+    sides = {"train": val.train, "val": val.test, "test": test.test}
+    counts = {}
+    for side, subjects in sides.items():
+        chosen = [clip for clip in labels if f"{clip.dataset}/{clip.subject}" in subjects]
+        paths = [frames_folder(clip, settings.clips) for clip in chosen]
+        rows = [LabelledClip(path, names.index(labels[clip])) for path, clip in zip(paths, chosen, strict=True)]
+        write_clip_list(settings.out / f"{side}.csv", rows)
+        counts[side] = len(rows)
+    write_json(settings.out / CLASSES_NAME, names)
+    write_json(settings.out / "split.json", {side: sorted(subjects) for side, subjects in sides.items()})
+    without = "".join(f"; {count} with {why} left out" for why, count in left_out.items())
+    numbers = ", ".join(f"{count} in {side}.csv" for side, count in counts.items())
+    return f"{settings.out}: {numbers}; classes {', '.join(names)}{without}"

@@ -104,6 +104,36 @@ class ConvertVideoSettings:
     crop: str = option("", "name of the face crops that it was trained on, as dfew_jpg_256; others are refused then")
 
 
+@dataclass(frozen=True)
+class ExportClipListsSettings:
+    """data_process/export_clip_lists.py: clips, what their classes are, and the shares of the subjects."""
+
+    clips: Path = option(Path("dataset/demo/clips.jsonl"), "clips of data_process/index_clips.py, with frames")
+    out: Path = option(Path("dataset/clips"), "folder of train.csv, val.csv, test.csv, classes.json and split.json")
+    classes: Literal["coarse", "fine"] = option("coarse", "what is told apart: coarse classes, or annotated emotions")
+    test_share: float = option(0.25, "share of each dataset's people in test.csv")
+    val_share: float = option(0.2, "share of the others in val.csv")
+    seed: int = option(0, "seed of the draw")
+
+
+@dataclass(frozen=True)
+class ClassifyClipsSettings:
+    """test/classify_clips.py: a trained classifier, and the clips that it names."""
+
+    model: Path = option(MISSING, "checkpoint folder of train/train_video.py or convert_video_checkpoint.py")
+    clips: Path = option(Path("dataset/clips/test.csv"), "path and class of a clip in each line")
+    out: Path = option(Path("result/clips"), "folder of predictions.csv, metrics.csv and confusion.csv")
+    stride: int | None = option(None, "frames of the video from one of the clip to the next; default: as trained")
+    starts: int = option(2, "clips of a video, from its first frame to its last, whose probabilities are averaged")
+    crops: int = option(2, "squares of a picture that is not square, along its longer side")
+    batch: int = option(8, "clips in a pass")
+    device: str = option("", "cpu, cuda, …; default: a GPU where there is one")
+    crop: str = option("", "name of the face crops, where the frames do not come with their recipe")
+    any_crop: bool = option(False, "classify other face crops than the model was trained on: it costs accuracy")
+    resamples: int = option(1000, "bootstrap resamples")
+    seed: int = option(0, "seed of the bootstrap")
+
+
 @dataclass
 class VideoSettings:
     """train/train_video.py: what is trained, on what; how long and how fast is for TrainingArguments to say."""
