@@ -26,6 +26,27 @@ class TrackSettings:
 
 
 @dataclass(frozen=True)
+class SpotExpressionsSettings:
+    """test/spot_expressions.py: videos, the spotter, and the folder to write."""
+
+    source: tuple[Path, ...] = option((), "video files or folders of frames", positional=True)
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "without VIDEO: the videos of a dataset")
+    fps: float = option(30.0, "frame rate of folders of frames")
+    spotter: tuple[Path, ...] = option(
+        (), "folders of a trained spotter and of its refiners, in order; default: the optical-flow spotter, untrained"
+    )
+    inputs: Path | None = option(None, "folder of what is measured on the videos (default: `inputs` below --out)")
+    out: Path = option(Path("result/spotted"), "folder to write")
+    timeline: bool = option(True, "draw a timeline of each video")
+    workers: int = option(1, "processes that measure")
+    skip_bad: bool = option(False, "exit with 0 even if some videos failed or end early")
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0:
+            raise ValueError("--fps must be positive")
+
+
+@dataclass(frozen=True)
 class TrainSpotterSettings:
     """train/train_spotter.py: a kind of spotter, and the videos that it learns from."""
 
@@ -37,6 +58,47 @@ class TrainSpotterSettings:
     subjects: tuple[str, ...] = option((), "learn from these alone, as samm_lv/006; default: all of them")
     leave_out: tuple[str, ...] = option((), "subjects that it must not see, as samm_lv/006")
     overwrite: bool = option(False, "replace a spotter of other settings or subjects in --output_dir")
+
+
+@dataclass(frozen=True)
+class IndexIntervalsSettings:
+    """data_process/index_intervals.py: annotated long videos, proposals in them, and the clips to write."""
+
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "long videos with their events")
+    proposals: tuple[Path, ...] = option((), "intervals of spotters on these videos, as score_spotting.py takes them")
+    inputs: Path | None = option(
+        None, "folder above region_flow, by which apexes are spotted (default: when the key frames are cut)"
+    )
+    jitter: int = option(3, "copies of each event with other ends")
+    seed: int = option(0, "of the copies' ends")
+    out: Path = option(Path("dataset/demo/long/intervals/clips.jsonl"), "file to write")
+    skip_bad: bool = option(False, "exit with 0 although rows of proposals were left out")
+
+
+@dataclass(frozen=True)
+class VlmSettings:
+    """`kind: vlm`: a vision-language model looks at another spotter's intervals.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
+    base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
+    images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
+    jitter: int = option(3, "copies of each event with other ends")
+    steps: int = option(400, "optimiser steps")
+    batch: int = option(8, "intervals of a step")
+    learning_rate: float = option(1.5e-3, "highest rate")
+    max_pixels: int = option(23520, "of a picture: half of an aligned crop")
+    shift: int = option(4, "pixels by which pictures are moved in training")
+    held_out: float = option(0.25, "share of the subjects that the threshold is chosen on; they are not trained on")
+    typed_by: Literal["duration", "model"] = option("duration", "what says micro or macro")
+    threads: int = option(1, "of the CPU")
+    seed: int = option(0, "of weights, order and jitter")
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.jitter < 0 or not 0 < self.held_out < 1:
+            raise ValueError("steps and batch are 1 or more, jitter 0 or more, held_out a share between 0 and 1")
 
 
 @dataclass(frozen=True)
