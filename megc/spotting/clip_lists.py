@@ -192,16 +192,16 @@ def export_clip_lists(settings: ExportClipListsSettings, problems: Problems) -> 
         val = make_folds([asdict(clip) for clip in rest], "holdout", 1, settings.val_share, settings.seed)[0]
     except ValueError as error:
         raise DataError(settings.clips, None, str(error), "give clips of more subjects, or other shares") from error
-    sides = {"train": val.train, "val": val.test, "test": test.test}
+    lists = {"train": val.train, "val": val.test, "test": test.test}
     counts = {}
-    for side, subjects in sides.items():
+    for side, subjects in lists.items():
         chosen = [clip for clip in labels if f"{clip.dataset}/{clip.subject}" in subjects]
         paths = [frames_folder(clip, settings.clips) for clip in chosen]
         rows = [LabelledClip(path, names.index(labels[clip])) for path, clip in zip(paths, chosen, strict=True)]
         write_clip_list(settings.out / f"{side}.csv", rows)
         counts[side] = len(rows)
     write_json(settings.out / CLASSES_NAME, names)
-    write_json(settings.out / "split.json", {side: sorted(subjects) for side, subjects in sides.items()})
+    write_json(settings.out / "split.json", {side: sorted(subjects) for side, subjects in lists.items()})
     without = "".join(f"; {count} with {why} left out" for why, count in left_out.items())
     numbers = ", ".join(f"{count} in {side}.csv" for side, count in counts.items())
     return f"{settings.out}: {numbers}; classes {', '.join(names)}{without}"
