@@ -88,10 +88,9 @@ def merge_close(intervals: np.ndarray, gap: float) -> np.ndarray:
 
 def suppress_overlaps(intervals: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
     """Indices of the intervals that stay, best first: none overlaps a better one by an IoU above `most`."""
-    ious = interval_ious(intervals, intervals)
     kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        if not kept or ious[index, kept].max() <= most:
+    for index in np.argsort(-scores, kind="stable"):  # row by row: all pairs of an hour of candidates are too many
+        if not kept or interval_ious(intervals[index : index + 1], intervals[kept]).max() <= most:
             kept.append(int(index))
     return np.array(kept, int)
 

@@ -34,6 +34,7 @@ KINDS: dict[str, str] = {
     "flow": "flow_spotter",
     "region": "region_spotter",
     "vlm": "vlm",  # a refiner
+    "windows": "window_spotter",
 }
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"
