@@ -207,3 +207,32 @@ class ConvertVideoSettings:
     heads: int | None = option(None, "attention heads; default: one for 64 values")
     decoder_heads: int | None = option(None, "attention heads of the decoder; default: one for 64 values")
     crop: str = option("", "name of the face crops that it was trained on, as dfew_jpg_256; others are refused then")
+
+
+@dataclass(frozen=True)
+class MeanSettings:
+    """MEAN (`kind: mean`): a shallow network on flow maps for each type of expression, and how its curve is read.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    expressions: tuple[Literal["micro", "macro"], ...] = option(("micro", "macro"), "types, a network for each")
+    scale: Literal["pixels", "pair", "video"] = option("pixels", "of maps; as published: pair, its least and most")
+    nose_subtract: bool = option(False, "take the nose's motion from the maps, as SOFTNet does")
+    eye_mask: bool = option(False, "no motion around the eyes, as in SOFTNet")
+    joint: bool = option(False, "train both heads together, as SFAMNet does; else emotions on the frozen stems")
+    negatives: float = option(5.0, "maps outside expressions for each inside")
+    epochs: int = option(10, "of spotting, or of both heads together")
+    recognition_epochs: int = option(100, "of the recognition head")
+    most: int = option(1000, "maps inside expressions, drawn by the seed, at most; as published 0: all")
+    batch: int = option(32, "maps of a step")
+    rate: float = option(5e-4, "learning rate of Adam")
+    decoding: Literal["ours", "published"] = option("ours", "from a curve to intervals")
+    share: float = option(0.55, "published decoding: threshold at mean + share · (maximum - mean) of the video")
+    seed: int = option(0, "of weights, order and the choice of maps")
+
+    def __post_init__(self) -> None:
+        if not self.expressions or not self.negatives > 0 or not self.rate > 0 or not 0 <= self.share <= 1:
+            raise ValueError("expressions must name a type, negatives and rate be positive, share 0 to 1")
+        if min(self.epochs, self.recognition_epochs, self.batch) < 1 or self.most < 0:
+            raise ValueError("epochs, recognition_epochs and batch must be 1 or more, most not negative")

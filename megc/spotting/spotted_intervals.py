@@ -16,6 +16,11 @@ def smooth_curve(curve: np.ndarray, seconds: float, fps: float) -> np.ndarray:
     return gaussian_filter1d(np.asarray(curve, float), seconds * fps, mode="nearest") if seconds > 0 else curve
 
 
+def moving_average(curve: np.ndarray, frames: int) -> np.ndarray:
+    """The mean over `frames` values around each, with zeros beyond the ends: MEAN's filter (numpy's mode `same`)."""
+    return np.convolve(curve, np.ones(frames) / frames, mode="same")[: len(curve)]
+
+
 def relative_threshold(curve: np.ndarray, share: float) -> float:
     """Mean + share · (maximum - mean) of the video: the rule of MDMD, SOFTNet and MEAN (share .55).
 
