@@ -211,7 +211,6 @@ class ConvertVideoSettings:
 
 
 @dataclass(frozen=True)
-<<<<<<< HEAD
 class ExportClipListsSettings:
     """data_process/export_clip_lists.py: clips, what their classes are, and the shares of the subjects."""
 
@@ -299,7 +298,9 @@ class VideoHelp:
     training: VideoSettings = field(default_factory=VideoSettings)
     hugging_face: TrainerOptions = field(default_factory=TrainerOptions)
     help_all: bool = option(False, "every option of Hugging Face's TrainingArguments too")
-=======
+
+
+@dataclass(frozen=True)
 class MeanSettings:
     """MEAN (`kind: mean`): a shallow network on flow maps for each type of expression, and how its curve is read.
 
@@ -326,4 +327,3 @@ class MeanSettings:
             raise ValueError("expressions must name a type, negatives and rate be positive, share 0 to 1")
         if min(self.epochs, self.recognition_epochs, self.batch) < 1 or self.most < 0:
             raise ValueError("epochs, recognition_epochs and batch must be 1 or more, most not negative")
->>>>>>> main
