@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from megc.ablation.program_code import modules_hash
 from megc.ablation.settings import CrossSpotSettings
+from megc.ablation.spotting_report import write_spotting_report
 from megc.clips import Video
 from megc.csv_tables import write_table
 from megc.files import lock_folder, read_json, read_yaml, sha256_of, write_json, write_text
@@ -41,7 +42,7 @@ from megc.spotting.spotters import (
     spotter_module,
     train_spotter,
 )
-from megc.spotting.video_spotting import load_chain
+from megc.spotting.video_spotting import DRAWN, load_chain, measure_missing
 
 _FIX = "see the comments of ablation/spotting.yaml"
 PRIOR, RATE_PRIOR = "prior emotion", "prior rate"
@@ -252,15 +253,16 @@ def markdown_table(rows: Sequence[Mapping]) -> str:
         if row["dataset"] == (OVERALL if OVERALL in datasets else row["dataset"]):
             by_run.setdefault(row["run"], {})[row["type"]] = row
     heads = ["intervals by", "predicted", "hits", "F1 micro", "F1 macro", "F1 all [by subjects]", "minus first"]
-    lines = [[*heads, "F1 analysis", "STRS [by subjects]", "minus first"]]
+    lines = [[*heads, "analysed", "F1 analysis", "STRS [by subjects]", "minus first"]]
     for name, by_type in by_run.items():
         pooled = by_type["all"]
         shares = {kind: format_share(row["f1"]) for kind, row in by_type.items()}
         counts = [f"{pooled[column]:.0f}" for column in ("predicted", "tp")]
         scores = [f"**{shares['all']}**{_ends(pooled, 'f1')}", format_difference(pooled)]
-        analysis = format_share(pooled.get("f1_analysis", np.nan))
+        analysed = f"{pooled['analysed']:.0f}" if "analysed" in pooled else "–"
+        analysis = [analysed, format_share(pooled.get("f1_analysis", np.nan))]
         strs = f"{format_share(pooled.get('strs', np.nan))}{_ends(pooled, 'strs')}"
-        cells = [name, *counts, shares["micro"], shares["macro"], *scores, analysis]
+        cells = [name, *counts, shares["micro"], shares["macro"], *scores, *analysis]
         lines.append([*cells, strs, format_difference(pooled, "strs")])
     return format_markdown(lines)
 
@@ -271,24 +273,32 @@ def _ends(row: Mapping, metric: str) -> str:
 
 
 def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
-    """Train and spot in all folds; write `spotting.csv`, `spotting.md` and each arm's intervals; returns the table."""
+    """Train and spot in all folds; write `spotting.csv`, `spotting.md`, `report.html` and each arm's intervals.
+
+    Returns the table.
+    """
     arms = read_arms(settings.arms, settings.only)
     cross = CrossSpotting(settings.videos, settings.inputs, settings.work or settings.out / "folds", settings.keep)
-    videos = [item.video for item in read_spotting_videos(settings.videos, settings.inputs)]
+    items = read_spotting_videos(settings.videos, settings.inputs)
+    videos = [item.video for item in items]
     people = [{"dataset": video.dataset, "subject": video.subject} for video in videos]
     folds = make_folds(people, settings.protocol, settings.folds, seed=settings.seed)
+    needs = [need for parts in arms.values() for part in parts for need in spotter_module(part.kind, "").NEEDS]
     with lock_folder(cross.work, "spotting"):
+        measure_missing(items, tuple(dict.fromkeys([DRAWN, *needs])), settings.jobs, problems)
         run_folds(cross, arms, folds, settings.jobs)
     runs = gather_runs(cross, list(arms), folds, videos, settings.out)
     priors = [with_prior_emotion(runs[0], videos, folds, f"{runs[0].name}, {PRIOR}"), rate_prior(videos, folds)]
-    compared = evaluate_runs(videos, [*runs, *priors], PROFILES["strict"], resamples=settings.resamples)
-    rows = compared + mean_rows(videos, random_runs(videos, settings.draws, settings.seed, emotions=True))
+    rows = evaluate_runs(videos, [*runs, *priors], PROFILES["strict"], resamples=settings.resamples)
+    rows += mean_rows(videos, random_runs(videos, settings.draws, settings.seed, emotions=True))
     write_table(settings.out / "spotting.csv", rows, COLUMNS)
     table = markdown_table(rows)
     about = (
-        f"{len(videos)} videos of {len({(v.dataset, v.subject) for v in videos})} subjects, {len(folds)} folds by "
-        f"subject ({settings.protocol}), seed {settings.seed}; 95 % intervals by {settings.resamples} resamples of "
-        "subjects; * the paired interval leaves out zero."
+        f"{len(videos)} videos of {len({(video.dataset, video.subject) for video in videos})} subjects, {len(folds)} "
+        f"folds by subject ({settings.protocol}), seed {settings.seed}; 95 % intervals by {settings.resamples} "
+        "resamples of subjects; * the paired interval leaves out zero."
     )
     write_text(settings.out / "spotting.md", f"{table}\n\n{about}\n")
+    if settings.report:
+        write_spotting_report(settings.out / "report.html", rows, items, runs, about)
     return f"{table}\n\n{about}\nwrote {settings.out / 'spotting.csv'}"

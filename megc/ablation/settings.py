@@ -130,6 +130,7 @@ class CrossSpotSettings:
     protocol: Literal["kfold", "loso"] = option("kfold", "folds of about equally many videos, or one a subject")
     folds: int = option(4, "number of folds of kfold")
     jobs: int = option(1, "trainings at the same time")
+    report: bool = option(True, "write report.html, with a timeline of each video")
     keep: bool = option(False, "take finished trainings and intervals although code has changed since")
     draws: int = option(20, "draws of the row of random intervals")
     resamples: int = option(RESAMPLES, "bootstrap resamples")

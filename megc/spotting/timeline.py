@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter1d, median_filter
 
-from megc.clips import Video
+from megc.clips import Event, Video
 from megc.files import figure_png
 from megc.motion.crop import align_transform, crop_frame
 from megc.motion.faces import FaceFinder
@@ -51,7 +51,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
 SIDE_COLOURS = {"right": "#009e73", "left": "#aa3377", "middle": "#777777"}  # told apart by colour-blind people too
 TYPE_COLOURS = {"micro": "#d55e00", "macro": "#0072b2", "": "#555555"}
 _BLINK, _NO_FACE = "#c9c9c9", "#eeeeee"
-_LEFT, _RIGHT, _HEADER, _STRIP, _LANES, _PANEL, _AXIS, _FOOTER = 86, 14, 50, 112, 52, 56, 38, 128  # pixels
+_LEFT, _RIGHT, _HEADER, _STRIP, _LANE, _PANEL, _AXIS, _FOOTER = 102, 14, 50, 112, 24, 56, 38, 128  # pixels
 
 
 def region_excursions(flow: RegionFlow) -> np.ndarray:
@@ -114,12 +114,17 @@ def read_faces(item: SpottingVideo, numbers: Sequence[int]) -> dict[int, np.ndar
     return faces
 
 
+def match_intervals(intervals: Sequence[SpottedInterval], events: Sequence[Event]) -> list[tuple[int, int]]:
+    """Pairs (index of an interval, index of an event) that hit, as the profile `strict` matches them without types."""
+    return list(match_best_first(ends_of(intervals), ends_of(events)).hits)
+
+
 @dataclass(frozen=True)
 class TimelineContent:
     """What a timeline shows: a video with its motion, spotted intervals in order of onset, and the faces at apexes.
 
-    `apexes` (n,) are frame numbers; `hits` are pairs (index of an interval, index of an event), by IoU ≥ .5 whatever
-    the types; `curves` are those of `group_curves`.
+    `apexes` (n,) are frame numbers; `hits` are those of `match_intervals`; `curves` are those of `group_curves`.
+    `others` are intervals of other spotters, by name: bars only.
     """
 
     video: Video
@@ -129,6 +134,13 @@ class TimelineContent:
     apexes: Sequence[int]
     faces: Mapping[int, np.ndarray]
     hits: Sequence[tuple[int, int]]
+    others: Mapping[str, Sequence[SpottedInterval]]
+    spotter: str = ""
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes of bars there are."""
+        return 1 + len(self.others) + bool(self.video.events)
 
     def second(self, number: float) -> float:
         """Time of a frame number in seconds from the first frame that was measured, also of uneven frame rates."""
@@ -142,26 +154,33 @@ class TimelineContent:
         return self.second(row.onset), self.second(row.offset) + 1 / self.video.fps
 
 
-def timeline_content(item: SpottingVideo, intervals: Sequence[SpottedInterval], faces: bool = True) -> TimelineContent:
+def timeline_content(
+    item: SpottingVideo,
+    intervals: Sequence[SpottedInterval],
+    spotter: str = "",
+    others: Mapping[str, Sequence[SpottedInterval]] | None = None,
+) -> TimelineContent:
     """Read what the timeline of a video shows. Raises DataError where its region flow is missing."""
     flow = item.region_flow()
     excursions = region_excursions(flow)
     ordered = sorted(intervals, key=lambda interval: (interval.onset, interval.offset))
     apexes = [find_apex(flow, excursions, interval) for interval in ordered]
-    crops = read_faces(item, apexes) if faces and item.video.frames and apexes else {}
-    hits = match_best_first(ends_of(ordered), ends_of(item.video.events)).hits
-    return TimelineContent(item.video, flow, ordered, group_curves(excursions), apexes, crops, hits)
+    crops = read_faces(item, apexes) if item.video.frames and apexes else {}
+    hits = match_intervals(ordered, item.video.events)
+    return TimelineContent(
+        item.video, flow, ordered, group_curves(excursions), apexes, crops, hits, others or {}, spotter
+    )
 
 
-def draw_timeline(content: TimelineContent, spotter: str = "") -> bytes:
-    """PNG of a timeline, WIDTH pixels wide; `spotter` is named in its title."""
+def draw_timeline(content: TimelineContent) -> bytes:
+    """PNG of a timeline, WIDTH pixels wide."""
     length = max(content.second(content.video.length or content.flow.frame_numbers[-1]), 1 / content.video.fps)
     rows = int(np.clip(np.ceil(length / ROW_SECONDS), 1, MOST_ROWS))
     spans = [(length * row / rows, length * (row + 1) / rows) for row in range(rows)]
-    each = _STRIP + _LANES + len(GROUPS) * _PANEL + _AXIS
+    each = _STRIP + content.lanes * _LANE + 6 + len(GROUPS) * _PANEL + _AXIS
     height = _HEADER + rows * each + _FOOTER
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100)
-    _write_title(figure, content, length, spotter)
+    _write_title(figure, content, length)
     for row, span in enumerate(spans):
         _draw_row(figure, content, span, height - _HEADER - row * each)
     _write_legend(figure, content)
@@ -175,7 +194,7 @@ def _axes(figure: Figure, top: float, height: float, **settings: object) -> Axes
     return figure.add_axes(box, **settings)
 
 
-def _write_title(figure: Figure, content: TimelineContent, length: float, spotter: str) -> None:
+def _write_title(figure: Figure, content: TimelineContent, length: float) -> None:
     kinds = [interval.type for interval in content.intervals]
     texts = [f"{len(kinds)} spotted: {kinds.count('micro')} micro, {kinds.count('macro')} macro"]
     if events := content.video.events:
@@ -186,7 +205,7 @@ def _write_title(figure: Figure, content: TimelineContent, length: float, spotte
     name = content.video.name if content.video.dataset == "unknown" else content.video.id
     title = f"{name}   {length:.1f} s, {content.video.fps:g} frames a second"
     figure.text(0.012, 1 - 8 / total, title, fontsize=11, va="top", weight="bold", parse_math=False)
-    by = f"by {spotter}: " if spotter else ""
+    by = f"by {content.spotter}: " if content.spotter else ""
     figure.text(0.012, 1 - 29 / total, by + "; ".join(texts), fontsize=9, va="top", parse_math=False)
 
 
@@ -196,8 +215,8 @@ def _draw_row(figure: Figure, content: TimelineContent, span: tuple[float, float
     inside = [index for index, second in enumerate(seconds) if span[0] <= second < span[1]]
     _draw_faces(_axes(figure, top, _STRIP), content, span, inside)
     top -= _STRIP
-    _draw_lanes(_axes(figure, top, _LANES), content, span)
-    top -= _LANES
+    _draw_lanes(_axes(figure, top, content.lanes * _LANE), content, span)
+    top -= content.lanes * _LANE + 6
     for number, (group, by_side) in enumerate(content.curves.items()):
         axes = _axes(figure, top - number * _PANEL, _PANEL - 4)
         _draw_curves(axes, content, span, by_side)
@@ -241,35 +260,43 @@ def _draw_faces(axes: Axes, content: TimelineContent, span: tuple[float, float],
 
 
 def _draw_lanes(axes: Axes, content: TimelineContent, span: tuple[float, float]) -> None:
-    """Bars of the spotted intervals (upper lane) and of the annotated events (lower lane), each with a word."""
-    axes.set(xlim=span, ylim=(-0.1, 2.1), yticks=[])
-    with_events = bool(content.video.events)
-    hit_intervals, hit_events = {pair[0] for pair in content.hits}, {pair[1] for pair in content.hits}
-    lanes = [("spotted", content.intervals, hit_intervals, 1.1)]
-    if with_events:
-        lanes.append(("annotated", content.video.events, hit_events, 0.1))
+    """Lanes of bars, each with a word: spotted intervals, those of other spotters, annotated events at the bottom."""
+    events = content.video.events
+    lanes = [("spotted" if not content.others else content.spotter, content.intervals)]
+    lanes += [*content.others.items(), *([("annotated", events)] if events else [])]
+    axes.set(xlim=span, ylim=(0, len(lanes)), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     per_pixel = (span[1] - span[0]) / (WIDTH - _LEFT - _RIGHT)
-    for name, rows, hits, low in lanes:
-        axes.text(-0.012, low + 0.4, name, fontsize=8.5, ha="right", va="center", transform=axes.get_yaxis_transform())
+    for number, (name, rows) in enumerate(lanes, start=1):
+        low = len(lanes) - number + 0.1
+        label = name if len(name) <= 20 else f"{name[:19]}…"
+        size = 8.5 if len(label) < 12 else 6.5
+        axes.text(
+            -0.008, low + 0.4, label, fontsize=size, ha="right", va="center", transform=axes.get_yaxis_transform()
+        )
+        pairs = content.hits if rows in (events, content.intervals) else match_intervals(rows, events)
+        hits = {pair[rows is events] for pair in pairs}
         for index, row in enumerate(rows):
             start, end = content.ends(row)
             if end < span[0] or start > span[1]:
                 continue
-            hit = index in hits
-            style = {"facecolor": TYPE_COLOURS[row.type] if hit or not with_events else "white"}
+            colour = TYPE_COLOURS[row.type]
+            filled = colour if index in hits or not events else "white"
             bar = [(start, max(end - start, 2 * per_pixel))]
-            axes.broken_barh(bar, (low, 0.8), edgecolor=TYPE_COLOURS[row.type], linewidth=1.3, **style)
-            if name == "spotted":
-                text = str(index + 1)
-            else:
-                text = " ".join(filter(None, [row.emotion, *(f"AU{unit.number}" for unit in row.action_units)]))
+            axes.broken_barh(bar, (low, 0.8), edgecolor=colour, linewidth=1.3, facecolor=filled)
+            text = _bar_text(content, rows, index)
             later = [content.ends(other)[0] for other in rows[index + 1 :]]
-            room = (min([*later, span[1]]) - end) / per_pixel
-            if name == "spotted" or room > 6 * len(text):
+            if rows is content.intervals or (min([*later, span[1]]) - end) / per_pixel > 6 * len(text):
                 axes.text(end + 3 * per_pixel, low + 0.38, text, fontsize=7.5, va="center", clip_on=True)
     axes.set(xlim=span)
-    axes.set_xticks([])
-    axes.spines[:].set_visible(False)
+
+
+def _bar_text(content: TimelineContent, rows: Sequence, index: int) -> str:
+    """Words beside a bar: the number of its face, else the emotion and the action units."""
+    if rows is content.intervals:
+        return str(index + 1)
+    units = getattr(rows[index], "action_units", ())
+    return " ".join(filter(None, [rows[index].emotion, *(f"AU{unit.number}" for unit in units)]))
 
 
 def _draw_curves(axes: Axes, content: TimelineContent, span: tuple[float, float], by_side: Mapping) -> None:
@@ -317,10 +344,12 @@ def _write_legend(figure: Figure, content: TimelineContent) -> None:
         axes.text(x + 23, y, text, fontsize=8, va="center")
         x += 38 + 6.2 * len(text)
     bars = "Bars are spotted intervals, with the numbers of the faces above, which show each at its apex."
+    if content.others:
+        bars += " Bars of other spotters follow."
     if content.video.events:
         bars += (
-            " Below them are the annotated events. A filled bar is a hit (the two overlap by an IoU of .5 or more); an"
-            " empty one is a false alarm above, a miss below."
+            " The lowest are the annotated events. A filled bar is a hit (the two overlap by an IoU of .5 or more); an"
+            " empty one is a false alarm, or among the events a miss."
         )
     text = (
         "How to read it. A curve is how far a region of the face is from where it rests (its median over the "

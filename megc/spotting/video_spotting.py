@@ -13,7 +13,7 @@ from megc.clips import Video, read_videos
 from megc.files import lock_folder, resolve_inside, write_bytes
 from megc.motion.keyframes import clips_of_sources
 from megc.motion.parallel import run_on_clips
-from megc.motion.settings import FaceCropSettings, RegionFlowSettings
+from megc.motion.settings import FaceCropSettings, FlowMapSettings, RegionFlowSettings
 from megc.motion.video_measurements import MeasuredVideo
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.interval_files import write_intervals
@@ -36,10 +36,12 @@ from megc.spotting.timeline import draw_timeline, timeline_content
 MEASUREMENTS: dict[str, tuple[str, str, Any]] = {
     "region_flow": ("region_flow_files", "extract_video", RegionFlowSettings()),
     "face_crops": ("face_crops", "crop_video", FaceCropSettings()),
+    "flow_maps": ("flow_map_files", "map_video", FlowMapSettings()),
 }
 DRAWN = "region_flow"  # the timeline shows it
 UNTRAINED = {"flow": {"fit": False}}  # the default spotter: published settings, nothing learnt
 _FIX = "what is there was measured and spotted on; copy the video again, or use --skip-bad"
+_FIX_TABLE = "mend the videos named above, or leave them out of the file"
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,19 @@ def measure_inputs(
     return left
 
 
+def measure_missing(videos: Sequence[SpottingVideo], needs: Sequence[str], workers: int, problems: Problems) -> None:
+    """`measure_inputs` of those videos that lack one of the `needs`; what is there stays as it is.
+
+    Raises DataError for a video of which something cannot be measured: a table needs all of them.
+    """
+    for need in needs:
+        missing = [
+            item for item in videos if not resolve_inside(item.inputs / need, f"{item.video.id}.json").is_file()
+        ]
+        if missing and len(measure_inputs(missing, (need,), workers, problems)) < len(missing):
+            raise DataError(missing[0].videos_file, None, f"{need} of some videos could not be measured", _FIX_TABLE)
+
+
 def spot_videos(
     videos: Sequence[SpottingVideo], chain: SpotterChain, problems: Problems
 ) -> dict[str, list[SpottedInterval]]:
@@ -147,7 +162,7 @@ def write_spotted(
     folder = resolve_inside(out, name)
     write_intervals(folder / "spotted.csv", [item.video], {item.video.id: intervals})
     if timeline:
-        write_bytes(folder / "timeline.png", draw_timeline(timeline_content(item, intervals), spotter))
+        write_bytes(folder / "timeline.png", draw_timeline(timeline_content(item, intervals, spotter)))
 
 
 def spot_expressions(settings: SpotExpressionsSettings, problems: Problems) -> str:
@@ -168,6 +183,6 @@ def spot_expressions(settings: SpotExpressionsSettings, problems: Problems) -> s
         kinds = [interval.type for interval in spotted[item.video.id]]
         lines.append(f"{name}: {kinds.count('micro')} micro, {kinds.count('macro')} macro")
     lines = lines if len(lines) <= 20 else [*lines[:20], f"… and {len(lines) - 20} more"]
-    return "\n".join(
-        [*lines, f"{len(done)} of {len(items)} videos, by {chain.name}; in {settings.out / 'spotted.csv'}"]
-    )
+    count = len(settings.source) or len(items)
+    lines.append(f"{len(done)} of {count} videos, by {chain.name}; in {settings.out / 'spotted.csv'}")
+    return "\n".join(lines)
