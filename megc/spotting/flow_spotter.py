@@ -3,8 +3,8 @@
 Two methods read the series of `region_flow`:
 
 `thresholds`  He et al. (OF-FD, MEGC2021): `motion_decoder` on each of 16 regions in windows; what overlaps is one
-              interval. It has no weights. The factor on the published thresholds, the least length and how
-              much overlap unites are those of the best F1 on the training videos.
+              interval. It has no weights: the factor on the published thresholds, the least length and how much
+              overlap unites are those of the best F1 on the training videos.
 `trees`       candidates at all durations (`flow_candidates`), judged by trees learnt from the training videos
               (`flow_scorer`).
 
@@ -133,37 +133,32 @@ def train(videos: Sequence[SpottingVideo], settings: FlowSpotterSettings, out: P
 
     A folder without an old scorer means what its model says. Raises DataError for a video without region flow.
     """
-    names = ("method", "bridge_blinks", "below_eyes", "reference")
-    model = FlowModel(
-        factor=1.0,
-        shortest=0.4,
-        longest=WINDOW / RATE,
-        overlap=0.1,
-        **{name: getattr(settings, name) for name in names},
-    )
+    names = ("bridge_blinks", "below_eyes", "reference")
+    given = {"method": settings.method if settings.fit else "thresholds"}
+    given |= {name: getattr(settings, name) for name in names}
+    model = FlowModel(factor=1.0, shortest=0.4, longest=WINDOW / RATE, overlap=0.1, **given)
     (out / _SCORER_NAME).unlink(missing_ok=True)
     segments = [split_segments(video.region_flow(), model.bridge_blinks) for video in videos]
-    if settings.method == "trees":
-        scorer = _fit_scorer(videos, segments, settings)
-        write_bytes(
-            out / _SCORER_NAME,
-            safetensors.numpy.save({name: np.ascontiguousarray(v) for name, v in scorer.arrays().items()}),
-        )
+    if model.method == "trees":
+        arrays = _fit_scorer(videos, segments, settings, out).arrays()
+        whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+        write_bytes(out / _SCORER_NAME, safetensors.numpy.save(whole))
     elif settings.fit:
         model = _best_model(videos, segments, model)
     write_json(out / _MODEL_NAME, model.model_dump())
 
 
 def _fit_scorer(
-    videos: Sequence[SpottingVideo], segments: Sequence[Sequence[RegionSegment]], settings: FlowSpotterSettings
+    videos: Sequence[SpottingVideo],
+    segments: Sequence[Sequence[RegionSegment]],
+    settings: FlowSpotterSettings,
+    out: Path,
 ) -> FlowScorer:
     """The scorer of these videos. Raises DataError where nothing in them could be measured."""
     motions = [segment.motion for of_video in segments for segment in of_video]
     if not motions:
-        what = "no video has a stretch with a face that is long enough to learn from"
-        raise DataError(
-            videos[0].videos_file, None, what, "look at the warnings of data_process/extract_region_flow.py"
-        )
+        what, fix = "no video has a stretch with a face to learn from", "look at what extract_region_flow.py warned of"
+        raise DataError(out, None, what, fix)
     whitening = fit_whitening(motions)
     groups = []
     for mirrored in (False, True):
