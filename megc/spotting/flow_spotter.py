@@ -39,6 +39,7 @@ _FIX = "train it again with train/train_spotter.py --overwrite"
 _NEAR_EYES = tuple(i for i, name in enumerate(SPOTTING_REGIONS) if "brow" in name or "eye" in name)
 _BELOW_EYES = tuple(i for i, name in enumerate(SPOTTING_REGIONS) if name.startswith("below"))
 _GAPS = tuple(next(gap for word, gap in FLOW_GAPS.items() if name.startswith(word)) for name in SPOTTING_REGIONS)
+_PROPOSED = 0.6  # of the thresholds, in `propose`
 _FACTORS = (0.8, 1.0, 1.3, 1.7)
 _SHORTEST, _OVERLAPS = (0.13, 0.2, 0.3, 0.4), (0.1, 0.34, 0.6)
 
@@ -147,6 +148,11 @@ class FlowSpotter:
         """Intervals within the segments of a video, in order of onset, micro up to half a second."""
         segments = split_segments(video.region_flow(), self.model.bridge_blinks)
         return self.join(video, segments, [decode_segment(curves, self.model) for curves in segments])
+
+    def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
+        """Intervals by lower thresholds, and short ones: more events, and many false alarms."""
+        lower = {"factor": _PROPOSED * self.model.factor, "shortest": min(_SHORTEST)}
+        return FlowSpotter(self.model.model_copy(update=lower)).spot(video)
 
     def join(
         self, video: SpottingVideo, segments: Sequence[RegionCurves], decoded: Sequence[np.ndarray]
