@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from scipy.special import softmax
 
 from megc.answers.answerer import Answer, Answerer, make_prediction
 from megc.answers.run import batches_of_clips, group_by_pictures
-from megc.answers.settings import OPEN
+from megc.answers.settings import OPEN, RunSettings
 from megc.answers.setup import Questions, combine_answerers, connect_endpoint, load_voters, read_questions
 from megc.clips import Clip
 from megc.explanation.settings import ModelSettings
@@ -116,6 +117,21 @@ class ClipAnswerer:
         device = f" on {self._loaded[0].model.device}" if self._loaded else ""
         return f"{self.settings.model}{device}"
 
+    def load(self) -> list[LoadedCheckpoint]:
+        """The checkpoint in memory, loaded once. Raises DataError as `load_voters`."""
+        if self._loaded is None:
+            questions = Questions([], [], prompt_hash(self.prompt), [prompt_record(self.prompt)], self.prompt, {})
+            self._loaded = load_voters(self._run, questions)
+        return self._loaded
+
+    def with_votes(self, votes: int) -> "ClipAnswerer":
+        """The same checkpoint with another number of votes."""
+        other = copy(self)
+        decoding = replace(self.settings.decoding, votes=votes)
+        other.settings = replace(self.settings, decoding=decoding)
+        other._run = other.settings.run_settings()
+        return other
+
     def ask(self, clips: Sequence[Clip], folder: Path, questions: Sequence[str], control: bool) -> list[ClipAnswer]:
         """Answers to the challenge's questions and to more `questions` on each clip, a clip's adjacent.
 
@@ -127,12 +143,19 @@ class ClipAnswerer:
         rows += _extra_rows(clips, [text for text in questions if not is_free(text)])
         answers = self._answer_rows(rows, folder, control)
         if free := [text for text in questions if is_free(text)]:
-            answers += self.ask_freely(clips, folder, free)
+            answers += self._ask_freely(clips, folder, free)
         order = {clip.id: number for number, clip in enumerate(clips)}
         return sorted(answers, key=lambda answer: order[answer_clip(answer)])
 
-    def ask_freely(self, clips: Sequence[Clip], folder: Path, questions: Iterable[str]) -> list[ClipAnswer]:
-        """Written answers to questions in other words than the challenge's; see `ask`."""
+    def ask_more(self, clips: Sequence[Clip], folder: Path, questions: Sequence[str]) -> list[ClipAnswer]:
+        """Answers to these questions alone; see `ask`."""
+        rows = _extra_rows(clips, [text for text in questions if not is_free(text)])
+        answers = self._answer_rows(rows, folder, control=False) if rows else []
+        free = [text for text in questions if is_free(text)]
+        return answers + (self._ask_freely(clips, folder, free) if free else [])
+
+    def _ask_freely(self, clips: Sequence[Clip], folder: Path, questions: Iterable[str]) -> list[ClipAnswer]:
+        """Written answers to questions in other words than the challenge's."""
         problems = Problems()
         row = {"id": "x", "dataset": clips[0].dataset, **row_identity(clips[0])}
         row["question"] = question_text(Question("coarse"))
@@ -220,12 +243,10 @@ class ClipAnswerer:
             raise DataError(problem.file, problem.row, problem.what, problem.fix)
         return answers
 
-    def _answerer(self, run: object, questions: Questions) -> Answerer:
+    def _answerer(self, run: RunSettings, questions: Questions) -> Answerer:
         if run.endpoint.url:
             return connect_endpoint(run, questions).answerer
-        if self._loaded is None:
-            self._loaded = load_voters(run, questions)
-        return combine_answerers(run, self._loaded, questions.prompt_settings)
+        return combine_answerers(run, self.load(), questions.prompt_settings)
 
 
 def answer_clip(answer: ClipAnswer) -> str:

@@ -30,6 +30,7 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
     environment.filters["times"] = lambda factor: f"{factor:.2g}"
+    environment.filters["slower"] = lambda speed: f"{1 / speed:.1f}".removesuffix(".0")
     return environment
 
 

@@ -73,3 +73,20 @@ class AskSettings:
             raise ValueError("two pictures have no frame numbers: leave out --onset, --apex and --offset")
         if not self.fps > 0:
             raise ValueError("--fps must be positive")
+
+
+@dataclass(frozen=True)
+class WebDemoSettings:
+    """test/web_demo.py: the page, where it is served, and what answers. Raises ValueError for numbers out of range."""
+
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 lets others in, who are not asked for a password")
+    port: int = option(7860, "port; 0: any that is free")
+    upload: int = option(200, "MB of the largest video that is taken")
+    keep: Path | None = option(None, "folder to keep reports and answers in (default: nothing stays)")
+    clips: Path = option(_CLIPS, "clips to choose from")
+    answers: ModelSettings = field(default_factory=ModelSettings)
+    pictures: PictureSettings = field(default_factory=PictureSettings)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535 or self.upload < 1:
+            raise ValueError("--port must be 0 to 65535, --upload 1 or more")

@@ -149,17 +149,61 @@ class RegionSettings:
 
 
 @dataclass(frozen=True)
+class WindowSettings:
+    """The spotter `windows`: a video encoder on windows of face crops. Raises ValueError for sizes that do not fit."""
+
+    lengths: tuple[float, ...] = option((0.3, 0.6, 1.4, 2.4), "seconds of the windows; they begin a quarter apart")
+    frames: int = option(8, "frames that a window is resampled to: a multiple of 8")
+    inputs: Literal["differences", "crops"] = option("differences", "what the encoder sees of a frame")
+    inner: bool = option(True, "only the inner face: without hair, contour and neck")
+    least_iou: float = option(0.5, "overlap with an event from which a window is one")
+    negative_iou: float = option(0.0, "overlap up to which it is none; in between it is left out")
+    negatives: float = option(3.0, "windows without an event for one with")
+    architecture: Literal["videomae", "lgi_former"] = option("videomae", "encoder")
+    patch_size: int = option(12, "pixels of a patch")
+    dim: int = option(64, "width of the encoder")
+    depth: int = option(3, "its blocks")
+    heads: int = option(4, "its attention heads")
+    region: tuple[int, int, int] = option((2, 2, 4), "pairs of frames, rows and columns of a region of LGI-Former")
+    drop_path: float = option(0.1, "rate of the last block")
+    pretrained: str = option("", "folder of a pretrained encoder of the same sizes to start from")
+    epochs: int = option(14, "epochs; one shows as many windows as there are without shifts in time")
+    batch: int = option(32, "windows of a step")
+    rate: float = option(2e-3, "highest learning rate")
+    weight_decay: float = option(0.05, "of AdamW")
+    mirror: bool = option(True, "augmentation: mirror half of the windows")
+    members: int = option(2, "networks, each trained without one part of the subjects; their scores are averaged")
+    share: float = option(0.5, "an interval ends where the curve of scores falls to this share of its peak")
+    sigma: float = option(0.3, "of soft non-maximum suppression over the lengths; smaller: harder")
+    allow_mismatch: bool = option(False, "take crops of another recipe than those it was trained on, at a price")
+    seed: int = option(0, "of weights, order and augmentation")
+
+    def __post_init__(self) -> None:
+        if self.frames < 8 or self.frames % 8:
+            raise ValueError("frames must be a multiple of 8: windows then share whole pairs of frames")
+        if not self.lengths or not all(0.1 <= length <= 60 for length in self.lengths):
+            raise ValueError("lengths must be 0.1 to 60 seconds")
+
+
+@dataclass(frozen=True)
 class FlowSpotterSettings:
     """The optical-flow spotter (`kind: flow`), a yaml file's settings. Raises ValueError for one out of range."""
 
-    fit: bool = option(True, "learn thresholds and lengths; off: those that were published for CAS(ME)²")
-    reference: float = option(3.0, "seconds of the running median that motion is measured from; 0: the window's start")
+    method: Literal["trees", "thresholds"] = option("trees", "what judges motion: trees, or the published decoder")
     bridge_blinks: bool = option(True, "take motion around the eyes during a blink from before and after it")
-    below_eyes: bool = option(False, "spot in the two regions below the eyes, too")
+    fit: bool = option(True, "learn; off: the published decoder with its thresholds for CAS(ME)²")
+    reference: float = option(3.0, "thresholds: seconds of the running median as reference; 0: the window's start")
+    below_eyes: bool = option(False, "thresholds: spot in the two regions below the eyes, too")
+    trees: int = option(80, "trees: how many")
+    leaf: int = option(4, "trees: least candidates of a leaf")
+    by_type: bool = option(True, "trees: a threshold for micro- and one for macro-expressions, each of its best F1")
+    seed: int = option(0, "trees: seed")
 
     def __post_init__(self) -> None:
         if not 0 <= self.reference <= 3600:
             raise ValueError("reference must be 0 to 3600 seconds")
+        if self.trees < 1 or self.leaf < 1:
+            raise ValueError("trees and leaf must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -179,3 +223,32 @@ class ConvertVideoSettings:
     heads: int | None = option(None, "attention heads; default: one for 64 values")
     decoder_heads: int | None = option(None, "attention heads of the decoder; default: one for 64 values")
     crop: str = option("", "name of the face crops that it was trained on, as dfew_jpg_256; others are refused then")
+
+
+@dataclass(frozen=True)
+class MeanSettings:
+    """MEAN (`kind: mean`): a shallow network on flow maps for each type of expression, and how its curve is read.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    expressions: tuple[Literal["micro", "macro"], ...] = option(("micro", "macro"), "types, a network for each")
+    scale: Literal["pixels", "pair", "video"] = option("pixels", "of maps; as published: pair, its least and most")
+    nose_subtract: bool = option(False, "take the nose's motion from the maps, as SOFTNet does")
+    eye_mask: bool = option(False, "no motion around the eyes, as in SOFTNet")
+    joint: bool = option(False, "train both heads together, as SFAMNet does; else emotions on the frozen stems")
+    negatives: float = option(5.0, "maps outside expressions for each inside")
+    epochs: int = option(10, "of spotting, or of both heads together")
+    recognition_epochs: int = option(100, "of the recognition head")
+    most: int = option(1000, "maps inside expressions, drawn by the seed, at most; as published 0: all")
+    batch: int = option(32, "maps of a step")
+    rate: float = option(5e-4, "learning rate of Adam")
+    decoding: Literal["ours", "published"] = option("ours", "from a curve to intervals")
+    share: float = option(0.55, "published decoding: threshold at mean + share · (maximum - mean) of the video")
+    seed: int = option(0, "of weights, order and the choice of maps")
+
+    def __post_init__(self) -> None:
+        if not self.expressions or not self.negatives > 0 or not self.rate > 0 or not 0 <= self.share <= 1:
+            raise ValueError("expressions must name a type, negatives and rate be positive, share 0 to 1")
+        if min(self.epochs, self.recognition_epochs, self.batch) < 1 or self.most < 0:
+            raise ValueError("epochs, recognition_epochs and batch must be 1 or more, most not negative")

@@ -13,7 +13,7 @@ from megc.clips import Video, read_videos
 from megc.files import lock_folder, resolve_inside, write_bytes
 from megc.motion.keyframes import clips_of_sources
 from megc.motion.parallel import run_on_clips
-from megc.motion.settings import FaceCropSettings, RegionFlowSettings
+from megc.motion.settings import FaceCropSettings, FlowMapSettings, RegionFlowSettings
 from megc.motion.video_measurements import MeasuredVideo
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.interval_files import write_intervals
@@ -36,6 +36,7 @@ from megc.spotting.timeline import draw_timeline, timeline_content
 MEASUREMENTS: dict[str, tuple[str, str, Any]] = {
     "region_flow": ("region_flow_files", "extract_video", RegionFlowSettings()),
     "face_crops": ("face_crops", "crop_video", FaceCropSettings()),
+    "flow_maps": ("flow_map_files", "map_video", FlowMapSettings()),
 }
 DRAWN = "region_flow"  # the timeline shows it
 UNTRAINED = {"flow": {"fit": False}}  # the default spotter: published settings, nothing learnt
