@@ -13,6 +13,7 @@ Thresholds are absolute: pixels of a face 236 wide, or scores.
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -118,9 +119,13 @@ class FlowSpotter:
         return self.join(video, segments, [decode_segment(segment, self.model) for segment in segments])
 
     def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
-        """Intervals by lower thresholds, and short ones: more events, and many false alarms."""
+        """Intervals by lower thresholds: more events, and many false alarms."""
         lower = {"factor": _PROPOSED * self.model.factor, "shortest": min(_SHORTEST)}
-        return FlowSpotter(self.model.model_copy(update=lower)).spot(video)
+        scorer = self.scorer
+        if scorer is not None:
+            least = {kind: _PROPOSED * value for kind, value in scorer.thresholds.items()}
+            scorer = replace(scorer, thresholds=least)
+        return FlowSpotter(self.model.model_copy(update=lower), scorer).spot(video)
 
     def join(
         self, video: SpottingVideo, segments: Sequence[RegionSegment], decoded: Sequence[np.ndarray]

@@ -5,9 +5,6 @@ and length, how far the other members agree, and the motion of face regions in a
 Extremely randomised trees say how probable a hit is; a logistic curve over their answers on left-out training subjects
 calibrates that, and the threshold is the best for F1 there. The members' proposals in training videos come from inner
 folds by subject, or from the member's own `held_out.csv`.
-
-The trees are kept as arrays (safetensors): children, features, thresholds and shares of hits of all nodes, so that no
-pickle is read.
 """
 
 import json
@@ -20,13 +17,13 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-from sklearn.ensemble import ExtraTreesClassifier
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from megc.clips import Video
-from megc.files import read_checked, resolve_inside, write_json
+from megc.files import read_checked, resolve_inside, write_bytes, write_json
 from megc.motion.region_stream import RegionFlow
 from megc.problems import DataError, Problems
 from megc.records import ClosedContract
@@ -47,6 +44,7 @@ from megc.spotting.spotters import (
     train_spotter,
 )
 from megc.spotting.timeline import group_curves, region_excursions
+from megc.spotting.tree_files import Trees, fit_trees, tree_arrays, trees_of_arrays
 
 SETTINGS = FusedSettings
 NEEDS = ("region_flow",)
@@ -65,56 +63,11 @@ class FusionRecord(ClosedContract):
     threshold: Annotated[float, Field(ge=0)]
 
 
-@dataclass(frozen=True)
-class TreeArrays:
-    """Trees as arrays (nodes,): `left` and `right` child (-1 in a leaf), `feature`, `threshold`, `share` of hits;
-    `roots` (trees,) are the trees' first nodes."""
-
-    left: np.ndarray
-    right: np.ndarray
-    feature: np.ndarray
-    threshold: np.ndarray
-    share: np.ndarray
-    roots: np.ndarray
-
-    def predict(self, features: np.ndarray) -> np.ndarray:
-        """Mean share of hits (n,) over the trees of features (n, m), as `predict_proba` of the ensemble has it."""
-        values = features.astype(np.float32)  # as scikit-learn compares them
-        nodes = np.repeat(self.roots[None], len(values), axis=0)  # (n, trees)
-        rows = np.arange(len(values))[:, None]
-        while (inner := self.left[nodes] >= 0).any():
-            down = values[rows, np.maximum(self.feature[nodes], 0)] <= self.threshold[nodes]
-            nodes = np.where(inner, np.where(down, self.left[nodes], self.right[nodes]), nodes)
-        return self.share[nodes].mean(axis=1)
-
-
-def fit_trees(items: Sequence[Candidates], seed: int) -> TreeArrays:
-    """Trees that tell the hits among candidates; with hits only, or none, a single leaf."""
+def fit_hits(items: Sequence[Candidates], seed: int) -> Trees:
+    """Trees that predict which candidates are hits, as shares (0 to 1)."""
     features = np.concatenate([candidates.features for candidates in items])
-    hits = np.concatenate([candidates.hits for candidates in items])
-    if hits.all() or not hits.any():
-        leaf = np.array([-1])
-        share = np.array([float(hits.any())])
-        return TreeArrays(leaf, leaf, leaf, np.zeros(1), share, np.array([0]))
-    model = ExtraTreesClassifier(100, min_samples_leaf=5, max_features=0.3, random_state=seed).fit(features, hits)
-    trees = [estimator.tree_ for estimator in model.estimators_]
-    roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
-
-    def joined(name: str) -> np.ndarray:
-        children = [getattr(tree, name) for tree in trees]
-        return np.concatenate(
-            [np.where(part < 0, -1, part + root) for part, root in zip(children, roots, strict=True)]
-        )
-
-    shares = [tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1) for tree in trees]
-    return TreeArrays(
-        left=joined("children_left"),
-        right=joined("children_right"),
-        feature=np.concatenate([tree.feature for tree in trees]),
-        threshold=np.concatenate([tree.threshold for tree in trees]),
-        share=np.concatenate(shares),
-        roots=roots,
-    )
+    hits = np.concatenate([candidates.hits for candidates in items]).astype(float)
+    return fit_trees(features, hits, np.ones(len(hits)), count=100, leaf=5, seed=seed)
 
 
 def motion_curves(flow: RegionFlow, length: int) -> dict[str, MotionCurve]:
@@ -208,7 +161,7 @@ def train(videos: Sequence[SpottingVideo], settings: FusedSettings, out: Path) -
     shares: dict[str, np.ndarray] = {}
     for subjects in folds:
         inside = [candidates[item.video.id] for item in videos if _subject(item.video) not in subjects]
-        trees = fit_trees(inside, settings.seed)
+        trees = fit_hits(inside, settings.seed)
         for item in videos:
             if _subject(item.video) in subjects:
                 shares[item.video.id] = trees.predict(candidates[item.video.id].features)
@@ -218,8 +171,8 @@ def train(videos: Sequence[SpottingVideo], settings: FusedSettings, out: Path) -
         for item in videos
     ]
     threshold = best_threshold([item.video for item in videos], kept)
-    trees = fit_trees(list(candidates.values()), settings.seed)
-    save_file(asdict(trees), out / _TREES)
+    trees = fit_hits(list(candidates.values()), settings.seed)
+    write_bytes(out / _TREES, save(tree_arrays(trees)))
     names = [folder.name for *_, folder in members]
     record = {"members": names, "slope": slope, "offset": offset, "threshold": min(threshold, 2.0)}
     write_json(out / _RECORD, record)
@@ -254,7 +207,7 @@ class FusedSpotter:
     """Members, trees and calibration; the score of an interval is the probability that it is a hit."""
 
     members: tuple[Spotter, ...]
-    trees: TreeArrays
+    trees: Trees
     record: FusionRecord
     overlap: float
 
@@ -298,7 +251,7 @@ def load(folder: Path) -> FusedSpotter:
     record = FusionRecord(**read_checked(FusionRecord, folder / _RECORD, fix=_FIX))
     members = tuple(load_spotter(resolve_inside(folder, name)) for name in record.members)
     try:
-        trees = TreeArrays(**load_file(folder / _TREES))
-    except (OSError, TypeError, SafetensorError) as error:
+        trees = trees_of_arrays(load_arrays((folder / _TREES).read_bytes()))
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise DataError(folder / _TREES, None, f"the trees cannot be read ({error})", _FIX) from error
     return FusedSpotter(members, trees, record, settings.overlap)

@@ -1,4 +1,4 @@
-"""The spotter `fused`: trees as arrays, calibration, proposals of unseen subjects only, and what it joins."""
+"""The spotter `fused`: calibration, proposals of unseen subjects only, and what it joins."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from region_series import write_motion_set
-from sklearn.ensemble import ExtraTreesClassifier
 
 from megc.clips import Video
 from megc.problems import DataError
@@ -14,10 +13,8 @@ from megc.scoring.interval_matching import match_best_first
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.candidates import Candidates
 from megc.spotting.proposal_fusion import (
-    TreeArrays,
     calibrate,
     emotion_of,
-    fit_trees,
     motion_curves,
     probabilities,
 )
@@ -27,28 +24,6 @@ from megc.spotting.spotters import load_spotter, needs_of, read_spotter_config, 
 ROOT = Path(__file__).parents[2]
 VIDEO = Video("d/s/a", "d", "s", "a", 30.0, "", 300)
 MEMBERS = ({"kind": "flow", "fit": False}, {"kind": "flow", "fit": False, "reference": 6.0})
-
-
-def random_candidates(seed: int, count: int = 120) -> Candidates:
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(count, 6)).astype(np.float32).astype(float)
-    hits = features[:, 0] + features[:, 1] * features[:, 2] + rng.normal(0, 0.5, count) > 0.5
-    return Candidates(VIDEO, np.zeros((count, 2)), features, hits)
-
-
-def test_trees_as_arrays_answer_as_scikit_learn():
-    train, test = random_candidates(0), random_candidates(1)
-    model = ExtraTreesClassifier(100, min_samples_leaf=5, max_features=0.3, random_state=7)
-    expected = model.fit(train.features, train.hits).predict_proba(test.features)[:, 1]
-    answers = fit_trees([train], 7).predict(test.features)
-    assert np.allclose(answers, expected, atol=1e-12) and answers.std() > 0.01
-
-
-@pytest.mark.parametrize("hit", [False, True])
-def test_trees_that_have_nothing_to_tell_apart_answer_the_same_everywhere(hit):
-    train = random_candidates(0)
-    trees = fit_trees([Candidates(VIDEO, train.intervals, train.features, np.full(120, hit))], 0)
-    assert (trees.predict(train.features) == float(hit)).all()
 
 
 def test_calibration_makes_a_share_the_frequency_of_hits():
@@ -145,9 +120,3 @@ def test_its_needs_are_its_members_and_unknown_members_are_named():
     assert kind == "fused" and needs_of(kind, settings) == ("region_flow",)
     with pytest.raises(DataError, match="no spotter 'flw'"):
         needs_of("fused", FusedSettings(members=({"kind": "flw"},)))
-
-
-def test_arrays_of_one_leaf_are_a_constant():
-    leaf = np.array([-1])
-    trees = TreeArrays(leaf, leaf, leaf, np.zeros(1), np.array([0.25]), np.array([0]))
-    assert trees.predict(np.zeros((3, 2))).tolist() == [0.25] * 3
