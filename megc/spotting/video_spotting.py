@@ -35,7 +35,6 @@ from megc.spotting.timeline import draw_timeline, timeline_content
 # What spotters need of a video (their NEEDS): module and function that measure it, and the settings it takes.
 MEASUREMENTS: dict[str, tuple[str, str, Any]] = {
     "region_flow": ("region_flow_files", "extract_video", RegionFlowSettings()),
-    "flow_maps": ("flow_map_files", "map_video", FlowMapSettings()),
     "face_crops": ("face_crops", "crop_video", FaceCropSettings(size=64)),  # as train/windows.yaml reads them
     "flow_maps": ("flow_map_files", "map_video", FlowMapSettings()),
 }
