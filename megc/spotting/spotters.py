@@ -122,13 +122,20 @@ def read_spotter_config(file: Path, changes: Sequence[str] = ()) -> tuple[str, A
     Raises DataError for a file without `kind`, an unknown key (with a near match), and a value of a wrong type.
     """
     values = read_yaml(file, "give a yaml file with `kind` and the settings of a spotter, such as train/mean.yaml")
+    values |= read_changes(changes, file)
+    kind = str(values.pop("kind", ""))
+    return kind, check_settings(kind, values, file)
+
+
+def read_changes(changes: Sequence[str], file: Path | str) -> dict[str, Any]:
+    """Values of changes such as `epochs=2`, read as YAML. Raises DataError for another form."""
+    values = {}
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
             raise DataError(file, change, "not KEY=VALUE", "write --set epochs=2")
         values[key] = parse_yaml(text)
-    kind = str(values.pop("kind", ""))
-    return kind, check_settings(kind, values, file)
+    return values
 
 
 def check_settings(kind: str, values: dict, file: Path | str) -> Any:
