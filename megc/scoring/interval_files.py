@@ -345,10 +345,15 @@ def _read_event(row: Mapping[str, str]) -> Event:
 
 
 def write_intervals(path: Path | str, videos: Sequence[Video], predictions: Mapping[str, Sequence]) -> None:
-    """Write spotted intervals as our CSV (COLUMNS), atomically; a video without any has no row."""
+    """Write spotted intervals as our CSV (COLUMNS), atomically; a video without any has no row.
+
+    A name that does not say the subject, as `a` of CAS(ME)³, is written as `subject/name`.
+    """
     lines = [",".join(COLUMNS)]
     for video in videos:
+        clear = _names_subject(video) or video.name == video.subject
+        name = video.name if clear else f"{video.subject}/{video.name}"
         for onset, offset, kind, score, emotion in predictions.get(video.id, ()):
             cells = (f"{onset:g}", f"{offset:g}", kind, "" if math.isnan(score) else f"{score:.6g}", emotion)
-            lines.append(",".join((video.dataset, video.name, *cells)))
+            lines.append(",".join((video.dataset, name, *cells)))
     write_text(path, "\n".join(lines) + "\n")

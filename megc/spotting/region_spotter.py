@@ -113,9 +113,12 @@ class RegionSpotter:
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals with type, score and emotion, in order of onset."""
+        return [row for row in self.propose(video) if row.score >= self.thresholds[row.type]]
+
+    def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
+        """The same with those of low scores, for a refiner."""
         series = region_series(video.region_flow(), self.settings.reference)
-        rows = decode_curves(network_curves(self.networks, series), series, self.settings)
-        return [row for row in rows if row.score >= self.thresholds[row.type]]
+        return decode_curves(network_curves(self.networks, series), series, self.settings)
 
 
 def _new_network(settings: RegionSettings, seed: int) -> RegionNetwork:

@@ -43,15 +43,15 @@ class RegionSettings:
     """The spotter `region`: a temporal network on region flow, and how its curves become intervals."""
 
     reference: float = option(6.0, "seconds of the running median that motion is measured against")
-    window: float = option(8.5, "seconds of a training window")
+    window: float = option(4.3, "seconds of a training window")
     width: int = option(32, "channels of the network")
     depth: int = option(5, "blocks of its trunk")
-    dropout: float = option(0.2, "share of channels that are dropped in training")
+    dropout: float = option(0.1, "share of channels that are dropped in training")
     temporal: Literal["convolution", "attention"] = option("convolution", "what looks along time")
     frequency_gate: bool = option(False, "a learnt gate over the spectrum of the series (FGSL's idea)")
     pyramid: bool = option(False, "classify on a coarse level, localise on the fine one (FGSL's idea)")
     epochs: int = option(30, "times that the training videos are seen")
-    batch: int = option(8, "windows of a step")
+    batch: int = option(4, "windows of a step")
     rate: float = option(2e-3, "highest learning rate")
     weight_decay: float = option(0.05, "of AdamW")
     micro_weight: float = option(3.0, "of a frame in a micro-expression, in the loss of its curve")
@@ -60,7 +60,7 @@ class RegionSettings:
     mirror: bool = option(True, "augmentation: mirror half of the windows")
     gain: float = option(0.15, "augmentation: spread of the logarithm of a window's gain")
     noise: float = option(0.05, "augmentation: pixels of noise")
-    paste: float = option(1.5, "augmentation: events pasted into a window, on average")
+    paste: float = option(6.0, "augmentation: events pasted into a window, on average")
     members: int = option(3, "networks, each trained without one part of the subjects; their curves are averaged")
     decoding: Literal["share", "prior_growth"] = option("share", "from curves to intervals")
     smoothing: float = option(0.03, "seconds of the Gaussian over a curve")
@@ -82,3 +82,27 @@ class FlowSpotterSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.reference <= 3600:
             raise ValueError("reference must be 0 to 3600 seconds")
+
+
+@dataclass(frozen=True)
+class RecogniserSettings:
+    """The refiner `recogniser`: a transformer on the region flow of spotted intervals."""
+
+    base: Literal["region", "flow"] = option("region", "kind of spotter whose false alarms it learns from")
+    reference: float = option(6.0, "seconds of the running median that motion is measured against")
+    width: int = option(48, "channels of the network")
+    depth: int = option(2, "layers")
+    dropout: float = option(0.2, "of the layers")
+    epochs: int = option(20, "times that `samples` samples are drawn")
+    samples: int = option(512, "samples of an epoch")
+    batch: int = option(32, "samples of a step")
+    rate: float = option(1e-3, "highest learning rate")
+    weight_decay: float = option(0.05, "of AdamW")
+    jitter: float = option(0.15, "spread of the ends of training intervals, in shares of their length")
+    gain: float = option(0.15, "augmentation: spread of the logarithm of a sample's gain")
+    noise: float = option(0.05, "augmentation: pixels of noise")
+    members: int = option(3, "networks, each trained without one part of the subjects; their answers are averaged")
+    move: bool = option(True, "move the ends of an interval to where they fit best")
+    base_weight: float = option(0.5, "power of the base spotter's score in the score; 0: it does not count")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    seed: int = option(0, "of weights, order and augmentation")

@@ -30,7 +30,7 @@ from megc.scoring.str_metrics import SpottedInterval
 from megc.spotting.settings import TrainSpotterSettings
 
 # Kinds by the word for them in yaml files, each with its module. A refiner takes another spotter's intervals.
-KINDS: dict[str, str] = {"flow": "flow_spotter", "region": "region_spotter"}
+KINDS: dict[str, str] = {"flow": "flow_spotter", "region": "region_spotter", "recogniser": "recogniser"}
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"
 
