@@ -24,6 +24,7 @@ VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv")
 
 _WRITE_AGAIN = "write it with data_process/index_clips.py"
 EventType = Literal["micro", "macro"]
+IntervalType = Literal["", "micro", "macro", "none"]
 Item = TypeVar("Item", "Clip", "Video")
 
 
@@ -33,7 +34,8 @@ class Clip:
 
     `id` is `dataset/subject/name`; `frames` is the folder relative to `clips.jsonl` (empty: no frames at hand);
     `fine` is the annotated emotion (`others` too), empty where there is none; `coarse` is empty for clips that ME-VQA
-    leaves out; `notes` names each repair, and why ME-VQA leaves the clip out.
+    leaves out; `notes` names each repair, and why ME-VQA leaves the clip out. `type` is for intervals that are cut out
+    of long videos: whether they hold a micro-, a macro- or no expression; empty for other clips.
     """
 
     id: str
@@ -50,14 +52,16 @@ class Clip:
     fine: str = ""
     coarse: str = ""
     notes: tuple[str, ...] = ()
+    type: IntervalType = ""
 
     @property
     def left_out(self) -> str:
         """Why ME-VQA asks nothing about the clip: as its reader noted, else by its labels; empty where it asks.
 
-        A clip with action units that nobody gave an emotion is asked about these.
+        A clip with action units that nobody gave an emotion is asked about these, an interval of a long video about
+        what it holds.
         """
-        if self.coarse:
+        if self.coarse or self.type:
             return ""
         noted = next((note.removeprefix(LEFT_OUT) for note in self.notes if note.startswith(LEFT_OUT)), "")
         if noted or self.fine:
@@ -132,6 +136,7 @@ class ClipRow(ClosedContract):
     fine: Literal["", *FINE_TO_COARSE, "others"]
     coarse: Literal["", *COARSE_EMOTIONS]
     notes: list[str]
+    type: IntervalType = ""
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -224,8 +229,9 @@ def nearest_frame(frames: dict[int, Path], number: int) -> int:
 
 
 def clip_to_row(clip: Clip) -> dict:
-    """The `clips.jsonl` row of a clip."""
-    return asdict(clip)
+    """The `clips.jsonl` row of a clip; `type` stands in those of intervals only."""
+    row = asdict(clip)
+    return row if clip.type else {name: value for name, value in row.items() if name != "type"}
 
 
 def clip_from_row(row: dict, file: Path | str, line: int) -> Clip:

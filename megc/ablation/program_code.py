@@ -6,7 +6,7 @@ step be done again. Comments, docstrings and layout do not count.
 
 import ast
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -43,8 +43,18 @@ def import_graph() -> grimp.ImportGraph:
 def imported_modules(script: Path) -> frozenset[str]:
     """Modules of the package that run when the script does: those it imports, what these import, and the packages
     that they lie in."""
-    graph = import_graph()
-    waiting = {name for name in _imports(script) if name in graph.modules}
+    return _closure(name for name in _imports(script) if name in import_graph().modules)
+
+
+@cache
+def modules_hash(names: tuple[str, ...]) -> str:
+    """Sixteen hex digits of what modules of the package, and all that they import, do."""
+    files = files_of_modules(_closure(names))
+    return sha256_of(*(f"{file.relative_to(PACKAGE).as_posix()} {_file_hash(file)}" for file in files))
+
+
+def _closure(names: Iterable[str]) -> frozenset[str]:
+    graph, waiting = import_graph(), set(names)
     modules: set[str] = set()
     while waiting:
         module = waiting.pop()

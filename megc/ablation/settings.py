@@ -115,3 +115,23 @@ class CompareReasoningSettings:
     def arms(self) -> tuple[tuple[str, ...], ...]:
         """The options of each arm."""
         return tuple(tuple(arm.split("+")) for arm in self.reason)
+
+
+@dataclass(frozen=True)
+class CrossSpotSettings:
+    """ablation/cross_spot.py: long videos, the spotters to compare, and the folder of the table."""
+
+    arms: Path = option(Path("ablation/spotting.yaml"), "yaml file of arms: spotters and their refiners")
+    only: tuple[str, ...] = option((), "these arms; the first one is what the others are compared with", metavar="ARM")
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "long videos with their events")
+    inputs: Path = option(Path("dataset/demo/long"), "folder above region_flow and what else was measured on them")
+    out: Path = option(Path("result/demo/long"), "folder of spotting.csv, spotting.md and the spotted intervals")
+    work: Path | None = option(None, "folder of trained spotters (default: `folds` below --out)")
+    protocol: Literal["kfold", "loso"] = option("kfold", "folds of about equally many videos, or one a subject")
+    folds: int = option(4, "number of folds of kfold")
+    jobs: int = option(1, "trainings at the same time")
+    report: bool = option(True, "write report.html, with a timeline of each video")
+    keep: bool = option(False, "take finished trainings and intervals although code has changed since")
+    draws: int = option(20, "draws of the row of random intervals")
+    resamples: int = option(RESAMPLES, "bootstrap resamples")
+    seed: int = option(0, "seed of folds, draws and bootstrap")

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from megc.command import option
 from megc.vqa.questions import TEMPLATES, Question, allowed_answers
+from megc.vqa.settings import INTERVAL_KIND
 
 Blank = Literal["none", "flow", "frames", "all"]
 Wording = Literal["structured", "bare"]
@@ -107,7 +108,10 @@ class Decoding:
 
     def values_for_hash(self) -> dict:
         """What decides the answers, for the hash of a run: without the settings that its modes do not use."""
-        settings = {**asdict(self), **_FIXED, "decode": {kind: self.mode(kind) for kind in TEMPLATES}}
+        decode = {kind: self.mode(kind) for kind in TEMPLATES}
+        if decode[INTERVAL_KIND] == decode["coarse"]:  # hashes of runs before there was that kind stay what they are
+            del decode[INTERVAL_KIND]
+        settings = {**asdict(self), **_FIXED, "decode": decode}
         modes = set(self.modes.values())
         # a setting that changes no answer must not start a new run
         unused = [] if "sample" in modes else ["temperature", "top_p", "top_k"]

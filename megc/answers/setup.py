@@ -185,10 +185,10 @@ def prepare_answerer(settings: RunSettings, questions: Questions) -> AnswerSetup
     return prepare(settings, questions)
 
 
-def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup:
+def load_voters(settings: RunSettings, questions: Questions) -> list[LoadedCheckpoint]:
     """The checkpoints of `settings` in memory. Raises DataError for a mismatch with one, and as `load` does."""
     check_answering_attention(settings.attention)  # before minutes of loading
-    loaded = [
+    return [
         load(
             path,
             dtype=settings.dtype,
@@ -202,8 +202,13 @@ def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup
         )
         for path in settings.voters
     ]
+
+
+def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup:
+    """The checkpoints of `settings` in memory. Raises DataError as `load_voters`."""
+    loaded = load_voters(settings, questions)
     hashed = _hashed_settings(settings, loaded, questions.prompt_hash)
-    answerer = _combine_answerers(settings, loaded, questions.prompt_settings)
+    answerer = combine_answerers(settings, loaded, questions.prompt_settings)
     trained = [checkpoint.training_info for checkpoint in loaded]
     about = {
         "model": [str(path) for path in settings.voters] if settings.models else str(settings.model),
@@ -216,7 +221,7 @@ def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup
     return AnswerSetup(answerer, hashed, about)
 
 
-def _combine_answerers(
+def combine_answerers(
     settings: RunSettings, loaded: Sequence[LoadedCheckpoint], prompt: PromptSettings | None
 ) -> Answerer:
     """What answers: a model, or several models, each in each of the wordings; each with votes of its own.

@@ -47,9 +47,13 @@ def draw_mask(kind: MaskKind, config: VideoConfig, ratio: float, random: np.rand
 
 def normalise_frames(frames: np.ndarray | torch.Tensor) -> torch.Tensor:
     """Frames (…, H, W, 3) uint8 → (…, 3, H, W) float32 as the encoders read them: by ImageNet's mean and deviation."""
-    values = torch.as_tensor(frames).float() / 255
-    mean, deviation = torch.tensor(IMAGENET_DEFAULT_MEAN), torch.tensor(IMAGENET_DEFAULT_STD)
-    return ((values - mean) / deviation).movedim(-1, -3)
+    return normalise_values(torch.as_tensor(frames).float() / 255)
+
+
+def normalise_values(frames: torch.Tensor) -> torch.Tensor:
+    """`normalise_frames` of colours from 0 to 1, (…, H, W, 3)."""
+    mean, deviation = frames.new_tensor(IMAGENET_DEFAULT_MEAN), frames.new_tensor(IMAGENET_DEFAULT_STD)
+    return ((frames - mean) / deviation).movedim(-1, -3)
 
 
 def unnormalise(pixel_values: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,8 @@ from megc.clips import Video, frames_folder, read_videos
 from megc.commits import software
 from megc.files import read_checked, read_yaml, write_json
 from megc.motion.face_crops import FaceCrops, FaceCropsRecord, read_face_crops
+from megc.motion.flow_map_files import read_flow_maps
+from megc.motion.flow_maps import FlowMaps
 from megc.motion.region_flow_files import read_region_flow
 from megc.motion.region_stream import RegionFlow
 from megc.parsing import parse_yaml
@@ -30,7 +32,14 @@ from megc.scoring.str_metrics import SpottedInterval
 from megc.spotting.settings import TrainSpotterSettings
 
 # Kinds by the word for them in yaml files, each with its module. A refiner takes another spotter's intervals.
-KINDS: dict[str, str] = {"flow": "flow_spotter", "region": "region_spotter", "recogniser": "recogniser"}
+KINDS: dict[str, str] = {
+    "flow": "flow_spotter",
+    "mean": "mean_spotter",
+    "recogniser": "recogniser",  # a refiner, and with its base a spotter
+    "region": "region_spotter",
+    "vlm": "vlm",  # a refiner
+    "windows": "window_spotter",
+}
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"
 
@@ -58,6 +67,10 @@ class SpottingVideo:
     def face_crops(self) -> tuple[FaceCrops, FaceCropsRecord]:
         """Small crops of its face and how they were cut. Raises DataError where they are missing or damaged."""
         return read_face_crops(self.inputs / "face_crops", self.video.id)
+
+    def flow_maps(self) -> FlowMaps:
+        """Maps of the motion of brows and mouth. Raises DataError where they are missing or damaged."""
+        return read_flow_maps(self.inputs / "flow_maps", self.video.id)[0]
 
 
 class Spotter(Protocol):

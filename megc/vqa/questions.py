@@ -1,4 +1,4 @@
-"""The wording of ME-VQA: every question text of the challenge, parsed; rows of a clip, generated.
+"""The wording of ME-VQA: every question text of the challenge, and one of ours on intervals; rows of a clip.
 
 Wording, order and rules are those of the organisers' training file (MEGC 2025), re-derived from it; the later
 kinds come from the MEGC 2025 and 2026 test files. Nothing outside this module knows a question's words.
@@ -6,7 +6,7 @@ kinds come from the MEGC 2025 and 2026 test files. Nothing outside this module k
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from megc.clips import Clip
@@ -20,9 +20,10 @@ from megc.facs import (
     unit_number,
 )
 from megc.problems import excerpt
-from megc.vqa.settings import CLIP_KINDS
+from megc.vqa.settings import CLIP_KINDS, INTERVAL_KIND
 
-# kind: texts; {unit} is an action unit's name, {n} an ordinal. Of two texts the first asks for one unit.
+# kind: texts; {unit} is an action unit's name, {n} an ordinal, {seconds} a duration. Of two texts the first asks for
+# one unit.
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "coarse": ("What is the coarse expression class?",),
     "fine": ("What is the fine-grained expression class?",),
@@ -46,7 +47,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "count_macro": ("How many macro-expression events appear in this video?",),
     "distinct_units": ("What distinct action units appear in this video?",),
     "event_type": ("What is the expression type of the {n}-th expression event in this video?",),
+    # ours: ME-STR by a model that is shown the intervals of a spotter
+    INTERVAL_KIND: ("Is the movement of {seconds} seconds a micro-expression, a macro-expression or none?",),
 }
+EVENT_ANSWERS = ("micro-expression", "macro-expression")
+NO_EXPRESSION = "none"  # the third answer about an interval
 COUNT_KINDS = ("count_all", "count_micro", "count_macro")
 LONG_KINDS = (*COUNT_KINDS, "distinct_units", "event_type")  # on long videos (ME-LVQA)
 NO_UNITS = "none"  # the answer to `distinct_units` where there is none; the organisers' own word is not known
@@ -78,18 +83,22 @@ FEWEST_WORDS = 8  # of an analysis; the labels alone, listed, are fewer
 
 @dataclass(frozen=True)
 class Question:
-    """What a question text asks: its kind, the action unit it names, whether it speaks of several (None: no hint)."""
+    """What a question text asks: its kind, the action unit it names, whether it speaks of several (None: no hint).
+
+    `seconds`: how long the interval lasts that it is about.
+    """
 
     kind: str
     unit: int | None = None
     many: bool | None = None
     ordinal: int | None = None
+    seconds: float | None = None
 
 
 def _pattern(template: str) -> re.Pattern[str]:
     """A template as a pattern over lower-case text with single spaces."""
-    parts = re.split(r"(\{unit\}|\{n\})", " ".join(template.lower().split()))
-    named = {"{unit}": "(?P<unit>.+?)", "{n}": r"(?P<n>\d+)"}
+    parts = re.split(r"(\{unit\}|\{n\}|\{seconds\})", " ".join(template.lower().split()))
+    named = {"{unit}": "(?P<unit>.+?)", "{n}": r"(?P<n>\d+)", "{seconds}": r"(?P<seconds>\d+\.\d+)"}
     return re.compile("".join(named.get(part) or re.escape(part) for part in parts))
 
 
@@ -117,7 +126,8 @@ def parse(text: str) -> Question:
             if unit is None:
                 raise ValueError(f"unknown action unit {words['unit']!r} in the question {text!r}")
         ordinal = int(words["n"]) if "n" in words else None
-        return Question(kind, unit, bool(position) if kind in _ONE_OR_MANY else None, ordinal)
+        seconds = float(words["seconds"]) if "seconds" in words else None
+        return Question(kind, unit, bool(position) if kind in _ONE_OR_MANY else None, ordinal, seconds)
     raise ValueError(f"not a question of the challenge: {text!r}")
 
 
@@ -125,7 +135,7 @@ def question_text(question: Question) -> str:
     """The organisers' wording of a question."""
     template = TEMPLATES[question.kind][int(bool(question.many))]
     name = unit_name(question.unit) if question.unit is not None else ""
-    return template.format(unit=name, n=question.ordinal)
+    return template.format(unit=name, n=question.ordinal, seconds=f"{question.seconds or 0:.2f}")
 
 
 def allowed_answers(question: Question, dataset: str) -> tuple[str, ...] | None:
@@ -138,7 +148,8 @@ def allowed_answers(question: Question, dataset: str) -> tuple[str, ...] | None:
         "fine": FINE_OF_DATASET.get(dataset, FINE_EMOTIONS),
         "side": ("left", "right"),
         "shown": ("yes", "no"),
-        "event_type": ("micro-expression", "macro-expression"),
+        "event_type": EVENT_ANSWERS,
+        INTERVAL_KIND: (*EVENT_ANSWERS, NO_EXPRESSION),
     }
     return closed.get(question.kind)
 
@@ -275,12 +286,19 @@ def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS
 
     coarse, fine, action units, side (of the first unit that has one), shown (a unit of the clip: yes), shown
     (one of the 25 names that is not: no), long and, where `kinds` have it, analysis (in one of three wordings). A
-    clip with a coarse class alone, as SMIC's, has one row. What is drawn depends on `seed` and the clip's id, so that
+    clip with a coarse class alone, as SMIC's, has one row; an interval of a long video is asked about its type first,
+    where `kinds` have that. What is drawn depends on `seed` and the clip's id, so that
     neither order nor the number of clips changes it. `kinds`: only questions of these kinds; `pairs`: how many times
     two shown-questions are drawn. Raises ValueError for a clip whose labels answer none of them.
     """
     draw = random.Random(f"{seed}:{clip.id}")  # of the clip's own: other clips change nothing
-    answered = _class_questions(clip) + _unit_questions(clip, draw, pairs) + _text_questions(clip)
+    answered = _interval_questions(clip) + _class_questions(clip)
+    answered += _unit_questions(clip, draw, pairs) + _text_questions(clip)
+    return number_rows(clip, [pair for pair in answered if pair[0].kind in kinds], seed)
+
+
+def number_rows(clip: Clip, answered: Iterable["AnsweredQuestion"], seed: int = 0) -> list[dict]:
+    """ME-VQA rows of these questions on a clip, with their answers (empty: to be answered), numbered from 1."""
     identity = row_identity(clip)
     return [
         {
@@ -290,11 +308,23 @@ def question_rows(clip: Clip, seed: int = 0, kinds: Collection[str] = CLIP_KINDS
             "question": _wording(question, f"{seed}:{clip.id}"),
             "answer": answer,
         }
-        for number, (question, answer) in enumerate((pair for pair in answered if pair[0].kind in kinds), start=1)
+        for number, (question, answer) in enumerate(answered, start=1)
     ]
 
 
 AnsweredQuestion = tuple[Question, str]
+
+
+def interval_question(clip: Clip) -> Question:
+    """The question on what an interval of a long video holds; it says how long the interval is."""
+    return Question(INTERVAL_KIND, seconds=round((clip.offset - clip.onset + 1) / clip.fps, 2))
+
+
+def _interval_questions(clip: Clip) -> list[AnsweredQuestion]:
+    """The question on the type of an interval, with its answer; none for other clips."""
+    if not clip.type:
+        return []
+    return [(interval_question(clip), NO_EXPRESSION if clip.type == "none" else f"{clip.type}-expression")]
 
 
 def _class_questions(clip: Clip) -> list[AnsweredQuestion]:

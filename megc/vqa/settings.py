@@ -12,6 +12,7 @@ DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
 SAMPLES = tuple(f"sample{number}" for number in range(1, 17))  # equally spaced frames
 IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES)
 CLIP_KINDS = ("coarse", "fine", "units", "side", "shown", "long")  # of questions on a clip, in the organisers' order
+INTERVAL_KIND = "interval_type"  # of questions on an interval of a long video: ours, for ME-STR
 HIERARCHIES = ("coarse", "statistics")
 
 _DEMO = Path("dataset/demo")
@@ -40,8 +41,10 @@ class BuildSettings:
     scale: float | None = option(None, "pixels at full brightness (default: as recorded)")
     bare: bool = option(False, "ask without system prompt, legend and regions")
     legend: bool = option(True, "explain the flow colours in the prompt")
-    kinds: tuple[Literal[*CLIP_KINDS, "analysis"], ...] = option(
-        CLIP_KINDS, "questions that are made of the clips' labels; MEGC 2026 has `analysis` in place of `long`"
+    kinds: tuple[Literal[*CLIP_KINDS, "analysis", INTERVAL_KIND], ...] = option(
+        CLIP_KINDS,
+        "questions that are made of the clips' labels; MEGC 2026 has `analysis` in place of `long`; "
+        "`interval_type` is for intervals of long videos",
     )
     name_dataset: bool = option(False, "name each clip's dataset, and its fine classes, in the prompt")
     seed: int = option(0, "of the drawn questions")

@@ -23,7 +23,9 @@ from megc.vqa.questions import LONG_KINDS, TEMPLATES, allowed_answers, parse, sp
 
 STRUCTURED = PromptSettings(images=("apex", "flow"))
 CLIP_TEMPLATES = {kind: texts for kind, texts in TEMPLATES.items() if kind not in LONG_KINDS}
-EVERY_KIND = [text.format(unit="lip corner puller") for texts in CLIP_TEMPLATES.values() for text in texts]
+EVERY_KIND = [
+    text.format(unit="lip corner puller", seconds="0.40") for texts in CLIP_TEMPLATES.values() for text in texts
+]
 
 
 @pytest.fixture(scope="module")

@@ -42,11 +42,12 @@ def clip_of(**fields: object) -> Clip:
 def test_every_template_parses_to_its_kind_and_back() -> None:
     for kind, texts in TEMPLATES.items():
         for position, template in enumerate(texts):
-            text = template.format(unit="nostril dilater", n=23)
+            text = template.format(unit="nostril dilater", n=23, seconds="0.35")
             question = parse(text)
             assert question.kind == kind
             assert question.unit == (38 if "{unit}" in template else None)
             assert question.ordinal == (23 if "{n}" in template else None)
+            assert question.seconds == (0.35 if "{seconds}" in template else None)
             if kind in ("units", "long"):
                 assert question.many is bool(position)
             if kind != "analysis":  # three wordings of one request

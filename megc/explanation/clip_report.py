@@ -1,0 +1,89 @@
+"""`report.html`: a video's motion and answers on one page that needs no network; every text is escaped."""
+
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.environment import TemplateModule
+from markupsafe import Markup
+
+from megc.commits import software
+from megc.explanation.animations import ClipPictures
+from megc.explanation.clip_answers import ClipAnswer
+from megc.explanation.video_explanation import ExplainedVideo
+from megc.files import write_text
+
+LEAST_SHIFT = 0.1  # of likelihood, below which an answer does not rest on the flow picture
+FLOW_KEPT = "Blanking the flow picture changes no likelihood by more than 10 %: these answers do not rest on it."
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
+    environment.filters["times"] = lambda factor: f"{factor:.2g}"
+    environment.filters["slower"] = lambda speed: f"{1 / speed:.1f}".removesuffix(".0")
+    return environment
+
+
+def _sections() -> TemplateModule:
+    return _environment().get_template("clip_section.html").module
+
+
+def render_styles() -> Markup:
+    """The rules of the page, for `<style>`."""
+    return _sections().styles()
+
+
+def render_clip(explained: ExplainedVideo, drawn: ClipPictures, number: int) -> Markup:
+    """The section of one clip, which the report and the web page share. `number` counts from 1; 0: the only one."""
+    answers = explained.answers_of(drawn.clip.id)
+    return _sections().clip(drawn, answers, number, rests_on(answers))
+
+
+def write_report(path: Path | str, explained: ExplainedVideo) -> None:
+    """Write the page of all clips, atomically."""
+    write_text(path, render_report(explained))
+
+
+def render_report(explained: ExplainedVideo) -> str:
+    """The whole page."""
+    several = len(explained.pictures) > 1
+    sections = [
+        render_clip(explained, drawn, number if several else 0)
+        for number, drawn in enumerate(explained.pictures, start=1)
+    ]
+    settings = {"model": explained.model, "decoding": asdict(explained.settings.decoding), **software()}
+    return (
+        _environment()
+        .get_template("clip_report.html")
+        .render(
+            styles=render_styles(),
+            title=explained.source.title,
+            model=explained.model,
+            sections=sections,
+            settings=json.dumps(settings, indent=2, ensure_ascii=False),
+        )
+    )
+
+
+def rests_on(answers: list[ClipAnswer]) -> list[str]:
+    """What blanking the flow picture does to the answers, a sentence each; none where it was not blanked."""
+    measured = [answer for answer in answers if answer.shift is not None]
+    sentences = []
+    for answer in measured:
+        other = max(answer.blanked, key=answer.blanked.get)
+        if answer.shift < LEAST_SHIFT:
+            continue
+        before, after = answer.likelihoods[answer.answer], answer.blanked[answer.answer]
+        changed = f", and the answer would be {other}" if other != answer.answer else ""
+        sentences.append(f"{answer.question} {answer.answer}: {before:.0%} with it, {after:.0%} without{changed}.")
+    return sentences or ([FLOW_KEPT] if measured else [])

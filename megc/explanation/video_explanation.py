@@ -1,0 +1,177 @@
+"""One video from file to explained answers: `answers.json`, `events.csv` and `report.html` in a folder of its own."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from megc.commits import software
+from megc.csv_tables import write_table
+from megc.explanation.animations import ClipPictures, draw_clip
+from megc.explanation.clip_answers import ClipAnswer, ClipAnswerer, answer_clip
+from megc.explanation.clip_sources import ClipSource, folder_name, read_source, source_title
+from megc.explanation.settings import AskSettings, ModelSettings
+from megc.files import lock_folder, write_json
+from megc.motion.flow_files import compute_clips
+from megc.motion.keyframes import extract_clips
+from megc.motion.settings import KeyframeSettings
+from megc.problems import DataError, Problems
+
+Step = Callable[[float, str], None]  # share of the work that is done, and what comes next
+
+EVENT_COLUMNS = (
+    *("dataset", "video", "onset", "offset", "type", "score", "emotion"),  # as spotted intervals have them
+    *("apex", "start", "end", "coarse", "action_units"),
+)
+
+
+@dataclass(frozen=True)
+class ExplainedVideo:
+    """A video's clips with their pictures and answers, and what answered."""
+
+    source: ClipSource
+    pictures: tuple[ClipPictures, ...]
+    answers: tuple[ClipAnswer, ...]
+    model: str
+    settings: ModelSettings
+
+    def answers_of(self, clip_id: str) -> list[ClipAnswer]:
+        """Answers about a clip, in the order of the questions."""
+        return [answer for answer in self.answers if answer_clip(answer) == clip_id]
+
+
+def explain_video(
+    settings: AskSettings, answerer: ClipAnswerer, folder: Path, problems: Problems, step: Step | None = None
+) -> ExplainedVideo:
+    """Cut, measure, draw and answer the settings' video in `folder`; warnings go to `problems`.
+
+    Raises DataError for a video that cannot be read, one without a face, and a model that cannot be loaded.
+    """
+    step = step or (lambda share, text: None)
+    step(0.0, "reading the video")
+    source = read_source(settings, folder, problems)
+    step(0.15, "cutting the face")
+    measure_clips(source, answerer, folder, settings.no_face, problems)
+    step(0.35, "drawing the motion")
+    pictures = tuple(draw_clip(clip, source.clips_file, folder, settings.pictures) for clip in source.clips)
+    step(0.65, "answering")
+    answers = answerer.ask(source.clips, folder, settings.question, settings.pictures.control)
+    return ExplainedVideo(source, pictures, tuple(answers), answerer.software, answerer.settings)
+
+
+def measure_clips(source: ClipSource, answerer: ClipAnswerer, folder: Path, no_face: str, problems: Problems) -> None:
+    """Key frames and flow pictures of the clips, made as those that the checkpoint was trained on.
+
+    Raises DataError for a clip that none can be made of.
+    """
+    values = asdict(answerer.keyframes) | {"no_face": no_face}
+    count = len(problems)
+    extract_clips(list(source.clips), source.clips_file, folder / "frames", KeyframeSettings(**values), problems)
+    _raise_new(problems, count)
+    compute_clips(folder / "frames", folder / "flow", answerer.flow, problems)
+    _raise_new(problems, count)
+
+
+def _raise_new(problems: Problems, count: int) -> None:
+    for problem in list(problems)[count:]:
+        raise DataError(problem.file, problem.row, problem.what, problem.fix)
+
+
+def ask_video(settings: AskSettings, problems: Problems) -> str:
+    """Explain the settings' video in a folder below `settings.out`; returns the answers in words."""
+    from megc.explanation.clip_report import write_report  # the page's engine, after the errors of the settings
+
+    answerer = ClipAnswerer(settings.answers)
+    folder = settings.out / folder_name(settings.name or _stem(settings))
+    with lock_folder(folder, "ask"):
+        for name in ("frames", "flow"):  # clips of an earlier video of that name
+            shutil.rmtree(folder / name, ignore_errors=True)
+        explained = explain_video(settings, answerer, folder, problems)
+        write_json(folder / "answers.json", answers_record(explained))
+        write_table(folder / "events.csv", list(event_rows(explained)), EVENT_COLUMNS)
+        write_report(folder / "report.html", explained)
+    return "\n".join([*summary_lines(explained), "", f"written: {folder / 'report.html'}, answers.json, events.csv"])
+
+
+def _stem(settings: AskSettings) -> str:
+    """Name of the folder: the title, without the suffix of a file."""
+    title = source_title(settings)
+    return Path(title).stem if Path(settings.video).is_file() else title
+
+
+def answers_record(explained: ExplainedVideo) -> dict:
+    """`answers.json`: of each clip its moments and its answers, rows as test/generate_answers.py writes them with the
+    kind of question, the likelihoods, those without the flow picture, and whether the question is free."""
+    return {
+        "video": explained.source.title,
+        "model": explained.model,
+        "settings": {"decoding": asdict(explained.settings.decoding), **software()},
+        "clips": [
+            {
+                "clip": drawn.clip.id,
+                **drawn.moments,
+                "apex_spotted": drawn.apex_spotted,
+                "fps": drawn.clip.fps,
+                "answers": [_answer_record(answer) for answer in explained.answers_of(drawn.clip.id)],
+                "warnings": list(drawn.warnings),
+            }
+            for drawn in explained.pictures
+        ],
+    }
+
+
+def _answer_record(answer: ClipAnswer) -> dict:
+    record = {**answer.prediction, "kind": answer.kind, "free": answer.free, "likelihoods": answer.likelihoods}
+    record |= {"likelihoods_without_flow": answer.blanked, "probability": answer.probability}
+    return record | ({"annotated": answer.reference} if answer.reference else {})
+
+
+def event_rows(explained: ExplainedVideo) -> Iterator[dict]:
+    """Rows of `events.csv`, which test/score_spotting.py reads too."""
+    for drawn in explained.pictures:
+        by_kind = {answer.kind: answer.answer for answer in explained.answers_of(drawn.clip.id)}
+        onset, offset = drawn.moments["onset"], drawn.moments["offset"]
+        rate = drawn.clip.fps
+        yield {
+            "dataset": drawn.clip.dataset,
+            "video": drawn.clip.name,
+            "onset": onset,
+            "offset": offset,
+            "type": "micro",
+            "score": "",
+            "emotion": by_kind.get("fine", ""),
+            "apex": drawn.moments["apex"],
+            "start": round(onset / rate, 3) if rate > 0 else "",
+            "end": round(offset / rate, 3) if rate > 0 else "",
+            "coarse": by_kind.get("coarse", ""),
+            "action_units": by_kind.get("units", ""),
+        }
+
+
+def summary_lines(explained: ExplainedVideo) -> Iterator[str]:
+    """The answers for a terminal: a line a question, with the likelihoods."""
+    for drawn in explained.pictures:
+        moments = ", ".join(f"{name} {number}" for name, number in drawn.moments.items())
+        yield f"{explained.source.title}: {moments}{' (apex spotted)' if drawn.apex_spotted else ''}"
+        for answer in explained.answers_of(drawn.clip.id):
+            yield f"  {answer.question}{' [free question]' if answer.free else ''}"
+            yield f"    {answer.answer or '(nothing)'}{_in_brackets(likelihood_words(answer))}"
+
+
+def likelihood_words(answer: ClipAnswer) -> list[str]:
+    """The likelihoods of an answer in words, the likeliest first, and what blanking the flow picture does to them."""
+    words = []
+    if answer.likelihoods:
+        ranked = sorted(answer.likelihoods.items(), key=lambda item: -item[1])
+        words.append(", ".join(f"{text} {value:.0%}" for text, value in ranked[:3]))
+    elif answer.probability is not None:
+        words.append(f"probability of this text {answer.probability:.0%}")
+    if answer.shift is not None:
+        words.append(f"without the flow picture {answer.blanked[answer.answer]:.0%}")
+    if answer.reference:
+        words.append(f"annotated: {answer.reference}")
+    return words
+
+
+def _in_brackets(words: Sequence[str]) -> str:
+    return f"  ({'; '.join(words)})" if words else ""
