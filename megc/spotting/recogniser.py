@@ -169,7 +169,8 @@ def train(videos: Sequence[SpottingVideo], settings: RecogniserSettings, out: Pa
     write_intervals(out / _HELD_OUT, annotated, held_out)
     spotted = [held_out[video.id] for video in annotated]
     pairs = [(ends_of(rows), np.array([row.score for row in rows])) for rows in spotted]
-    write_json(out / _THRESHOLD, {"members": len(parts), "threshold": best_threshold(annotated, pairs)})
+    threshold = min(best_threshold(annotated, pairs), 1.0)  # infinite without any interval
+    write_json(out / _THRESHOLD, {"members": len(parts), "threshold": threshold})
 
 
 def _train_member(
