@@ -116,7 +116,11 @@ class RegionSpotter:
         return [row for row in self.propose(video) if row.score >= self.thresholds[row.type]]
 
     def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
+<<<<<<< HEAD
         """The same with those of low scores, for a refiner."""
+=======
+        """The same, with those below the thresholds."""
+>>>>>>> main
         series = region_series(video.region_flow(), self.settings.reference)
         return decode_curves(network_curves(self.networks, series), series, self.settings)
 
@@ -160,16 +164,18 @@ def train(videos: Sequence[SpottingVideo], settings: RegionSettings, out: Path) 
 def _train_member(
     videos: Sequence[Video], series: dict[str, RegionSeries], settings: RegionSettings, number: int, out: Path
 ) -> RegionNetwork:
-    own = replace(settings, seed=settings.seed * 1000 + number)
-    data = RegionWindows([series[video.id] for video in videos], [video.events for video in videos], own)
-    schedule = NetworkSchedule(own.epochs, own.batch, own.rate, own.weight_decay, own.seed)
+    of_member = replace(settings, seed=settings.seed * 1000 + number)
+    data = RegionWindows([series[video.id] for video in videos], [video.events for video in videos], of_member)
+    schedule = NetworkSchedule(
+        of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
+    )
     content = sha256_of(
-        json.dumps(asdict(own)),
+        json.dumps(asdict(of_member)),
         *(repr((video.id, video.events)) for video in videos),
         *(series[video.id].motion.tobytes() for video in videos),
     )
     folder = out / f"member{number}"
-    network = _new_network(own, own.seed)
+    network = _new_network(of_member, of_member.seed)
     train_network(network, data, folder, schedule, sorted({f"{v.dataset}/{v.subject}" for v in videos}), content)
     return load_network(network, folder)
 
