@@ -31,7 +31,14 @@ from megc.spotting.region_series import RegionSeries, region_series
 from megc.spotting.region_spotter import part_subjects
 from megc.spotting.settings import RecogniserSettings
 from megc.spotting.spotted_intervals import suppress_overlaps
-from megc.spotting.spotters import SpottingVideo, load_spotter, read_spotter_record, spotter_module, train_spotter
+from megc.spotting.spotters import (
+    Spotter,
+    SpottingVideo,
+    load_spotter,
+    read_spotter_record,
+    spotter_module,
+    train_spotter,
+)
 
 SETTINGS = RecogniserSettings
 NEEDS = ("region_flow",)
@@ -115,28 +122,28 @@ def refine_intervals(
 
 @dataclass(frozen=True)
 class Recogniser:
-    """Networks, the least score, and the folder of the spotter that it was trained with."""
+    """Networks, the least score, and the spotter that it was trained with."""
 
     settings: RecogniserSettings
     networks: tuple[RecogniserNetwork, ...]
     threshold: float
-    base: Path
+    base: Spotter
 
     def refine(self, video: SpottingVideo, intervals: Sequence[SpottedInterval]) -> list[SpottedInterval]:
         """What is left of another spotter's intervals, moved and named."""
-        series = region_series(video.region_flow(), self.settings.reference)
-        rows = refine_intervals(self.networks, series, intervals, self.settings)
-        return [row for row in rows if row.score >= self.threshold]
+        return [row for row in self._judge(video, intervals) if row.score >= self.threshold]
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
-        """The intervals of its base spotter, refined."""
-        return self.refine(video, propose_intervals(self.base, video))
+        """The intervals of its base spotter, the weak ones too, refined."""
+        return [row for row in self.propose(video) if row.score >= self.threshold]
 
+    def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
+        """The same, with those below the threshold."""
+        return self._judge(video, self.base.propose(video))
 
-def propose_intervals(base: Path, video: SpottingVideo) -> list[SpottedInterval]:
-    """The intervals of the spotter in a folder, weak ones too where it can give them (`propose`)."""
-    spotter = load_spotter(base)
-    return spotter.propose(video) if hasattr(spotter, "propose") else spotter.spot(video)
+    def _judge(self, video: SpottingVideo, intervals: Sequence[SpottedInterval]) -> list[SpottedInterval]:
+        series = region_series(video.region_flow(), self.settings.reference)
+        return refine_intervals(self.networks, series, intervals, self.settings)
 
 
 def base_proposals(videos: Sequence[SpottingVideo], base: Path) -> Mapping[str, list[SpottedInterval]]:
@@ -147,7 +154,8 @@ def base_proposals(videos: Sequence[SpottingVideo], base: Path) -> Mapping[str, 
     """
     if (base / _HELD_OUT).is_file():
         return read_run(base / _HELD_OUT, VideoIndex([item.video for item in videos]), Problems()).predictions
-    return {item.video.id: propose_intervals(base, item) for item in videos}
+    spotter = load_spotter(base)
+    return {item.video.id: spotter.propose(item) for item in videos}
 
 
 def train(videos: Sequence[SpottingVideo], settings: RecogniserSettings, out: Path) -> None:
@@ -208,4 +216,4 @@ def load(folder: Path) -> Recogniser:
     settings = RecogniserSettings(**read_spotter_record(folder).settings)
     record = ThresholdRecord(**read_checked(ThresholdRecord, folder / _THRESHOLD, fix="train the spotter again"))
     networks = [load_network(_new_network(settings, 0), folder / f"member{n}") for n in range(record.members)]
-    return Recogniser(settings, tuple(networks), record.threshold, folder / "base")
+    return Recogniser(settings, tuple(networks), record.threshold, load_spotter(folder / "base"))

@@ -116,11 +116,7 @@ class RegionSpotter:
         return [row for row in self.propose(video) if row.score >= self.thresholds[row.type]]
 
     def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
-<<<<<<< HEAD
-        """The same with those of low scores, for a refiner."""
-=======
         """The same, with those below the thresholds."""
->>>>>>> main
         series = region_series(video.region_flow(), self.settings.reference)
         return decode_curves(network_curves(self.networks, series), series, self.settings)
 

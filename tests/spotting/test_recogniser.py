@@ -111,7 +111,7 @@ def test_recogniser_trains_its_base_refines_and_spots(tmp_path):
     assert read_spotter_record(out / "base").subjects == ["demo/s1", "demo/s2"]
     refiner = load_spotter(out)
     base = load_spotter(out / "base")
-    rows = [refiner.refine(item, base.spot(item)) for item in videos]
+    rows = [refiner.refine(item, base.propose(item)) for item in videos]
     assert rows == [refiner.spot(item) for item in videos]
     assert all(row.score >= refiner.threshold for part in rows for row in part)
     assert {row.emotion for part in rows for row in part} <= set(EMOTIONS[:-1])
