@@ -2,7 +2,7 @@
 
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from megc.command import option
 from megc.training.settings import TrainerOptions
@@ -23,6 +23,22 @@ class TrackSettings:
     draws: int = option(20, "draws of the row of random intervals")
     resamples: int = option(1000, "bootstrap resamples")
     seed: int = option(0, "seed of models, draws and bootstrap")
+
+
+@dataclass(frozen=True)
+class FusedSettings:
+    """The spotter `fused`: whose proposals it joins. `members` have the keys of their own yaml files."""
+
+    members: tuple[dict[str, Any], ...] = option(
+        ({"kind": "flow", "fit": False}, {"kind": "region"}), "spotters, each with its kind and settings"
+    )
+    folds: int = option(3, "inner folds by subject")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    seed: int = option(0, "of trees and folds")
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or not 0 <= self.overlap <= 1:
+            raise ValueError("folds are 2 or more, overlap is 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,9 @@ class VlmSettings:
 
     model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
     base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
+    base_set: tuple[str, ...] = option(
+        ("fit=false",), "its settings; of flow the published thresholds, which let more through than learnt ones"
+    )
     images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
     jitter: int = option(3, "copies of each event with other ends")
     steps: int = option(400, "optimiser steps")
@@ -208,6 +227,34 @@ class ConvertVideoSettings:
     heads: int | None = option(None, "attention heads; default: one for 64 values")
     decoder_heads: int | None = option(None, "attention heads of the decoder; default: one for 64 values")
     crop: str = option("", "name of the face crops that it was trained on, as dfew_jpg_256; others are refused then")
+
+
+@dataclass(frozen=True)
+class AnswerSpottedSettings:
+    """test/answer_spotted.py: questions on long videos, the intervals that answer them, and what is learnt."""
+
+    questions: Path = option(Path("dataset/demo/long/instructions.jsonl"), "instructions of ME-LVQA, to answer")
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "the videos (videos.jsonl, or a table of them)")
+    events: Path | None = option(None, "table of their events, where --videos is a table")
+    intervals: Path | None = option(
+        None, "spotted intervals, as score_spotting.py takes them (default: the annotated events, an upper bound)"
+    )
+    least_score: float = option(0.0, "intervals with a lower score do not count")
+    inputs: Path | None = option(None, "folder above region_flow, by which action units are told")
+    leave_one_subject_out: bool = option(
+        False, "learn from each subject's others: counts by counts of intervals, types, and action units"
+    )
+    train_videos: Path | None = option(None, "learn from these annotated videos (videos.jsonl) instead")
+    train_intervals: Path | None = option(None, "intervals in them, of the same spotter, trained on other subjects")
+    out: Path = option(Path("result/long/spotted/predictions.jsonl"), "predictions to write")
+
+    def __post_init__(self) -> None:
+        if bool(self.train_videos) != bool(self.train_intervals):
+            raise ValueError("--train-videos and --train-intervals need each other")
+        if self.train_videos and self.leave_one_subject_out:
+            raise ValueError("--leave-one-subject-out learns from the questions' own videos: leave out --train-videos")
+        if self.inputs and not (self.train_videos or self.leave_one_subject_out):
+            raise ValueError("--inputs is for what is learnt: add --leave-one-subject-out or --train-videos")
 
 
 @dataclass(frozen=True)
