@@ -6,6 +6,7 @@ parts; the folder of a fold holds each arm's intervals in the videos of the unse
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -34,9 +35,11 @@ from megc.scoring.str_evaluation import COLUMNS, OVERALL, evaluate_runs, format_
 from megc.scoring.str_metrics import ANALYSED, PROFILES, SpottedInterval, emotion_class
 from megc.scoring.tables import format_interval, format_markdown, format_share
 from megc.splits import Fold, make_folds
+from megc.spotting.proposal_fusion import read_members
 from megc.spotting.spotters import (
     RECORD_NAME,
     SpottingVideo,
+    needs_of,
     read_spotter_config,
     read_spotting_videos,
     spotter_module,
@@ -56,9 +59,13 @@ class PartRow(ClosedContract):
 
 
 class ArmsFile(ClosedContract):
-    """`spotting.yaml`: arms by name, each a spotter and its refiners in order. Differences are to the first."""
+    """`spotting.yaml`: arms by name, each a spotter and its refiners in order. Differences are to the first.
+
+    `main` is the arm whose intervals get the prior emotion, and whose faces the report shows; empty: the first.
+    """
 
     arms: dict[str, list[PartRow]]
+    main: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,25 +76,25 @@ class Part:
     settings: Any
 
 
-def read_arms(file: Path, only: Sequence[str] = ()) -> dict[str, tuple[Part, ...]]:
-    """The arms of a yaml file by name, those of `only` where it names some, in the file's order.
+def read_arms(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, tuple[Part, ...]], str]:
+    """The arms of a yaml file by name, those of `only` where it names some, in the file's order; and the main one.
 
     Raises DataError for an unknown key, kind, setting or arm, and for an arm without a part.
     """
-    rows = check_record(ArmsFile, read_yaml(file, _FIX), file, None, _FIX).arms
-    if not rows:
+    rows = check_record(ArmsFile, read_yaml(file, _FIX), file, None, _FIX)
+    if not rows.arms:
         raise DataError(file, "arms", "there is no arm", _FIX)
-    for name in only:
-        if name not in rows:
-            raise DataError(file, name, "there is no arm of this name", did_you_mean(name, rows))
+    for name in filter(None, (*only, rows.main)):
+        if name not in rows.arms:
+            raise DataError(file, name, "there is no arm of this name", did_you_mean(name, rows.arms))
     arms = {}
-    for name, parts in rows.items():
+    for name, parts in rows.arms.items():
         if only and name not in only:
             continue
         if not parts:
             raise DataError(file, name, "the arm has no spotter", _FIX)
         arms[name] = tuple(_read_part(row) for row in parts)
-    return arms
+    return arms, rows.main if rows.main in arms else next(iter(arms))
 
 
 def _read_part(row: PartRow) -> Part:
@@ -123,6 +130,9 @@ class CrossSpotting:
         if self._is_kept(folder / "code.json", code) and (folder / RECORD_NAME).is_file():
             return "kept"
         (folder / RECORD_NAME).unlink(missing_ok=True)
+        for member, target in _members_of(part, folder):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(self.part_folder(fold, member), target)
         train_spotter(part.kind, part.settings, self.videos(fold.train), folder)
         write_json(folder / "code.json", {"code": code})
         return "done"
@@ -151,6 +161,13 @@ class CrossSpotting:
         return self.keep or read_json(path, missing={}).get("code") == code
 
 
+def _members_of(part: Part, folder: Path) -> list[tuple[Part, Path]]:
+    """The spotters that a part joins, and where it looks for them in its folder: each is trained once for all arms."""
+    if part.kind != "fused":
+        return []
+    return [(Part(kind, settings), target) for kind, settings, target in read_members(part.settings, folder)]
+
+
 def _code_of(parts: Sequence[Part]) -> str:
     """Hash of the code of the parts' kinds and of all that it imports."""
     return modules_hash(tuple(sorted({spotter_module(part.kind, part.kind).__name__ for part in parts})))
@@ -175,14 +192,20 @@ def _run_steps(steps: Mapping[str, Callable[[], str]], jobs: int, label: str) ->
 
 def run_folds(cross: CrossSpotting, arms: Mapping[str, tuple[Part, ...]], folds: Sequence[Fold], jobs: int) -> None:
     """Train what the arms need in each fold, each part once, and spot in the unseen videos."""
-    training, spotting = {}, {}
+    members, training, spotting = {}, {}, {}
     for fold in folds:
         for name, parts in arms.items():
             for part in parts:
-                training[f"{fold.name}/{cross.part_folder(fold, part).name}"] = partial(cross.train_part, fold, part)
+                joined = [member for member, _ in _members_of(part, cross.work)]
+                for each, steps in [
+                    *((member, members) for member in joined),
+                    (part, training if joined else members),
+                ]:
+                    steps[f"{fold.name}/{cross.part_folder(fold, each).name}"] = partial(cross.train_part, fold, each)
             spotting[f"{fold.name}/{name}"] = partial(cross.spot_fold, fold, name, parts)
-    _run_steps(training, jobs, "training")
-    _run_steps(spotting, jobs, "spotting")
+    for steps, label in ((members, "training"), (training, "training of joined spotters"), (spotting, "spotting")):
+        if steps:
+            _run_steps(steps, jobs, label)
 
 
 def prior_emotion(videos: Iterable[Video]) -> str:
@@ -277,18 +300,19 @@ def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
 
     Returns the table.
     """
-    arms = read_arms(settings.arms, settings.only)
+    arms, main = read_arms(settings.arms, settings.only)
     cross = CrossSpotting(settings.videos, settings.inputs, settings.work or settings.out / "folds", settings.keep)
     items = read_spotting_videos(settings.videos, settings.inputs)
     videos = [item.video for item in items]
     people = [{"dataset": video.dataset, "subject": video.subject} for video in videos]
     folds = make_folds(people, settings.protocol, settings.folds, seed=settings.seed)
-    needs = [need for parts in arms.values() for part in parts for need in spotter_module(part.kind, "").NEEDS]
+    needs = [need for parts in arms.values() for part in parts for need in needs_of(part.kind, part.settings)]
     with lock_folder(cross.work, "spotting"):
         measure_missing(items, tuple(dict.fromkeys([DRAWN, *needs])), settings.jobs, problems)
         run_folds(cross, arms, folds, settings.jobs)
     runs = gather_runs(cross, list(arms), folds, videos, settings.out)
-    priors = [with_prior_emotion(runs[0], videos, folds, f"{runs[0].name}, {PRIOR}"), rate_prior(videos, folds)]
+    main_run = runs[list(arms).index(main)]
+    priors = [with_prior_emotion(main_run, videos, folds, f"{main}, {PRIOR}"), rate_prior(videos, folds)]
     rows = evaluate_runs(videos, [*runs, *priors], PROFILES["strict"], resamples=settings.resamples)
     rows += mean_rows(videos, random_runs(videos, settings.draws, settings.seed, emotions=True))
     write_table(settings.out / "spotting.csv", rows, COLUMNS)
@@ -300,5 +324,7 @@ def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
     )
     write_text(settings.out / "spotting.md", f"{table}\n\n{about}\n")
     if settings.report:
-        write_spotting_report(settings.out / "report.html", rows, items, runs, about)
+        write_spotting_report(
+            settings.out / "report.html", rows, items, [main_run, *(run for run in runs if run is not main_run)], about
+        )
     return f"{table}\n\n{about}\nwrote {settings.out / 'spotting.csv'}"

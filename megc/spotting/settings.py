@@ -1,10 +1,11 @@
 """Settings of the commands on spotting; nothing heavy is imported here."""
 
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from megc.command import option
+from megc.training.settings import TrainerOptions
 
 TrackName = Literal["signal", "proposals"]
 
@@ -22,6 +23,22 @@ class TrackSettings:
     draws: int = option(20, "draws of the row of random intervals")
     resamples: int = option(1000, "bootstrap resamples")
     seed: int = option(0, "seed of models, draws and bootstrap")
+
+
+@dataclass(frozen=True)
+class FusedSettings:
+    """The spotter `fused`: whose proposals it joins. `members` have the keys of their own yaml files."""
+
+    members: tuple[dict[str, Any], ...] = option(
+        ({"kind": "flow", "fit": False}, {"kind": "region"}), "spotters, each with its kind and settings"
+    )
+    folds: int = option(3, "inner folds by subject")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    seed: int = option(0, "of trees and folds")
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or not 0 <= self.overlap <= 1:
+            raise ValueError("folds are 2 or more, overlap is 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,9 @@ class VlmSettings:
 
     model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
     base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
+    base_set: tuple[str, ...] = option(
+        ("fit=false",), "its settings; of flow the published thresholds, which let more through than learnt ones"
+    )
     images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
     jitter: int = option(3, "copies of each event with other ends")
     steps: int = option(400, "optimiser steps")
@@ -105,15 +125,15 @@ class RegionSettings:
     """The spotter `region`: a temporal network on region flow, and how its curves become intervals."""
 
     reference: float = option(6.0, "seconds of the running median that motion is measured against")
-    window: float = option(8.5, "seconds of a training window")
+    window: float = option(4.3, "seconds of a training window")
     width: int = option(32, "channels of the network")
     depth: int = option(5, "blocks of its trunk")
-    dropout: float = option(0.2, "share of channels that are dropped in training")
+    dropout: float = option(0.1, "share of channels that are dropped in training")
     temporal: Literal["convolution", "attention"] = option("convolution", "what looks along time")
     frequency_gate: bool = option(False, "a learnt gate over the spectrum of the series (FGSL's idea)")
     pyramid: bool = option(False, "classify on a coarse level, localise on the fine one (FGSL's idea)")
     epochs: int = option(30, "times that the training videos are seen")
-    batch: int = option(8, "windows of a step")
+    batch: int = option(4, "windows of a step")
     rate: float = option(2e-3, "highest learning rate")
     weight_decay: float = option(0.05, "of AdamW")
     micro_weight: float = option(3.0, "of a frame in a micro-expression, in the loss of its curve")
@@ -122,11 +142,11 @@ class RegionSettings:
     mirror: bool = option(True, "augmentation: mirror half of the windows")
     gain: float = option(0.15, "augmentation: spread of the logarithm of a window's gain")
     noise: float = option(0.05, "augmentation: pixels of noise")
-    paste: float = option(1.5, "augmentation: events pasted into a window, on average")
+    paste: float = option(6.0, "augmentation: events pasted into a window, on average")
     members: int = option(3, "networks, each trained without one part of the subjects; their curves are averaged")
     decoding: Literal["share", "prior_growth"] = option("share", "from curves to intervals")
-    smoothing: float = option(0.03, "seconds of the Gaussian over a curve")
-    share: float = option(0.5, "an interval ends where the curve falls to this share of its peak")
+    smoothing: float = option(0.05, "seconds of the Gaussian over a curve")
+    share: float = option(0.55, "an interval ends where the curve falls to this share of its peak")
     overlap: float = option(0.2, "largest IoU of two intervals")
     drop_neutral: bool = option(False, "leave out intervals whose emotion is neutral")
     seed: int = option(0, "of weights, order and augmentation")
@@ -157,7 +177,7 @@ class WindowSettings:
     weight_decay: float = option(0.05, "of AdamW")
     mirror: bool = option(True, "augmentation: mirror half of the windows")
     members: int = option(2, "networks, each trained without one part of the subjects; their scores are averaged")
-    share: float = option(0.5, "an interval ends where the curve of scores falls to this share of its peak")
+    share: float = option(0.55, "an interval ends where the curve of scores falls to this share of its peak")
     sigma: float = option(0.3, "of soft non-maximum suppression over the lengths; smaller: harder")
     allow_mismatch: bool = option(False, "take crops of another recipe than those it was trained on, at a price")
     seed: int = option(0, "of weights, order and augmentation")
@@ -210,6 +230,124 @@ class ConvertVideoSettings:
 
 
 @dataclass(frozen=True)
+class AnswerSpottedSettings:
+    """test/answer_spotted.py: questions on long videos, the intervals that answer them, and what is learnt."""
+
+    questions: Path = option(Path("dataset/demo/long/instructions.jsonl"), "instructions of ME-LVQA, to answer")
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "the videos (videos.jsonl, or a table of them)")
+    events: Path | None = option(None, "table of their events, where --videos is a table")
+    intervals: Path | None = option(
+        None, "spotted intervals, as score_spotting.py takes them (default: the annotated events, an upper bound)"
+    )
+    least_score: float = option(0.0, "intervals with a lower score do not count")
+    inputs: Path | None = option(None, "folder above region_flow, by which action units are told")
+    leave_one_subject_out: bool = option(
+        False, "learn from each subject's others: counts by counts of intervals, types, and action units"
+    )
+    train_videos: Path | None = option(None, "learn from these annotated videos (videos.jsonl) instead")
+    train_intervals: Path | None = option(None, "intervals in them, of the same spotter, trained on other subjects")
+    out: Path = option(Path("result/long/spotted/predictions.jsonl"), "predictions to write")
+
+    def __post_init__(self) -> None:
+        if bool(self.train_videos) != bool(self.train_intervals):
+            raise ValueError("--train-videos and --train-intervals need each other")
+        if self.train_videos and self.leave_one_subject_out:
+            raise ValueError("--leave-one-subject-out learns from the questions' own videos: leave out --train-videos")
+        if self.inputs and not (self.train_videos or self.leave_one_subject_out):
+            raise ValueError("--inputs is for what is learnt: add --leave-one-subject-out or --train-videos")
+
+
+@dataclass(frozen=True)
+class ExportClipListsSettings:
+    """data_process/export_clip_lists.py: clips, what their classes are, and the shares of the subjects."""
+
+    clips: Path = option(Path("dataset/demo/clips.jsonl"), "clips of data_process/index_clips.py, with frames")
+    out: Path = option(Path("dataset/clips"), "folder of train.csv, val.csv, test.csv, classes.json and split.json")
+    classes: Literal["coarse", "fine"] = option("coarse", "what is told apart: coarse classes, or annotated emotions")
+    test_share: float = option(0.25, "share of each dataset's people in test.csv")
+    val_share: float = option(0.2, "share of the others in val.csv")
+    seed: int = option(0, "seed of the draw")
+
+
+@dataclass(frozen=True)
+class ClassifyClipsSettings:
+    """test/classify_clips.py: a trained classifier, and the clips that it names."""
+
+    model: Path = option(MISSING, "checkpoint folder of train/train_video.py or convert_video_checkpoint.py")
+    clips: Path = option(Path("dataset/clips/test.csv"), "path and class of a clip in each line")
+    out: Path = option(Path("result/clips"), "folder of predictions.csv, metrics.csv and confusion.csv")
+    stride: int | None = option(None, "frames of the video from one of the clip to the next; default: as trained")
+    starts: int = option(2, "clips of a video, from its first frame to its last, whose probabilities are averaged")
+    crops: int = option(2, "squares of a picture that is not square, along its longer side")
+    batch: int = option(8, "clips in a pass")
+    device: str = option("", "cpu, cuda, …; default: a GPU where there is one")
+    crop: str = option("", "name of the face crops, where the frames do not come with their recipe")
+    any_crop: bool = option(False, "classify other face crops than the model was trained on: it costs accuracy")
+    resamples: int = option(1000, "bootstrap resamples")
+    seed: int = option(0, "seed of the bootstrap")
+
+
+@dataclass
+class VideoSettings:
+    """train/train_video.py: what is trained, on what; how long and how fast is for TrainingArguments to say."""
+
+    task: Literal["pretrain", "classify"] = option(
+        "classify", "rebuild hidden patches, or tell classes of clips apart"
+    )
+    train_file: str = option("dataset/clips/train.csv", "path and class of a clip in each line; see train/README.md")
+    eval_file: str | None = option(None, "the same of other clips, to evaluate on (--eval_strategy)")
+    start_from: str | None = option(None, "checkpoint folder whose encoder is the start; default: new weights")
+    architecture: Literal["videomae", "lgi_former"] = option("videomae", "encoder")
+    image_size: int = option(160, "pixels of a side")
+    num_frames: int = option(16, "frames of a clip")
+    stride: int = option(4, "frames of the video from one of the clip to the next; a short video is spread evenly")
+    dim: int = option(768, "width of the encoder")
+    depth: int = option(12, "its layers")
+    heads: int = option(12, "its attention heads")
+    region: list[int] = field(
+        default_factory=lambda: [2, 5, 10],
+        metadata={
+            "help": "pairs of frames, rows and columns of patches in a region of LGI-Former, and of part_window"
+        },
+    )
+    class_token: Literal["region", "org", "all"] = option("region", "what LGI-Former's classifier averages")
+    drop_path: float = option(0.0, "rate at which the last layer's branches are dropped; less in earlier layers")
+    decoder_dim: int = option(384, "width of the decoder of pretraining")
+    decoder_depth: int = option(4, "its layers")
+    decoder_heads: int = option(6, "its attention heads")
+    mask: Literal["tube", "part_window"] = option("tube", "hidden patches: anywhere, or equally many in each region")
+    mask_ratio: float = option(0.9, "share of hidden patches")
+    targets: Literal["pixels", "differences"] = option(
+        "pixels", "what is rebuilt: both frames of a pair, or the first and its difference to the second"
+    )
+    layer_decay: float = option(1.0, "factor of the learning rate from a layer to the one below it")
+    label_smoothing: float = option(0.0, "share of a label that goes to all classes alike")
+    mixup: float = option(0.0, "beta parameter of averages of two clips; 0: none")
+    cutmix: float = option(0.0, "beta parameter of clips with a rectangle of another; 0: none")
+    erase: float = option(0.0, "probability of a rectangle of noise")
+    flip: float = option(0.0, "probability of mirroring")
+    smallest_crop: float = option(1.0, "least share of the shorter side in a random crop; 1: the centre")
+    crop: str = option("", "name of the face crops, where the frames do not come with their recipe")
+    any_crop: bool = option(False, "start from a checkpoint of other face crops")
+    threads: int = option(0, "CPU threads a process; 0: torch's choice")
+    resume: bool = option(False, "go on where an earlier run into --output_dir stopped")
+    overwrite: bool = option(False, "delete what an earlier run left in --output_dir; on the command line only")
+    plan: bool = option(False, "print parameters, clips, steps, memory and disk, and stop before a model is built")
+    gpu_memory: float = option(80.0, "GiB of a GPU, for --plan")
+    gpus: int = option(1, "number of GPUs, for --plan")
+
+
+@dataclass
+class VideoHelp:
+    """What the short --help of train_video.py lists."""
+
+    config: str = option("train/videomae_tiny.yaml", "yaml file of settings; its values are the defaults below")
+    training: VideoSettings = field(default_factory=VideoSettings)
+    hugging_face: TrainerOptions = field(default_factory=TrainerOptions)
+    help_all: bool = option(False, "every option of Hugging Face's TrainingArguments too")
+
+
+@dataclass(frozen=True)
 class MeanSettings:
     """MEAN (`kind: mean`): a shallow network on flow maps for each type of expression, and how its curve is read.
 
@@ -236,3 +374,27 @@ class MeanSettings:
             raise ValueError("expressions must name a type, negatives and rate be positive, share 0 to 1")
         if min(self.epochs, self.recognition_epochs, self.batch) < 1 or self.most < 0:
             raise ValueError("epochs, recognition_epochs and batch must be 1 or more, most not negative")
+
+
+@dataclass(frozen=True)
+class RecogniserSettings:
+    """The refiner `recogniser`: a transformer on the region flow of spotted intervals."""
+
+    base: Literal["region", "flow"] = option("region", "kind of spotter whose false alarms it learns from")
+    reference: float = option(6.0, "seconds of the running median that motion is measured against")
+    width: int = option(48, "channels of the network")
+    depth: int = option(2, "layers")
+    dropout: float = option(0.2, "of the layers")
+    epochs: int = option(20, "times that `samples` samples are drawn")
+    samples: int = option(512, "samples of an epoch")
+    batch: int = option(32, "samples of a step")
+    rate: float = option(1e-3, "highest learning rate")
+    weight_decay: float = option(0.05, "of AdamW")
+    jitter: float = option(0.15, "spread of the ends of training intervals, in shares of their length")
+    gain: float = option(0.15, "augmentation: spread of the logarithm of a sample's gain")
+    noise: float = option(0.05, "augmentation: pixels of noise")
+    members: int = option(3, "networks, each trained without one part of the subjects; their answers are averaged")
+    move: bool = option(True, "move the ends of an interval to where they fit best")
+    base_weight: float = option(0.5, "power of the base spotter's score in the score; 0: it does not count")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    seed: int = option(0, "of weights, order and augmentation")
