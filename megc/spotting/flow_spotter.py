@@ -13,6 +13,7 @@ Thresholds are absolute: pixels of a face 236 wide, or scores.
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,6 +46,7 @@ _MODEL_NAME, _SCORER_NAME = "flow_spotter.json", "flow_scorer.safetensors"
 _FIX = "train it again with train/train_spotter.py --overwrite"
 _BELOW_EYES = tuple(i for i, name in enumerate(SPOTTING_REGIONS) if name.startswith("below"))
 _GAPS = tuple(next(gap for word, gap in FLOW_GAPS.items() if name.startswith(word)) for name in SPOTTING_REGIONS)
+_PROPOSED = 0.6  # of the thresholds, in `propose`
 _FACTORS = (0.8, 1.0, 1.3, 1.7)
 _SHORTEST, _OVERLAPS = (0.13, 0.2, 0.3, 0.4), (0.1, 0.34, 0.6)
 
@@ -115,6 +117,15 @@ class FlowSpotter:
         if self.scorer is not None:
             return as_spotted(video.video, *self.scorer.spot(video.video, segments))
         return self.join(video, segments, [decode_segment(segment, self.model) for segment in segments])
+
+    def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
+        """Intervals by lower thresholds: more events, and many false alarms."""
+        lower = {"factor": _PROPOSED * self.model.factor, "shortest": min(_SHORTEST)}
+        scorer = self.scorer
+        if scorer is not None:
+            least = {kind: _PROPOSED * value for kind, value in scorer.thresholds.items()}
+            scorer = replace(scorer, thresholds=least)
+        return FlowSpotter(self.model.model_copy(update=lower), scorer).spot(video)
 
     def join(
         self, video: SpottingVideo, segments: Sequence[RegionSegment], decoded: Sequence[np.ndarray]

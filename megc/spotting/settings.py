@@ -2,7 +2,7 @@
 
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from megc.command import option
 from megc.training.settings import TrainerOptions
@@ -23,6 +23,22 @@ class TrackSettings:
     draws: int = option(20, "draws of the row of random intervals")
     resamples: int = option(1000, "bootstrap resamples")
     seed: int = option(0, "seed of models, draws and bootstrap")
+
+
+@dataclass(frozen=True)
+class FusedSettings:
+    """The spotter `fused`: whose proposals it joins. `members` have the keys of their own yaml files."""
+
+    members: tuple[dict[str, Any], ...] = option(
+        ({"kind": "flow", "fit": False}, {"kind": "region"}), "spotters, each with its kind and settings"
+    )
+    folds: int = option(3, "inner folds by subject")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    seed: int = option(0, "of trees and folds")
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or not 0 <= self.overlap <= 1:
+            raise ValueError("folds are 2 or more, overlap is 0 to 1")
 
 
 @dataclass(frozen=True)

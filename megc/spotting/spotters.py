@@ -38,6 +38,7 @@ KINDS: dict[str, str] = {
     "region": "region_spotter",
     "vlm": "vlm",  # a refiner
     "windows": "window_spotter",
+    "fused": "proposal_fusion",
 }
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"
@@ -73,7 +74,8 @@ class SpottingVideo:
 
 
 class Spotter(Protocol):
-    """Finds intervals in a video."""
+    """Finds intervals in a video. One that may also have `propose`, with the signature of `spot`, for intervals that
+    its threshold would leave out, too: what `fused` joins."""
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals in order of onset, in the frame numbers of the video, with type and score, perhaps emotion."""
@@ -105,6 +107,13 @@ def spotter_module(kind: str, file: Path | str) -> ModuleType:
     if kind not in KINDS:
         raise DataError(file, "kind", f"there is no spotter {kind!r}", did_you_mean(kind, sorted(KINDS)))
     return importlib.import_module(f"megc.spotting.{KINDS[kind]}")
+
+
+def needs_of(kind: str, settings: Any) -> tuple[str, ...]:
+    """What a spotter of a kind and settings reads of a video: its module's NEEDS, and those of its `members`."""
+    members = [dict(values) for values in getattr(settings, "members", ()) if isinstance(values, dict)]
+    kinds = [kind, *(str(values["kind"]) for values in members)]
+    return tuple(dict.fromkeys(need for name in kinds for need in spotter_module(name, "members").NEEDS))
 
 
 def read_spotter_config(file: Path, changes: Sequence[str] = ()) -> tuple[str, Any]:
