@@ -170,6 +170,16 @@ class WindowSettings:
 
 
 @dataclass(frozen=True)
+class WindowFusionSettings:
+    """The refiner `window_fusion`: another spotter's intervals and those of the spotter `windows`."""
+
+    base: str = option("flow", "kind of the spotter on whose intervals the thresholds are learnt")
+    windows: dict | None = option(None, "settings of the spotter `windows` that is trained; default: its own")
+    trained: str = option("", "folder of a spotter `windows` of the same subjects, instead of training it")
+    reference: float = option(3.0, "seconds of the running median that motion is measured from")
+
+
+@dataclass(frozen=True)
 class FlowSpotterSettings:
     """The optical-flow spotter (`kind: flow`), a yaml file's settings. Raises ValueError for one out of range."""
 

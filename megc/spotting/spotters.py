@@ -35,6 +35,7 @@ KINDS: dict[str, str] = {
     "region": "region_spotter",
     "vlm": "vlm",  # a refiner
     "windows": "window_spotter",
+    "window_fusion": "window_fusion",  # a refiner
 }
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"

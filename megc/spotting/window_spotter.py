@@ -196,23 +196,37 @@ def _shared_logits(
     return logits
 
 
+@dataclass(frozen=True)
+class ScoredWindows:
+    """Windows of all lengths in frame numbers of the video, first and last (n, 2), in fractions, and scores (n,)."""
+
+    ends: np.ndarray
+    scores: np.ndarray
+
+
 def spot_windows(
     networks: Sequence[VideoClassifier], item: WindowVideo, settings: WindowSettings
-) -> list[SpottedInterval]:
-    """All intervals of the networks, also those of a low score, in frame numbers of the video, in order of onset."""
+) -> tuple[ScoredWindows, list[SpottedInterval]]:
+    """The windows of a video, and all intervals that come of them, also those of a low score, in order of onset."""
     crops, scored = item.crops, []
     for length in settings.lengths:
         grid = grid_windows(crops.times, crops.segments, length, settings.frames)
         if len(grid.firsts):
             scored.append((length, grid.intervals(), score_windows(networks, item.pictures, grid)))
     ends, scores = merge_windows(scored, float(crops.times[-1]), settings.share, settings.sigma)
-    # an end is the border of a frame: half a frame inside of it is the frame
-    inside = ends + np.array([0.5, -0.5]) / item.video.fps
-    numbers = np.interp(inside, crops.times, crops.frame_numbers).round()
-    return sorted(
+    rows = [
         SpottedInterval(float(on), float(off), type_by_duration(on, off, item.video.fps), float(score))
-        for (on, off), score in zip(numbers, scores, strict=True)
-    )
+        for (on, off), score in zip(_frame_numbers(ends, item).round(), scores, strict=True)
+    ]
+    windows = np.concatenate([np.empty((0, 2)), *(seconds for _, seconds, _ in scored)])
+    values = np.concatenate([np.empty(0), *(values for _, _, values in scored)])
+    return ScoredWindows(_frame_numbers(windows, item), values), sorted(rows)
+
+
+def _frame_numbers(seconds: np.ndarray, item: WindowVideo) -> np.ndarray:
+    """First and last frame numbers (n, 2) inside intervals in seconds, whose ends are borders of frames."""
+    inside = seconds + np.array([0.5, -0.5]) / item.video.fps
+    return np.interp(inside, item.crops.times, item.crops.frame_numbers)
 
 
 @dataclass(frozen=True)
@@ -223,14 +237,27 @@ class WindowSpotter:
     networks: tuple[VideoClassifier, ...]
     model: WindowModel
 
-    def score(self, video: SpottingVideo) -> list[SpottedInterval]:
-        """All intervals, also those below the thresholds. Raises DataError for crops of another recipe."""
+    def scores(self, video: SpottingVideo) -> tuple[ScoredWindows, list[SpottedInterval]]:
+        """Windows and intervals as `spot_windows` gives them. Raises DataError for crops of another recipe."""
         item, _ = open_video(video, self.settings, self.model.crop)
         return spot_windows(self.networks, item, self.settings)
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals with type and score, in order of onset. Raises DataError for crops of another recipe."""
-        return [row for row in self.score(video) if row.score >= self.model.thresholds[row.type]]
+        return [row for row in self.scores(video)[1] if row.score >= self.model.thresholds[row.type]]
+
+
+def held_out_spotters(folder: Path, videos: Sequence[SpottingVideo]) -> dict[str, WindowSpotter]:
+    """By id of a video that a spotter was trained on: the spotter of the members that have not seen it."""
+    spotter = load(folder)
+    parts = part_subjects([item.video for item in videos], spotter.settings.members, spotter.settings.seed)
+    if len(parts) == 1:
+        return {item.video.id: spotter for item in videos}
+    return {
+        name: replace(spotter, networks=spotter.networks[number : number + 1])
+        for number, part in enumerate(parts)
+        for name in part
+    }
 
 
 def train(videos: Sequence[SpottingVideo], settings: WindowSettings, out: Path) -> None:
@@ -251,7 +278,7 @@ def train(videos: Sequence[SpottingVideo], settings: WindowSettings, out: Path) 
         network = _train_member(inside, settings, number, crop or {}, out)
         for item in items:
             if item.video.id in part or len(parts) == 1:
-                held_out[item.video.id] = spot_windows([network], item, settings)
+                _, held_out[item.video.id] = spot_windows([network], item, settings)
     annotated = [item.video for item in items]
     write_intervals(out / "held_out.csv", annotated, held_out)
     # no interval at all gives an infinite threshold, which JSON does not hold; a score is 1 at most

@@ -185,7 +185,7 @@ def test_the_spotter_learns_events_of_unseen_subjects(videos: list[SpottingVideo
     spotter = load_spotter(tmp_path / "s")
     intervals = spotter.spot(videos[3])
     assert {row.type for row in intervals} <= {"micro", "macro"} and intervals == sorted(intervals)
-    best = sorted(spotter.score(videos[3]), key=lambda row: -row.score)[:2]
+    best = sorted(spotter.scores(videos[3])[1], key=lambda row: -row.score)[:2]
     for event in videos[3].video.events:
         ious = [
             (min(row.offset, event.offset) - max(row.onset, event.onset) + 1)
