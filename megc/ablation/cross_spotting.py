@@ -6,6 +6,7 @@ parts; the folder of a fold holds each arm's intervals in the videos of the unse
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import as_completed
@@ -34,9 +35,11 @@ from megc.scoring.str_evaluation import COLUMNS, OVERALL, evaluate_runs, format_
 from megc.scoring.str_metrics import ANALYSED, PROFILES, SpottedInterval, emotion_class
 from megc.scoring.tables import format_interval, format_markdown, format_share
 from megc.splits import Fold, make_folds
+from megc.spotting.proposal_fusion import read_members
 from megc.spotting.spotters import (
     RECORD_NAME,
     SpottingVideo,
+    needs_of,
     read_spotter_config,
     read_spotting_videos,
     spotter_module,
@@ -123,6 +126,9 @@ class CrossSpotting:
         if self._is_kept(folder / "code.json", code) and (folder / RECORD_NAME).is_file():
             return "kept"
         (folder / RECORD_NAME).unlink(missing_ok=True)
+        for member, target in _members_of(part, folder):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(self.part_folder(fold, member), target)
         train_spotter(part.kind, part.settings, self.videos(fold.train), folder)
         write_json(folder / "code.json", {"code": code})
         return "done"
@@ -151,6 +157,13 @@ class CrossSpotting:
         return self.keep or read_json(path, missing={}).get("code") == code
 
 
+def _members_of(part: Part, folder: Path) -> list[tuple[Part, Path]]:
+    """The spotters that a part joins, and where it looks for them in its folder: each is trained once for all arms."""
+    if part.kind != "fused":
+        return []
+    return [(Part(kind, settings), target) for kind, settings, target in read_members(part.settings, folder)]
+
+
 def _code_of(parts: Sequence[Part]) -> str:
     """Hash of the code of the parts' kinds and of all that it imports."""
     return modules_hash(tuple(sorted({spotter_module(part.kind, part.kind).__name__ for part in parts})))
@@ -175,14 +188,20 @@ def _run_steps(steps: Mapping[str, Callable[[], str]], jobs: int, label: str) ->
 
 def run_folds(cross: CrossSpotting, arms: Mapping[str, tuple[Part, ...]], folds: Sequence[Fold], jobs: int) -> None:
     """Train what the arms need in each fold, each part once, and spot in the unseen videos."""
-    training, spotting = {}, {}
+    members, training, spotting = {}, {}, {}
     for fold in folds:
         for name, parts in arms.items():
             for part in parts:
-                training[f"{fold.name}/{cross.part_folder(fold, part).name}"] = partial(cross.train_part, fold, part)
+                joined = [member for member, _ in _members_of(part, cross.work)]
+                for each, steps in [
+                    *((member, members) for member in joined),
+                    (part, training if joined else members),
+                ]:
+                    steps[f"{fold.name}/{cross.part_folder(fold, each).name}"] = partial(cross.train_part, fold, each)
             spotting[f"{fold.name}/{name}"] = partial(cross.spot_fold, fold, name, parts)
-    _run_steps(training, jobs, "training")
-    _run_steps(spotting, jobs, "spotting")
+    for steps, label in ((members, "training"), (training, "training of joined spotters"), (spotting, "spotting")):
+        if steps:
+            _run_steps(steps, jobs, label)
 
 
 def prior_emotion(videos: Iterable[Video]) -> str:
@@ -283,7 +302,7 @@ def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
     videos = [item.video for item in items]
     people = [{"dataset": video.dataset, "subject": video.subject} for video in videos]
     folds = make_folds(people, settings.protocol, settings.folds, seed=settings.seed)
-    needs = [need for parts in arms.values() for part in parts for need in spotter_module(part.kind, "").NEEDS]
+    needs = [need for parts in arms.values() for part in parts for need in needs_of(part.kind, part.settings)]
     with lock_folder(cross.work, "spotting"):
         measure_missing(items, tuple(dict.fromkeys([DRAWN, *needs])), settings.jobs, problems)
         run_folds(cross, arms, folds, settings.jobs)

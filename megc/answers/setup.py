@@ -94,8 +94,8 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
 def _refuse_long_questions(file: Path) -> None:
     """Raise DataError for questions on long videos: no checkpoint here was shown one."""
     if count := count_long_questions(record for _, record in read_jsonl(file)):
-        what = f"{count} questions are about long videos, whose events are not spotted for a model yet"
-        fix = "answer them by frequency: build_instructions.py --rows, then answer_baselines.py --baseline prior"
+        what = f"{count} questions are about long videos, which a checkpoint sees interval by interval only"
+        fix = "spot, then answer from the intervals: test/answer_spotted.py"
         raise DataError(file, None, what, fix)
 
 

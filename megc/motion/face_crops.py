@@ -10,13 +10,11 @@ A video has `<video id>.npy`, uint8 (frames, size, size), of RGB (frames, size, 
 
 import glob
 import io
-import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -28,9 +26,10 @@ from megc.motion.faces import Face
 from megc.motion.flow import to_grey
 from megc.motion.frames import open_frames
 from megc.motion.keyframes import clear_leftovers, clip_folder
-from megc.motion.region_stream import RegionFlow, RegionTracker, measure_video, sample_frames
+from megc.motion.region_stream import RegionTracker, measure_video, sample_frames
 from megc.motion.settings import ExtractFaceCropsSettings, FaceCropSettings, RegionFlowSettings
 from megc.motion.video_measurements import (
+    FrameArray,
     MeasuredVideo,
     content_key,
     early_end,
@@ -38,6 +37,7 @@ from megc.motion.video_measurements import (
     measure_videos,
     read_on,
     show_reading,
+    write_frame_array,
 )
 from megc.problems import DataError, Problems
 from megc.records import Contract
@@ -78,33 +78,6 @@ class FaceCropsRecord(Contract):
     warnings: list[str]
 
 
-class _CropFile:
-    """A .npy file (frames, *shape) of uint8 that is written crop by crop; what is not written is 0."""
-
-    def __init__(self, file: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
-        self.file, self.shape = file, shape
-        self._write_header(count)
-        self.start = file.tell()
-
-    def _write_header(self, count: int) -> None:
-        # numpy pads a header for the longest number of frames, so that a shorter array's fits in its stead
-        about = {"descr": "|u1", "fortran_order": False, "shape": (count, *self.shape)}
-        self.file.seek(0)
-        np.lib.format.write_array_header_1_0(self.file, about)
-
-    def put(self, index: int, crop: np.ndarray) -> None:
-        """Write the crop of a frame."""
-        self.file.seek(self.start + index * crop.nbytes)
-        self.file.write(crop.tobytes())
-
-    def end(self, segments: np.ndarray) -> None:
-        """Cut the file to the frames of `segments` (frames,), and blank those that have no face after all."""
-        for index in np.flatnonzero(segments < 0):
-            self.put(int(index), np.zeros(self.shape, np.uint8))
-        self._write_header(len(segments))
-        self.file.truncate(self.start + len(segments) * int(np.prod(self.shape)))
-
-
 class CropTracker(RegionTracker):
     """A RegionTracker that hands the crop of each frame with a face to `out` as it comes.
 
@@ -112,7 +85,7 @@ class CropTracker(RegionTracker):
     """
 
     def __init__(
-        self, count: int, settings: FaceCropSettings, out: "_CropFile", source: Path | str, row: str | None = None
+        self, count: int, settings: FaceCropSettings, out: FrameArray, source: Path | str, row: str | None = None
     ) -> None:
         followed = RegionFlowSettings(method="dis-fast", window=settings.window, rate=settings.rate)
         super().__init__(count, followed, source, row)
@@ -196,24 +169,6 @@ def read_face_crops(out: Path, video_id: str) -> tuple[FaceCrops, FaceCropsRecor
     return FaceCrops(pixels, **values), record
 
 
-def _write_crops(path: Path, count: int, settings: FaceCropSettings, measure: Callable[[_CropFile], Any]) -> Any:
-    """Write the file of crops by `measure`, whose first result has the segments; a kill leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            crops = _CropFile(file, count, (settings.size, settings.size) + (3,) * settings.colour)
-            results = measure(crops)
-            crops.end(results[0].segments)
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename, error.filename2 = str(path), None  # write() and close() name no file
-        raise
-    return results
-
-
 def crop_video(
     video: Video,
     videos_file: Path,
@@ -246,13 +201,13 @@ def crop_video(
     numbers, skipped = np.asarray(frames.numbers)[chosen], []
     images = show_reading(read_on(frames, numbers.tolist(), skipped), video.id, len(numbers), show_frames)
 
-    def measure(crops: _CropFile) -> tuple[RegionFlow, list[str], list[str]]:
+    shape = (settings.size, settings.size) + (3,) * settings.colour
+    with write_frame_array(pixels_path, len(numbers), shape, np.uint8) as crops:
         tracker = CropTracker(len(numbers), settings, crops, frames.source, video.id)
-        return measure_video(
+        flow, broken, warnings = measure_video(
             images, numbers, times[chosen], tracker.settings, frames.source, video.id, tracker=tracker
         )
-
-    flow, broken, warnings = _write_crops(pixels_path, len(numbers), settings, measure)
+        crops.end(flow.segments >= 0)
     if skipped:
         broken.append(f"{len(skipped)} frame(s) left out, such as: {skipped[0]}")
     warnings += gap_warnings(frames)

@@ -199,6 +199,29 @@ class ExtractFaceCropsSettings(LongVideoSettings):
 
 
 @dataclass(frozen=True)
+class FlowMapSettings:
+    """What changes the flow maps of a video. Raises ValueError for times or rates out of range."""
+
+    # as published it is tvl1, at 60 times the cost
+    method: FlowMethod = option("farneback", "optical flow; as published: tvl1")
+    rate: float = option(30.0, "maps a second at most; 0: one of each frame, as published")
+    interval: float = option(0.1, "seconds from a map's first frame to its second")
+    look: float = option(1.0, "seconds after which the face is located again")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rate <= 1e5 or not 0.001 <= self.interval <= 10 or not 0.1 <= self.look <= 1e6:
+            raise ValueError("--rate must not be negative, --interval be .001 to 10, --look .1 or more seconds")
+
+
+@dataclass(frozen=True)
+class ExtractFlowMapsSettings(LongVideoSettings):
+    """data_process/extract_flow_maps.py: the videos, where their maps go, and how they are measured."""
+
+    out: Path = option(Path("dataset/long/flow_maps"), "folder to write")
+    flow_maps: FlowMapSettings = field(default_factory=FlowMapSettings)
+
+
+@dataclass(frozen=True)
 class PreviewSettings:
     """data_process/preview.py: the clip to draw, and where its pictures lie."""
 

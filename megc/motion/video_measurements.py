@@ -5,10 +5,13 @@ that decides their bytes: what has one is whole, and kept by the next run with t
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -120,3 +123,46 @@ def measure_videos(
     counts = {state: states.count(state) for state in ("done", "kept", "failed")}
     counts["with faults"] = sum(bool(result and result.faults) for result in results)
     return f"{format_counts(counts)} of {len(videos)} videos; in {settings.out}"
+
+
+class FrameArray:
+    """A .npy file (frames, *shape) that is written frame by frame; what is not written is 0."""
+
+    def __init__(self, file: BinaryIO, count: int, shape: tuple[int, ...], kind: np.dtype) -> None:
+        self.file, self.shape, self.kind = file, shape, np.dtype(kind)
+        self._write_header(count)
+        self.start = file.tell()
+
+    def _write_header(self, count: int) -> None:
+        # numpy pads a header for the longest number of frames, so that a shorter array's fits in its stead
+        about = {"descr": self.kind.str, "fortran_order": False, "shape": (count, *self.shape)}
+        self.file.seek(0)
+        np.lib.format.write_array_header_1_0(self.file, about)
+
+    def put(self, index: int, values: np.ndarray) -> None:
+        """Write the values (*shape) of a frame."""
+        self.file.seek(self.start + index * values.nbytes)
+        self.file.write(np.ascontiguousarray(values, self.kind).tobytes())
+
+    def end(self, measured: np.ndarray) -> None:
+        """Cut the file to the frames of `measured` (frames,), and set those to 0 that have no value after all."""
+        for index in np.flatnonzero(~measured):
+            self.put(int(index), np.zeros(self.shape, self.kind))
+        self._write_header(len(measured))
+        self.file.truncate(self.start + len(measured) * int(np.prod(self.shape)) * self.kind.itemsize)
+
+
+@contextmanager
+def write_frame_array(path: Path, count: int, shape: tuple[int, ...], kind: type) -> Iterator[FrameArray]:
+    """The file to fill within; a kill, or an error within, leaves no half file. OSErrors name the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield FrameArray(file, count, shape, kind)
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # write() and close() name no file
+        raise

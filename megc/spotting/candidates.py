@@ -20,7 +20,7 @@ from megc.spotting.spotted_intervals import smooth_curve
 _AROUND = (-2.5, -1.8, -1.3, -1, -0.75, -0.55, -0.4, -0.27, -0.15, 0, 0.15, 0.27, 0.4, 0.55, 0.75, 1, 1.3, 1.8, 2.5)
 _FAR = 9.0  # seconds; what is farther away does not matter
 _FLANK = 0.5  # seconds beside a proposal
-_SMOOTHING = {"micro": 0.06, "macro": 0.15}  # seconds, of the curve of that scale
+_SMOOTHING = {"micro": 0.06, "macro": 0.15}  # seconds, of the curve of that scale; others are not smoothed
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def proposal_candidates(
     last = np.clip(intervals[:, 1] - 1, first, length - 1)
     columns += [np.minimum(first / fps, _FAR), np.minimum((length - last) / fps, _FAR)]
     for scale, curve in curves.items():
-        smooth = smooth_curve(curve.values, _SMOOTHING[scale], fps)
+        smooth = smooth_curve(curve.values, _SMOOTHING.get(scale, 0.0), fps)
         columns += _inside_features(smooth, first, last, fps)
         columns += _video_features(smooth, curve.values, len(intervals))
     features = np.array(columns, float).T.reshape(len(intervals), len(columns))

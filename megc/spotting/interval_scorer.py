@@ -77,12 +77,16 @@ def best_threshold(videos: Sequence[Video], spotted: Sequence[tuple[np.ndarray, 
     truths = [ends_of(video.events) for video in videos]
     f1 = []
     for threshold in thresholds:
-        chosen = [intervals[scores >= threshold] for intervals, scores in spotted]
-        hits = sum(len(match_best_first(rows, truth).hits) for rows, truth in zip(chosen, truths, strict=True))
-        f1.append(2 * hits / max(sum(map(len, chosen)) + sum(map(len, truths)), 1))
+        f1.append(pooled_f1(truths, [intervals[scores >= threshold] for intervals, scores in spotted]))
     half = _SMOOTH // 2
     smooth = [np.mean(f1[max(0, index - half) : index + half + 1]) for index in range(len(f1))]
     return float(thresholds[int(np.argmax(smooth))])
+
+
+def pooled_f1(truths: Sequence[np.ndarray], spotted: Sequence[np.ndarray]) -> float:
+    """F1 of the intervals (n, 2) of videos against their events (m, 2), all videos together; 0 for nothing at all."""
+    hits = sum(len(match_best_first(rows, truth).hits) for rows, truth in zip(spotted, truths, strict=True))
+    return 2 * hits / max(sum(map(len, spotted)) + sum(map(len, truths)), 1)
 
 
 def subjects_of(items: Iterable[Candidates]) -> list[str]:

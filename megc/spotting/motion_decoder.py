@@ -10,6 +10,7 @@ all regions and windows are united where they overlap.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -133,8 +134,14 @@ def _candidates(curve: np.ndarray, settings: DecoderSettings) -> list[tuple[int,
         inside[start:end] = True
     inside &= _height(curve, settings.neighbourhood) > settings.flow_gap
     if inside.any():  # the trend is most of the work
-        inside &= _height(remove_trend(curve), settings.neighbourhood) > settings.trendless_gap
+        inside &= _height(_trendless(curve.tobytes()), settings.neighbourhood) > settings.trendless_gap
     return _join(np.flatnonzero(inside).tolist(), settings.gap)
+
+
+@lru_cache(maxsize=4096)
+def _trendless(curve: bytes) -> np.ndarray:
+    """`remove_trend` of a curve's bytes: who looks for thresholds decodes the same curves again and again."""
+    return remove_trend(np.frombuffer(curve))
 
 
 def _height(curve: np.ndarray, neighbourhood: int) -> np.ndarray:

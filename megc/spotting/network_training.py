@@ -28,13 +28,17 @@ _RUN = "run.json"  # the hash of what a run is trained on and how; a run of anot
 
 @dataclass(frozen=True)
 class NetworkSchedule:
-    """How long and how fast a network is trained: AdamW, the rate up in a tenth of the steps, then down to 0."""
+    """How long and how fast a network is trained: AdamW, the rate up in a tenth of the steps, then down to 0.
+
+    `constant`: one rate from first to last, and gradients of any length, as Keras trains.
+    """
 
     epochs: int
     batch: int
     rate: float
     weight_decay: float
     seed: int
+    constant: bool = False
 
 
 class _Bar(TrainerCallback):
@@ -75,8 +79,9 @@ def train_network(
             "per_device_train_batch_size": schedule.batch,
             "learning_rate": schedule.rate,
             "weight_decay": schedule.weight_decay,
-            "lr_scheduler_type": "cosine",
-            "warmup_steps": 0.1,
+            "lr_scheduler_type": "constant" if schedule.constant else "cosine",
+            "warmup_steps": 0 if schedule.constant else 0.1,
+            "max_grad_norm": 1e9 if schedule.constant else 1.0,  # not 0: a gradient that diverges is still seen
             "logging_steps": max(1, steps // 20),
             "save_strategy": "steps",
             "save_steps": max(1, -(-steps // 4)),

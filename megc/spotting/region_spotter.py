@@ -113,9 +113,12 @@ class RegionSpotter:
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals with type, score and emotion, in order of onset."""
+        return [row for row in self.propose(video) if row.score >= self.thresholds[row.type]]
+
+    def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
+        """The same, with those below the thresholds."""
         series = region_series(video.region_flow(), self.settings.reference)
-        rows = decode_curves(network_curves(self.networks, series), series, self.settings)
-        return [row for row in rows if row.score >= self.thresholds[row.type]]
+        return decode_curves(network_curves(self.networks, series), series, self.settings)
 
 
 def _new_network(settings: RegionSettings, seed: int) -> RegionNetwork:
@@ -157,16 +160,18 @@ def train(videos: Sequence[SpottingVideo], settings: RegionSettings, out: Path) 
 def _train_member(
     videos: Sequence[Video], series: dict[str, RegionSeries], settings: RegionSettings, number: int, out: Path
 ) -> RegionNetwork:
-    own = replace(settings, seed=settings.seed * 1000 + number)
-    data = RegionWindows([series[video.id] for video in videos], [video.events for video in videos], own)
-    schedule = NetworkSchedule(own.epochs, own.batch, own.rate, own.weight_decay, own.seed)
+    of_member = replace(settings, seed=settings.seed * 1000 + number)
+    data = RegionWindows([series[video.id] for video in videos], [video.events for video in videos], of_member)
+    schedule = NetworkSchedule(
+        of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
+    )
     content = sha256_of(
-        json.dumps(asdict(own)),
+        json.dumps(asdict(of_member)),
         *(repr((video.id, video.events)) for video in videos),
         *(series[video.id].motion.tobytes() for video in videos),
     )
     folder = out / f"member{number}"
-    network = _new_network(own, own.seed)
+    network = _new_network(of_member, of_member.seed)
     train_network(network, data, folder, schedule, sorted({f"{v.dataset}/{v.subject}" for v in videos}), content)
     return load_network(network, folder)
 

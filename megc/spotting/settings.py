@@ -1,10 +1,11 @@
 """Settings of the commands on spotting; nothing heavy is imported here."""
 
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from megc.command import option
+from megc.training.settings import TrainerOptions
 
 TrackName = Literal["signal", "proposals"]
 
@@ -22,6 +23,22 @@ class TrackSettings:
     draws: int = option(20, "draws of the row of random intervals")
     resamples: int = option(1000, "bootstrap resamples")
     seed: int = option(0, "seed of models, draws and bootstrap")
+
+
+@dataclass(frozen=True)
+class FusedSettings:
+    """The spotter `fused`: whose proposals it joins. `members` have the keys of their own yaml files."""
+
+    members: tuple[dict[str, Any], ...] = option(
+        ({"kind": "flow", "fit": False}, {"kind": "region"}), "spotters, each with its kind and settings"
+    )
+    folds: int = option(3, "inner folds by subject")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    seed: int = option(0, "of trees and folds")
+
+    def __post_init__(self) -> None:
+        if self.folds < 2 or not 0 <= self.overlap <= 1:
+            raise ValueError("folds are 2 or more, overlap is 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -83,6 +100,9 @@ class VlmSettings:
 
     model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
     base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
+    base_set: tuple[str, ...] = option(
+        ("fit=false",), "its settings; of flow the published thresholds, which let more through than learnt ones"
+    )
     images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
     jitter: int = option(3, "copies of each event with other ends")
     steps: int = option(400, "optimiser steps")
@@ -183,14 +203,21 @@ class WindowFusionSettings:
 class FlowSpotterSettings:
     """The optical-flow spotter (`kind: flow`), a yaml file's settings. Raises ValueError for one out of range."""
 
-    fit: bool = option(True, "learn thresholds and lengths; off: those that were published for CAS(ME)²")
-    reference: float = option(3.0, "seconds of the running median that motion is measured from; 0: the window's start")
+    method: Literal["trees", "thresholds"] = option("trees", "what judges motion: trees, or the published decoder")
     bridge_blinks: bool = option(True, "take motion around the eyes during a blink from before and after it")
-    below_eyes: bool = option(False, "spot in the two regions below the eyes, too")
+    fit: bool = option(True, "learn; off: the published decoder with its thresholds for CAS(ME)²")
+    reference: float = option(3.0, "thresholds: seconds of the running median as reference; 0: the window's start")
+    below_eyes: bool = option(False, "thresholds: spot in the two regions below the eyes, too")
+    trees: int = option(80, "trees: how many")
+    leaf: int = option(4, "trees: least candidates of a leaf")
+    by_type: bool = option(True, "trees: a threshold for micro- and one for macro-expressions, each of its best F1")
+    seed: int = option(0, "trees: seed")
 
     def __post_init__(self) -> None:
         if not 0 <= self.reference <= 3600:
             raise ValueError("reference must be 0 to 3600 seconds")
+        if self.trees < 1 or self.leaf < 1:
+            raise ValueError("trees and leaf must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -210,3 +237,150 @@ class ConvertVideoSettings:
     heads: int | None = option(None, "attention heads; default: one for 64 values")
     decoder_heads: int | None = option(None, "attention heads of the decoder; default: one for 64 values")
     crop: str = option("", "name of the face crops that it was trained on, as dfew_jpg_256; others are refused then")
+
+
+@dataclass(frozen=True)
+class AnswerSpottedSettings:
+    """test/answer_spotted.py: questions on long videos, the intervals that answer them, and what is learnt."""
+
+    questions: Path = option(Path("dataset/demo/long/instructions.jsonl"), "instructions of ME-LVQA, to answer")
+    videos: Path = option(Path("dataset/demo/long/videos.jsonl"), "the videos (videos.jsonl, or a table of them)")
+    events: Path | None = option(None, "table of their events, where --videos is a table")
+    intervals: Path | None = option(
+        None, "spotted intervals, as score_spotting.py takes them (default: the annotated events, an upper bound)"
+    )
+    least_score: float = option(0.0, "intervals with a lower score do not count")
+    inputs: Path | None = option(None, "folder above region_flow, by which action units are told")
+    leave_one_subject_out: bool = option(
+        False, "learn from each subject's others: counts by counts of intervals, types, and action units"
+    )
+    train_videos: Path | None = option(None, "learn from these annotated videos (videos.jsonl) instead")
+    train_intervals: Path | None = option(None, "intervals in them, of the same spotter, trained on other subjects")
+    out: Path = option(Path("result/long/spotted/predictions.jsonl"), "predictions to write")
+
+    def __post_init__(self) -> None:
+        if bool(self.train_videos) != bool(self.train_intervals):
+            raise ValueError("--train-videos and --train-intervals need each other")
+        if self.train_videos and self.leave_one_subject_out:
+            raise ValueError("--leave-one-subject-out learns from the questions' own videos: leave out --train-videos")
+        if self.inputs and not (self.train_videos or self.leave_one_subject_out):
+            raise ValueError("--inputs is for what is learnt: add --leave-one-subject-out or --train-videos")
+
+
+@dataclass(frozen=True)
+class ExportClipListsSettings:
+    """data_process/export_clip_lists.py: clips, what their classes are, and the shares of the subjects."""
+
+    clips: Path = option(Path("dataset/demo/clips.jsonl"), "clips of data_process/index_clips.py, with frames")
+    out: Path = option(Path("dataset/clips"), "folder of train.csv, val.csv, test.csv, classes.json and split.json")
+    classes: Literal["coarse", "fine"] = option("coarse", "what is told apart: coarse classes, or annotated emotions")
+    test_share: float = option(0.25, "share of each dataset's people in test.csv")
+    val_share: float = option(0.2, "share of the others in val.csv")
+    seed: int = option(0, "seed of the draw")
+
+
+@dataclass(frozen=True)
+class ClassifyClipsSettings:
+    """test/classify_clips.py: a trained classifier, and the clips that it names."""
+
+    model: Path = option(MISSING, "checkpoint folder of train/train_video.py or convert_video_checkpoint.py")
+    clips: Path = option(Path("dataset/clips/test.csv"), "path and class of a clip in each line")
+    out: Path = option(Path("result/clips"), "folder of predictions.csv, metrics.csv and confusion.csv")
+    stride: int | None = option(None, "frames of the video from one of the clip to the next; default: as trained")
+    starts: int = option(2, "clips of a video, from its first frame to its last, whose probabilities are averaged")
+    crops: int = option(2, "squares of a picture that is not square, along its longer side")
+    batch: int = option(8, "clips in a pass")
+    device: str = option("", "cpu, cuda, …; default: a GPU where there is one")
+    crop: str = option("", "name of the face crops, where the frames do not come with their recipe")
+    any_crop: bool = option(False, "classify other face crops than the model was trained on: it costs accuracy")
+    resamples: int = option(1000, "bootstrap resamples")
+    seed: int = option(0, "seed of the bootstrap")
+
+
+@dataclass
+class VideoSettings:
+    """train/train_video.py: what is trained, on what; how long and how fast is for TrainingArguments to say."""
+
+    task: Literal["pretrain", "classify"] = option(
+        "classify", "rebuild hidden patches, or tell classes of clips apart"
+    )
+    train_file: str = option("dataset/clips/train.csv", "path and class of a clip in each line; see train/README.md")
+    eval_file: str | None = option(None, "the same of other clips, to evaluate on (--eval_strategy)")
+    start_from: str | None = option(None, "checkpoint folder whose encoder is the start; default: new weights")
+    architecture: Literal["videomae", "lgi_former"] = option("videomae", "encoder")
+    image_size: int = option(160, "pixels of a side")
+    num_frames: int = option(16, "frames of a clip")
+    stride: int = option(4, "frames of the video from one of the clip to the next; a short video is spread evenly")
+    dim: int = option(768, "width of the encoder")
+    depth: int = option(12, "its layers")
+    heads: int = option(12, "its attention heads")
+    region: list[int] = field(
+        default_factory=lambda: [2, 5, 10],
+        metadata={
+            "help": "pairs of frames, rows and columns of patches in a region of LGI-Former, and of part_window"
+        },
+    )
+    class_token: Literal["region", "org", "all"] = option("region", "what LGI-Former's classifier averages")
+    drop_path: float = option(0.0, "rate at which the last layer's branches are dropped; less in earlier layers")
+    decoder_dim: int = option(384, "width of the decoder of pretraining")
+    decoder_depth: int = option(4, "its layers")
+    decoder_heads: int = option(6, "its attention heads")
+    mask: Literal["tube", "part_window"] = option("tube", "hidden patches: anywhere, or equally many in each region")
+    mask_ratio: float = option(0.9, "share of hidden patches")
+    targets: Literal["pixels", "differences"] = option(
+        "pixels", "what is rebuilt: both frames of a pair, or the first and its difference to the second"
+    )
+    layer_decay: float = option(1.0, "factor of the learning rate from a layer to the one below it")
+    label_smoothing: float = option(0.0, "share of a label that goes to all classes alike")
+    mixup: float = option(0.0, "beta parameter of averages of two clips; 0: none")
+    cutmix: float = option(0.0, "beta parameter of clips with a rectangle of another; 0: none")
+    erase: float = option(0.0, "probability of a rectangle of noise")
+    flip: float = option(0.0, "probability of mirroring")
+    smallest_crop: float = option(1.0, "least share of the shorter side in a random crop; 1: the centre")
+    crop: str = option("", "name of the face crops, where the frames do not come with their recipe")
+    any_crop: bool = option(False, "start from a checkpoint of other face crops")
+    threads: int = option(0, "CPU threads a process; 0: torch's choice")
+    resume: bool = option(False, "go on where an earlier run into --output_dir stopped")
+    overwrite: bool = option(False, "delete what an earlier run left in --output_dir; on the command line only")
+    plan: bool = option(False, "print parameters, clips, steps, memory and disk, and stop before a model is built")
+    gpu_memory: float = option(80.0, "GiB of a GPU, for --plan")
+    gpus: int = option(1, "number of GPUs, for --plan")
+
+
+@dataclass
+class VideoHelp:
+    """What the short --help of train_video.py lists."""
+
+    config: str = option("train/videomae_tiny.yaml", "yaml file of settings; its values are the defaults below")
+    training: VideoSettings = field(default_factory=VideoSettings)
+    hugging_face: TrainerOptions = field(default_factory=TrainerOptions)
+    help_all: bool = option(False, "every option of Hugging Face's TrainingArguments too")
+
+
+@dataclass(frozen=True)
+class MeanSettings:
+    """MEAN (`kind: mean`): a shallow network on flow maps for each type of expression, and how its curve is read.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    expressions: tuple[Literal["micro", "macro"], ...] = option(("micro", "macro"), "types, a network for each")
+    scale: Literal["pixels", "pair", "video"] = option("pixels", "of maps; as published: pair, its least and most")
+    nose_subtract: bool = option(False, "take the nose's motion from the maps, as SOFTNet does")
+    eye_mask: bool = option(False, "no motion around the eyes, as in SOFTNet")
+    joint: bool = option(False, "train both heads together, as SFAMNet does; else emotions on the frozen stems")
+    negatives: float = option(5.0, "maps outside expressions for each inside")
+    epochs: int = option(10, "of spotting, or of both heads together")
+    recognition_epochs: int = option(100, "of the recognition head")
+    most: int = option(1000, "maps inside expressions, drawn by the seed, at most; as published 0: all")
+    batch: int = option(32, "maps of a step")
+    rate: float = option(5e-4, "learning rate of Adam")
+    decoding: Literal["ours", "published"] = option("ours", "from a curve to intervals")
+    share: float = option(0.55, "published decoding: threshold at mean + share · (maximum - mean) of the video")
+    seed: int = option(0, "of weights, order and the choice of maps")
+
+    def __post_init__(self) -> None:
+        if not self.expressions or not self.negatives > 0 or not self.rate > 0 or not 0 <= self.share <= 1:
+            raise ValueError("expressions must name a type, negatives and rate be positive, share 0 to 1")
+        if min(self.epochs, self.recognition_epochs, self.batch) < 1 or self.most < 0:
+            raise ValueError("epochs, recognition_epochs and batch must be 1 or more, most not negative")

@@ -16,6 +16,11 @@ def smooth_curve(curve: np.ndarray, seconds: float, fps: float) -> np.ndarray:
     return gaussian_filter1d(np.asarray(curve, float), seconds * fps, mode="nearest") if seconds > 0 else curve
 
 
+def moving_average(curve: np.ndarray, frames: int) -> np.ndarray:
+    """The mean over `frames` values around each, with zeros beyond the ends: MEAN's filter (numpy's mode `same`)."""
+    return np.convolve(curve, np.ones(frames) / frames, mode="same")[: len(curve)]
+
+
 def relative_threshold(curve: np.ndarray, share: float) -> float:
     """Mean + share · (maximum - mean) of the video: the rule of MDMD, SOFTNet and MEAN (share .55).
 
@@ -88,10 +93,9 @@ def merge_close(intervals: np.ndarray, gap: float) -> np.ndarray:
 
 def suppress_overlaps(intervals: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
     """Indices of the intervals that stay, best first: none overlaps a better one by an IoU above `most`."""
-    ious = interval_ious(intervals, intervals)
     kept: list[int] = []
-    for index in np.argsort(-scores, kind="stable"):
-        if not kept or ious[index, kept].max() <= most:
+    for index in np.argsort(-scores, kind="stable"):  # row by row: all pairs of an hour of candidates are too many
+        if not kept or interval_ious(intervals[index : index + 1], intervals[kept]).max() <= most:
             kept.append(int(index))
     return np.array(kept, int)
 

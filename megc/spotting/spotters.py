@@ -21,6 +21,8 @@ from megc.clips import Video, frames_folder, read_videos
 from megc.commits import software
 from megc.files import read_checked, read_yaml, write_json
 from megc.motion.face_crops import FaceCrops, FaceCropsRecord, read_face_crops
+from megc.motion.flow_map_files import read_flow_maps
+from megc.motion.flow_maps import FlowMaps
 from megc.motion.region_flow_files import read_region_flow
 from megc.motion.region_stream import RegionFlow
 from megc.parsing import parse_yaml
@@ -32,10 +34,12 @@ from megc.spotting.settings import TrainSpotterSettings
 # Kinds by the word for them in yaml files, each with its module. A refiner takes another spotter's intervals.
 KINDS: dict[str, str] = {
     "flow": "flow_spotter",
+    "mean": "mean_spotter",
     "region": "region_spotter",
     "vlm": "vlm",  # a refiner
     "windows": "window_spotter",
     "window_fusion": "window_fusion",  # a refiner
+    "fused": "proposal_fusion",
 }
 RECORD_NAME = "spotter.json"
 _FIX = "give a folder that train/train_spotter.py wrote"
@@ -65,9 +69,14 @@ class SpottingVideo:
         """Small crops of its face and how they were cut. Raises DataError where they are missing or damaged."""
         return read_face_crops(self.inputs / "face_crops", self.video.id)
 
+    def flow_maps(self) -> FlowMaps:
+        """Maps of the motion of brows and mouth. Raises DataError where they are missing or damaged."""
+        return read_flow_maps(self.inputs / "flow_maps", self.video.id)[0]
+
 
 class Spotter(Protocol):
-    """Finds intervals in a video."""
+    """Finds intervals in a video. One that may also have `propose`, with the signature of `spot`, for intervals that
+    its threshold would leave out, too: what `fused` joins."""
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals in order of onset, in the frame numbers of the video, with type and score, perhaps emotion."""
@@ -101,19 +110,33 @@ def spotter_module(kind: str, file: Path | str) -> ModuleType:
     return importlib.import_module(f"megc.spotting.{KINDS[kind]}")
 
 
+def needs_of(kind: str, settings: Any) -> tuple[str, ...]:
+    """What a spotter of a kind and settings reads of a video: its module's NEEDS, and those of its `members`."""
+    members = [dict(values) for values in getattr(settings, "members", ()) if isinstance(values, dict)]
+    kinds = [kind, *(str(values["kind"]) for values in members)]
+    return tuple(dict.fromkeys(need for name in kinds for need in spotter_module(name, "members").NEEDS))
+
+
 def read_spotter_config(file: Path, changes: Sequence[str] = ()) -> tuple[str, Any]:
     """Kind and settings of a yaml file; `changes` such as `epochs=2` go before it.
 
     Raises DataError for a file without `kind`, an unknown key (with a near match), and a value of a wrong type.
     """
     values = read_yaml(file, "give a yaml file with `kind` and the settings of a spotter, such as train/mean.yaml")
+    values |= read_changes(changes, file)
+    kind = str(values.pop("kind", ""))
+    return kind, check_settings(kind, values, file)
+
+
+def read_changes(changes: Sequence[str], file: Path | str) -> dict[str, Any]:
+    """Values of changes such as `epochs=2`, read as YAML. Raises DataError for another form."""
+    values = {}
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals:
             raise DataError(file, change, "not KEY=VALUE", "write --set epochs=2")
         values[key] = parse_yaml(text)
-    kind = str(values.pop("kind", ""))
-    return kind, check_settings(kind, values, file)
+    return values
 
 
 def check_settings(kind: str, values: dict, file: Path | str) -> Any:

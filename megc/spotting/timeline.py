@@ -54,10 +54,11 @@ _BLINK, _NO_FACE = "#c9c9c9", "#eeeeee"
 _LEFT, _RIGHT, _HEADER, _STRIP, _LANE, _PANEL, _AXIS, _FOOTER = 102, 14, 50, 112, 24, 56, 38, 128  # pixels
 
 
-def region_excursions(flow: RegionFlow) -> np.ndarray:
+def region_excursions(flow: RegionFlow, surroundings: float = SURROUNDINGS) -> np.ndarray:
     """How far each region is from where it rests, (frames, 18) in pixels of a face 236 wide; NaN without a face.
 
-    Its rest is the running median over SURROUNDINGS within the segment, so that slow turns of the head count little.
+    Its rest is the running median over `surroundings` (seconds) within the segment: slow turns of the head count
+    little.
     """
     lengths = np.full(flow.flow.shape[:2], np.nan)
     for segment in range(int(flow.segments.max(initial=-1)) + 1):
@@ -65,7 +66,7 @@ def region_excursions(flow: RegionFlow) -> np.ndarray:
         if len(rows) < 2:
             continue
         step = float(np.median(np.diff(flow.times[rows])))
-        size = int(min(SURROUNDINGS / step, len(rows))) | 1
+        size = int(min(surroundings / step, len(rows))) | 1
         motion = gaussian_filter1d(flow.flow[rows], SMOOTHING / step, axis=0, mode="nearest")
         rest = median_filter(motion, size=(size, 1, 1), mode="nearest")
         lengths[rows] = np.linalg.norm(motion - rest, axis=2)

@@ -97,12 +97,12 @@ VIDEOMAE_TINY = VideoConfig(
 LGI_FORMER_TINY = VIDEOMAE_TINY.model_copy(update={"architecture": "lgi_former"})
 
 
-def write_config(folder: Path, config: VideoConfig) -> None:
+def write_video_config(folder: Path, config: VideoConfig) -> None:
     """Write `video.json`."""
     write_json(folder / CONFIG_NAME, config.model_dump(mode="json"))
 
 
-def read_config(folder: Path | str) -> VideoConfig:
+def read_video_config(folder: Path | str) -> VideoConfig:
     """`video.json` of a checkpoint folder. Raises DataError where it is missing or damaged."""
     fix = "give a folder that train/train_video.py wrote, or converted"
     return VideoConfig(**read_checked(VideoConfig, Path(folder) / CONFIG_NAME, fix=fix))

@@ -26,7 +26,7 @@ from megc.motion.recipes import CROP
 from megc.problems import DataError
 from megc.spotting.lgi_former import LgiFormer
 from megc.spotting.masking import reconstruction_targets
-from megc.spotting.video_config import VideoConfig, read_config, write_config
+from megc.spotting.video_config import VideoConfig, read_video_config, write_video_config
 from megc.spotting.videomae import NORM_EPS, JointEncoder, MaskDecoder, position_codes
 
 HEAD_SCALE = 0.001  # of the first weights of a classifier's last layer, in both recipes
@@ -135,21 +135,21 @@ def save_checkpoint(folder: Path, model: VideoClassifier | MaskedAutoencoder, in
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / WHOLE, metadata={"format": "pt"})
-    write_config(folder, model.video_config)
+    write_video_config(folder, model.video_config)
     write_json(folder / INFO_NAME, {**info, "weights_hash": weights_hash(folder)})
 
 
 def load_classifier(folder: Path, crop: dict | None = None, *, any_crop: bool = False) -> VideoClassifier:
     """The classifier of a folder, in evaluation mode. Raises DataError as `load_weights` and `check_crop` do."""
     check_crop(folder, crop, any_crop=any_crop)
-    model = build_classifier(read_config(folder))
+    model = build_classifier(read_video_config(folder))
     model.load_state_dict(load_weights(folder, model))
     return model.eval()
 
 
 def load_autoencoder(folder: Path) -> MaskedAutoencoder:
     """The masked autoencoder of a folder, in evaluation mode. Raises DataError as `load_weights` does."""
-    model = build_autoencoder(read_config(folder))
+    model = build_autoencoder(read_video_config(folder))
     model.load_state_dict(load_weights(folder, model))
     return model.eval()
 
@@ -172,7 +172,7 @@ def start_from(model: VideoClassifier, folder: Path) -> None:
 
     Raises DataError for an encoder of another shape.
     """
-    config = read_config(folder)
+    config = read_video_config(folder)
     for name in ("architecture", "image_size", "num_frames", "patch_size", "tubelet_size", "dim", "depth", "heads"):
         if getattr(config, name) != getattr(model.video_config, name):
             what = f"its {name} is {getattr(config, name)}, not {getattr(model.video_config, name)}"

@@ -13,7 +13,7 @@ from megc.clips import Video, read_videos
 from megc.files import lock_folder, resolve_inside, write_bytes
 from megc.motion.keyframes import clips_of_sources
 from megc.motion.parallel import run_on_clips
-from megc.motion.settings import FaceCropSettings, RegionFlowSettings
+from megc.motion.settings import FaceCropSettings, FlowMapSettings, RegionFlowSettings
 from megc.motion.video_measurements import MeasuredVideo
 from megc.problems import DataError, Problem, Problems
 from megc.scoring.interval_files import write_intervals
@@ -26,8 +26,8 @@ from megc.spotting.spotters import (
     SpottingVideo,
     check_settings,
     load_spotter,
+    needs_of,
     read_spotter_record,
-    spotter_module,
     train_spotter,
 )
 from megc.spotting.timeline import draw_timeline, timeline_content
@@ -35,7 +35,8 @@ from megc.spotting.timeline import draw_timeline, timeline_content
 # What spotters need of a video (their NEEDS): module and function that measure it, and the settings it takes.
 MEASUREMENTS: dict[str, tuple[str, str, Any]] = {
     "region_flow": ("region_flow_files", "extract_video", RegionFlowSettings()),
-    "face_crops": ("face_crops", "crop_video", FaceCropSettings()),
+    "face_crops": ("face_crops", "crop_video", FaceCropSettings(size=64)),  # as train/windows.yaml reads them
+    "flow_maps": ("flow_map_files", "map_video", FlowMapSettings()),
 }
 DRAWN = "region_flow"  # the timeline shows it
 UNTRAINED = {"flow": {"fit": False}}  # the default spotter: published settings, nothing learnt
@@ -66,7 +67,8 @@ def load_chain(folders: Sequence[Path]) -> SpotterChain:
     Raises DataError for a folder that is not whole, for a refiner that comes first, and for a second spotter.
     """
     parts = [load_spotter(folder) for folder in folders]
-    kinds = [read_spotter_record(folder).kind for folder in folders]
+    records = [read_spotter_record(folder) for folder in folders]
+    kinds = [record.kind for record in records]
     for number, (part, folder, kind) in enumerate(zip(parts, folders, kinds, strict=True)):
         if number == 0 and not hasattr(part, "spot"):
             raise DataError(
@@ -75,8 +77,9 @@ def load_chain(folders: Sequence[Path]) -> SpotterChain:
         if number > 0 and not hasattr(part, "refine"):
             fix = "give one spotter, and refiners behind it"
             raise DataError(folder / RECORD_NAME, None, f"{kind} is a spotter, and refines nothing", fix)
+    settings = [check_settings(record.kind, record.settings, RECORD_NAME) for record in records]
     needs = dict.fromkeys(
-        need for kind, folder in zip(kinds, folders, strict=True) for need in spotter_module(kind, folder).NEEDS
+        need for kind, values in zip(kinds, settings, strict=True) for need in needs_of(kind, values)
     )
     return SpotterChain(" + ".join(kinds), parts[0], tuple(parts[1:]), tuple(needs))
 

@@ -20,7 +20,7 @@ from transformers import EvalPrediction
 from megc.files import png_bytes, write_bytes
 from megc.model import distributed
 from megc.spotting.masking import rebuild_frames, unnormalise
-from megc.spotting.video_config import VideoConfig, write_config
+from megc.spotting.video_config import VideoConfig, write_video_config
 from megc.spotting.video_encoders import MaskedAutoencoder, load_autoencoder
 from megc.training.trainer import CheckpointTrainer
 
@@ -77,7 +77,7 @@ class VideoTrainer(CheckpointTrainer):
         return not name.endswith(_UNDECAYED) and super().decays(name, parameter)
 
     def write_beside(self, folder: Path) -> None:
-        write_config(folder, self.model.video_config)
+        write_video_config(folder, self.model.video_config)
         super().write_beside(folder)
 
     def write_final(self, folder: Path) -> None:

@@ -35,6 +35,7 @@ from megc.spotting.spotters import (
     SpottingVideo,
     check_settings,
     load_spotter,
+    read_changes,
     train_spotter,
 )
 from megc.vqa.build import build_files
@@ -213,7 +214,8 @@ def train(videos: Sequence[SpottingVideo], settings: VlmSettings, out: Path) -> 
 def _propose(videos: Sequence[SpottingVideo], settings: VlmSettings, folder: Path) -> dict[str, list[SpottedInterval]]:
     """Intervals of the base spotter, which learns from these videos, in each of them."""
     if not (folder / RECORD_NAME).is_file():
-        train_spotter(settings.base, check_settings(settings.base, {}, folder), videos, folder)
+        base = check_settings(settings.base, read_changes(settings.base_set, folder), folder)
+        train_spotter(settings.base, base, videos, folder)
     spotter = load_spotter(folder)
     if not hasattr(spotter, "spot"):
         raise DataError(folder, "base", f"{settings.base} does not propose intervals", "give base: flow")

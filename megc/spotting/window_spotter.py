@@ -293,20 +293,22 @@ def _new_network(settings: WindowSettings, size: int, seed: int) -> VideoClassif
 def _train_member(
     items: Sequence[WindowVideo], settings: WindowSettings, number: int, crop: dict, out: Path
 ) -> VideoClassifier:
-    own = replace(settings, seed=settings.seed * 1000 + number)
-    network = _new_network(own, crop["size"], own.seed)
-    if own.pretrained:
-        check_crop(Path(own.pretrained), crop, any_crop=own.allow_mismatch)
-        start_from(network, Path(own.pretrained))
-    schedule = NetworkSchedule(own.epochs, own.batch, own.rate, own.weight_decay, own.seed)
+    of_member = replace(settings, seed=settings.seed * 1000 + number)
+    network = _new_network(of_member, crop["size"], of_member.seed)
+    if of_member.pretrained:
+        check_crop(Path(of_member.pretrained), crop, any_crop=of_member.allow_mismatch)
+        start_from(network, Path(of_member.pretrained))
+    schedule = NetworkSchedule(
+        of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
+    )
     content = sha256_of(
-        json.dumps([asdict(own), crop]),
+        json.dumps([asdict(of_member), crop]),
         *(repr((item.video.id, item.video.events, len(item.crops.times))) for item in items),
         *(np.ascontiguousarray(item.crops.pixels[::100]).tobytes() for item in items),
     )
     folder = out / f"member{number}"
     subjects = sorted({f"{item.video.dataset}/{item.video.subject}" for item in items})
-    train_network(network, WindowDataset(items, own), folder, schedule, subjects, content)
+    train_network(network, WindowDataset(items, of_member), folder, schedule, subjects, content)
     return load_network(network, folder)
 
 

@@ -24,11 +24,16 @@ from megc.training.output_folder import (
 from megc.training.training_info import differences
 
 # Settings without which a run is not the one that it resumes, and settings that may change at a price.
-SAME = ("packing", "loss_per", "lora_rank", "lora_alpha", "lora_targets")
+SAME = (
+    *("packing", "loss_per", "lora_rank", "lora_alpha", "lora_targets"),
+    *("task", "architecture", "image_size", "num_frames", "dim", "depth", "heads", "region", "class_token"),
+    *("decoder_dim", "decoder_depth", "decoder_heads", "stride", "mask", "mask_ratio", "targets"),
+)
 NOTED = (
     *("learning_rate", "vision_rate", "merger_rate", "language_model_rate", "lr_scheduler_type", "warmup_steps"),
     *("weight_decay", "max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("freeze_vision", "freeze_merger", "freeze_language_model", "lora_dropout", "shift", "seed", "bf16"),
+    *("layer_decay", "drop_path", "label_smoothing", "mixup", "cutmix", "erase", "flip", "smallest_crop"),
 )
 
 

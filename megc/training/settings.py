@@ -108,54 +108,61 @@ class TrainingHelp:
     help_all: bool = option(False, "every option of Hugging Face's TrainingArguments too")
 
 
-def print_training_help(description: str, config: Path | str, name: str) -> None:
+def print_training_help(
+    description: str, config: Path | str, name: str, kind: type = SftSettings, layout: type = TrainingHelp
+) -> None:
     """Print --help with the values of a yaml file as defaults, `name` being what to call it; waits for no torch.
 
     Raises DataError for a file that is no mapping.
     """
     values = read_yaml(config, "give a yaml file of settings")
     parts = []
-    for kind in (SftSettings, TrainerOptions):
-        names = {item.name for item in fields(kind)}
-        parts.append(kind(**{key: value for key, value in values.items() if key in names}))
-    print_help(description, TrainingHelp(name, *parts))
+    for part in (kind, TrainerOptions):
+        names = {item.name for item in fields(part)}
+        parts.append(part(**{key: value for key, value in values.items() if key in names}))
+    print_help(description, layout(name, *parts))
 
 
 @dataclass(frozen=True)
 class TrainingFlags:
-    """The flags of train.py by name. Settings are made of them late: TrainingArguments that name a configuration of
-    DeepSpeed ask for its processes."""
+    """The flags of a training program by name. Settings are made of them late: TrainingArguments that name a
+    configuration of DeepSpeed ask for its processes."""
 
     parser: "HfArgumentParser"
     values: Mapping[str, Any]
 
-    def settings(self, **changes: object) -> tuple[SftSettings, "TrainingArguments"]:
+    def settings(self, **changes: object) -> tuple[Any, "TrainingArguments"]:
         """What the flags say, with `changes` of some. Raises ValueError for what TrainingArguments refuse."""
         return self.parser.parse_dict({**self.values, **changes})
 
 
-def parse_flags(description: str, default_config: Path) -> TrainingFlags | None:
-    """The command line of train.py: flags, over the yaml file of --config, over its defaults.
+def parse_flags(
+    description: str, default_config: Path, kind: type = SftSettings, layout: type = TrainingHelp
+) -> TrainingFlags | None:
+    """The command line of a training program: flags, over the yaml file of --config, over its defaults.
 
-    Prints --help, without waiting for torch, and returns None; ends the program with 2 for a flag that is none.
-    Raises DataError as `read_config`.
+    `kind`: the settings beside TrainingArguments; `layout`: the dataclass of its --help, such as TrainingHelp. Prints
+    --help, without waiting for torch, and returns None; ends the program with 2 for a flag that is none. Raises
+    DataError as `read_config`.
     """
     first = ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config", default=SUPPRESS, help="yaml file of settings; without it, tiny.yaml beside this")
+    beside = f"yaml file of settings; without it, {default_config.name} beside this"
+    first.add_argument("--config", default=SUPPRESS, help=beside)
     given, rest = first.parse_known_args()
     config = getattr(given, "config", default_config)
     if {"-h", "--help"} & set(rest):
-        print_training_help(description, config, getattr(given, "config", "train/tiny.yaml"))
+        name = getattr(given, "config", f"train/{default_config.name}")
+        print_training_help(description, config, name, kind, layout)
         return None
     from transformers import HfArgumentParser, TrainingArguments
 
-    kinds, usage = (SftSettings, TrainingArguments), "%(prog)s [--config FILE] [FLAGS]"
+    kinds, usage = (kind, TrainingArguments), "%(prog)s [--config FILE] [FLAGS]"
     parser = HfArgumentParser(
         kinds, description=description, parents=[first], usage=usage, add_help=False, allow_abbrev=False
     )
     parser.add_argument("--help-all", "--help_all", action="help", help="show this help message and exit")
-    names = {item.name for kind in kinds for item in fields(kind)}
-    parser.set_defaults(**{**training_defaults(), **read_config(config, names)})
+    names = {item.name for part in kinds for item in fields(part)}
+    parser.set_defaults(**{**training_defaults(), **read_config(config, names, kind)})
     arguments, unknown = parser.parse_known_args()
     if unknown:
         name = unknown[0].partition("=")[0].lstrip("-").replace("-", "_")
@@ -190,13 +197,13 @@ Number = Annotated[float, BeforeValidator(_as_number)]
 
 
 @cache
-def setting_types() -> dict[str, Any]:
-    """The contract of each setting of train.py, from the hints of its dataclasses: whole numbers that a machine has,
-    and for a setting of an enumeration the names in it."""
+def setting_types(settings: type = SftSettings) -> dict[str, Any]:
+    """The contract of each setting of a training program, from the hints of its dataclasses: whole numbers that a
+    machine has, and for a setting of an enumeration the names in it."""
     from transformers import TrainingArguments
 
     types = {}
-    for kind in (SftSettings, TrainingArguments):
+    for kind in (settings, TrainingArguments):
         hints = get_type_hints(kind)
         for setting in fields(kind):
             hint = hints[setting.name]
@@ -212,15 +219,17 @@ def setting_types() -> dict[str, Any]:
     return types
 
 
-def check_types(path: Path | str, values: Mapping[str, object], section: str = "") -> None:
-    """Raise DataError for a setting of train.py with a value of another type; `section`: its part of the file."""
+def check_types(path: Path | str, values: Mapping[str, object], section: str = "", kind: type = SftSettings) -> None:
+    """Raise DataError for a setting with a value of another type; `section`: its part of the file, `kind`: the
+    program's settings."""
+    types = setting_types(kind)
     for key, value in values.items():
-        if key in setting_types():
+        if key in types:
             fix = "write it as --help says; names that YAML takes for yes or no (no, off, on) need quotes"
-            check_record(setting_types()[key], value, path, f"{section}{key}", fix, key)
+            check_record(types[key], value, path, f"{section}{key}", fix, key)
 
 
-def read_config(path: Path | str, names: set[str]) -> dict:
+def read_config(path: Path | str, names: set[str], kind: type = SftSettings) -> dict:
     """Settings of a yaml file. Raises DataError for a key that is none of `names`, and for a value of another type."""
     values = read_yaml(path, "give a yaml file of settings")
     if "overwrite" in values:
@@ -231,7 +240,7 @@ def read_config(path: Path | str, names: set[str]) -> dict:
             raise DataError(
                 path, key, "no such setting", did_you_mean(key, sorted(names), "--help lists the settings")
             )
-    check_types(path, values)
+    check_types(path, values, kind=kind)
     return values
 
 

@@ -18,12 +18,13 @@ from megc.training.data import TrainingData, subjects_of
 from megc.vqa.instructions import read_prompt, read_split
 
 # Settings of one call of the program, which say nothing about what it trains.
-_OF_THE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "plan", "gpus", "gpu_memory", "show_sample")
+OF_THE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "plan", "gpus", "gpu_memory", "show_sample")
 # Settings that change where a run writes and how fast it is, not what it computes. The files that they name count by
 # their content.
 _NEUTRAL = frozenset(
     (
         *("output_dir", "logging_dir", "run_name", "train_file", "eval_file", "model", "build_tiny", "allow_mismatch"),
+        *("start_from", "any_crop"),
         *("save_strategy", "save_steps", "save_total_limit", "save_only_model", "report_to", "disable_tqdm"),
         *("log_level", "log_level_replica", "log_on_each_node", "logging_first_step", "skip_memory_metrics"),
         *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor"),
@@ -50,7 +51,7 @@ def training_info(data: TrainingData, args: TrainingArguments, budget: tuple[int
     return {
         "kind": "trained",
         "base": settings.model,
-        "base_hash": _base_hash(settings.model),
+        "base_hash": base_hash(settings.model),
         "prompt_hash": prompts[0],
         "prompt": prompt if prompt.get("hash") == prompts[0] else None,
         "recipes": picture_recipes(picture for sample in samples for picture in sample.pictures),
@@ -66,7 +67,7 @@ def training_info(data: TrainingData, args: TrainingArguments, budget: tuple[int
             "validation_subjects": subjects_of(evaluated),
             "split": read_split(file).get("hash"),
         },
-        "training": {name: value for name, value in training.items() if name not in _OF_THE_CALL},
+        "training": {name: value for name, value in training.items() if name not in OF_THE_CALL},
         **software(),
     }
 
@@ -109,7 +110,7 @@ def _phrase(name: str, before: object, now: object) -> str:
     return f"{name} is {now} now, and was {before}"
 
 
-def _base_hash(model: str) -> str | None:
+def base_hash(model: str) -> str | None:
     """Hash of the `megc.json` of the checkpoint to start from, which knows its weights; None where it has none."""
     base = {key: value for key, value in read_training_info(model).items() if key not in ("versions", "git")}
     return sha256_of(json.dumps(base, sort_keys=True)) if base else None

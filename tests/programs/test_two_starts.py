@@ -18,6 +18,7 @@ PROGRAMS = {  # its flags, the folder that it writes to, and the lock on it
     "data_process/compute_flow.py": (["--frames", "frames", "--out", "out"], "out", "flow"),
     "data_process/extract_region_flow.py": (["--source", "frames/a", "--out", "out"], "out", "region_flow"),
     "data_process/extract_face_crops.py": (["--source", "frames/a", "--out", "out"], "out", "face_crops"),
+    "data_process/extract_flow_maps.py": (["--source", "frames/a", "--out", "out"], "out", "flow_maps"),
     "data_process/augment_flow.py": (["--train", "train.jsonl", "--out", "more.jsonl"], ".", "augment.more"),
     "data_process/make_flow_set.py": (["--out", "out", "--clips", "2"], "out", "flow_set"),
 }

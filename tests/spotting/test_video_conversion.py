@@ -13,7 +13,7 @@ from megc.model.checkpoint import read_training_info
 from megc.problems import DataError, Problems
 from megc.spotting.masking import normalise_values, reconstruction_targets
 from megc.spotting.settings import ConvertVideoSettings
-from megc.spotting.video_config import VideoConfig, read_config
+from megc.spotting.video_config import VideoConfig, read_video_config
 from megc.spotting.video_conversion import convert_checkpoint, convert_weights
 from megc.spotting.video_encoders import load_autoencoder, load_classifier
 
@@ -168,7 +168,7 @@ def test_every_tensor_comes_back_from_the_folder(tmp_path, architecture, pretrai
         pieces = [saved[new] for new, piece in converted.items() if piece.any()]  # the others are zeros
         assert torch.equal(torch.cat(pieces) if "qkv" in name else pieces[0], value.float()), name
     names = ("architecture", "image_size", "num_frames", "patch_size", "dim", "depth", "heads", "region")
-    assert [getattr(read_config(folder), name) for name in names] == [getattr(config, name) for name in names]
+    assert [getattr(read_video_config(folder), name) for name in names] == [getattr(config, name) for name in names]
 
 
 @pytest.mark.parametrize("kind", [VideoMAEForPreTraining, VideoMAEForVideoClassification])
