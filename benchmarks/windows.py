@@ -39,7 +39,8 @@ from megc.motion.frames import Frames, open_frames
 from megc.spotting.masking import normalise_frames
 from megc.spotting.settings import WindowSettings
 from megc.spotting.video_encoders import build_classifier
-from megc.spotting.window_spotter import encoder_config, score_windows
+from megc.spotting.window_dataset import encoder_config
+from megc.spotting.window_spotter import score_windows
 from megc.spotting.windows import WindowPictures, grid_windows
 
 ARMS = ("nothing", "scratch", "crops", "shared")

@@ -171,6 +171,8 @@ class WindowSettings:
     region: tuple[int, int, int] = option((2, 2, 4), "pairs of frames, rows and columns of a region of LGI-Former")
     drop_path: float = option(0.1, "rate of the last block")
     pretrained: str = option("", "folder of a pretrained encoder of the same sizes to start from")
+    pretrain_epochs: int = option(0, "pretrain it first on all windows of the training subjects; 0: not")
+    mask_ratio: float = option(0.75, "share of the patches that pretraining hides")
     epochs: int = option(14, "epochs; one shows as many windows as there are without shifts in time")
     batch: int = option(32, "windows of a step")
     rate: float = option(2e-3, "highest learning rate")
