@@ -35,6 +35,7 @@ from megc.spotting.settings import TrainSpotterSettings
 KINDS: dict[str, str] = {
     "flow": "flow_spotter",
     "mean": "mean_spotter",
+    "recogniser": "recogniser",  # a refiner, and with its base a spotter
     "region": "region_spotter",
     "vlm": "vlm",  # a refiner
     "windows": "window_spotter",
