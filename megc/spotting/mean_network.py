@@ -81,16 +81,16 @@ class MeanNetwork(nn.Module):
         return self.dropout(functional.max_pool2d(self.norm(values), 3))  # 42 to 14
 
     def _loss(self, answers: dict[str, torch.Tensor], spots: torch.Tensor, emotions: torch.Tensor) -> torch.Tensor:
-        recognition = _weighted_entropy(answers["emotions"], emotions, self.class_weights)
-        if self.stage == "recognition":
-            return recognition
-        spotting = functional.mse_loss(answers["spots"], spots)
         # Keras adds the squares of the kernels to the loss; Adam's weight decay would be another penalty
         penalty = 1e-3 * sum(stem.weight.square().sum() for stem in self.stems)
         penalty = penalty + 0.1 * self.spotting[0].weight.square().sum()
-        if self.stage == "joint":
-            return JOINT_WEIGHT * spotting + (1 - JOINT_WEIGHT) * recognition + penalty
-        return spotting + penalty
+        spotting = functional.mse_loss(answers["spots"], spots)
+        if self.stage == "spotting":
+            return spotting + penalty
+        recognition = _weighted_entropy(answers["emotions"], emotions, self.class_weights)
+        if self.stage == "recognition":
+            return recognition
+        return JOINT_WEIGHT * spotting + (1 - JOINT_WEIGHT) * recognition + penalty
 
 
 def _head(outputs: int) -> nn.Sequential:

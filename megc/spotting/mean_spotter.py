@@ -183,13 +183,16 @@ class MeanSpotter:
     networks: dict[str, MeanNetwork]
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
-        """Intervals with type, score (the height of the peak) and emotion, in order of onset."""
+        """Intervals with type, score and emotion, in order of onset.
+
+        The score is the height of the peak; in our decoding ratio / (1 + ratio) of it to the threshold.
+        """
         item = _open_maps(video, self.settings)
         rows = []
         for kind, part in self.parts.items():
             curve = network_curve(self.networks[kind], item)
             rows += self._decode(kind, part, curve)
-        if self.settings.decoding == "ours" and rows:
+        if self.settings.decoding == "ours" and rows:  # of either type, the one that is farther above its threshold
             kept = suppress_overlaps(ends_of(rows), np.array([row.score for row in rows]), _OVERLAP)
             rows = [rows[index] for index in kept]
         return sorted(rows)
@@ -200,6 +203,8 @@ class MeanSpotter:
             decoded = decode_as_published(curve, part.half, self.settings.share)
         else:
             decoded = decode_absolute(curve, part.half, part.decoding)
+            ratios = decoded.scores / max(part.decoding.threshold, 1e-6)
+            decoded = replace(decoded, scores=ratios / (1 + ratios))
         numbers = np.round(np.interp(decoded.ends, np.arange(len(curve.numbers)), curve.numbers))
         reach, rows = max(1, int(part.half / curve.step)), []
         for (onset, offset), (first, last), peak, score in zip(
@@ -219,7 +224,10 @@ def _open_maps(video: SpottingVideo, settings: MeanSettings) -> MapVideo:
 
 
 def train(videos: Sequence[SpottingVideo], settings: MeanSettings, out: Path) -> None:
-    """Train a network for each type that the videos have events of. Raises DataError where they have none."""
+    """Train a network for each type that the videos have events of.
+
+    Raises DataError where they have none, or where no flow map lies in an event.
+    """
     items = [_open_maps(video, settings) for video in videos]
     present = {event.type for item in items for event in item.video.events}
     parts = {kind: _train_part(items, kind, settings, out) for kind in settings.expressions if kind in present}
@@ -233,20 +241,22 @@ def _train_part(items: Sequence[MapVideo], kind: str, settings: MeanSettings, ou
     """Train the network of a type below `out` and learn how to read its curve."""
     videos = [item.video for item in items]
     half, emotions = half_duration(videos, kind), emotions_of(videos, kind)
-    emotions = emotions if len(emotions) > 1 else ()
-    joint = settings.joint and bool(emotions)
     data = gather_rows(
         items,
         [label_spots(item, kind, half) for item in items],
-        [label_emotions(item, kind, emotions, joint) for item in items],
+        [label_emotions(item, kind, emotions, settings.joint) for item in items],
     )
-    stage: Stage = "joint" if joint else "spotting"
-    network = _train_stage(
-        thin_rows(data, settings.most, settings.negatives, settings.seed), kind, stage, emotions, settings, out
-    )
-    if emotions and not joint:
+    if not data.spots.any():
+        what = f"none of the flow maps lies in a {kind}-expression"
+        raise DataError(out, kind, what, "measure the training videos whole, or leave this type out of expressions")
+    named = data.select(np.flatnonzero((data.emotions >= 0) & (data.emotions < len(emotions))))
+    if len(np.unique(named.emotions)) < 2:  # nothing to tell apart
+        emotions = ()
+    thin = thin_rows(data, settings.most, settings.negatives, settings.seed)
+    stage: Stage = "joint" if settings.joint and emotions else "spotting"
+    network = _train_stage(thin, kind, stage, emotions, settings, out)
+    if emotions and stage == "spotting":
         stage = "recognition"
-        named = data.select(np.flatnonzero(data.emotions >= 0))
         network = _train_stage(named, kind, stage, emotions, settings, out, network)
     part = MeanPart(folder=f"{kind}/{stage}", stage=stage, half=half, emotions=list(emotions), decoding=None)
     if settings.decoding == "published":

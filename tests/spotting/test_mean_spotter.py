@@ -258,3 +258,10 @@ def test_maps_that_are_missing_are_named(tmp_path: Path):
     video = Video("d/s/a", "d", "s", "a", 30.0, "", 100, (Event(1, 2, 3, "micro"),))
     with pytest.raises(DataError, match=r"extract_flow_maps\.py"):
         train_spotter("mean", QUICK, [SpottingVideo(video, tmp_path / "v.jsonl", tmp_path)], tmp_path / "out")
+
+
+def test_events_beyond_the_maps_are_an_error(map_set, tmp_path):
+    late = Event(9000, None, 9010, "micro", "happiness")
+    items = [replace(item, video=replace(item.video, events=(late,))) for item in map_set[:1]]
+    with pytest.raises(DataError, match="none of the flow maps lies in a micro-expression"):
+        train_spotter("mean", QUICK, items, tmp_path / "out")
