@@ -144,8 +144,8 @@ def choose_model(videos: Sequence[SpottingVideo], evidence: Sequence[FusionEvide
     for keep, add, gap in itertools.product(keeps, adds, _GAPS[::-1]):
         model = FusionModel(keep=keep, add=add, gap=gap)
         hits = predicted = 0
-        for item, known, truth in zip(videos, evidence, truths, strict=True):
-            ends = ends_of(fuse(known, model, item.video.fps))
+        for item, of_video, truth in zip(videos, evidence, truths, strict=True):
+            ends = ends_of(fuse(of_video, model, item.video.fps))
             hits += len(match_best_first(ends, truth).hits)
             predicted += len(ends)
         f1 = 2 * hits / max(predicted + events, 1)
