@@ -99,9 +99,11 @@ class VlmSettings:
     """
 
     model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
-    base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
-    base_set: tuple[str, ...] = option(
-        ("fit=false",), "its settings; of flow the published thresholds, which let more through than learnt ones"
+    base: str = option("flow", "kind of the spotter that proposes")
+    base_set: tuple[str, ...] = option((), "its settings, as those of the spotter whose intervals are refined")
+    loose_set: tuple[str, ...] = option(
+        ("fit=false",),
+        "its settings where the model learns from its false alarms: of flow those that let more through",
     )
     images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
     jitter: int = option(3, "copies of each event with other ends")
@@ -171,6 +173,8 @@ class WindowSettings:
     region: tuple[int, int, int] = option((2, 2, 4), "pairs of frames, rows and columns of a region of LGI-Former")
     drop_path: float = option(0.1, "rate of the last block")
     pretrained: str = option("", "folder of a pretrained encoder of the same sizes to start from")
+    pretrain_epochs: int = option(0, "pretrain it first on all windows of the training subjects; 0: not")
+    mask_ratio: float = option(0.75, "share of the patches that pretraining hides")
     epochs: int = option(14, "epochs; one shows as many windows as there are without shifts in time")
     batch: int = option(32, "windows of a step")
     rate: float = option(2e-3, "highest learning rate")
@@ -187,6 +191,16 @@ class WindowSettings:
             raise ValueError("frames must be a multiple of 8: windows then share whole pairs of frames")
         if not self.lengths or not all(0.1 <= length <= 60 for length in self.lengths):
             raise ValueError("lengths must be 0.1 to 60 seconds")
+
+
+@dataclass(frozen=True)
+class WindowFusionSettings:
+    """The refiner `window_fusion`: another spotter's intervals and those of the spotter `windows`."""
+
+    base: str = option("flow", "kind of the spotter on whose intervals the thresholds are learnt")
+    windows: dict | None = option(None, "settings of the spotter `windows` that is trained; default: its own")
+    trained: str = option("", "folder of a spotter `windows` of the same subjects, instead of training it")
+    reference: float = option(3.0, "seconds of the running median that motion is measured from")
 
 
 @dataclass(frozen=True)

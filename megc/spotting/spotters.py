@@ -39,6 +39,7 @@ KINDS: dict[str, str] = {
     "region": "region_spotter",
     "vlm": "vlm",  # a refiner
     "windows": "window_spotter",
+    "window_fusion": "window_fusion",  # a refiner
     "fused": "proposal_fusion",
 }
 RECORD_NAME = "spotter.json"
