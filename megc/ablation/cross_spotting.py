@@ -59,9 +59,13 @@ class PartRow(ClosedContract):
 
 
 class ArmsFile(ClosedContract):
-    """`spotting.yaml`: arms by name, each a spotter and its refiners in order. Differences are to the first."""
+    """`spotting.yaml`: arms by name, each a spotter and its refiners in order. Differences are to the first.
+
+    `main` is the arm whose intervals get the prior emotion, and whose faces the report shows; empty: the first.
+    """
 
     arms: dict[str, list[PartRow]]
+    main: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,25 +76,25 @@ class Part:
     settings: Any
 
 
-def read_arms(file: Path, only: Sequence[str] = ()) -> dict[str, tuple[Part, ...]]:
-    """The arms of a yaml file by name, those of `only` where it names some, in the file's order.
+def read_arms(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, tuple[Part, ...]], str]:
+    """The arms of a yaml file by name, those of `only` where it names some, in the file's order; and the main one.
 
     Raises DataError for an unknown key, kind, setting or arm, and for an arm without a part.
     """
-    rows = check_record(ArmsFile, read_yaml(file, _FIX), file, None, _FIX).arms
-    if not rows:
+    rows = check_record(ArmsFile, read_yaml(file, _FIX), file, None, _FIX)
+    if not rows.arms:
         raise DataError(file, "arms", "there is no arm", _FIX)
-    for name in only:
-        if name not in rows:
-            raise DataError(file, name, "there is no arm of this name", did_you_mean(name, rows))
+    for name in filter(None, (*only, rows.main)):
+        if name not in rows.arms:
+            raise DataError(file, name, "there is no arm of this name", did_you_mean(name, rows.arms))
     arms = {}
-    for name, parts in rows.items():
+    for name, parts in rows.arms.items():
         if only and name not in only:
             continue
         if not parts:
             raise DataError(file, name, "the arm has no spotter", _FIX)
         arms[name] = tuple(_read_part(row) for row in parts)
-    return arms
+    return arms, rows.main if rows.main in arms else next(iter(arms))
 
 
 def _read_part(row: PartRow) -> Part:
@@ -296,7 +300,7 @@ def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
 
     Returns the table.
     """
-    arms = read_arms(settings.arms, settings.only)
+    arms, main = read_arms(settings.arms, settings.only)
     cross = CrossSpotting(settings.videos, settings.inputs, settings.work or settings.out / "folds", settings.keep)
     items = read_spotting_videos(settings.videos, settings.inputs)
     videos = [item.video for item in items]
@@ -307,7 +311,8 @@ def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
         measure_missing(items, tuple(dict.fromkeys([DRAWN, *needs])), settings.jobs, problems)
         run_folds(cross, arms, folds, settings.jobs)
     runs = gather_runs(cross, list(arms), folds, videos, settings.out)
-    priors = [with_prior_emotion(runs[0], videos, folds, f"{runs[0].name}, {PRIOR}"), rate_prior(videos, folds)]
+    main_run = runs[list(arms).index(main)]
+    priors = [with_prior_emotion(main_run, videos, folds, f"{main}, {PRIOR}"), rate_prior(videos, folds)]
     rows = evaluate_runs(videos, [*runs, *priors], PROFILES["strict"], resamples=settings.resamples)
     rows += mean_rows(videos, random_runs(videos, settings.draws, settings.seed, emotions=True))
     write_table(settings.out / "spotting.csv", rows, COLUMNS)
@@ -319,5 +324,7 @@ def cross_spot(settings: CrossSpotSettings, problems: Problems) -> str:
     )
     write_text(settings.out / "spotting.md", f"{table}\n\n{about}\n")
     if settings.report:
-        write_spotting_report(settings.out / "report.html", rows, items, runs, about)
+        write_spotting_report(
+            settings.out / "report.html", rows, items, [main_run, *(run for run in runs if run is not main_run)], about
+        )
     return f"{table}\n\n{about}\nwrote {settings.out / 'spotting.csv'}"

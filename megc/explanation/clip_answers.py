@@ -139,6 +139,8 @@ class ClipAnswerer:
         `control`: closed questions are answered again with the flow picture blanked.
         Raises DataError for a picture that cannot be read and, as `load` does, for a model that cannot be.
         """
+        if not clips:
+            return []
         rows = [row for clip in clips for row in self._challenge_rows(clip, folder)]
         rows += _extra_rows(clips, [text for text in questions if not is_free(text)])
         answers = self._answer_rows(rows, folder, control)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from megc.commits import software
 from megc.explanation.animations import ClipPictures
 from megc.explanation.clip_answers import ClipAnswer
-from megc.explanation.video_explanation import ExplainedVideo
+from megc.explanation.video_explanation import NOTHING_SPOTTED, ExplainedVideo
 from megc.files import write_text
 
 LEAST_SHIFT = 0.1  # of likelihood, below which an answer does not rest on the flow picture
@@ -43,10 +43,16 @@ def render_styles() -> Markup:
     return _sections().styles()
 
 
-def render_clip(explained: ExplainedVideo, drawn: ClipPictures, number: int) -> Markup:
-    """The section of one clip, which the report and the web page share. `number` counts from 1; 0: the only one."""
-    answers = explained.answers_of(drawn.clip.id)
-    return _sections().clip(drawn, answers, number, rests_on(answers))
+def render_clip(explained: ExplainedVideo, drawn: ClipPictures) -> Markup:
+    """The section of one clip, which the report and the web page share."""
+    answers, event = explained.answers_of(drawn.clip.id), explained.source.events.get(drawn.clip.id)
+    return _sections().clip(drawn, answers, rests_on(answers), event)
+
+
+def render_timeline(explained: ExplainedVideo, link: bool) -> Markup:
+    """The timeline of a long video; with `link` a list of its events too, to go to them. Nothing for a clip."""
+    source = explained.source
+    return _sections().timeline(source, explained.pictures, NOTHING_SPOTTED, link) if source.is_long else Markup()
 
 
 def write_report(path: Path | str, explained: ExplainedVideo) -> None:
@@ -56,22 +62,16 @@ def write_report(path: Path | str, explained: ExplainedVideo) -> None:
 
 def render_report(explained: ExplainedVideo) -> str:
     """The whole page."""
-    several = len(explained.pictures) > 1
-    sections = [
-        render_clip(explained, drawn, number if several else 0)
-        for number, drawn in enumerate(explained.pictures, start=1)
-    ]
+    sections = [render_clip(explained, drawn) for drawn in explained.pictures]
     settings = {"model": explained.model, "decoding": asdict(explained.settings.decoding), **software()}
-    return (
-        _environment()
-        .get_template("clip_report.html")
-        .render(
-            styles=render_styles(),
-            title=explained.source.title,
-            model=explained.model,
-            sections=sections,
-            settings=json.dumps(settings, indent=2, ensure_ascii=False),
-        )
+    template = _environment().get_template("clip_report.html")
+    return template.render(
+        styles=render_styles(),
+        title=explained.source.title,
+        model=explained.model,
+        timeline=render_timeline(explained, link=True),
+        sections=sections,
+        settings=json.dumps(settings, indent=2, ensure_ascii=False),
     )
 
 

@@ -3,7 +3,8 @@
 import os
 import re
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from megc.clips import Clip, read_clips
@@ -11,17 +12,36 @@ from megc.explanation.settings import LONGEST_CLIP, AskSettings
 from megc.files import read_picture, write_bytes
 from megc.motion.keyframes import clips_of_sources, write_source_clips
 from megc.problems import DataError, Problems, did_you_mean
+from megc.scoring.str_metrics import SpottedInterval
 
 _LONGEST_SLUG = 60
 
 
 @dataclass(frozen=True)
+class SpottedEvent:
+    """An interval that was spotted in a long video, and its number in the timeline."""
+
+    number: int
+    interval: SpottedInterval
+
+
+@dataclass(frozen=True)
 class ClipSource:
-    """Clips of one video, the file that their paths are relative to, and the title that a reader sees."""
+    """Clips of one video, the file that their paths are relative to, and the title that a reader sees.
+
+    `whole` is the video as one clip; of a long one the `clips` are what was spotted in it, with their `events` by
+    the clip's id, the `timeline` as a data URI, the `spotter` that it is by, and `notes` for the reader.
+    """
 
     title: str
     clips: tuple[Clip, ...]
     clips_file: Path
+    whole: Clip
+    is_long: bool = False
+    events: Mapping[str, SpottedEvent] = field(default_factory=dict)
+    timeline: str = ""
+    spotter: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def folder_name(title: str) -> str:
@@ -41,25 +61,26 @@ def source_title(settings: AskSettings) -> str:
 def read_source(settings: AskSettings, folder: Path, problems: Problems) -> ClipSource:
     """The clip of the settings' video; links to it, and `clips.jsonl`, go to `folder`.
 
-    Raises DataError for what is neither a video, nor a folder of frames, nor a clip's id; for a video that cannot be
-    read; for frame numbers that it does not have; and for one longer than LONGEST_CLIP without them.
+    It `is_long` where it is longer than LONGEST_CLIP and no frame numbers are given. Raises DataError for what is
+    neither a video, nor a folder of frames, nor a clip's id; for a video that cannot be read; and for frame numbers
+    that it does not have.
     """
     title = source_title(settings)
     if settings.onset_image:
         return _source_of_pictures(title, [settings.onset_image, settings.apex_image], folder)
     if not Path(settings.video).exists():
-        clip = _find_clip(settings)
-        return ClipSource(title, (_with_moments(clip, settings),), settings.clips)
+        clip = _with_moments(_find_clip(settings), settings)
+        return ClipSource(title, (clip,), settings.clips, clip)
     source = link_source(Path(settings.video), folder)
     count = len(problems)
     clips, file = clips_of_sources([source], settings.fps, problems)
     if not clips:  # its one problem is the reason
         problem = list(problems)[count]
         raise DataError(settings.video, None, problem.what, problem.fix)
-    clips = [_with_moments(clip, settings) for clip in clips]
-    _check_length(clips[0], settings)
-    clips, file = write_source_clips(clips, file, folder)
-    return ClipSource(title, tuple(clips), file)
+    (clip,), file = write_source_clips([_with_moments(clips[0], settings)], file, folder)
+    seconds = (clip.offset - clip.onset) / clip.fps if clip.fps > 0 else 0.0
+    is_long = seconds > LONGEST_CLIP and settings.onset is None and settings.offset is None
+    return ClipSource(title, (clip,), file, clip, is_long)
 
 
 def link_source(video: Path, folder: Path) -> Path:
@@ -85,8 +106,8 @@ def _source_of_pictures(title: str, pictures: list[Path], folder: Path) -> ClipS
         read_picture(path, path, None, "give another picture")  # names what is wrong with it
         write_bytes(frames / f"{number}{path.suffix.lower()}", path.read_bytes())
     clip = Clip(f"unknown/{name}/{name}", "unknown", name, name, 30.0, f"sources/{name}", 1, 2, 2)
-    clips, file = write_source_clips([clip], folder / "clips.jsonl", folder)
-    return ClipSource(title, tuple(clips), file)
+    (clip,), file = write_source_clips([clip], folder / "clips.jsonl", folder)
+    return ClipSource(title, (clip,), file, clip)
 
 
 def _find_clip(settings: AskSettings) -> Clip:
@@ -117,10 +138,3 @@ def _with_moments(clip: Clip, settings: AskSettings) -> Clip:
         what = f"onset {onset}, apex {apex} and offset {offset} are not in rising order"
         raise DataError(settings.video, None, what, f"the frames are {clip.onset} to {clip.offset}: give others")
     return replace(clip, onset=onset, apex=apex, offset=offset, apex_estimated=estimated)
-
-
-def _check_length(clip: Clip, settings: AskSettings) -> None:
-    seconds = (clip.offset - clip.onset) / clip.fps if clip.fps > 0 else 0.0
-    if seconds > LONGEST_CLIP and settings.onset is None and settings.offset is None:
-        what = f"{seconds:.1f} seconds, longer than an expression ({LONGEST_CLIP:g} at most)"
-        raise DataError(settings.video, None, what, "say where it is with --onset and --offset, in frame numbers")

@@ -42,6 +42,20 @@ class PictureSettings:
 
 
 @dataclass(frozen=True)
+class SpottingSettings:
+    """How expressions are spotted in a long video. Raises ValueError for a number out of range."""
+
+    spotter: tuple[Path, ...] = option(
+        (), "folders of a trained spotter and its refiners (default: the optical-flow spotter, untrained)"
+    )
+    most: int = option(8, "events of a long video that are asked about, those of the highest scores")
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ValueError("--most must be 1 or more")
+
+
+@dataclass(frozen=True)
 class AskSettings:
     """test/ask.py: the video, the moments that are known of it, the questions, and what answers."""
 
@@ -63,6 +77,7 @@ class AskSettings:
     out: Path = option(Path("result/ask"), "folder above it")
     answers: ModelSettings = field(default_factory=ModelSettings)
     pictures: PictureSettings = field(default_factory=PictureSettings)
+    spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
     def __post_init__(self) -> None:
         if bool(self.onset_image) != bool(self.apex_image):
@@ -86,6 +101,7 @@ class WebDemoSettings:
     clips: Path = option(_CLIPS, "clips to choose from")
     answers: ModelSettings = field(default_factory=ModelSettings)
     pictures: PictureSettings = field(default_factory=PictureSettings)
+    spotting: SpottingSettings = field(default_factory=SpottingSettings)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535 or self.upload < 1:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from megc.commits import software
@@ -10,13 +10,15 @@ from megc.csv_tables import write_table
 from megc.explanation.animations import ClipPictures, draw_clip
 from megc.explanation.clip_answers import ClipAnswer, ClipAnswerer, answer_clip
 from megc.explanation.clip_sources import ClipSource, folder_name, read_source, source_title
+from megc.explanation.event_clips import spot_events
 from megc.explanation.settings import AskSettings, ModelSettings
-from megc.files import lock_folder, write_json
+from megc.files import lock_folder, write_json, write_text
 from megc.motion.flow_files import compute_clips
 from megc.motion.keyframes import extract_clips
 from megc.motion.settings import KeyframeSettings
 from megc.problems import DataError, Problems
 
+NOTHING_SPOTTED = "no expression was spotted"
 Step = Callable[[float, str], None]  # share of the work that is done, and what comes next
 
 EVENT_COLUMNS = (
@@ -45,36 +47,47 @@ def explain_video(
 ) -> ExplainedVideo:
     """Cut, measure, draw and answer the settings' video in `folder`; warnings go to `problems`.
 
-    Raises DataError for a video that cannot be read, one without a face, and a model that cannot be loaded.
+    In a long video expressions are spotted first; it may hold none. Raises DataError for a video that cannot be read,
+    one without a face, and a model that cannot be loaded.
     """
     step = step or (lambda share, text: None)
     step(0.0, "reading the video")
     source = read_source(settings, folder, problems)
-    step(0.15, "cutting the face")
-    measure_clips(source, answerer, folder, settings.no_face, problems)
-    step(0.35, "drawing the motion")
+    if source.is_long:
+        step(0.05, "spotting expressions")
+        source = spot_events(source, folder, settings.spotting, problems)
+    step(0.4 if source.is_long else 0.15, "cutting the face")
+    source = measure_clips(source, answerer, folder, settings.no_face, problems)
+    step(0.5 if source.is_long else 0.35, "drawing the motion")
     pictures = tuple(draw_clip(clip, source.clips_file, folder, settings.pictures) for clip in source.clips)
-    step(0.65, "answering")
+    step(0.7, "answering")
     answers = answerer.ask(source.clips, folder, settings.question, settings.pictures.control)
     return ExplainedVideo(source, pictures, tuple(answers), answerer.software, answerer.settings)
 
 
-def measure_clips(source: ClipSource, answerer: ClipAnswerer, folder: Path, no_face: str, problems: Problems) -> None:
+def measure_clips(
+    source: ClipSource, answerer: ClipAnswerer, folder: Path, no_face: str, problems: Problems
+) -> ClipSource:
     """Key frames and flow pictures of the clips, made as those that the checkpoint was trained on.
 
-    Raises DataError for a clip that none can be made of.
+    Events of a long video that none can be made of are left out, with a note. Raises DataError for any other clip.
     """
     values = asdict(answerer.keyframes) | {"no_face": no_face}
-    count = len(problems)
-    extract_clips(list(source.clips), source.clips_file, folder / "frames", KeyframeSettings(**values), problems)
-    _raise_new(problems, count)
-    compute_clips(folder / "frames", folder / "flow", answerer.flow, problems)
-    _raise_new(problems, count)
-
-
-def _raise_new(problems: Problems, count: int) -> None:
-    for problem in list(problems)[count:]:
+    faults = Problems()
+    if source.clips:
+        extract_clips(list(source.clips), source.clips_file, folder / "frames", KeyframeSettings(**values), faults)
+        if any((folder / "frames").rglob("align.json")):
+            compute_clips(folder / "frames", folder / "flow", answerer.flow, faults)
+    for warning in faults.warnings:
+        problems.warn(warning)
+    if faults and not source.is_long:
+        problem = next(iter(faults))
         raise DataError(problem.file, problem.row, problem.what, problem.fix)
+    failed = {problem.row for problem in faults}
+    notes = [f"frames {clip.onset} to {clip.offset} are left out" for clip in source.clips if clip.id in failed]
+    notes = [f"{note}: {problem.what}" for note, problem in zip(notes, faults, strict=False)]
+    clips = tuple(clip for clip in source.clips if clip.id not in failed)
+    return replace(source, clips=clips, notes=(*source.notes, *notes))
 
 
 def ask_video(settings: AskSettings, problems: Problems) -> str:
@@ -84,13 +97,29 @@ def ask_video(settings: AskSettings, problems: Problems) -> str:
     answerer = ClipAnswerer(settings.answers)
     folder = settings.out / folder_name(settings.name or _stem(settings))
     with lock_folder(folder, "ask"):
-        for name in ("frames", "flow"):  # clips of an earlier video of that name
-            shutil.rmtree(folder / name, ignore_errors=True)
+        _clear_other_video(folder, settings)
         explained = explain_video(settings, answerer, folder, problems)
         write_json(folder / "answers.json", answers_record(explained))
         write_table(folder / "events.csv", list(event_rows(explained)), EVENT_COLUMNS)
         write_report(folder / "report.html", explained)
     return "\n".join([*summary_lines(explained), "", f"written: {folder / 'report.html'}, answers.json, events.csv"])
+
+
+def _clear_other_video(folder: Path, settings: AskSettings) -> None:
+    """Delete the pictures of an earlier call, and what was measured on another video of that name.
+
+    Measuring a long video takes as long as the video: a call that was stopped goes on, and another model may be asked.
+    """
+    video = Path(settings.video)
+    stamp = ""
+    if settings.video and video.exists():
+        about = video.stat()
+        stamp = f"{video.resolve()} {about.st_size} {about.st_mtime_ns}\n"
+    file = folder / "source.txt"
+    same = file.is_file() and file.read_text() == stamp
+    for name in ("frames", "flow") if same else ("frames", "flow", "inputs"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    write_text(file, stamp)
 
 
 def _stem(settings: AskSettings) -> str:
@@ -105,6 +134,7 @@ def answers_record(explained: ExplainedVideo) -> dict:
     return {
         "video": explained.source.title,
         "model": explained.model,
+        "spotter": explained.source.spotter,
         "settings": {"decoding": asdict(explained.settings.decoding), **software()},
         "clips": [
             {
@@ -132,13 +162,14 @@ def event_rows(explained: ExplainedVideo) -> Iterator[dict]:
         by_kind = {answer.kind: answer.answer for answer in explained.answers_of(drawn.clip.id)}
         onset, offset = drawn.moments["onset"], drawn.moments["offset"]
         rate = drawn.clip.fps
+        event = explained.source.events.get(drawn.clip.id)
         yield {
             "dataset": drawn.clip.dataset,
-            "video": drawn.clip.name,
+            "video": explained.source.whole.name,
             "onset": onset,
             "offset": offset,
-            "type": "micro",
-            "score": "",
+            "type": event.interval.type if event else "micro",
+            "score": f"{event.interval.score:.6g}" if event else "",
             "emotion": by_kind.get("fine", ""),
             "apex": drawn.moments["apex"],
             "start": round(onset / rate, 3) if rate > 0 else "",
@@ -150,6 +181,9 @@ def event_rows(explained: ExplainedVideo) -> Iterator[dict]:
 
 def summary_lines(explained: ExplainedVideo) -> Iterator[str]:
     """The answers for a terminal: a line a question, with the likelihoods."""
+    yield from (f"{explained.source.title}: {note}" for note in explained.source.notes)
+    if not explained.pictures:
+        yield f"{explained.source.title}: {NOTHING_SPOTTED}"
     for drawn in explained.pictures:
         moments = ", ".join(f"{name} {number}" for name, number in drawn.moments.items())
         yield f"{explained.source.title}: {moments}{' (apex spotted)' if drawn.apex_spotted else ''}"

@@ -15,7 +15,7 @@ import gradio as gr
 
 from megc.clips import VIDEO_SUFFIXES, read_clips
 from megc.explanation.clip_answers import ClipAnswerer
-from megc.explanation.clip_report import render_clip, render_report, render_styles
+from megc.explanation.clip_report import render_clip, render_report, render_styles, render_timeline
 from megc.explanation.clip_sources import folder_name
 from megc.explanation.settings import AskSettings, WebDemoSettings
 from megc.explanation.video_explanation import ExplainedVideo, answers_record, likelihood_words
@@ -105,7 +105,9 @@ class WebDemo:
         yield "<div class='ask'><p class='dim'>Working …</p></div>", hidden, [], hidden
         try:
             pictures = replace(self.settings.pictures, magnify=magnify)
-            ask_settings = AskSettings(video=upload or clip, clips=self.settings.clips, pictures=pictures)
+            ask_settings = AskSettings(
+                video=upload or clip, clips=self.settings.clips, pictures=pictures, spotting=self.settings.spotting
+            )
             with self._lock:
                 explained = session.explain(
                     ask_settings, self.answerer(model, votes), lambda share, text: progress(share, desc=text)
@@ -119,14 +121,14 @@ class WebDemo:
         report = session.folder / f"{folder_name(Path(explained.source.title).stem)}_report.html"
         write_text(report, render_report(explained))
         self._keep(explained)
-        names = [f"Event {number}" for number in range(1, len(explained.pictures) + 1)]
-        events = gr.update(choices=names, value=names[0], visible=len(names) > 1)
+        names = _event_names(explained)
+        events = gr.update(choices=names, value=next(iter(names), None), visible=len(names) > 1)
         yield _section(explained, 0), gr.update(value=str(report), visible=True), [], events
 
     def show_event(self, name: str | None, request: gr.Request) -> str:
         """Page of one of several events."""
         explained = self.sessions.get(request.session_hash).explained
-        return _section(explained, _event_index(name)) if explained else EMPTY
+        return _section(explained, _event_index(explained, name)) if explained else EMPTY
 
     def chat(
         self, question: str, history: list[dict], event: str | None, request: gr.Request
@@ -135,12 +137,12 @@ class WebDemo:
         session = self.sessions.get(request.session_hash)
         if not (question or "").strip():
             return "", history
-        if session.explained is None:
+        if session.explained is None or not session.explained.pictures:
             answer = "There is no clip yet: explain one first."
         else:
             try:
                 with self._lock:
-                    given = session.ask(question, _event_index(event))
+                    given = session.ask(question, _event_index(session.explained, event))
                 notes = [FREE_NOTE] if given.free else []
                 words = [*notes, *likelihood_words(given)]
                 answer = f"{given.answer or '(no answer)'}\n({'; '.join(words)})" if words else given.answer
@@ -163,14 +165,29 @@ class WebDemo:
             write_json(folder / "answers.json", answers_record(explained))
 
 
-def _event_index(name: str | None) -> int:
-    return int(name.split()[-1]) - 1 if name else 0
+def _event_names(explained: ExplainedVideo) -> list[str]:
+    """Events to choose from: number, time of the apex, type."""
+    start, events = explained.source.whole.onset, explained.source.events
+    return [
+        f"Event {events[drawn.clip.id].number}: {(drawn.moments['apex'] - start) / drawn.clip.fps:.1f} s, "
+        f"{events[drawn.clip.id].interval.type}"
+        for drawn in explained.pictures
+        if drawn.clip.id in events
+    ]
+
+
+def _event_index(explained: ExplainedVideo, name: str | None) -> int:
+    """Place of the event of that name; the first where there is none, as of an earlier video."""
+    names = _event_names(explained)
+    return names.index(name) if name in names else 0
 
 
 def _section(explained: ExplainedVideo, index: int) -> str:
-    number = index + 1 if len(explained.pictures) > 1 else 0
     title = f"<div class='ask'><h2>{html.escape(explained.source.title)}</h2></div>"
-    return title + str(render_clip(explained, explained.pictures[index], number))
+    parts = [title, render_timeline(explained, link=False)]
+    if explained.pictures:
+        parts.append(render_clip(explained, explained.pictures[index]))
+    return "".join(map(str, parts))
 
 
 def _error(text: str) -> str:

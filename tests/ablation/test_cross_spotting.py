@@ -31,7 +31,9 @@ arms:
 def run(folder: Path, **settings) -> str:
     problems = Problems()
     names = {"arms": folder / "arms.yaml", "videos": folder / "videos.jsonl", "inputs": folder, "out": folder / "out"}
-    text = cross_spot(CrossSpotSettings(**{**names, "folds": 2, "resamples": 20, "draws": 3, **settings}), problems)
+    text = cross_spot(
+        CrossSpotSettings(**{**names, "folds": 2, "resamples": 20, "draws": 3, "report": False, **settings}), problems
+    )
     assert not len(problems)
     return text
 
@@ -114,6 +116,24 @@ def test_the_rate_prior_has_as_many_intervals_as_the_training_subjects_have_even
         rate_prior(unknown, FOLDS)
 
 
+def test_the_main_arm_is_the_one_named_or_else_the_first_that_runs(folder):
+    (folder / "arms.yaml").write_text("main: other median\n" + ARMS)
+    assert read_arms(folder / "arms.yaml")[1] == "other median"
+    assert read_arms(folder / "arms.yaml", ("published",))[1] == "published"
+    run(folder, report=True)
+    assert "other median, prior emotion" in set(read_table(folder / "out/spotting.csv")["run"])
+    page = (folder / "out/report.html").read_text()
+    assert page.count('<article class="card"') == 4 and page.count("data:image/png;base64,") == 4
+    assert 'src="http' not in page
+
+
+def test_names_are_escaped_in_the_report(folder):
+    (folder / "arms.yaml").write_text(ARMS.replace("other median", "<script>x</script>"))
+    run(folder, report=True)
+    page = (folder / "out/report.html").read_text()
+    assert "<script>x" not in page and "&lt;script&gt;x" in page
+
+
 @pytest.mark.parametrize(
     "text, only, words",
     [
@@ -122,6 +142,7 @@ def test_the_rate_prior_has_as_many_intervals_as_the_training_subjects_have_even
         (ARMS.replace("config", "file"), (), "config"),
         ("arms:\n  none: []\n", (), "has no spotter"),
         ("arms: {}\n", (), "there is no arm"),
+        ("main: fused\n" + ARMS, (), "no arm of this name"),
     ],
 )
 def test_bad_arms_are_named(tmp_path, text, only, words):

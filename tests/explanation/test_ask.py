@@ -11,7 +11,17 @@ import cv2
 import numpy as np
 import pytest
 from answer_files import rows_of
-from motion_scenes import amplitudes, clip_of, drifting_frames, portrait, render, write_clip, write_set, write_video
+from motion_scenes import (
+    amplitudes,
+    clip_of,
+    drifting_frames,
+    portrait,
+    render,
+    write_clip,
+    write_long_video,
+    write_set,
+    write_video,
+)
 from PIL import Image
 from programs import run_program
 
@@ -186,12 +196,10 @@ def test_what_cannot_be_answered_is_named(tmp_path, images, checkpoint, monkeypa
     (tmp_path / "notes.mp4").write_text("no video at all\n")
     write_video(tmp_path / "wall.avi", [np.full((240, 320, 3), 90, np.uint8)] * 8, "MJPG")
     write_video(tmp_path / "still.avi", [images[0]], "MJPG")
-    write_video(tmp_path / "long.avi", [cv2.resize(images[0], (64, 64))] * 260, "MJPG")
     for name, words in (
         ("notes.mp4", "the video cannot be opened"),
         ("wall.avi", "no face"),
         ("still.avi", "only one frame"),
-        ("long.avi", "5.2 seconds, longer than an expression"),
         ("gone.mp4", "neither a file or folder, nor a clip"),
     ):
         code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, tmp_path / name)
@@ -199,6 +207,32 @@ def test_what_cannot_be_answered_is_named(tmp_path, images, checkpoint, monkeypa
         assert "Traceback" not in text
     code, text = ask(monkeypatch, capsys, "checkpoints/never", tmp_path, tmp_path / "wall.avi")
     assert code == 1 and "there is no such checkpoint" in text and "bash demo.sh" in text
+
+
+@pytest.mark.slow
+def test_a_long_video_is_spotted_in_and_each_event_explained(tmp_path, checkpoint, monkeypatch, capsys):
+    write_long_video(tmp_path / "long.avi", [100])
+    code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, tmp_path / "long.avi", "--most", "1")
+    assert code == 0, text
+    (clip,) = json.loads((tmp_path / "long/answers.json").read_text())["clips"]
+    assert 90 <= clip["onset"] < 113 < clip["offset"] <= 140 and abs(clip["apex"] - 113) <= 6
+    assert len(clip["answers"]) == 7
+    with (tmp_path / "long/events.csv").open() as file:
+        (row,) = csv.DictReader(line for line in file if not line.startswith("#"))
+    assert (row["video"], row["onset"], row["offset"]) == ("long", str(clip["onset"]), str(clip["offset"]))
+    assert 0 < float(row["score"]) <= 1
+    page = (tmp_path / "long/report.html").read_text()
+    (link,) = re.findall(r'href="#(event\d+)"', page)
+    assert f'id="{link}"' in page and 'alt="timeline of the video' in page
+
+
+@pytest.mark.slow
+def test_a_long_video_without_an_expression_says_so(tmp_path, checkpoint, monkeypatch, capsys):
+    write_long_video(tmp_path / "calm.avi", [])
+    code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, tmp_path / "calm.avi")
+    assert code == 0 and "no expression was spotted" in text
+    assert json.loads((tmp_path / "calm/answers.json").read_text())["clips"] == []
+    assert "no expression was spotted" in (tmp_path / "calm/report.html").read_text()
 
 
 def test_a_video_that_ends_early_is_answered_with_a_warning(tmp_path, checkpoint, monkeypatch, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from motion_scenes import clip_of, drifting_frames, write_clip, write_set, write_video
+from motion_scenes import clip_of, drifting_frames, write_clip, write_long_video, write_set, write_video
 
 from megc.answers.settings import Decoding
 from megc.explanation.settings import ModelSettings, WebDemoSettings
@@ -159,6 +159,26 @@ def test_what_is_no_video_and_what_is_too_large_is_refused_in_words(page):
     upload(page, "large.mp4", bytes(1_500_000))
     page.wait_for_selector("text=/exceeds|too large|maximum/i")
     assert "There is no video yet" in explain(page)
+
+
+@pytest.mark.slow
+def test_the_events_of_a_long_video_are_chosen_from(page, tmp_path):
+    write_long_video(tmp_path / "long.mp4", [60, 170], "mp4v")
+    upload(page, "long.mp4", (tmp_path / "long.mp4").read_bytes())
+    page.wait_for_selector("#upload .file-preview")
+    text = explain(page)
+    assert "long.mp4" in text and "score" in text
+    events = page.locator("#event label")
+    names = events.all_inner_texts()
+    assert len(names) >= 2 and page.locator("#result img[alt^=timeline]").count() == 1
+    events.nth(1).click()
+    page.wait_for_function(
+        f"document.querySelector('#result').innerText.includes('{names[1].partition(':')[0]}: frames')"
+    )
+    page.fill("#question input, #question textarea", "What is the coarse expression class?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#chat [data-testid=bot]")
+    assert "free question" not in page.inner_text("#chat [data-testid=bot]")
 
 
 def test_two_users_get_their_own_answers(browser, address):

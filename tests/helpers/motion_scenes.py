@@ -1,6 +1,7 @@
 """Small clips with known motion for the tests: a public-domain portrait, warped."""
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -111,6 +112,15 @@ def write_video(path: Path, images: list[np.ndarray], codec: str) -> None:
     for image in images:
         video.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     video.release()
+
+
+def write_long_video(path: Path, starts: Sequence[int], codec: str = "MJPG") -> None:
+    """Five seconds of a face at half size, with expressions of half a second behind the frames `starts`."""
+    moves = np.zeros(250)
+    for start in starts:
+        moves[start : start + 25] = amplitudes(25, 12, 5.0)
+    frames = {move: cv2.resize(render(move), (210, 230), interpolation=cv2.INTER_AREA) for move in moves}
+    write_video(path, [frames[move] for move in moves], codec)
 
 
 def clip_of(root: Path, name: str, onset: int, apex: int, offset: int, **more) -> Clip:
