@@ -99,9 +99,11 @@ class VlmSettings:
     """
 
     model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
-    base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
-    base_set: tuple[str, ...] = option(
-        ("fit=false",), "its settings; of flow the published thresholds, which let more through than learnt ones"
+    base: str = option("flow", "kind of the spotter that proposes")
+    base_set: tuple[str, ...] = option((), "its settings, as those of the spotter whose intervals are refined")
+    loose_set: tuple[str, ...] = option(
+        ("fit=false",),
+        "its settings where the model learns from its false alarms: of flow those that let more through",
     )
     images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
     jitter: int = option(3, "copies of each event with other ends")
