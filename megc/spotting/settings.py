@@ -99,9 +99,11 @@ class VlmSettings:
     """
 
     model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
-    base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
-    base_set: tuple[str, ...] = option(
-        ("fit=false",), "its settings; of flow the published thresholds, which let more through than learnt ones"
+    base: str = option("flow", "kind of the spotter that proposes")
+    base_set: tuple[str, ...] = option((), "its settings, as those of the spotter whose intervals are refined")
+    loose_set: tuple[str, ...] = option(
+        ("fit=false",),
+        "its settings where the model learns from its false alarms: of flow those that let more through",
     )
     images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
     jitter: int = option(3, "copies of each event with other ends")
@@ -368,15 +370,16 @@ class MeanSettings:
 
     expressions: tuple[Literal["micro", "macro"], ...] = option(("micro", "macro"), "types, a network for each")
     scale: Literal["pixels", "pair", "video"] = option("pixels", "of maps; as published: pair, its least and most")
-    nose_subtract: bool = option(False, "take the nose's motion from the maps, as SOFTNet does")
-    eye_mask: bool = option(False, "no motion around the eyes, as in SOFTNet")
+    nose_subtract: bool = option(True, "take the nose's motion from the maps, as SOFTNet does; MEAN: no")
+    eye_mask: bool = option(True, "no motion around the eyes, as in SOFTNet; MEAN: no")
     joint: bool = option(False, "train both heads together, as SFAMNet does; else emotions on the frozen stems")
     negatives: float = option(5.0, "maps outside expressions for each inside")
-    epochs: int = option(10, "of spotting, or of both heads together")
-    recognition_epochs: int = option(100, "of the recognition head")
+    epochs: int = option(5, "of spotting, or of both heads together; as published: 10")
+    recognition_epochs: int = option(30, "of the recognition head; as published: 100")
     most: int = option(1000, "maps inside expressions, drawn by the seed, at most; as published 0: all")
     batch: int = option(32, "maps of a step")
-    rate: float = option(5e-4, "learning rate of Adam")
+    rate: float = option(3e-3, "learning rate of Adam; as published: 5e-4")
+    penalty: float = option(1e-3, "of the spotting head's squared kernels; as published: .1")
     decoding: Literal["ours", "published"] = option("ours", "from a curve to intervals")
     share: float = option(0.55, "published decoding: threshold at mean + share · (maximum - mean) of the video")
     seed: int = option(0, "of weights, order and the choice of maps")
