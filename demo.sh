@@ -48,5 +48,9 @@ step python test/answer_baselines.py --baseline flow-probe --out result/demo/flo
 step python test/score_answers.py --out result/demo \
   --predictions result/demo/{tiny,blank-flow,prior,flow-probe}/predictions.jsonl \
   --names tiny "tiny, flow blanked" "prior only" "flow probe"
+clip=$(sed -n '1s/.*"clip": "\([^"]*\)".*/\1/p' dataset/test_dataset.jsonl)  # of a subject that training never saw
+step python test/ask.py "$clip" --name demo --threads 1
 printf '\nDone in %d min %d s. Open result/demo/report.html; the table is result/demo/metrics.csv.\n' \
   $((SECONDS / 60)) $((SECONDS % 60))
+printf 'One clip explained: result/ask/demo/report.html. Your own video: python test/ask.py face.mp4, or drop it on the\n'
+printf 'page of python test/web_demo.py.\n'

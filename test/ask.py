@@ -1,6 +1,6 @@
 """Ask about one video: answers with likelihoods, and a page that shows where the face moved.
 
-    python test/ask.py my_face.mp4
+    python test/ask.py my_face.mp4                                  # of a long one, every event that is spotted
     python test/ask.py casme2/sub01/EP01_01f                        # a clip of the demo set
     python test/ask.py folder_of_frames --fps 200 --onset 46 --apex 59 --offset 86
     python test/ask.py --onset-image a.png --apex-image b.png --question "Is he angry?"

@@ -60,17 +60,21 @@ def draw_confusion(counts: np.ndarray, rows: list[str], columns: list[str], titl
     return figure_png(figure)
 
 
-def draw_intervals(rows: Sequence[Mapping]) -> bytes:
-    """PNG of the mean of six of each run (rows of `metrics.csv`, top to bottom) with its 95 % intervals."""
-    return figure_png(interval_figure(rows))
+def draw_intervals(rows: Sequence[Mapping], narrow: bool = False) -> bytes:
+    """PNG of the mean of six of each run (rows of `metrics.csv`, top to bottom) with its 95 % intervals.
+
+    `narrow`: for a telephone, with the names above the lines.
+    """
+    return figure_png(interval_figure(rows, narrow))
 
 
-def interval_figure(rows: Sequence[Mapping]) -> Figure:
+def interval_figure(rows: Sequence[Mapping], narrow: bool = False) -> Figure:
     """Figure of `draw_intervals`. Lines run from end to end, since a percentile interval need not hold its value."""
     heights = np.arange(len(rows))
     columns = ("avg", "avg_subject_low", "avg_subject_high", "avg_low", "avg_high")
     values, *ends = np.array([[row[name] for name in columns] for row in rows], float).T
-    figure = Figure(figsize=(8, 0.9 + 0.29 * len(rows)), dpi=110, layout="constrained")
+    size = (3.5, 0.9 + 0.42 * len(rows)) if narrow else (8, 0.9 + 0.29 * len(rows))
+    figure = Figure(figsize=size, dpi=220 if narrow else 110, layout="constrained")
     axes = figure.add_subplot()
     # the narrow line over the wide bar, and the value over both
     axes.hlines(heights, *ends[2:], color="#c3d5ec", linewidth=7, label="by clips")
@@ -78,6 +82,10 @@ def interval_figure(rows: Sequence[Mapping]) -> Figure:
     axes.plot(values, heights, "o", color="#17539c", markersize=5)
     axes.set(yticks=heights, yticklabels=[row["run"] for row in rows], ylim=(len(rows) - 0.5, -0.5), xlim=(0, 1))
     axes.set_xlabel("mean of the six metrics, 95 % intervals by subjects (line) and by clips (bar)")
+    if narrow:
+        axes.set(yticks=[], ylim=(len(rows) - 0.4, -0.8), xlabel="mean of the six metrics")
+        for height, row in zip(heights, rows, strict=True):
+            axes.text(0, height - 0.26, row["run"], fontsize=8, va="center", parse_math=False)
     axes.grid(axis="x", color="#d5d9e0")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -244,6 +244,7 @@ def write_report(
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
         rows=pooled_only(rows),
         overview=_data_uri(draw_intervals(main_rows(rows)), "png") if len(runs) > 1 else None,
+        narrow_overview=_data_uri(draw_intervals(main_rows(rows), narrow=True), "png") if len(runs) > 1 else None,
         more_heads=MORE_HEADS,
         main_rows=main_rows(rows),
         checks=agreement_by_check(references, runs, profile),

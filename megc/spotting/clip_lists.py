@@ -6,6 +6,7 @@ and is relative to the list's folder unless it is absolute.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -77,13 +78,13 @@ def _read_line(file: Path, number: int, line: str) -> LabelledClip:
 def write_clip_list(file: Path, clips: Sequence[LabelledClip]) -> None:
     """Write a list with a space between path and class, or a comma where a path has spaces.
 
-    Paths below the list's folder are written relative to it.
+    Paths below the folder above the list's are written relative to the list, so that both can be moved together.
     """
     folder, lines = file.parent.resolve(), []
     for clip in clips:
         path = clip.path.resolve()
-        name = path.relative_to(folder) if path.is_relative_to(folder) else path
-        lines.append(f"{name}{',' if ' ' in str(name) else ' '}{clip.label}\n")
+        name = Path(os.path.relpath(path, folder)) if path.is_relative_to(folder.parent) else path
+        lines.append(f"{name.as_posix()}{',' if ' ' in str(name) else ' '}{clip.label}\n")
     write_text(file, "".join(lines))
 
 

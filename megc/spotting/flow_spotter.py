@@ -171,12 +171,13 @@ def _fit_scorer(
         what, fix = "no video has a stretch with a face to learn from", "look at what extract_region_flow.py warned of"
         raise DataError(out, None, what, fix)
     whitening = fit_whitening(motions)
-    groups = []
-    for mirrored in (False, True):
-        pairs = list(zip(videos, segments, strict=True))
-        candidates = [read_candidates(video.video, parts, whitening, mirrored) for video, parts in pairs if parts]
-        groups.append([item for item in candidates if len(item.intervals)])
-    return train_scorer(*groups, whitening, settings)
+    pairs = [(video.video, parts) for video, parts in zip(videos, segments, strict=True) if parts]
+    plain, mirrored = (
+        [read_candidates(video, parts, whitening, mirror) for video, parts in pairs] for mirror in (False, True)
+    )
+    if not any(len(item.intervals) for item in plain):
+        raise DataError(out, None, "nothing moves in these videos", "train on videos with expressions")
+    return train_scorer(plain, mirrored, whitening, settings)
 
 
 def _best_model(

@@ -23,19 +23,16 @@ UNITS = ME_VQA_UNITS
 REACH = 45  # frames to either side that a frame attends to: an expression of up to three seconds
 IGNORED = -100  # emotion of a frame that has none, or whose event's is not annotated
 _BANDS = 16  # of the frequency gate, from 0 to half of RATE
+_LAG = 2  # frames
 _STRIDE = 4  # frames of one of the coarse level
 _NEUTRAL_WEIGHT = 0.1  # of all neutral frames of a batch, against those of expressions
 
 
-class _FrameNorm(nn.Module):
-    """LayerNorm over the channels of each frame of (B, C, T): a video's other frames do not change a frame."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return self.norm(values.transpose(1, 2)).transpose(1, 2)
+def _norm(width: int) -> nn.BatchNorm1d:
+    """Batch normalisation: LayerNorm would take the strength of motion out of a frame."""
+    norm = nn.BatchNorm1d(width)
+    norm.num_batches_tracked = norm.num_batches_tracked.float()  # whole numbers in a checkpoint are refused
+    return norm
 
 
 class _Convolution(nn.Module):
@@ -43,7 +40,7 @@ class _Convolution(nn.Module):
 
     def __init__(self, width: int, dilation: int, dropout: float) -> None:
         super().__init__()
-        self.norm = _FrameNorm(width)
+        self.norm = _norm(width)
         self.over_time = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
         self.mix = nn.Conv1d(width, width, 1)
         self.dropout = nn.Dropout1d(dropout)
@@ -58,7 +55,7 @@ class _Attention(nn.Module):
     def __init__(self, width: int, dropout: float, reach: int, heads: int = 4) -> None:
         super().__init__()
         self.heads, self.reach = heads, reach
-        self.norm, self.norm_mix = _FrameNorm(width), _FrameNorm(width)
+        self.norm, self.norm_mix = _norm(width), _norm(width)
         self.project = nn.Conv1d(width, 3 * width, 1)
         self.out = nn.Conv1d(width, width, 1)
         self.bias = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
@@ -118,7 +115,7 @@ class RegionNetwork(nn.Module):
         super().__init__()
         self.emotion_weight, self.unit_weight = emotion_weight, unit_weight
         self.gate = FrequencyGate(CHANNELS) if frequency_gate else nn.Identity()
-        self.stem = nn.Sequential(nn.Conv1d(CHANNELS, width, 5, padding=2), nn.GELU())
+        self.stem = nn.Sequential(nn.Conv1d(2 * CHANNELS, width, 5, padding=2), nn.GELU())
         self.trunk = _trunk(temporal, width, depth, dropout)
         self.down = nn.Conv1d(width, width, 5, stride=_STRIDE, padding=1) if pyramid else None
         self.coarse = _trunk(temporal, width, 2, dropout, REACH // _STRIDE) if pyramid else nn.Identity()
@@ -138,7 +135,7 @@ class RegionNetwork(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """`spot_targets` and `spot_weights` (B, 2, T), `emotion_targets` (B, T) of EMOTIONS or IGNORED, `unit_targets`
         (B, 25, T), negative where they are not annotated."""
-        fine = self.trunk(self.stem(self.gate(channels)))
+        fine = self.trunk(self.stem(_with_differences(torch.asinh(self.gate(channels)))))
         classed = fine
         if self.down is not None:
             length = fine.shape[-1]
@@ -155,12 +152,18 @@ class RegionNetwork(nn.Module):
         return answers
 
 
+def _with_differences(channels: torch.Tensor) -> torch.Tensor:
+    """Channels (B, 2 C, T): those given, and how far each moves from _LAG frames before to as many after."""
+    padded = functional.pad(channels, (_LAG, _LAG), mode="replicate")
+    return torch.cat([channels, padded[..., 2 * _LAG :] - padded[..., : -2 * _LAG]], dim=1)
+
+
 def _trunk(temporal: str, width: int, depth: int, dropout: float, reach: int = REACH) -> nn.Sequential:
     if temporal == "attention":
         blocks: list[nn.Module] = [_Attention(width, dropout, reach) for _ in range(depth)]
     else:
         blocks = [_Convolution(width, 2**level, dropout) for level in range(depth)]
-    return nn.Sequential(*blocks, _FrameNorm(width))
+    return nn.Sequential(*blocks, _norm(width))
 
 
 def _emotion_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

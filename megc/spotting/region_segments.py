@@ -13,6 +13,7 @@ from megc.motion.regions import SPOTTING_REGIONS
 from megc.spotting.region_series import RATE
 
 SHORTEST = 5  # frames; nothing can be seen in less
+GAP = 0.5  # seconds without a measured frame, over which nothing is joined
 NEAR_EYES = tuple(i for i, name in enumerate(SPOTTING_REGIONS) if "brow" in name or "eye" in name)
 
 
@@ -34,12 +35,12 @@ class RegionSegment:
 def split_segments(flow: RegionFlow, bridge_blinks: bool) -> list[RegionSegment]:
     """The motion of each segment at RATE, whatever the frame rate, even or not. Segments of a few frames are left out.
 
+    A segment is parted where no frame was measured for GAP seconds; shorter gaps are bridged by lines.
     With `bridge_blinks`, regions near the eyes move during a blink from where they were before it to where they are
     after it: motion of the lids is none of the brows.
     """
     segments = []
-    for number in range(flow.segments.max(initial=-1) + 1):
-        rows = np.flatnonzero(flow.segments == number)
+    for rows in _stretches(flow):
         if len(rows) < SHORTEST or flow.times[rows[-1]] - flow.times[rows[0]] < (SHORTEST - 1) / RATE:
             continue
         times = flow.times[rows]
@@ -54,6 +55,15 @@ def split_segments(flow: RegionFlow, bridge_blinks: bool) -> list[RegionSegment]
         blink = np.interp(grid, times, flow.blink[rows].astype(float)) >= 0.5
         segments.append(RegionSegment(motion, grid, numbers, blink))
     return segments
+
+
+def _stretches(flow: RegionFlow) -> list[np.ndarray]:
+    """Rows of the frames of each segment, parted at gaps."""
+    stretches = []
+    for number in range(flow.segments.max(initial=-1) + 1):
+        rows = np.flatnonzero(flow.segments == number)
+        stretches += np.split(rows, np.flatnonzero(np.diff(flow.times[rows]) > GAP) + 1)
+    return stretches
 
 
 def subtract_median(motion: np.ndarray, seconds: float) -> np.ndarray:

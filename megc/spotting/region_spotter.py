@@ -177,10 +177,11 @@ def _train_member(
 
 
 def _threshold(videos: Sequence[Video], spotted: dict[str, list[SpottedInterval]], kind: str) -> float:
-    """The score from which intervals of a type have the best F1 with events of that type."""
+    """The score from which intervals of a type have the best F1 with events of that type; 1 where there are none."""
     of_kind = [replace(video, events=tuple(event for event in video.events if event.type == kind)) for video in videos]
     rows = [[row for row in spotted[video.id] if row.type == kind] for video in videos]
-    return best_threshold(of_kind, [(ends_of(part), np.array([row.score for row in part])) for part in rows])
+    pairs = [(ends_of(part), np.array([row.score for row in part])) for part in rows]
+    return min(best_threshold(of_kind, pairs), 1.0)
 
 
 def load(folder: Path) -> RegionSpotter:

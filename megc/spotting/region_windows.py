@@ -40,6 +40,9 @@ class EventLabels:
     units: np.ndarray
 
 
+Span = tuple[int, int, EventLabels]  # first and last frame of a series
+
+
 def event_labels(event: Event) -> EventLabels:
     """The labels of an annotated event. An emotion that is none of EMOTIONS counts as not annotated."""
     word = emotion_class(event.emotion, ANALYSED) if event.emotion else ""
@@ -50,11 +53,56 @@ def event_labels(event: Event) -> EventLabels:
 
 
 @dataclass(frozen=True)
-class _Part:
+class EventPart:
     """An event cut out of its video: motion (n, 18, 2) from rest to rest."""
 
     motion: np.ndarray
     labels: EventLabels
+
+
+def labelled_spans(series: RegionSeries, events: Sequence[Event]) -> list[Span]:
+    """First and last position in the series of each event, with its labels."""
+    return [(*series.event_positions(event), event_labels(event)) for event in events]
+
+
+def event_parts(series: Sequence[RegionSeries], spans: Sequence[Sequence[Span]]) -> list[EventPart]:
+    """The events of all series, cut out; those of less than four frames are left out."""
+    return [
+        EventPart(cut_event(item.motion, first, last), labels)
+        for item, rows in zip(series, spans, strict=True)
+        for first, last, labels in rows
+        if last > first + 2
+    ]
+
+
+def paste_events(
+    motion: np.ndarray,
+    parts: Sequence[EventPart],
+    taken: Sequence[tuple[int, int]],
+    count: int,
+    rng: np.random.Generator,
+) -> list[Span]:
+    """Add up to `count` events to `motion` (T, 18, 2), _REST away from what is `taken`; returns their spans."""
+    taken = [(first - _REST, last + _REST) for first, last in taken]
+    pasted: list[Span] = []
+    for _ in range(count if parts else 0):
+        part = parts[int(rng.integers(len(parts)))]
+        kind = TYPES[int(rng.integers(2))]
+        if part.labels.type == "micro" and kind == "macro":
+            kind = "micro"  # there is too little of it to be played slowly
+        length = round(rng.uniform(*_SECONDS[kind]) * RATE)
+        if part.labels.type == kind:  # not far from its length: an expression has a speed of its own
+            length = round(np.clip(len(part.motion) * rng.uniform(0.7, 1.4), *(RATE * s for s in _SECONDS[kind])))
+            gain = rng.uniform(0.7, 1.4)
+        else:
+            gain = rng.uniform(*_AS_MICRO)
+        start = free_start(taken, length, len(motion), rng)
+        if start is None:
+            continue
+        motion[start : start + length] += gain * stretch_motion(part.motion, length)
+        taken.append((start - _REST, start + length - 1 + _REST))
+        pasted.append((start, start + length - 1, EventLabels(kind, part.labels.emotion, part.labels.units)))
+    return pasted
 
 
 class RegionWindows(Dataset):
@@ -67,16 +115,8 @@ class RegionWindows(Dataset):
         self.settings, self.epoch = settings, 0
         self.length = round(settings.window * RATE)
         self.series = [_pad(item, self.length) for item in series]
-        self.spans = [
-            [(*item.event_positions(event), event_labels(event)) for event in rows]
-            for item, rows in zip(series, events, strict=True)
-        ]
-        self.parts = [
-            _Part(cut_event(item.motion, first, last), labels)
-            for item, spans in zip(series, self.spans, strict=True)
-            for first, last, labels in spans
-            if last > first + 2
-        ]
+        self.spans = [labelled_spans(item, rows) for item, rows in zip(series, events, strict=True)]
+        self.parts = event_parts(series, self.spans)
         self.of_video = np.repeat(
             np.arange(len(series)), [max(1, round(len(item.numbers) / self.length)) for item in series]
         )
@@ -96,36 +136,14 @@ class RegionWindows(Dataset):
             for first, last, labels in self.spans[video]
             if last >= start and first < start + self.length
         ]
-        spans += self._paste(motion, spans, rng)
+        count = int(rng.poisson(self.settings.paste))
+        spans += paste_events(motion, self.parts, [(first, last) for first, last, _ in spans], count, rng)
         if self.settings.mirror and rng.random() < 0.5:
             motion = mirror_motion(motion)
         motion *= np.exp(self.settings.gain * rng.standard_normal())
         motion += self.settings.noise * rng.standard_normal(motion.shape)
         channels = window_channels(motion, item.blink[window], item.seen[window])
         return {"channels": torch.from_numpy(channels), **self._targets(spans, item.seen[window])}
-
-    def _paste(self, motion: np.ndarray, spans: list, rng: np.random.Generator) -> list:
-        """Add events to the motion of a window where it has none; returns their spans."""
-        taken = [(first - _REST, last + _REST) for first, last, _ in spans]
-        pasted = []
-        for _ in range(rng.poisson(self.settings.paste) if self.parts else 0):
-            part = self.parts[int(rng.integers(len(self.parts)))]
-            kind = TYPES[int(rng.integers(2))]
-            if part.labels.type == "micro" and kind == "macro":
-                kind = "micro"  # there is too little of it to be played slowly
-            length = round(rng.uniform(*_SECONDS[kind]) * RATE)
-            if part.labels.type == kind:  # not far from its length: an expression has a speed of its own
-                length = round(np.clip(len(part.motion) * rng.uniform(0.7, 1.4), *(RATE * s for s in _SECONDS[kind])))
-                gain = rng.uniform(0.7, 1.4)
-            else:
-                gain = rng.uniform(*_AS_MICRO)
-            start = free_start(taken, length, len(motion), rng)
-            if start is None:
-                continue
-            motion[start : start + length] += gain * stretch_motion(part.motion, length)
-            taken.append((start - _REST, start + length - 1 + _REST))
-            pasted.append((start, start + length - 1, EventLabels(kind, part.labels.emotion, part.labels.units)))
-        return pasted
 
     def _targets(self, spans: list, seen: np.ndarray) -> dict[str, torch.Tensor]:
         length = self.length

@@ -99,9 +99,11 @@ class VlmSettings:
     """
 
     model: str = option("", "checkpoint that answers as it is; empty: the tiny one is trained")
-    base: str = option("flow", "kind of the spotter whose false alarms are shown as no expression")
-    base_set: tuple[str, ...] = option(
-        ("fit=false",), "its settings; of flow the published thresholds, which let more through than learnt ones"
+    base: str = option("flow", "kind of the spotter that proposes")
+    base_set: tuple[str, ...] = option((), "its settings, as those of the spotter whose intervals are refined")
+    loose_set: tuple[str, ...] = option(
+        ("fit=false",),
+        "its settings where the model learns from its false alarms: of flow those that let more through",
     )
     images: tuple[Literal["onset", "apex", "offset", "flow"], ...] = option(("flow",), "pictures, in order")
     jitter: int = option(3, "copies of each event with other ends")
@@ -125,15 +127,15 @@ class RegionSettings:
     """The spotter `region`: a temporal network on region flow, and how its curves become intervals."""
 
     reference: float = option(6.0, "seconds of the running median that motion is measured against")
-    window: float = option(8.5, "seconds of a training window")
+    window: float = option(4.3, "seconds of a training window")
     width: int = option(32, "channels of the network")
     depth: int = option(5, "blocks of its trunk")
-    dropout: float = option(0.2, "share of channels that are dropped in training")
+    dropout: float = option(0.1, "share of channels that are dropped in training")
     temporal: Literal["convolution", "attention"] = option("convolution", "what looks along time")
     frequency_gate: bool = option(False, "a learnt gate over the spectrum of the series (FGSL's idea)")
     pyramid: bool = option(False, "classify on a coarse level, localise on the fine one (FGSL's idea)")
     epochs: int = option(30, "times that the training videos are seen")
-    batch: int = option(8, "windows of a step")
+    batch: int = option(4, "windows of a step")
     rate: float = option(2e-3, "highest learning rate")
     weight_decay: float = option(0.05, "of AdamW")
     micro_weight: float = option(3.0, "of a frame in a micro-expression, in the loss of its curve")
@@ -142,11 +144,11 @@ class RegionSettings:
     mirror: bool = option(True, "augmentation: mirror half of the windows")
     gain: float = option(0.15, "augmentation: spread of the logarithm of a window's gain")
     noise: float = option(0.05, "augmentation: pixels of noise")
-    paste: float = option(1.5, "augmentation: events pasted into a window, on average")
+    paste: float = option(6.0, "augmentation: events pasted into a window, on average")
     members: int = option(3, "networks, each trained without one part of the subjects; their curves are averaged")
     decoding: Literal["share", "prior_growth"] = option("share", "from curves to intervals")
-    smoothing: float = option(0.03, "seconds of the Gaussian over a curve")
-    share: float = option(0.5, "an interval ends where the curve falls to this share of its peak")
+    smoothing: float = option(0.05, "seconds of the Gaussian over a curve")
+    share: float = option(0.55, "an interval ends where the curve falls to this share of its peak")
     overlap: float = option(0.2, "largest IoU of two intervals")
     drop_neutral: bool = option(False, "leave out intervals whose emotion is neutral")
     seed: int = option(0, "of weights, order and augmentation")
@@ -171,13 +173,15 @@ class WindowSettings:
     region: tuple[int, int, int] = option((2, 2, 4), "pairs of frames, rows and columns of a region of LGI-Former")
     drop_path: float = option(0.1, "rate of the last block")
     pretrained: str = option("", "folder of a pretrained encoder of the same sizes to start from")
+    pretrain_epochs: int = option(0, "pretrain it first on all windows of the training subjects; 0: not")
+    mask_ratio: float = option(0.75, "share of the patches that pretraining hides")
     epochs: int = option(14, "epochs; one shows as many windows as there are without shifts in time")
     batch: int = option(32, "windows of a step")
     rate: float = option(2e-3, "highest learning rate")
     weight_decay: float = option(0.05, "of AdamW")
     mirror: bool = option(True, "augmentation: mirror half of the windows")
     members: int = option(2, "networks, each trained without one part of the subjects; their scores are averaged")
-    share: float = option(0.5, "an interval ends where the curve of scores falls to this share of its peak")
+    share: float = option(0.55, "an interval ends where the curve of scores falls to this share of its peak")
     sigma: float = option(0.3, "of soft non-maximum suppression over the lengths; smaller: harder")
     allow_mismatch: bool = option(False, "take crops of another recipe than those it was trained on, at a price")
     seed: int = option(0, "of weights, order and augmentation")
@@ -187,6 +191,16 @@ class WindowSettings:
             raise ValueError("frames must be a multiple of 8: windows then share whole pairs of frames")
         if not self.lengths or not all(0.1 <= length <= 60 for length in self.lengths):
             raise ValueError("lengths must be 0.1 to 60 seconds")
+
+
+@dataclass(frozen=True)
+class WindowFusionSettings:
+    """The refiner `window_fusion`: another spotter's intervals and those of the spotter `windows`."""
+
+    base: str = option("flow", "kind of the spotter on whose intervals the thresholds are learnt")
+    windows: dict | None = option(None, "settings of the spotter `windows` that is trained; default: its own")
+    trained: str = option("", "folder of a spotter `windows` of the same subjects, instead of training it")
+    reference: float = option(3.0, "seconds of the running median that motion is measured from")
 
 
 @dataclass(frozen=True)
@@ -374,3 +388,27 @@ class MeanSettings:
             raise ValueError("expressions must name a type, negatives and rate be positive, share 0 to 1")
         if min(self.epochs, self.recognition_epochs, self.batch) < 1 or self.most < 0:
             raise ValueError("epochs, recognition_epochs and batch must be 1 or more, most not negative")
+
+
+@dataclass(frozen=True)
+class RecogniserSettings:
+    """The refiner `recogniser`: a transformer on the region flow of spotted intervals."""
+
+    base: Literal["region", "flow"] = option("region", "kind of spotter whose false alarms it learns from")
+    reference: float = option(6.0, "seconds of the running median that motion is measured against")
+    width: int = option(48, "channels of the network")
+    depth: int = option(2, "layers")
+    dropout: float = option(0.2, "of the layers")
+    epochs: int = option(20, "times that `samples` samples are drawn")
+    samples: int = option(512, "samples of an epoch")
+    batch: int = option(32, "samples of a step")
+    rate: float = option(1e-3, "highest learning rate")
+    weight_decay: float = option(0.05, "of AdamW")
+    jitter: float = option(0.15, "spread of the ends of training intervals, in shares of their length")
+    gain: float = option(0.15, "augmentation: spread of the logarithm of a sample's gain")
+    noise: float = option(0.05, "augmentation: pixels of noise")
+    members: int = option(3, "networks, each trained without one part of the subjects; their answers are averaged")
+    move: bool = option(True, "move the ends of an interval to where they fit best")
+    base_weight: float = option(0.5, "power of the base spotter's score in the score; 0: it does not count")
+    overlap: float = option(0.2, "largest IoU of two intervals")
+    seed: int = option(0, "of weights, order and augmentation")

@@ -35,9 +35,11 @@ from megc.spotting.settings import TrainSpotterSettings
 KINDS: dict[str, str] = {
     "flow": "flow_spotter",
     "mean": "mean_spotter",
+    "recogniser": "recogniser",  # a refiner, and with its base a spotter
     "region": "region_spotter",
     "vlm": "vlm",  # a refiner
     "windows": "window_spotter",
+    "window_fusion": "window_fusion",  # a refiner
     "fused": "proposal_fusion",
 }
 RECORD_NAME = "spotter.json"

@@ -32,6 +32,7 @@ from megc.spotting.interval_clips import clips_to_answer, place_clips, training_
 from megc.spotting.settings import VlmSettings
 from megc.spotting.spotters import (
     RECORD_NAME,
+    Spotter,
     SpottingVideo,
     check_settings,
     load_spotter,
@@ -48,7 +49,7 @@ SETTINGS = VlmSettings
 NEEDS = ("region_flow",)
 VLM_RECORD = "vlm.json"
 CHECKPOINT = "checkpoint"  # in the folder of the spotter, where it is trained here
-_BASE, _QUESTIONS, _TINY = "base", "questions", "tiny-base"
+_BASE, _LOOSE, _QUESTIONS, _TINY = "base", "loose", "questions", "tiny-base"
 _FRAMES = KeyframeSettings(no_face="centre")  # a spotter's interval may begin where the face is hidden
 _FIX = "train it again with train/train_spotter.py"
 
@@ -194,32 +195,31 @@ def load(folder: Path) -> VlmRefiner:
 def train(videos: Sequence[SpottingVideo], settings: VlmSettings, out: Path) -> None:
     """Train the tiny model on intervals of these videos, or take `settings.model`; choose the threshold.
 
-    The base spotter proposes. Of the subjects `held_out` are not trained on: the threshold is chosen on their videos,
-    since the model is sure of what it was trained on. A checkpoint that is given is not trained, and all subjects
-    choose. A killed run goes on.
+    Neither model nor base spotter learns from the subjects that are held out: both are sure of what they were trained
+    on, and the threshold is chosen on what they say of the others. A killed run goes on.
     """
-    proposals = _propose(videos, settings, out / _BASE)
-    held = videos if settings.model else _hold_out(videos, settings)
+    held = _hold_out(videos, settings)
+    trained = [item for item in videos if item not in held]
     if not settings.model:
-        trained = [item for item in videos if item not in held]
-        _train_checkpoint(trained, proposals, settings, out)
+        loose = _train_base(trained, settings.base, settings.loose_set, out / _LOOSE)
+        _train_checkpoint(trained, {item.video.id: loose.spot(item) for item in trained}, settings, out)
+    base = _train_base(trained, settings.base, settings.base_set, out / _BASE)
     judge = IntervalJudge(settings.model or out / CHECKPOINT)
-    threshold = choose_threshold(held, proposals, judge, settings.typed_by)
+    threshold = choose_threshold(held, {item.video.id: base.spot(item) for item in held}, judge, settings.typed_by)
     subjects = sorted({f"{item.video.dataset}/{item.video.subject}" for item in held})
     record = {"model": settings.model, "threshold": threshold, "chosen_on": subjects, "typed_by": settings.typed_by}
     write_json(out / VLM_RECORD, record)
     shutil.rmtree(out / _QUESTIONS, ignore_errors=True)  # half a megabyte an interval
 
 
-def _propose(videos: Sequence[SpottingVideo], settings: VlmSettings, folder: Path) -> dict[str, list[SpottedInterval]]:
-    """Intervals of the base spotter, which learns from these videos, in each of them."""
+def _train_base(videos: Sequence[SpottingVideo], kind: str, changes: Sequence[str], folder: Path) -> Spotter:
+    """The spotter that proposes, trained on these videos, unless it is already. Raises DataError for a refiner."""
     if not (folder / RECORD_NAME).is_file():
-        base = check_settings(settings.base, read_changes(settings.base_set, folder), folder)
-        train_spotter(settings.base, base, videos, folder)
+        train_spotter(kind, check_settings(kind, read_changes(changes, folder), folder), videos, folder)
     spotter = load_spotter(folder)
     if not hasattr(spotter, "spot"):
-        raise DataError(folder, "base", f"{settings.base} does not propose intervals", "give base: flow")
-    return {item.video.id: spotter.spot(item) for item in videos}
+        raise DataError(folder, "base", f"{kind} does not propose intervals", "give base: flow")
+    return spotter
 
 
 def _hold_out(videos: Sequence[SpottingVideo], settings: VlmSettings) -> list[SpottingVideo]:

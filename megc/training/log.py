@@ -14,6 +14,9 @@ COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "eval_loss", "
 _SPEED = ("_runtime", "_per_second", "_time")  # ends of metrics that Trainer adds: no results
 
 
+_STEEP = 0.1  # the lowest loss as a share of the highest, from which on the axis is logarithmic
+
+
 def log_csv(history: list[dict]) -> str:
     """Trainer's log history as CSV: COLUMNS, and one more for each other metric of the evaluation data."""
     metrics = {name for row in history for name in row if name.startswith("eval_") and not name.endswith(_SPEED)}
@@ -27,14 +30,28 @@ def log_csv(history: list[dict]) -> str:
 
 
 def loss_png(history: list[dict]) -> bytes:
-    """PNG of the training loss by step and, where there was an evaluation, validation loss and right answers."""
+    """PNG of `loss_figure`."""
+    return figure_png(loss_figure(history))
+
+
+def loss_figure(history: list[dict]) -> Figure:
+    """The training loss by step and, where there was an evaluation, validation loss and right answers.
+
+    The axis of a loss that falls to a tenth or less is logarithmic: on another one it would look flat from there on.
+    """
     figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     for name, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
         points = [(row["step"], row[name]) for row in history if name in row]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
-    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    losses = [row[name] for row in history for name in ("loss", "eval_loss") if name in row]
+    axes.set(xlabel="step", ylabel="loss")
+    if losses and 0 < min(losses) <= _STEEP * max(losses):
+        axes.set_yscale("log")
+        axes.grid(axis="y", which="both", color="#e3e6ea", linewidth=0.6)
+    else:
+        axes.set_ylim(0, None)
     axes.xaxis.get_major_locator().set_params(integer=True)
     right = [(row["step"], row["eval_answers_right"]) for row in history if "eval_answers_right" in row]
     if right:
@@ -43,7 +60,7 @@ def loss_png(history: list[dict]) -> bytes:
         other.set(ylabel="share of validation answers right", ylim=(0, 1))
         other.legend(loc="lower left")
     axes.legend(loc="upper right")
-    return figure_png(figure)
+    return figure
 
 
 class LossLog(TrainerCallback):

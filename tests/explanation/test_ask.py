@@ -209,6 +209,7 @@ def test_what_cannot_be_answered_is_named(tmp_path, images, checkpoint, monkeypa
     assert code == 1 and "there is no such checkpoint" in text and "bash demo.sh" in text
 
 
+@pytest.mark.slow
 def test_a_long_video_is_spotted_in_and_each_event_explained(tmp_path, checkpoint, monkeypatch, capsys):
     write_long_video(tmp_path / "long.avi", [100])
     code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, tmp_path / "long.avi", "--most", "1")
@@ -225,6 +226,7 @@ def test_a_long_video_is_spotted_in_and_each_event_explained(tmp_path, checkpoin
     assert f'id="{link}"' in page and 'alt="timeline of the video' in page
 
 
+@pytest.mark.slow
 def test_a_long_video_without_an_expression_says_so(tmp_path, checkpoint, monkeypatch, capsys):
     write_long_video(tmp_path / "calm.avi", [])
     code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, tmp_path / "calm.avi")

@@ -52,6 +52,10 @@ def test_runs_side_by_side_have_a_line_each_from_end_to_end():
         lines.get_label(): [path.vertices[:, 0].tolist() for path in lines.get_paths()] for lines in axes.collections
     }
     assert drawn == {"by clips": [[0.1, 0.3], [0.51, 0.6]], "by subjects": [[0.05, 0.4], [0.3, 0.49]]}
+    (axes,) = interval_figure([low, odd], narrow=True).axes
+    assert [text.get_text() for text in axes.texts] == ["low", "odd"] and axes.get_xlim() == (0, 1)
+    (narrow,) = (Image.open(io.BytesIO(draw_intervals([low, odd], narrow=True))),)
+    assert narrow.width < one.width
 
 
 class Page(HTMLParser):
@@ -65,7 +69,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.loads += [value for name, value in attrs if name in ("src", "href")]
         self.scripts += tag == "script"
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "source", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

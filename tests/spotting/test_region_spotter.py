@@ -1,13 +1,11 @@
 """The network on region flow: its parts, its training, and its folder."""
 
-import io
-import json
-
 import numpy as np
 import pytest
 import torch
+from region_videos import region_videos
 
-from megc.clips import Event, Video
+from megc.clips import Event
 from megc.facs import ActionUnit
 from megc.motion.regions import SPOTTING_REGIONS
 from megc.problems import DataError
@@ -16,47 +14,15 @@ from megc.spotting.region_series import CHANNELS, RegionSeries
 from megc.spotting.region_spotter import RegionCurves, decode_curves, network_curves
 from megc.spotting.region_windows import RegionWindows, event_labels
 from megc.spotting.settings import RegionSettings
-from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
+from megc.spotting.spotters import load_spotter, train_spotter
 
-FPS, LENGTH = 30, 360
 QUICK = {"epochs": 2, "members": 2, "width": 8, "depth": 2, "window": 4.0, "batch": 4}
-
-
-def write_flow(inputs, video):
-    """Region flow of a video whose lips move in its events, as data_process/extract_region_flow.py writes it."""
-    rng = np.random.default_rng(len(video.id) + ord(video.id[-1]))
-    flow = rng.normal(0, 0.05, (LENGTH, len(SPOTTING_REGIONS), 2)).astype(np.float32)
-    for event in video.events:
-        rows = np.arange(event.onset - 1, event.offset)
-        flow[rows, 8:14, 1] -= 3 * np.sin(np.linspace(0, np.pi, len(rows)))[:, None]
-    arrays = {"flow": flow, "frame_numbers": np.arange(1, LENGTH + 1), "times": np.arange(LENGTH) / FPS}
-    arrays |= {"blink": np.zeros(LENGTH, bool), "segments": np.zeros(LENGTH, int), "references": np.zeros(LENGTH, int)}
-    path = inputs / "region_flow" / f"{video.id}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    path.write_bytes(content.getvalue())
-    record = {"key": "", "video": video.id, "fps": FPS, "face_width": 236.0, "spotter_scale": 1.0, "settings": {}}
-    record |= {"regions": list(SPOTTING_REGIONS), "frames": LENGTH, "measured": LENGTH, "segments": 1}
-    path.with_suffix(".json").write_text(json.dumps(record | {"faults": [], "warnings": []}))
 
 
 @pytest.fixture
 def videos(tmp_path):
     """Four short videos of two subjects, each with a micro- and a macro-expression."""
-    smile = (ActionUnit(12, None),)
-    items = []
-    for subject in ("s1", "s2"):
-        for name in ("a", "b"):
-            shift = 40 * (name == "b")
-            events = (
-                Event(60 + shift, None, 70 + shift, "micro", "happiness", smile),
-                Event(180 + shift, None, 220 + shift, "macro", "", smile),
-            )
-            video = Video(f"demo/{subject}/{name}", "demo", subject, name, FPS, length=LENGTH, events=events)
-            write_flow(tmp_path / "inputs", video)
-            items.append(SpottingVideo(video, tmp_path / "videos.jsonl", tmp_path / "inputs"))
-    return items
+    return region_videos(tmp_path)
 
 
 def test_labels_of_an_event_that_lacks_some():

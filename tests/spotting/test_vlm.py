@@ -179,7 +179,7 @@ def test_trains_on_other_subjects_than_it_chooses_the_threshold_on_and_refines(
     monkeypatch.setattr(spotters, "spotter_module", lambda kind, file: Proposer() if kind == "test" else vlm)
     items = [long_video(tmp_path, f"s{number}") for number in range(4)]
     out = tmp_path / "vlm"
-    settings = VlmSettings(base="test", base_set=(), jitter=0, steps=2, batch=2, max_pixels=3136)
+    settings = VlmSettings(base="test", loose_set=(), jitter=0, steps=2, batch=2, max_pixels=3136)
     spotters.train_spotter("vlm", settings, items[:3], out)
     record = vlm.VlmRecord.model_validate_json((out / "vlm.json").read_text())
     assert len(record.chosen_on) == 1

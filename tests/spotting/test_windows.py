@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from megc.clips import Event, Video, write_videos
 from megc.files import write_json
@@ -13,7 +15,8 @@ from megc.problems import DataError
 from megc.spotting.settings import WindowSettings
 from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
 from megc.spotting.video_encoders import build_classifier
-from megc.spotting.window_spotter import WindowDataset, WindowVideo, encoder_config, open_video, score_windows
+from megc.spotting.window_dataset import WindowDataset, WindowVideo, encoder_config, open_video
+from megc.spotting.window_spotter import score_windows
 from megc.spotting.windows import (
     EXPRESSION,
     IGNORED,
@@ -185,7 +188,7 @@ def test_the_spotter_learns_events_of_unseen_subjects(videos: list[SpottingVideo
     spotter = load_spotter(tmp_path / "s")
     intervals = spotter.spot(videos[3])
     assert {row.type for row in intervals} <= {"micro", "macro"} and intervals == sorted(intervals)
-    best = sorted(spotter.score(videos[3]), key=lambda row: -row.score)[:2]
+    best = sorted(spotter.scores(videos[3])[1], key=lambda row: -row.score)[:2]
     for event in videos[3].video.events:
         ious = [
             (min(row.offset, event.offset) - max(row.onset, event.onset) + 1)
@@ -194,6 +197,23 @@ def test_the_spotter_learns_events_of_unseen_subjects(videos: list[SpottingVideo
         ]
         assert max(ious) >= 0.5
     assert (tmp_path / "s/held_out.csv").is_file() and len(list((tmp_path / "s").glob("member*"))) == 2
+
+
+@pytest.mark.parametrize("architecture", ["videomae", "lgi_former"])
+def test_pretraining_sees_no_label_and_members_start_from_it(
+    videos: list[SpottingVideo], tmp_path: Path, architecture: str
+) -> None:
+    settings = replace(TINY, epochs=1, members=1, rate=1e-9, architecture=architecture, region=(2, 3, 3))
+    train_spotter("windows", replace(settings, pretrain_epochs=1), videos[:1], tmp_path / "s")
+    unlabelled = [SpottingVideo(replace(videos[0].video, events=()), videos[0].videos_file, videos[0].inputs)]
+    with pytest.raises(DataError, match=r"no window of .* has an expression"):
+        train_spotter("windows", replace(settings, pretrain_epochs=1), unlabelled, tmp_path / "u")
+    weights = [load_file(tmp_path / name / "pretrained/model.safetensors") for name in "su"]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    network = load_spotter(tmp_path / "s").networks[0].state_dict()
+    shared = [name for name in network if name in weights[0] and "norm" not in name and network[name].dim() > 1]
+    assert len(shared) > 5
+    assert all(torch.allclose(network[name], weights[0][name], atol=1e-6) for name in shared)
 
 
 def test_crops_of_another_recipe_are_refused_unless_allowed(videos: list[SpottingVideo], tmp_path: Path) -> None:

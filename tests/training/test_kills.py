@@ -16,11 +16,13 @@ import time
 import pytest
 from sft_runs import arguments, settings
 from tiny_data import write_instructions
+from video_clips import video_arguments, video_settings, write_clips
 
+from megc.spotting import video_training
 from megc.training import output_folder, sft
 from megc.training.output_folder import PART, WHOLE, checkpoints
 from megc.training.resume import is_complete
-from megc.training.sft import SftTrainer
+from megc.training.trainer import CheckpointTrainer
 
 KILLS = int(os.environ.get("KILLS", "6"))
 STEPS = {"max_steps": 5, "save_strategy": "steps", "save_steps": 2, "per_device_train_batch_size": 1}
@@ -34,6 +36,19 @@ PHASES = (
 )
 # The place in the program from which on the kill may fall, and the share of the kills that it gets.
 PLACES = {"start": 2, "stepping": 2, "checkpoint": 3, "final": 3, "publish": 3, "end": 2}
+
+
+def train_language_model(folder, out, more, resume):
+    """The run of train.py: the tiny Qwen2.5-VL on four clips."""
+    run = settings(folder / "train.jsonl", folder / "tiny", resume=resume, max_pixels=3136)
+    sft.train(run, arguments(out, **{**STEPS, **more}))
+
+
+def pretrain_video_encoder(folder, out, more, resume):
+    """The run of train_video.py: a small LGI-Former that rebuilds clips; a picture is part of its checkpoint."""
+    run = video_settings(folder / "train.csv", task="pretrain", architecture="lgi_former", resume=resume)
+    run.smallest_crop, run.flip = 0.66, 0.5
+    video_training.train(run, video_arguments(out, **{**STEPS, **more}))
 
 
 def train_in_child(world, out, more, resume, place, pipe):
@@ -51,15 +66,15 @@ def train_in_child(world, out, more, resume, place, pipe):
 
     if place == "start":
         pipe.send(place)
-    announce(SftTrainer, "training_step", "stepping")
-    announce(SftTrainer, "_save_checkpoint", "checkpoint")
-    announce(SftTrainer, "save_final", "final")
+    announce(CheckpointTrainer, "training_step", "stepping")
+    announce(CheckpointTrainer, "_save_checkpoint", "checkpoint")
+    announce(CheckpointTrainer, "save_final", "final")
     announce(output_folder, "_remove_finished", "publish")
     if place == "publish":  # a matter of microseconds otherwise
         moved = os.replace
         output_folder.os = type("SlowOs", (), {"replace": lambda *paths: (time.sleep(0.01), moved(*paths))})
-    run = settings(*world, resume=resume, max_pixels=3136)
-    sft.train(run, arguments(out, **{**STEPS, **more}))
+    train, folder = world
+    train(folder, out, more, resume)
     if place == "end":
         pipe.send(place)
     pipe.send("done")
@@ -131,9 +146,13 @@ def differing(out, wanted):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_in_the_bytes_of_the_undisturbed_one(tmp_path):
-    world = write_instructions(tmp_path, clips=4, size=(56, 56)), tmp_path / "tiny"
-    out = tmp_path / "out"
+@pytest.mark.parametrize("train", [train_language_model, pretrain_video_encoder])
+def test_a_killed_run_ends_in_the_bytes_of_the_undisturbed_one(tmp_path, train):
+    world, out = (train, tmp_path), tmp_path / "out"
+    if train is train_language_model:
+        write_instructions(tmp_path, clips=4, size=(56, 56))
+    else:
+        write_clips(tmp_path, 4)
     wanted, seconds = {}, {}
     for number, more in enumerate(STRATEGIES):
         began = time.monotonic()

@@ -12,7 +12,7 @@ from megc.commits import software
 from megc.model.checkpoint import read_training_info
 from megc.model.weights import weights_hash
 from megc.problems import DataError
-from megc.training.log import loss_png  # before conftest.py puts another in its place
+from megc.training.log import loss_figure, loss_png  # before conftest.py puts another in its place
 from megc.training.resume import find_beginning
 from megc.training.trainer import CheckpointTrainer, run_training
 
@@ -101,3 +101,12 @@ def test_a_network_that_diverges_or_is_damaged_is_named(tmp_path):
     (tmp_path / "near" / "megc.json").unlink()
     with pytest.raises(DataError, match="damaged or truncated"):
         run(tmp_path / "near", resume=True)
+
+
+def test_the_axis_of_a_loss_that_falls_far_is_logarithmic():
+    def scale(*losses: float) -> str:
+        history = [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)]
+        return loss_figure(history).axes[0].get_yscale()
+
+    assert scale(4.0, 0.3, 0.04) == "log"
+    assert (scale(4.0, 3.0, 1.0), scale(4.0, 0.0), scale(2.0)) == ("linear",) * 3  # zero has no logarithm
