@@ -52,7 +52,7 @@ def classify_clips(settings: ClassifyClipsSettings, problems: Problems) -> str:
     """
     clips = read_clip_list(settings.clips)
     recipes = crop_recipes(clips, settings.crop)
-    for recipe in recipes:
+    for recipe in recipes or [{}]:
         check_crop(settings.model, recipe, any_crop=settings.any_crop)
     model = load_classifier(settings.model)
     config = model.video_config

@@ -1,6 +1,6 @@
 """MEAN: a shallow network of three stems on flow maps, with a head that spots and one that names the emotion.
 
-Layers, initial weights, penalties and losses as published (genbing99/MEAN_Spot-then-recognize @9009b5c,
+Layers, penalties and losses as published (genbing99/MEAN_Spot-then-recognize @9009b5c,
 define_model.py), of Keras in PyTorch. The recognition head reads the stems that spotting has learnt, frozen. `joint`
 trains both heads and the stems together as SFAMNet does (genbing99/SFAMNet @a72ecdd): its loss, and its class more,
 no expression, which has no weight in that loss.
@@ -23,12 +23,15 @@ class MeanNetwork(nn.Module):
     """A score and logits of `classes` emotions a map.
 
     `stage` says what is trained: stems and spotting head, the recognition head on the frozen rest, or all together.
-    `class_weights` (classes,) are those of recognition's loss in the joint stage.
+    `class_weights` (classes,) are those of recognition's loss in the joint stage; `penalty` is that of the squares of
+    the spotting head's kernels, so large as published that a few thousand steps leave nothing of them.
     """
 
-    def __init__(self, classes: int, stage: Stage, class_weights: Iterable[float] | None = None) -> None:
+    def __init__(
+        self, classes: int, stage: Stage, class_weights: Iterable[float] | None = None, penalty: float = 0.1
+    ) -> None:
         super().__init__()
-        self.stage = stage
+        self.stage, self.penalty = stage, penalty
         self.stems = nn.ModuleList(nn.Conv2d(1, filters, 5, padding=2) for filters in FILTERS)
         self.norm = nn.BatchNorm2d(sum(FILTERS), eps=1e-3, momentum=0.01)  # Keras's defaults; each channel apart
         self.norm.num_batches_tracked = self.norm.num_batches_tracked.float()  # checkpoints hold no integers
@@ -40,6 +43,7 @@ class MeanNetwork(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)  # Keras's
                 nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.spotting[-1].weight)  # not Keras's: scores begin at 0, not at ten times the labels
         trained = {
             "spotting": (self.stems, self.norm, self.spotting),
             "recognition": (self.recognition,),
@@ -83,7 +87,7 @@ class MeanNetwork(nn.Module):
     def _loss(self, answers: dict[str, torch.Tensor], spots: torch.Tensor, emotions: torch.Tensor) -> torch.Tensor:
         # Keras adds the squares of the kernels to the loss; Adam's weight decay would be another penalty
         penalty = 1e-3 * sum(stem.weight.square().sum() for stem in self.stems)
-        penalty = penalty + 0.1 * self.spotting[0].weight.square().sum()
+        penalty = penalty + self.penalty * self.spotting[0].weight.square().sum()
         spotting = functional.mse_loss(answers["spots"], spots)
         if self.stage == "spotting":
             return spotting + penalty

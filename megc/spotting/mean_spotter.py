@@ -219,7 +219,8 @@ class MeanSpotter:
 
 
 def _open_maps(video: SpottingVideo, settings: MeanSettings) -> MapVideo:
-    maps = ScaledMaps(video.flow_maps(), settings.scale, settings.nose_subtract, settings.eye_mask)
+    names = ("scale", "nose_subtract", "eye_mask")
+    maps = ScaledMaps(video.flow_maps(), **{name: getattr(settings, name) for name in names})
     return MapVideo(video.video, maps)
 
 
@@ -276,7 +277,7 @@ def _train_stage(
 ) -> MeanNetwork:
     """Train a stage of the network in a folder of its own, from the weights of the stage before."""
     weights = balanced_weights(data.emotions, len(emotions)) if stage == "joint" else None
-    network = _new_network(stage, len(emotions), settings.seed, weights)
+    network = _new_network(stage, len(emotions), settings, weights)
     if before is not None:
         network.load_state_dict(before.state_dict())
     epochs = settings.recognition_epochs if stage == "recognition" else settings.epochs
@@ -293,9 +294,12 @@ def _train_stage(
     return load_network(network, out / kind / stage)
 
 
-def _new_network(stage: Stage, emotions: int, seed: int, weights: list[float] | None = None) -> MeanNetwork:
-    classes = emotions + (stage == "joint")
-    return seeded_network(MeanNetwork, seed, classes=max(classes, 1), stage=stage, class_weights=weights)
+def _new_network(
+    stage: Stage, emotions: int, settings: MeanSettings, weights: list[float] | None = None
+) -> MeanNetwork:
+    classes, penalty = max(emotions + (stage == "joint"), 1), settings.penalty
+    shape = {"classes": classes, "stage": stage, "class_weights": weights, "penalty": penalty}
+    return seeded_network(MeanNetwork, settings.seed, **shape)
 
 
 def learn_decoding(curves: Sequence[MeanCurve], videos: Sequence[Video], kind: str, half: float) -> MeanDecoding:
@@ -332,7 +336,7 @@ def load(folder: Path) -> MeanSpotter:
     fix = "train it again with train/train_spotter.py --overwrite"
     parts = MeanModel(**read_checked(MeanModel, folder / _MODEL_NAME, fix=fix)).parts
     networks = {
-        kind: load_network(_new_network(part.stage, len(part.emotions), 0), folder / part.folder)
+        kind: load_network(_new_network(part.stage, len(part.emotions), settings), folder / part.folder)
         for kind, part in parts.items()
     }
     return MeanSpotter(settings, parts, networks)

@@ -17,9 +17,10 @@ Regions = Annotated[tuple[Count, Count, Count], Field(strict=False)]  # JSON and
 class VideoConfig(ClosedContract):
     """Architecture and sizes of a video encoder, of its classifier and of its decoder in pretraining.
 
-    `region`: frames pairs, rows and columns of patches of a region of LGI-Former. `class_token`: what its classifier
-    averages: the region tokens, the patches' own (`org`), or both. `drop_path`: rate of the last block; it rises
-    linearly from 0. `differences`: pretraining rebuilds each second frame of a pair as its difference to the first.
+    `region`: pairs of frames, rows and columns of patches of a region of LGI-Former. `class_token`: what its
+    classifier averages: the region tokens, the patches' own (`org`), or both. `drop_path`: rate of the last block; it
+    rises linearly from 0. `differences`: pretraining rebuilds each second frame of a pair as its difference to the
+    first.
     """
 
     model_config = STRICT | ConfigDict(extra="forbid", frozen=True)

@@ -173,7 +173,8 @@ def start_from(model: VideoClassifier, folder: Path) -> None:
     Raises DataError for an encoder of another shape.
     """
     config = read_video_config(folder)
-    for name in ("architecture", "image_size", "num_frames", "patch_size", "tubelet_size", "dim", "depth", "heads"):
+    names = ("architecture", "image_size", "num_frames", "patch_size", "tubelet_size", "dim", "depth", "heads")
+    for name in (*names, "region") if config.architecture == "lgi_former" else names:
         if getattr(config, name) != getattr(model.video_config, name):
             what = f"its {name} is {getattr(config, name)}, not {getattr(model.video_config, name)}"
             raise DataError(folder, None, what, "train with the sizes of the checkpoint to start from")
@@ -182,19 +183,23 @@ def start_from(model: VideoClassifier, folder: Path) -> None:
     norms = ("encoder.norm.", "encoder.layernorm.")  # behind the encoder in pretraining; the classifier has fc_norm
     weights = {name: value for name, value in load_file(folder / WHOLE).items() if name.startswith("encoder.")}
     weights = {name: value for name, value in weights.items() if not name.startswith(norms)}
-    expected = [name for name in model.state_dict() if name.startswith("encoder.")]
-    check_names(folder, expected - weights.keys(), weights.keys() - set(expected), "give another checkpoint")
+    expected = {name for name in model.state_dict() if name.startswith("encoder.")}
+    check_names(folder, expected - weights.keys(), weights.keys() - expected, "give another checkpoint")
     model.load_state_dict(weights, strict=False)
 
 
 def check_crop(folder: Path, crop: dict | None, *, any_crop: bool = False) -> None:
     """Raise DataError where the checkpoint was trained on other crops of faces than `crop`, unless `any_crop`.
 
-    Without a recipe on either side there is nothing to compare.
+    An empty `crop` stands for faces that do not say how they were cut: a checkpoint that does is then refused too.
+    None, and a checkpoint without a recipe: nothing is compared.
     """
     recipes = (read_training_info(folder).get("recipes") or {}).get(CROP, [])
-    if any_crop or not crop or not recipes or crop in recipes:
+    if any_crop or crop is None or not recipes or crop in recipes:
         return
+    if not crop:
+        what = f"trained on faces that were cut as {recipes[0]}, and how these were is not recorded"
+        raise DataError(folder, None, what, "name their crops, as --crop NAME, or allow any with --any_crop")
     names = sorted({name for recipe in recipes for name in {*recipe, *crop} if recipe.get(name) != crop.get(name)})
     what = f"trained on faces that were cut otherwise ({', '.join(names)}): {recipes[0]}, not {crop}"
     raise DataError(folder, None, what, "cut the faces as it was trained, or allow another crop: it costs accuracy")

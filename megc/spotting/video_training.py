@@ -99,7 +99,7 @@ def check_run(settings: VideoSettings, args: TrainingArguments) -> CheckedVideoR
         what = f"clips of {len(recipes)} different face crops: {recipes[0]}, {recipes[1]}"
         raise DataError(settings.train_file, None, what, "cut all faces alike, with the same settings")
     if settings.start_from:
-        check_crop(Path(settings.start_from), recipes[0] if recipes else None, any_crop=settings.any_crop)
+        check_crop(Path(settings.start_from), recipes[0] if recipes else {}, any_crop=settings.any_crop)
     info = _training_info(settings, args, clips, evaluated, recipes)
     beginning = find_beginning(args, info, resume=settings.resume, overwrite=settings.overwrite)
     return CheckedVideoRun(settings, args, config, clips, evaluated, info, beginning)

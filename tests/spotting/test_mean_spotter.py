@@ -33,7 +33,7 @@ from megc.spotting.mean_spotter import (
 from megc.spotting.settings import MeanSettings
 from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
 
-QUICK = MeanSettings(epochs=6, recognition_epochs=30, negatives=2.0, rate=3e-3)
+QUICK = MeanSettings(epochs=6, recognition_epochs=30, negatives=2.0, nose_subtract=False, eye_mask=False)
 
 
 @pytest.fixture(scope="module")
@@ -209,13 +209,13 @@ def test_it_learns_from_some_people_and_spots_on_others_at_both_frame_rates(map_
     "change",
     [
         {"joint": True},
-        {"scale": "pair", "decoding": "published", "expressions": ("micro",)},
+        {"scale": "pair", "decoding": "published", "expressions": ("micro",), "epochs": 4},
         {"scale": "video", "nose_subtract": True, "eye_mask": True},
     ],
     ids=["joint", "published", "softnet"],
 )
 def test_its_variants_train_and_spot(change, map_set, tmp_path):
-    settings = replace(QUICK, epochs=1, recognition_epochs=1, **change)
+    settings = replace(QUICK, **{"epochs": 1, "recognition_epochs": 1} | change)
     train_spotter("mean", settings, of_subjects(map_set, "s0", "s1"), tmp_path / "spotter")
     spotted = load_spotter(tmp_path / "spotter").spot(map_set[2])
     kinds = {interval.type for interval in spotted}
