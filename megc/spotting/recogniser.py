@@ -48,6 +48,7 @@ _HELD_OUT = "held_out.csv"
 _MOVES = (-0.3, -0.15, 0.0, 0.15, 0.3)
 _VARIANTS = [(onset, offset) for onset in _MOVES for offset in _MOVES]
 _BATCH = 512
+_AFTER_TRAINING = ("move", "base_weight", "overlap")  # settings that change no network
 
 
 class ThresholdRecord(ClosedContract):
@@ -189,19 +190,21 @@ def _train_member(
     number: int,
     out: Path,
 ) -> RecogniserNetwork:
-    own = replace(settings, seed=settings.seed * 1000 + number)
+    of_member = replace(settings, seed=settings.seed * 1000 + number)
     given = [series[video.id] for video in videos]
     ends = [series[video.id].positions(ends_of(proposals.get(video.id, ()))) for video in videos]
-    data = IntervalSamples(given, [video.events for video in videos], ends, own)
-    schedule = NetworkSchedule(own.epochs, own.batch, own.rate, own.weight_decay, own.seed)
+    data = IntervalSamples(given, [video.events for video in videos], ends, of_member)
+    schedule = NetworkSchedule(
+        of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
+    )
     content = sha256_of(
-        json.dumps(asdict(own)),
+        json.dumps({key: value for key, value in asdict(of_member).items() if key not in _AFTER_TRAINING}),
         *(repr((video.id, video.events)) for video in videos),
         *(item.motion.tobytes() for item in given),
         *(rows.tobytes() for rows in ends),
     )
     folder = out / f"member{number}"
-    network = _new_network(own, own.seed)
+    network = _new_network(of_member, of_member.seed)
     train_network(network, data, folder, schedule, sorted({f"{v.dataset}/{v.subject}" for v in videos}), content)
     return load_network(network, folder)
 

@@ -36,6 +36,8 @@ _DECODING = "decoding.json"
 _LEAST = 0.1  # height of the lowest peak that is looked at
 _DISTANCE = {"micro": 0.3, "macro": 0.6}  # seconds between peaks
 _HALF = {"micro": 0.18, "macro": 0.65}  # half of an expression in seconds, for prior-guided growth
+# Settings that change no network: a run with others of these trains none again.
+_AFTER_TRAINING = ("decoding", "smoothing", "share", "overlap", "drop_neutral")
 _CHUNK, _OVERLAP = 1024, 256  # frames that a network reads at once, and those beside them that it sees too
 
 
@@ -166,7 +168,7 @@ def _train_member(
         of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
     )
     content = sha256_of(
-        json.dumps(asdict(of_member)),
+        json.dumps({key: value for key, value in asdict(of_member).items() if key not in _AFTER_TRAINING}),
         *(repr((video.id, video.events)) for video in videos),
         *(series[video.id].motion.tobytes() for video in videos),
     )
