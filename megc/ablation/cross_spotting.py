@@ -126,39 +126,39 @@ class CrossSpotting:
     def train_part(self, fold: Fold, part: Part) -> str:
         """Train a part on the training subjects of a fold, unless it is done; returns `done` or `kept`."""
         folder = self.part_folder(fold, part)
-        code = _code_of([part])
-        if self._is_kept(folder / "code.json", code) and (folder / RECORD_NAME).is_file():
+        record = {"code": _code_of([part])}
+        if self._is_kept(folder / "code.json", record) and (folder / RECORD_NAME).is_file():
             return "kept"
         (folder / RECORD_NAME).unlink(missing_ok=True)
         for member, target in _members_of(part, folder):
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(self.part_folder(fold, member), target)
         train_spotter(part.kind, part.settings, self.videos(fold.train), folder)
-        write_json(folder / "code.json", {"code": code})
+        write_json(folder / "code.json", record)
         return "done"
 
     def spot_fold(self, fold: Fold, name: str, parts: Sequence[Part]) -> str:
         """Spot in the videos of the unseen subjects and write the arm's intervals, unless they are there."""
         folders = [self.part_folder(fold, part) for part in parts]
         path = self.intervals_file(fold, name)
-        code = sha256_of(_code_of(parts), *(folder.name for folder in folders))
-        if self._is_kept(path.with_suffix(".json"), code) and path.is_file():
+        record = {"code": _code_of(parts), "parts": [folder.name for folder in folders]}
+        if self._is_kept(path.with_suffix(".json"), record) and path.is_file():
             return "kept"
         path.with_suffix(".json").unlink(missing_ok=True)
         chain = load_chain(folders)
         items = self.videos(fold.test)
         write_intervals(path, [item.video for item in items], {item.video.id: chain.spot(item) for item in items})
-        write_json(path.with_suffix(".json"), {"code": code})
+        write_json(path.with_suffix(".json"), record)
         return "done"
 
     def intervals_file(self, fold: Fold, name: str) -> Path:
         """File of an arm's intervals in the unseen videos of a fold."""
         return self.work / fold.name / f"{file_slug(name)}.csv"
 
-    def _is_kept(self, path: Path, code: str) -> bool:
-        if not path.is_file():
-            return False
-        return self.keep or read_json(path, missing={}).get("code") == code
+    def _is_kept(self, path: Path, record: Mapping[str, Any]) -> bool:
+        """Whether a file says what `record` does; with `keep`, the code may be another."""
+        before = read_json(path, missing={})
+        return bool(before) and before == {**record, "code": before.get("code") if self.keep else record["code"]}
 
 
 def _members_of(part: Part, folder: Path) -> list[tuple[Part, Path]]:

@@ -113,8 +113,8 @@ def spotter_module(kind: str, file: Path | str) -> ModuleType:
 
 def needs_of(kind: str, settings: Any) -> tuple[str, ...]:
     """What a spotter of a kind and settings reads of a video: its module's NEEDS, and those of its `members`."""
-    members = [dict(values) for values in getattr(settings, "members", ()) if isinstance(values, dict)]
-    kinds = [kind, *(str(values["kind"]) for values in members)]
+    members = getattr(settings, "members", ())  # a number of networks, with other kinds
+    kinds = [kind, *(str(values.get("kind", "")) for values in (members if isinstance(members, tuple) else ()))]
     return tuple(dict.fromkeys(need for name in kinds for need in spotter_module(name, "members").NEEDS))
 
 

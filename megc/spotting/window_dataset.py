@@ -85,24 +85,28 @@ class _Row:
 class WindowDataset(Dataset):
     """Windows of videos as samples: `pixel_values` (T, 3, size, size) and `labels`. Each epoch draws others.
 
-    An epoch has as many EXPRESSION windows as there are without a shift in time, of all shifts, and `negatives` times
-    as many others. What item `index` of an epoch is depends on seed, epoch and index alone. Raises DataError where no
-    window has an event.
+    An epoch has of each length as many EXPRESSION windows as there are without a shift in time, of all shifts, and
+    `negatives` times as many others: else the share of expressions differs by length, and long windows score high
+    whatever they show. What item `index` of an epoch is depends on seed, epoch and index alone. Raises DataError where
+    no window has an event.
     """
 
     def __init__(self, videos: Sequence[WindowVideo], settings: WindowSettings) -> None:
         self.videos, self.settings, self.epoch = videos, settings, 0
-        self.rows: dict[int, list[_Row]] = {NONE: [], EXPRESSION: []}
+        self.rows = {(label, length): [] for length in dict.fromkeys(settings.lengths) for label in (EXPRESSION, NONE)}
         for number, item in enumerate(videos):
             for length in settings.lengths:
                 for phase in range(_PHASES):
                     self._add(number, item, length, phase * settings.frames / STRIDES / _PHASES)
-        if not self.rows[EXPRESSION]:
+        self.counts = {}
+        for length in dict.fromkeys(settings.lengths):
+            count = -(-len(self.rows[EXPRESSION, length]) // _PHASES)
+            others = min(round(settings.negatives * count), len(self.rows[NONE, length]))
+            self.counts |= {(EXPRESSION, length): count, (NONE, length): others}
+        if not any(self.counts.values()):
             what = f"no window of {settings.lengths} seconds has an expression in these {len(videos)} video(s)"
             names = ", ".join(item.video.id for item in videos[:3])
             raise DataError(names, "events", what, "give annotated videos of several subjects, or other lengths")
-        count = -(-len(self.rows[EXPRESSION]) // _PHASES)
-        self.counts = {EXPRESSION: count, NONE: min(round(settings.negatives * count), len(self.rows[NONE]))}
         self._drawn: tuple[int, list[_Row]] | None = None
 
     def _add(self, number: int, item: WindowVideo, length: float, phase: float) -> None:
@@ -111,7 +115,7 @@ class WindowDataset(Dataset):
         labels = label_windows(grid.intervals(), events, self.settings.least_iou, self.settings.negative_iou)
         for first, label in zip(grid.firsts, labels, strict=True):
             if label != IGNORED:
-                self.rows[int(label)].append(_Row(number, grid, int(first), int(label)))
+                self.rows[int(label), length].append(_Row(number, grid, int(first), int(label)))
 
     def __len__(self) -> int:
         return sum(self.counts.values())
@@ -120,8 +124,8 @@ class WindowDataset(Dataset):
         if self._drawn is None or self._drawn[0] != self.epoch:
             random = np.random.default_rng((self.settings.seed, self.epoch))
             chosen = []
-            for label, count in self.counts.items():
-                rows = self.rows[label]
+            for key, count in self.counts.items():
+                rows = self.rows[key]
                 chosen += [rows[index] for index in random.choice(len(rows), count, replace=False)] if rows else []
             self._drawn = (self.epoch, chosen)
         return self._drawn[1]

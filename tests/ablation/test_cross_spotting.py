@@ -87,6 +87,14 @@ def test_changed_code_is_trained_again_unless_it_is_to_be_kept(folder):
     assert json.loads(code.read_text()) != {"code": "older"}
 
 
+def test_other_settings_are_trained_and_spotted_anew_also_where_code_is_kept(folder):
+    run(folder, only=("published",))
+    before = (folder / "out/published.csv").read_text()
+    (folder / "arms.yaml").write_text(ARMS.replace("fit: false}", "fit: false, reference: 0.5}", 1))
+    run(folder, only=("published",), keep=True)
+    assert (folder / "out/published.csv").read_text() != before
+
+
 VIDEOS = [
     Video(
         "d/a/1", "d", "a", "1", 10.0, "", 1000, (Event(1, None, 11, "macro", "sadness"), Event(51, None, 53, "micro"))

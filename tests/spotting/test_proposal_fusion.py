@@ -118,5 +118,7 @@ def test_curves_reach_over_all_frames_of_a_fast_video(fused):
 def test_its_needs_are_its_members_and_unknown_members_are_named():
     kind, settings = read_spotter_config(ROOT / "train/fused.yaml")
     assert kind == "fused" and needs_of(kind, settings) == ("region_flow",)
+    assert needs_of("fused", FusedSettings(members=({"kind": "mean"},))) == ("region_flow", "flow_maps")
+    assert needs_of(*read_spotter_config(ROOT / "train/region.yaml")) == ("region_flow",)  # its members are a number
     with pytest.raises(DataError, match="no spotter 'flw'"):
         needs_of("fused", FusedSettings(members=({"kind": "flw"},)))
