@@ -18,9 +18,9 @@ from megc.scoring.interval_matching import interval_ious, match_best_first
 from megc.scoring.str_metrics import ends_of
 from megc.spotting.flow_candidates import find_candidates
 from megc.spotting.interval_scorer import best_threshold, person_of, pooled_f1
+from megc.spotting.kind_settings import FlowSpotterSettings
 from megc.spotting.region_segments import RegionSegment
 from megc.spotting.region_series import mirror_motion
-from megc.spotting.settings import FlowSpotterSettings
 from megc.spotting.spotted_intervals import suppress_overlaps
 from megc.spotting.tree_files import Trees, fit_trees, tree_arrays, trees_of_arrays
 

@@ -30,10 +30,10 @@ from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.flow_candidates import fit_whitening
 from megc.spotting.flow_scorer import FlowScorer, read_candidates, train_scorer
 from megc.spotting.interval_scorer import as_spotted, pooled_f1
+from megc.spotting.kind_settings import FlowSpotterSettings
 from megc.spotting.motion_decoder import DecoderSettings, decode_motion, unite_intervals
 from megc.spotting.region_segments import RegionSegment, split_segments, subtract_median
 from megc.spotting.region_series import RATE
-from megc.spotting.settings import FlowSpotterSettings
 from megc.spotting.spotters import SpottingVideo
 
 SETTINGS = FlowSpotterSettings

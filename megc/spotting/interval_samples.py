@@ -8,11 +8,11 @@ from torch.utils.data import Dataset
 
 from megc.clips import Event
 from megc.scoring.interval_matching import interval_ious
+from megc.spotting.kind_settings import RecogniserSettings
 from megc.spotting.recogniser_network import interval_channels
 from megc.spotting.region_network import EMOTIONS, IGNORED, TYPES, UNITS
 from megc.spotting.region_series import RATE, RegionSeries, mirror_motion
 from megc.spotting.region_windows import Span, event_parts, labelled_spans, paste_events
-from megc.spotting.settings import RecogniserSettings
 
 _KINDS = ("event", "pasted", "false alarm", "background")
 _SHARES = (0.35, 0.3, 0.25, 0.1)  # of samples by kind; without false alarms theirs are of the background

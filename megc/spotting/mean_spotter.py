@@ -29,6 +29,7 @@ from megc.records import ClosedContract
 from megc.scoring.interval_matching import match_best_first
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.interval_scorer import best_threshold
+from megc.spotting.kind_settings import MeanSettings
 from megc.spotting.mean_network import MeanNetwork, Stage
 from megc.spotting.mean_rows import (
     MapRows,
@@ -42,7 +43,6 @@ from megc.spotting.mean_rows import (
     thin_rows,
 )
 from megc.spotting.network_training import NetworkSchedule, load_network, seeded_network, train_network
-from megc.spotting.settings import MeanSettings
 from megc.spotting.spotted_intervals import (
     moving_average,
     peak_intervals,

@@ -33,7 +33,7 @@ from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.splits import make_folds
 from megc.spotting.candidates import Candidates, MotionCurve, proposal_candidates
 from megc.spotting.interval_scorer import best_threshold, keep_best
-from megc.spotting.settings import FusedSettings
+from megc.spotting.kind_settings import FusedSettings
 from megc.spotting.spotters import (
     RECORD_NAME,
     Spotter,

@@ -24,12 +24,12 @@ from megc.scoring.interval_files import VideoIndex, read_run, write_intervals
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.interval_samples import IntervalSamples
 from megc.spotting.interval_scorer import best_threshold
+from megc.spotting.kind_settings import RecogniserSettings
 from megc.spotting.network_training import NetworkSchedule, load_network, seeded_network, train_network
 from megc.spotting.recogniser_network import RecogniserNetwork, interval_channels
 from megc.spotting.region_network import EMOTIONS, TYPES
 from megc.spotting.region_series import RegionSeries, region_series
 from megc.spotting.region_spotter import part_subjects
-from megc.spotting.settings import RecogniserSettings
 from megc.spotting.spotted_intervals import suppress_overlaps
 from megc.spotting.spotters import (
     Spotter,

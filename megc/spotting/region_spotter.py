@@ -22,11 +22,11 @@ from megc.scoring.interval_files import write_intervals
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.splits import make_folds, person_key
 from megc.spotting.interval_scorer import best_threshold
+from megc.spotting.kind_settings import RegionSettings
 from megc.spotting.network_training import NetworkSchedule, load_network, seeded_network, train_network
 from megc.spotting.region_network import EMOTIONS, TYPES, RegionNetwork
 from megc.spotting.region_series import RATE, RegionSeries, region_series, window_channels
 from megc.spotting.region_windows import RegionWindows
-from megc.spotting.settings import RegionSettings
 from megc.spotting.spotted_intervals import prior_intervals, share_intervals, smooth_curve, suppress_overlaps
 from megc.spotting.spotters import SpottingVideo, read_spotter_record
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from megc.clips import Event
 from megc.scoring.str_metrics import ANALYSED, emotion_class
+from megc.spotting.kind_settings import RegionSettings
 from megc.spotting.region_network import EMOTIONS, IGNORED, TYPES, UNITS
 from megc.spotting.region_series import (
     RATE,
@@ -23,7 +24,6 @@ from megc.spotting.region_series import (
     stretch_motion,
     window_channels,
 )
-from megc.spotting.settings import RegionSettings
 
 _SECONDS = {"micro": (0.2, 0.5), "macro": (0.55, 3.0)}  # of pasted events, by type
 _AS_MICRO = (0.2, 0.45)  # gain of a macro-expression that is pasted as a micro-expression

@@ -2,7 +2,7 @@
 
 A kind of spotter is a module named in `KINDS` that has
 
-    SETTINGS                            the dataclass of its settings (megc.spotting.settings), keys of its yaml file
+    SETTINGS                            its settings (megc.spotting.kind_settings), keys of its yaml file
     NEEDS                               what it reads of a video, names of folders of `SpottingVideo.inputs`
     train(videos, settings, out)        learns from these videos alone and fills the folder `out`
     load(folder)                        a Spotter, or a Refiner, from such a folder

@@ -29,7 +29,7 @@ from megc.scoring.interval_files import type_by_duration
 from megc.scoring.str_metrics import PROFILES, SpottedInterval, count_videos, score_spotting
 from megc.splits import make_folds
 from megc.spotting.interval_clips import clips_to_answer, place_clips, training_clips
-from megc.spotting.settings import VlmSettings
+from megc.spotting.kind_settings import VlmSettings
 from megc.spotting.spotters import (
     RECORD_NAME,
     Spotter,

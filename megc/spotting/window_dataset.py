@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 from megc.clips import Video
 from megc.motion.face_crops import FaceCrops
 from megc.problems import DataError
+from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.masking import draw_mask, normalise_frames
-from megc.spotting.settings import WindowSettings
 from megc.spotting.spotters import SpottingVideo
 from megc.spotting.video_config import VideoConfig
 from megc.spotting.windows import (

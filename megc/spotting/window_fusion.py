@@ -26,8 +26,8 @@ from megc.scoring.interval_files import type_by_duration
 from megc.scoring.interval_matching import interval_ious, match_best_first
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.flow_spotter import RATE, split_segments, subtract_median
+from megc.spotting.kind_settings import WindowFusionSettings
 from megc.spotting.region_spotter import part_subjects
-from megc.spotting.settings import WindowFusionSettings
 from megc.spotting.spotted_intervals import share_intervals
 from megc.spotting.spotters import (
     RECORD_NAME,

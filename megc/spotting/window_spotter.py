@@ -22,10 +22,10 @@ from megc.records import ClosedContract
 from megc.scoring.interval_files import type_by_duration, write_intervals
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.interval_scorer import best_threshold
+from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.masking import normalise_frames
 from megc.spotting.network_training import NetworkSchedule, load_network, seeded_network, train_network
 from megc.spotting.region_spotter import part_subjects
-from megc.spotting.settings import WindowSettings
 from megc.spotting.spotters import SpottingVideo, read_spotter_record
 from megc.spotting.video_config import write_video_config
 from megc.spotting.video_encoders import MaskedAutoencoder, VideoClassifier, check_crop, start_from

@@ -15,7 +15,7 @@ from megc.scoring.interval_matching import interval_ious, match_best_first
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting import flow_candidates
 from megc.spotting.flow_candidates import find_candidates, fit_whitening
-from megc.spotting.settings import FlowSpotterSettings
+from megc.spotting.kind_settings import FlowSpotterSettings
 from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
 from megc.spotting.tree_files import fit_trees, tree_arrays, trees_of_arrays
 

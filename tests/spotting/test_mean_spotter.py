@@ -13,6 +13,7 @@ from megc.problems import DataError
 from megc.scoring.interval_matching import match_best_first
 from megc.scoring.str_metrics import ends_of
 from megc.spotting import mean_spotter
+from megc.spotting.kind_settings import MeanSettings
 from megc.spotting.mean_network import IGNORED, MeanNetwork
 from megc.spotting.mean_rows import (
     MapVideo,
@@ -30,7 +31,6 @@ from megc.spotting.mean_spotter import (
     decode_as_published,
     name_emotion,
 )
-from megc.spotting.settings import MeanSettings
 from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
 
 QUICK = MeanSettings(epochs=6, recognition_epochs=30, negatives=2.0, nose_subtract=False, eye_mask=False)

@@ -12,13 +12,13 @@ from megc.problems import DataError
 from megc.scoring.interval_matching import match_best_first
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.candidates import Candidates
+from megc.spotting.kind_settings import FusedSettings
 from megc.spotting.proposal_fusion import (
     calibrate,
     emotion_of,
     motion_curves,
     probabilities,
 )
-from megc.spotting.settings import FusedSettings
 from megc.spotting.spotters import load_spotter, needs_of, read_spotter_config, train_spotter
 
 ROOT = Path(__file__).parents[2]

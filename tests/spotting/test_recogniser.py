@@ -11,12 +11,12 @@ from megc.motion.regions import SPOTTING_REGIONS
 from megc.scoring.str_metrics import SpottedInterval
 from megc.spotting import recogniser
 from megc.spotting.interval_samples import IntervalSamples, interval_targets
+from megc.spotting.kind_settings import RecogniserSettings
 from megc.spotting.recogniser import base_proposals, refine_intervals
 from megc.spotting.recogniser_network import CHANNELS_OF_INTERVAL, TOKENS, RecogniserNetwork, interval_channels
 from megc.spotting.region_network import EMOTIONS, IGNORED, UNITS
 from megc.spotting.region_series import RegionSeries
 from megc.spotting.region_windows import event_labels
-from megc.spotting.settings import RecogniserSettings
 from megc.spotting.spotters import check_settings, load_spotter, read_spotter_record, train_spotter
 
 QUICK = {"epochs": 1, "samples": 8, "batch": 4, "members": 2, "width": 8, "depth": 1, "base": "flow"}

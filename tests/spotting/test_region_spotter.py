@@ -9,11 +9,11 @@ from megc.clips import Event
 from megc.facs import ActionUnit
 from megc.motion.regions import SPOTTING_REGIONS
 from megc.problems import DataError
+from megc.spotting.kind_settings import RegionSettings
 from megc.spotting.region_network import EMOTIONS, IGNORED, UNITS, FrequencyGate, RegionNetwork
 from megc.spotting.region_series import CHANNELS, RegionSeries
 from megc.spotting.region_spotter import RegionCurves, decode_curves, network_curves
 from megc.spotting.region_windows import RegionWindows, event_labels
-from megc.spotting.settings import RegionSettings
 from megc.spotting.spotters import load_spotter, train_spotter
 
 QUICK = {"epochs": 2, "members": 2, "width": 8, "depth": 2, "window": 4.0, "batch": 4}

@@ -17,7 +17,8 @@ from megc.scoring.interval_files import VideoIndex, read_run, read_truth, write_
 from megc.scoring.settings import SpottingScoreSettings
 from megc.scoring.str_evaluation import score_spotting_files
 from megc.scoring.str_metrics import SpottedInterval
-from megc.spotting.settings import FlowSpotterSettings, TrainSpotterSettings
+from megc.spotting.kind_settings import FlowSpotterSettings
+from megc.spotting.settings import TrainSpotterSettings
 from megc.spotting.spotters import Spotter, SpottingVideo, load_spotter, train_from_file, train_spotter
 
 TIMES = np.arange(600) / 30

@@ -14,7 +14,8 @@ from megc.clips import read_videos
 from megc.problems import DataError, Problems
 from megc.scoring.interval_files import VideoIndex, read_run
 from megc.spotting import spotters
-from megc.spotting.settings import FlowSpotterSettings, SpotExpressionsSettings
+from megc.spotting.kind_settings import FlowSpotterSettings
+from megc.spotting.settings import SpotExpressionsSettings
 from megc.spotting.spotters import train_spotter
 from megc.spotting.video_spotting import load_chain, measure_inputs, spot_expressions
 

@@ -22,7 +22,8 @@ from megc.spotting.interval_clips import (
     place_clips,
     training_clips,
 )
-from megc.spotting.settings import IndexIntervalsSettings, VlmSettings
+from megc.spotting.kind_settings import VlmSettings
+from megc.spotting.settings import IndexIntervalsSettings
 from megc.spotting.spotters import SpottingVideo
 from megc.spotting.vlm import Verdict, best_threshold, give_verdict, probabilities
 

@@ -12,7 +12,7 @@ from megc.clips import Event, Video, write_videos
 from megc.files import write_json
 from megc.motion.face_crops import FaceCrops
 from megc.problems import DataError
-from megc.spotting.settings import WindowSettings
+from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
 from megc.spotting.video_encoders import build_classifier
 from megc.spotting.window_dataset import WindowDataset, WindowVideo, encoder_config, open_video
