@@ -39,7 +39,7 @@ from megc.motion.settings import RegionFlowSettings
 from megc.scoring.str_metrics import ends_of
 from megc.spotting.flow_spotter import FlowModel, FlowSpotter
 from megc.spotting.interval_scorer import pooled_f1
-from megc.spotting.settings import FlowSpotterSettings
+from megc.spotting.kind_settings import FlowSpotterSettings
 from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
 from megc.synthesis.long_set import true_video
 from megc.synthesis.settings import LongSettings

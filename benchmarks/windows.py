@@ -36,8 +36,8 @@ from megc.motion.crop import crop_frame
 from megc.motion.face_crops import FaceCrops
 from megc.motion.flow import to_grey
 from megc.motion.frames import Frames, open_frames
+from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.masking import normalise_frames
-from megc.spotting.settings import WindowSettings
 from megc.spotting.video_encoders import build_classifier
 from megc.spotting.window_dataset import encoder_config
 from megc.spotting.window_spotter import score_windows
