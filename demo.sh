@@ -28,7 +28,7 @@ if [ "${1:-}" = --long ]; then
   step python data_process/extract_region_flow.py --videos $data/videos.jsonl --out $data/region_flow --workers "$workers"
   # without the arms on windows of face crops and that which trains two networks in a row: they take longest
   step python ablation/cross_spot.py --jobs "$workers" \
-    --only MEAN "flow, published" flow "flow + recogniser" region fused "flow + VLM" "$@"
+    --only MEAN "MEAN, our decoding" "flow, published" flow "flow + recogniser" region fused "flow + VLM" "$@"
   printf '\nDone in %d min %d s. Open result/demo/long/report.html; the table is result/demo/long/spotting.csv.\n' \
     $((SECONDS / 60)) $((SECONDS % 60))
   exit
