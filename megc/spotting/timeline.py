@@ -270,10 +270,17 @@ def _draw_lanes(axes: Axes, content: TimelineContent, span: tuple[float, float])
     per_pixel = (span[1] - span[0]) / (WIDTH - _LEFT - _RIGHT)
     for number, (name, rows) in enumerate(lanes, start=1):
         low = len(lanes) - number + 0.1
-        label = name if len(name) <= 20 else f"{name[:19]}…"
+        label = textwrap.fill(textwrap.shorten(name, 26, placeholder="…"), 13)  # two lines beside the lane
         size = 8.5 if len(label) < 12 else 6.5
         axes.text(
-            -0.008, low + 0.4, label, fontsize=size, ha="right", va="center", transform=axes.get_yaxis_transform()
+            -0.008,
+            low + 0.4,
+            label,
+            fontsize=size,
+            ha="right",
+            va="center",
+            linespacing=1,
+            transform=axes.get_yaxis_transform(),
         )
         pairs = content.hits if rows in (events, content.intervals) else match_intervals(rows, events)
         hits = {pair[rows is events] for pair in pairs}
