@@ -153,6 +153,7 @@ def check_settings(kind: str, values: dict, file: Path | str) -> Any:
 def train_spotter(kind: str, settings: Any, videos: Sequence[SpottingVideo], out: Path) -> None:
     """Train a spotter on these videos and write its folder; `spotter.json` comes last."""
     module = spotter_module(kind, out)
+    _use_one_thread()
     out.mkdir(parents=True, exist_ok=True)
     module.train(videos, settings, out)
     subjects = sorted({f"{item.video.dataset}/{item.video.subject}" for item in videos})
@@ -196,4 +197,12 @@ def read_spotter_record(folder: Path) -> SpotterRecord:
 def load_spotter(folder: Path) -> Spotter | Refiner:
     """The spotter or refiner of a folder. Raises DataError for one that is not whole."""
     record = read_spotter_record(folder)
+    _use_one_thread()
     return spotter_module(record.kind, folder / RECORD_NAME).load(folder)
+
+
+def _use_one_thread() -> None:
+    """Keep torch to one thread: two that wait for each other on busy cores took 20 times as long for MEAN."""
+    import torch  # here: the programs' --help does not wait for it
+
+    torch.set_num_threads(1)
