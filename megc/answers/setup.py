@@ -95,7 +95,7 @@ def _refuse_long_questions(file: Path) -> None:
     """Raise DataError for questions on long videos: no checkpoint here was shown one."""
     if count := count_long_questions(record for _, record in read_jsonl(file)):
         what = f"{count} questions are about long videos, which a checkpoint sees interval by interval only"
-        fix = "spot, then answer from the intervals: test/answer_spotted.py"
+        fix = "spot and answer from intervals (test/answer_spotted.py), or test/answer_baselines.py --baseline prior"
         raise DataError(file, None, what, fix)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from megc.clips import Clip
 from megc.datasets.dataset import Signs
 from megc.datasets.folders import list_clip_folders, list_videos, relative_to_root
-from megc.motion.frames import open_frames
 from megc.problems import DataError, Problems
 
 # Test clips of the challenge carry their dataset in the name: (dataset, frames a second).
@@ -56,6 +55,8 @@ def read(
 
 def _clip_of(source: Path, top: Path, root: Path | str) -> Clip:
     """The clip of a folder of frames or a video below `top`. Raises DataError for fewer than three frames."""
+    from megc.motion.frames import open_frames  # here: programs that list the readers in --help wait for no OpenCV
+
     frames = open_frames(source)
     numbers, name = frames.numbers, source.stem if source.is_file() else source.name
     if len(numbers) < 3:
