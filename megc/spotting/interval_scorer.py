@@ -5,6 +5,7 @@ gradient boosting on those and, where there are, on videos of other datasets. Th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
@@ -19,6 +20,7 @@ from megc.spotting.spotted_intervals import suppress_overlaps
 _THRESHOLDS = 40  # quantiles of the scores that are tried
 _SMOOTH = 5  # thresholds over which F1 is averaged: a single best one is luck
 _INNER_FOLDS = 3
+NEVER = 2.0  # threshold that no probability reaches
 
 
 def _trees(seed: int) -> ExtraTreesClassifier:
@@ -87,6 +89,17 @@ def pooled_f1(truths: Sequence[np.ndarray], spotted: Sequence[np.ndarray]) -> fl
     """F1 of the intervals (n, 2) of videos against their events (m, 2), all videos together; 0 for nothing at all."""
     hits = sum(len(match_best_first(rows, truth).hits) for rows, truth in zip(spotted, truths, strict=True))
     return 2 * hits / max(sum(map(len, spotted)) + sum(map(len, truths)), 1)
+
+
+def type_threshold(videos: Sequence[Video], spotted: Mapping[str, Sequence[SpottedInterval]], kind: str) -> float:
+    """The score from which intervals of a type have the best F1 with events of that type.
+
+    NEVER where there is no interval: the infinity of `best_threshold` is no number of JSON.
+    """
+    of_kind = [replace(video, events=tuple(event for event in video.events if event.type == kind)) for video in videos]
+    rows = [[row for row in spotted[video.id] if row.type == kind] for video in videos]
+    pairs = [(ends_of(part), np.array([row.score for row in part])) for part in rows]
+    return min(best_threshold(of_kind, pairs), NEVER)
 
 
 def subjects_of(items: Iterable[Candidates]) -> list[str]:

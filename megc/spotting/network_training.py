@@ -1,9 +1,9 @@
 """Training of a small network for spotting, and its weights back: what all kinds with a network of their own share."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
@@ -108,6 +108,21 @@ def train_network(
     run_training(trainer, beginning)
     for folder in checkpoints(out):  # states to go on from: the run is finished
         remove_checkpoint(folder)
+
+
+def member_settings(settings: Any, number: int) -> Any:
+    """The settings of a kind of spotter for one of its networks, which has a seed of its own."""
+    return replace(settings, seed=settings.seed * 1000 + number)
+
+
+def train_member(
+    network: Network, data: Dataset, of_member: Any, folder: Path, subjects: list[str], content: str
+) -> Network:
+    """`train_network` as `member_settings` say; returns the trained network, ready to answer."""
+    names = ("epochs", "batch", "rate", "weight_decay", "seed")
+    schedule = NetworkSchedule(**{name: getattr(of_member, name) for name in names})
+    train_network(network, data, folder, schedule, subjects, content)
+    return load_network(network, folder)
 
 
 def load_network(model: Network, folder: Path) -> Network:

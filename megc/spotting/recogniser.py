@@ -8,7 +8,7 @@ trained without one part of the subjects, and the threshold is the best for the 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +25,7 @@ from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.interval_samples import IntervalSamples
 from megc.spotting.interval_scorer import best_threshold
 from megc.spotting.kind_settings import RecogniserSettings
-from megc.spotting.network_training import NetworkSchedule, load_network, seeded_network, train_network
+from megc.spotting.network_training import load_network, member_settings, seeded_network, train_member
 from megc.spotting.recogniser_network import RecogniserNetwork, interval_channels
 from megc.spotting.region_network import EMOTIONS, TYPES
 from megc.spotting.region_series import RegionSeries, region_series
@@ -190,23 +190,18 @@ def _train_member(
     number: int,
     out: Path,
 ) -> RecogniserNetwork:
-    of_member = replace(settings, seed=settings.seed * 1000 + number)
+    of_member = member_settings(settings, number)
     given = [series[video.id] for video in videos]
     ends = [series[video.id].positions(ends_of(proposals.get(video.id, ()))) for video in videos]
     data = IntervalSamples(given, [video.events for video in videos], ends, of_member)
-    schedule = NetworkSchedule(
-        of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
-    )
     content = sha256_of(
         json.dumps({key: value for key, value in asdict(of_member).items() if key not in _AFTER_TRAINING}),
         *(repr((video.id, video.events)) for video in videos),
         *(item.motion.tobytes() for item in given),
         *(rows.tobytes() for rows in ends),
     )
-    folder = out / f"member{number}"
-    network = _new_network(of_member, of_member.seed)
-    train_network(network, data, folder, schedule, sorted({f"{v.dataset}/{v.subject}" for v in videos}), content)
-    return load_network(network, folder)
+    network, subjects = _new_network(of_member, of_member.seed), sorted({f"{v.dataset}/{v.subject}" for v in videos})
+    return train_member(network, data, of_member, out / f"member{number}", subjects, content)
 
 
 def _new_network(settings: RecogniserSettings, seed: int) -> RecogniserNetwork:

@@ -7,7 +7,7 @@ the members are averaged.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +19,11 @@ from megc.clips import Video
 from megc.files import read_checked, sha256_of, write_json
 from megc.records import ClosedContract
 from megc.scoring.interval_files import write_intervals
-from megc.scoring.str_metrics import SpottedInterval, ends_of
+from megc.scoring.str_metrics import SpottedInterval
 from megc.splits import make_folds, person_key
-from megc.spotting.interval_scorer import best_threshold
+from megc.spotting.interval_scorer import type_threshold
 from megc.spotting.kind_settings import RegionSettings
-from megc.spotting.network_training import NetworkSchedule, load_network, seeded_network, train_network
+from megc.spotting.network_training import load_network, member_settings, seeded_network, train_member
 from megc.spotting.region_network import EMOTIONS, TYPES, RegionNetwork
 from megc.spotting.region_series import RATE, RegionSeries, region_series, window_channels
 from megc.spotting.region_windows import RegionWindows
@@ -155,35 +155,22 @@ def train(videos: Sequence[SpottingVideo], settings: RegionSettings, out: Path) 
                 curves = network_curves([network], series[video.id])
                 held_out[video.id] = decode_curves(curves, series[video.id], settings)
     write_intervals(out / "held_out.csv", annotated, held_out)
-    thresholds = {kind: _threshold(annotated, held_out, kind) for kind in TYPES}
+    thresholds = {kind: type_threshold(annotated, held_out, kind) for kind in TYPES}
     write_json(out / _DECODING, {"members": len(parts), "thresholds": thresholds})
 
 
 def _train_member(
     videos: Sequence[Video], series: dict[str, RegionSeries], settings: RegionSettings, number: int, out: Path
 ) -> RegionNetwork:
-    of_member = replace(settings, seed=settings.seed * 1000 + number)
+    of_member = member_settings(settings, number)
     data = RegionWindows([series[video.id] for video in videos], [video.events for video in videos], of_member)
-    schedule = NetworkSchedule(
-        of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
-    )
     content = sha256_of(
         json.dumps({key: value for key, value in asdict(of_member).items() if key not in _AFTER_TRAINING}),
         *(repr((video.id, video.events)) for video in videos),
         *(series[video.id].motion.tobytes() for video in videos),
     )
-    folder = out / f"member{number}"
-    network = _new_network(of_member, of_member.seed)
-    train_network(network, data, folder, schedule, sorted({f"{v.dataset}/{v.subject}" for v in videos}), content)
-    return load_network(network, folder)
-
-
-def _threshold(videos: Sequence[Video], spotted: dict[str, list[SpottedInterval]], kind: str) -> float:
-    """The score from which intervals of a type have the best F1 with events of that type; 1 where there are none."""
-    of_kind = [replace(video, events=tuple(event for event in video.events if event.type == kind)) for video in videos]
-    rows = [[row for row in spotted[video.id] if row.type == kind] for video in videos]
-    pairs = [(ends_of(part), np.array([row.score for row in part])) for part in rows]
-    return min(best_threshold(of_kind, pairs), 1.0)
+    network, subjects = _new_network(of_member, of_member.seed), sorted({f"{v.dataset}/{v.subject}" for v in videos})
+    return train_member(network, data, of_member, out / f"member{number}", subjects, content)
 
 
 def load(folder: Path) -> RegionSpotter:

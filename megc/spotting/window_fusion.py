@@ -26,6 +26,7 @@ from megc.scoring.interval_files import type_by_duration
 from megc.scoring.interval_matching import interval_ious, match_best_first
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.flow_spotter import RATE, split_segments, subtract_median
+from megc.spotting.interval_scorer import NEVER
 from megc.spotting.kind_settings import WindowFusionSettings
 from megc.spotting.region_spotter import part_subjects
 from megc.spotting.spotted_intervals import share_intervals
@@ -37,7 +38,7 @@ from megc.spotting.spotters import (
     read_spotter_record,
     train_spotter,
 )
-from megc.spotting.window_spotter import NEVER, WindowSpotter, held_out_spotters
+from megc.spotting.window_spotter import WindowSpotter, held_out_spotters
 
 SETTINGS = WindowFusionSettings
 NEEDS = ("face_crops", "region_flow")

@@ -16,15 +16,21 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from megc.clips import Video
 from megc.files import read_checked, sha256_of, write_json
 from megc.records import ClosedContract
 from megc.scoring.interval_files import type_by_duration, write_intervals
-from megc.scoring.str_metrics import SpottedInterval, ends_of
-from megc.spotting.interval_scorer import best_threshold
+from megc.scoring.str_metrics import SpottedInterval
+from megc.spotting.interval_scorer import type_threshold
 from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.masking import normalise_frames
-from megc.spotting.network_training import NetworkSchedule, load_network, seeded_network, train_network
+from megc.spotting.network_training import (
+    NetworkSchedule,
+    load_network,
+    member_settings,
+    seeded_network,
+    train_member,
+    train_network,
+)
 from megc.spotting.region_spotter import part_subjects
 from megc.spotting.spotters import SpottingVideo, read_spotter_record
 from megc.spotting.video_config import write_video_config
@@ -42,7 +48,6 @@ SETTINGS = WindowSettings
 NEEDS = ("face_crops",)
 TYPES = ("micro", "macro")
 _MODEL_NAME, _PRETRAINED = "windows.json", "pretrained"
-NEVER = 2.0  # threshold that no score reaches
 _CHUNK = 64  # windows that a network reads at once
 
 
@@ -181,8 +186,7 @@ def train(videos: Sequence[SpottingVideo], settings: WindowSettings, out: Path) 
                 _, held_out[item.video.id] = spot_windows([network], item, settings)
     annotated = [item.video for item in items]
     write_intervals(out / "held_out.csv", annotated, held_out)
-    # no interval at all gives an infinite threshold, which JSON does not hold; a score is 1 at most
-    thresholds = {kind: min(type_threshold(annotated, held_out, kind), NEVER) for kind in TYPES}
+    thresholds = {kind: type_threshold(annotated, held_out, kind) for kind in TYPES}
     write_json(out / _MODEL_NAME, {"members": len(parts), "thresholds": thresholds, "crop": crop})
 
 
@@ -218,24 +222,13 @@ def _new_network(settings: WindowSettings, size: int, seed: int) -> VideoClassif
 def _train_member(
     items: Sequence[WindowVideo], settings: WindowSettings, number: int, crop: dict, out: Path
 ) -> VideoClassifier:
-    of_member = replace(settings, seed=settings.seed * 1000 + number)
+    of_member = member_settings(settings, number)
     network = _new_network(of_member, crop["size"], of_member.seed)
     if of_member.pretrained:
         check_crop(Path(of_member.pretrained), crop, any_crop=of_member.allow_mismatch)
         start_from(network, Path(of_member.pretrained))
-    schedule = NetworkSchedule(
-        of_member.epochs, of_member.batch, of_member.rate, of_member.weight_decay, of_member.seed
-    )
     folder, content = out / f"member{number}", _content(items, of_member, crop)
-    train_network(network, WindowDataset(items, of_member), folder, schedule, _subjects(items), content)
-    return load_network(network, folder)
-
-
-def type_threshold(videos: Sequence[Video], spotted: dict[str, list[SpottedInterval]], kind: str) -> float:
-    """The score from which intervals of a type have the best F1 with events of that type."""
-    of_kind = [replace(video, events=tuple(event for event in video.events if event.type == kind)) for video in videos]
-    rows = [[row for row in spotted[video.id] if row.type == kind] for video in videos]
-    return best_threshold(of_kind, [(ends_of(part), np.array([row.score for row in part])) for part in rows])
+    return train_member(network, WindowDataset(items, of_member), of_member, folder, _subjects(items), content)
 
 
 def load(folder: Path) -> WindowSpotter:

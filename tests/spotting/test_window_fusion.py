@@ -11,10 +11,10 @@ from megc.clips import Event, Video
 from megc.motion.region_stream import RegionFlow
 from megc.problems import DataError
 from megc.scoring.str_metrics import SpottedInterval
+from megc.spotting.interval_scorer import NEVER
 from megc.spotting.kind_settings import WindowFusionSettings
 from megc.spotting.spotters import SpottingVideo, load_spotter, train_spotter
 from megc.spotting.window_fusion import FusionEvidence, FusionModel, choose_model, fuse, motion_in
-from megc.spotting.window_spotter import NEVER
 
 FLOW = [SpottedInterval(10, 25, "micro", 0.6), SpottedInterval(100, 140, "macro", 0.5)]
 WINDOWS = [
