@@ -8,8 +8,6 @@ A video has `<video id>.npy`, uint8 (frames, size, size), of RGB (frames, size, 
 `<video id>.npz` with the frames' numbers and times; and `<video id>.json` with the recipe, written last.
 """
 
-import glob
-import io
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -19,24 +17,20 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from megc.clips import Video, frames_folder
-from megc.files import read_checked, write_bytes, write_json
+from megc.clips import Video
+from megc.files import read_checked, write_json
 from megc.motion.crop import CROP_HEIGHT, CROP_WIDTH, crop_frame
 from megc.motion.faces import Face
 from megc.motion.flow import to_grey
-from megc.motion.frames import open_frames
-from megc.motion.keyframes import clear_leftovers, clip_folder
-from megc.motion.region_stream import RegionTracker, measure_video, sample_frames
+from megc.motion.keyframes import clip_folder
+from megc.motion.region_stream import RegionTracker, measure_video
 from megc.motion.settings import ExtractFaceCropsSettings, FaceCropSettings, RegionFlowSettings
 from megc.motion.video_measurements import (
     FrameArray,
     MeasuredVideo,
-    content_key,
-    early_end,
-    gap_warnings,
+    VideoMeasuring,
     measure_videos,
-    read_on,
-    show_reading,
+    write_arrays,
     write_frame_array,
 )
 from megc.problems import DataError, Problems
@@ -182,40 +176,24 @@ def crop_video(
     One frame is in memory at a time. The `.json` is written last: crops that have one are whole. Raises DataError for
     a video without frames or faces.
     """
-    pixels_path, arrays_path, record_path = _paths(out, video.id)
-    frames = open_frames(frames_folder(video, videos_file), video.id)
-    faults, times = early_end(frames, video), frames.seconds(video.fps)
-    key = content_key(VERSION, settings, video, frames, times)
-    if not overwrite:
-        try:
-            _, record = read_face_crops(out, video.id)
-        except DataError:
-            record = None  # none, or damaged: they are cut again
-        if record and record.key == key:
-            return MeasuredVideo("kept", (*record.faults, *faults), tuple(record.warnings))
-    record_path.unlink(missing_ok=True)
-    for path in (pixels_path, arrays_path, record_path):
-        clear_leftovers(path.parent, glob.escape(path.name))
-    # 1. the frames to crop  2. each crop to the disk as it comes  3. the arrays, and last the file that vouches
-    chosen = sample_frames(times, settings.rate)
-    numbers, skipped = np.asarray(frames.numbers)[chosen], []
-    images = show_reading(read_on(frames, numbers.tolist(), skipped), video.id, len(numbers), show_frames)
+    paths = pixels_path, arrays_path, record_path = _paths(out, video.id)
+    measuring = VideoMeasuring(video, videos_file, settings, VERSION)
+    if kept := measuring.find_kept(lambda: read_face_crops(out, video.id), paths, overwrite):
+        return kept
+    # 1. each crop to the disk as it comes  2. the arrays, and last the file that vouches for them
+    images, source, count = measuring.images(show_frames), measuring.frames.source, len(measuring.numbers)
 
     shape = (settings.size, settings.size) + (3,) * settings.colour
-    with write_frame_array(pixels_path, len(numbers), shape, np.uint8) as crops:
-        tracker = CropTracker(len(numbers), settings, crops, frames.source, video.id)
+    with write_frame_array(pixels_path, count, shape, np.uint8) as crops:
+        tracker = CropTracker(count, settings, crops, source, video.id)
         flow, broken, warnings = measure_video(
-            images, numbers, times[chosen], tracker.settings, frames.source, video.id, tracker=tracker
+            images, measuring.numbers, measuring.times, tracker.settings, source, video.id, tracker=tracker
         )
         crops.end(flow.segments >= 0)
-    if skipped:
-        broken.append(f"{len(skipped)} frame(s) left out, such as: {skipped[0]}")
-    warnings += gap_warnings(frames)
-    content = io.BytesIO()
-    np.savez_compressed(content, **{name: getattr(flow, name) for name in _ARRAYS})
-    write_bytes(arrays_path, content.getvalue())
+    outcome = measuring.end(broken, warnings)
+    write_arrays(arrays_path, {name: getattr(flow, name) for name in _ARRAYS})
     record = FaceCropsRecord(
-        key=key,
+        key=measuring.key,
         video=video.id,
         fps=video.fps,
         recipe=crop_recipe(settings),
@@ -226,7 +204,7 @@ def crop_video(
         warnings=warnings,
     )
     write_json(record_path, record.model_dump())
-    return MeasuredVideo("done", (*broken, *faults), tuple(warnings))
+    return outcome
 
 
 def extract_face_crops(settings: ExtractFaceCropsSettings, problems: Problems) -> str:

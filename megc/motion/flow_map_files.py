@@ -3,8 +3,6 @@
 The maps are written one by one and read through a memory map: an hour of video is 1.1 GB of them.
 """
 
-import glob
-import io
 import zipfile
 from dataclasses import asdict
 from functools import partial
@@ -14,22 +12,17 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from megc.clips import Video, frames_folder
-from megc.files import read_checked, write_bytes, write_json
+from megc.clips import Video
+from megc.files import read_checked, write_json
 from megc.motion.crop import FACE_WIDTH
 from megc.motion.flow_maps import CHANNELS, SIZE, FlowMaps, measure_maps
-from megc.motion.frames import open_frames
-from megc.motion.keyframes import clear_leftovers, clip_folder
-from megc.motion.region_stream import sample_frames
+from megc.motion.keyframes import clip_folder
 from megc.motion.settings import ExtractFlowMapsSettings, FlowMapSettings
 from megc.motion.video_measurements import (
     MeasuredVideo,
-    content_key,
-    early_end,
-    gap_warnings,
+    VideoMeasuring,
     measure_videos,
-    read_on,
-    show_reading,
+    write_arrays,
     write_frame_array,
 )
 from megc.problems import DataError, Problems
@@ -99,37 +92,21 @@ def map_video(
 
     The `.json` is written last: maps that have one are whole. Raises DataError for a video without frames or faces.
     """
-    maps_path, arrays_path, record_path = _paths(out, video.id)
-    frames = open_frames(frames_folder(video, videos_file), video.id)
-    faults, times = early_end(frames, video), frames.seconds(video.fps)
-    key = content_key(VERSION, settings, video, frames, times)
-    if not overwrite:
-        try:
-            _, record = read_flow_maps(out, video.id)
-        except DataError:
-            record = None  # none, or damaged: they are measured again
-        if record and record.key == key:
-            return MeasuredVideo("kept", (*record.faults, *faults), tuple(record.warnings))
-    record_path.unlink(missing_ok=True)
-    for path in (maps_path, arrays_path, record_path):
-        clear_leftovers(path.parent, glob.escape(path.name))
-    # 1. the frames to measure  2. each map to the disk as it comes  3. the arrays, and last the file that vouches
-    chosen = sample_frames(times, settings.rate)
-    numbers, skipped = np.asarray(frames.numbers)[chosen], []
-    images = show_reading(read_on(frames, numbers.tolist(), skipped), video.id, len(numbers), show_frames)
-    with write_frame_array(maps_path, len(numbers), _SHAPE, np.float16) as file:
+    paths = maps_path, arrays_path, record_path = _paths(out, video.id)
+    measuring = VideoMeasuring(video, videos_file, settings, VERSION)
+    if kept := measuring.find_kept(lambda: read_flow_maps(out, video.id), paths, overwrite):
+        return kept
+    # 1. each map to the disk as it comes  2. the arrays, and last the file that vouches for them
+    images, source, count = measuring.images(show_frames), measuring.frames.source, len(measuring.numbers)
+    with write_frame_array(maps_path, count, _SHAPE, np.float16) as file:
         flow, broken, warnings = measure_maps(
-            images, numbers, times[chosen], settings, file.put, frames.source, video.id
+            images, measuring.numbers, measuring.times, settings, file.put, source, video.id
         )
         file.end(flow.segments >= 0)
-    if skipped:
-        broken.append(f"{len(skipped)} frame(s) left out, such as: {skipped[0]}")
-    warnings += gap_warnings(frames)
-    content = io.BytesIO()
-    np.savez_compressed(content, **{name: getattr(flow, name) for name in (*_PER_FRAME, "eyes")})
-    write_bytes(arrays_path, content.getvalue())
+    outcome = measuring.end(broken, warnings)
+    write_arrays(arrays_path, {name: getattr(flow, name) for name in (*_PER_FRAME, "eyes")})
     record = FlowMapsRecord(
-        key=key,
+        key=measuring.key,
         video=video.id,
         fps=video.fps,
         face_width=float(FACE_WIDTH),
@@ -143,7 +120,7 @@ def map_video(
         warnings=warnings,
     )
     write_json(record_path, record.model_dump())
-    return MeasuredVideo("done", (*broken, *faults), tuple(warnings))
+    return outcome
 
 
 def extract_flow_maps(settings: ExtractFlowMapsSettings, problems: Problems) -> str:

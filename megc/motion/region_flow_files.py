@@ -1,7 +1,5 @@
 """From long videos to `<video id>.npz`, the motion of their regions, and `<video id>.json`, how it was measured."""
 
-import glob
-import io
 import zipfile
 from dataclasses import asdict, fields
 from functools import partial
@@ -11,23 +9,14 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from megc.clips import Video, frames_folder
-from megc.files import read_checked, write_bytes, write_json
+from megc.clips import Video
+from megc.files import read_checked, write_json
 from megc.motion.crop import FACE_WIDTH, mean_face
-from megc.motion.frames import open_frames
-from megc.motion.keyframes import clear_leftovers, clip_folder
-from megc.motion.region_stream import RegionFlow, measure_video, sample_frames
+from megc.motion.keyframes import clip_folder
+from megc.motion.region_stream import RegionFlow, measure_video
 from megc.motion.regions import SPOTTING_EYES, SPOTTING_REGIONS
 from megc.motion.settings import ExtractRegionFlowSettings, RegionFlowSettings
-from megc.motion.video_measurements import (
-    MeasuredVideo,
-    content_key,
-    early_end,
-    gap_warnings,
-    measure_videos,
-    read_on,
-    show_reading,
-)
+from megc.motion.video_measurements import MeasuredVideo, VideoMeasuring, measure_videos, write_arrays
 from megc.problems import DataError, Problems
 from megc.records import Contract
 
@@ -113,33 +102,17 @@ def extract_video(
 
     The `.json` is written last: a series that has one is whole. Raises DataError for a video without frames or faces.
     """
-    arrays_path, record_path = _paths(out, video.id)
-    frames = open_frames(frames_folder(video, videos_file), video.id)
-    faults, times = early_end(frames, video), frames.seconds(video.fps)
-    key = content_key(VERSION, settings, video, frames, times)
-    if not overwrite:
-        try:
-            _, record = read_region_flow(out, video.id)
-        except DataError:
-            record = None  # none, or damaged: it is measured again
-        if record and record.key == key:
-            return MeasuredVideo("kept", (*record.faults, *faults), tuple(record.warnings))
-    record_path.unlink(missing_ok=True)
-    for path in (arrays_path, record_path):
-        clear_leftovers(path.parent, glob.escape(path.name))
-    # 1. the frames to measure  2. their motion, one by one  3. the arrays, and last the file that vouches for them
-    chosen = sample_frames(times, settings.rate)
-    numbers, skipped = np.asarray(frames.numbers)[chosen], []
-    images = show_reading(read_on(frames, numbers.tolist(), skipped), video.id, len(numbers), show_frames)
-    flow, broken, warnings = measure_video(images, numbers, times[chosen], settings, frames.source, video.id)
-    if skipped:
-        broken.append(f"{len(skipped)} frame(s) left out, such as: {skipped[0]}")
-    warnings += gap_warnings(frames)
-    content = io.BytesIO()
-    np.savez_compressed(content, **{name: getattr(flow, name) for name in _ARRAYS})
-    write_bytes(arrays_path, content.getvalue())
-    write_json(record_path, _record_of(flow, video, settings, key, broken, warnings).model_dump())
-    return MeasuredVideo("done", (*broken, *faults), tuple(warnings))
+    paths = arrays_path, record_path = _paths(out, video.id)
+    measuring = VideoMeasuring(video, videos_file, settings, VERSION)
+    if kept := measuring.find_kept(lambda: read_region_flow(out, video.id), paths, overwrite):
+        return kept
+    # 1. the motion of the frames, one by one  2. the arrays, and last the file that vouches for them
+    images, source = measuring.images(show_frames), measuring.frames.source
+    flow, broken, warnings = measure_video(images, measuring.numbers, measuring.times, settings, source, video.id)
+    outcome = measuring.end(broken, warnings)
+    write_arrays(arrays_path, {name: getattr(flow, name) for name in _ARRAYS})
+    write_json(record_path, _record_of(flow, video, settings, measuring.key, broken, warnings).model_dump())
+    return outcome
 
 
 def extract_region_flow(settings: ExtractRegionFlowSettings, problems: Problems) -> str:

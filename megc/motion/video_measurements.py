@@ -4,9 +4,11 @@ A measurement writes files named by the video below a folder, and last `<video i
 that decides their bytes: what has one is whole, and kept by the next run with the same key.
 """
 
+import glob
+import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,11 +19,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from megc.clips import Video, read_videos
-from megc.files import lock_folder, sha256_of
-from megc.motion.frames import Frames
-from megc.motion.keyframes import clips_of_sources
+from megc.clips import Video, frames_folder, read_videos
+from megc.files import lock_folder, sha256_of, write_bytes
+from megc.motion.frames import Frames, open_frames
+from megc.motion.keyframes import clear_leftovers, clips_of_sources
 from megc.motion.parallel import format_counts, run_on_clips
+from megc.motion.region_stream import sample_frames
 from megc.motion.settings import LongVideoSettings, in_shard, lock_name
 from megc.problems import DataError, Problem, Problems
 
@@ -53,13 +56,6 @@ def read_on(frames: Frames, numbers: list[int], skipped: list[str]) -> Iterator[
         del image
 
 
-def show_reading(
-    images: Iterator[tuple[int, np.ndarray | None]], name: str, count: int, show: bool
-) -> Iterator[tuple[int, np.ndarray | None]]:
-    """The frames as they come, with a bar of their own where `show` is set."""
-    return tqdm(images, desc=name, total=count, unit="frame", leave=False, mininterval=0.5, disable=not show)
-
-
 def early_end(frames: Frames, video: Video) -> list[str]:
     """Faults of a source that holds less than was promised, by its header or by the annotation."""
     faults, last = list(frames.faults), frames.numbers[-1]
@@ -85,6 +81,60 @@ def content_key(version: int, settings: Any, video: Video, frames: Frames, times
         np.asarray(frames.numbers, np.int64).tobytes(),
         times.tobytes(),
     )
+
+
+class VideoMeasuring:
+    """What each measurement of a video does before and after its own part.
+
+    `numbers` (frames,) and `times` (frames,) in seconds are those of the frames to measure, `settings.rate` a second;
+    `key` is `content_key`; `faults` say why the source holds less than was promised.
+    """
+
+    def __init__(self, video: Video, videos_file: Path, settings: Any, version: int) -> None:
+        self.video, self.frames = video, open_frames(frames_folder(video, videos_file), video.id)
+        self.faults, times = early_end(self.frames, video), self.frames.seconds(video.fps)
+        self.key = content_key(version, settings, video, self.frames, times)
+        chosen = sample_frames(times, settings.rate)
+        self.numbers, self.times = np.asarray(self.frames.numbers)[chosen], times[chosen]
+        self._skipped: list[str] = []
+
+    def find_kept(self, read: Callable[[], tuple[Any, Any]], paths: Iterable[Path], overwrite: bool) -> Any:
+        """The outcome of an earlier run with the same key, else None, with its record and leftovers removed.
+
+        `read` returns the measurement and its record, or raises DataError; the last of `paths` is the record's.
+        """
+        *_, record_path = paths = tuple(paths)
+        if not overwrite:
+            try:
+                _, record = read()
+            except DataError:
+                record = None  # none, or damaged: it is measured again
+            if record and record.key == self.key:
+                return MeasuredVideo("kept", (*record.faults, *self.faults), tuple(record.warnings))
+        record_path.unlink(missing_ok=True)
+        for path in paths:
+            clear_leftovers(path.parent, glob.escape(path.name))
+        return None
+
+    def images(self, show: bool) -> Iterator[tuple[int, np.ndarray | None]]:
+        """(number, image) of the frames to measure (see `read_on`), with a bar where `show` is set."""
+        images = read_on(self.frames, self.numbers.tolist(), self._skipped)
+        name, count = self.video.id, len(self.numbers)
+        return tqdm(images, desc=name, total=count, unit="frame", leave=False, mininterval=0.5, disable=not show)
+
+    def end(self, broken: list[str], warnings: list[str]) -> MeasuredVideo:
+        """Add frames left out to `broken` and gaps to `warnings`, for the record; returns the outcome."""
+        if self._skipped:
+            broken.append(f"{len(self._skipped)} frame(s) left out, such as: {self._skipped[0]}")
+        warnings += gap_warnings(self.frames)
+        return MeasuredVideo("done", (*broken, *self.faults), tuple(warnings))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed .npz of named arrays."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_bytes(path, content.getvalue())
 
 
 def measure_videos(
