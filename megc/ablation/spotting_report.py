@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 from tqdm import tqdm
 
 from megc.files import write_text
 from megc.scoring.interval_files import SpottingRun
+from megc.scoring.report import html_environment
 from megc.scoring.str_evaluation import OVERALL, format_difference
 from megc.scoring.tables import format_interval, format_share
 from megc.spotting.spotters import SpottingVideo
@@ -85,13 +85,7 @@ def write_spotting_report(
     """Write the page, atomically. `rows` are those of `spotting.csv`, `runs` those whose intervals are drawn."""
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     pooled = OVERALL if OVERALL in datasets else datasets[0]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment(Path(__file__).parent)
     page = environment.get_template("spotting_report.html").render(
         runs=[run.name for run in runs],
         first=rows[0]["run"],

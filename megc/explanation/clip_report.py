@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from jinja2.environment import TemplateModule
 from markupsafe import Markup
 
@@ -14,6 +14,7 @@ from megc.explanation.animations import ClipPictures
 from megc.explanation.clip_answers import ClipAnswer
 from megc.explanation.video_explanation import NOTHING_SPOTTED, ExplainedVideo
 from megc.files import write_text
+from megc.scoring.report import html_environment
 
 LEAST_SHIFT = 0.1  # of likelihood, below which an answer does not rest on the flow picture
 FLOW_KEPT = "Blanking the flow picture changes no likelihood by more than 10 %: these answers do not rest on it."
@@ -21,13 +22,7 @@ FLOW_KEPT = "Blanking the flow picture changes no likelihood by more than 10 %: 
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment(Path(__file__).parent)
     environment.filters["percent"] = lambda share: f"{100 * share:.0f} %"
     environment.filters["times"] = lambda factor: f"{factor:.2g}"
     environment.filters["slower"] = lambda speed: f"{1 / speed:.1f}".removesuffix(".0")

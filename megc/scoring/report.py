@@ -215,6 +215,17 @@ def right_by_kind(references: Sequence[Reference], runs: Sequence[Run], profile:
     return table
 
 
+def html_environment(folder: Path) -> Environment:
+    """Templates of a folder, with all values escaped and an error for a value that is not given."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def write_report(
     path: Path | str,
     references: Sequence[Reference],
@@ -231,13 +242,7 @@ def write_report(
     """
     profile = rows[0]["profile"]
     cards, clips = make_cards(references, runs, profile, limit)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_environment(Path(__file__).parent)
     environment.filters |= {"share": format_share, "number": format_count}
     page = environment.get_template("report.html").render(
         heads=HEADS,
