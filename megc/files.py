@@ -257,7 +257,8 @@ def lock_folder(folder: Path | str, work: str) -> Iterator[None]:
     """Hold `folder`, which is made where missing, for one kind of `work` (a word such as `training`).
 
     The lock is on the hidden file `.<work>.lock` in the folder. It ends with the block, or with the process however
-    that ends; other kinds of work in the folder go on. Where the file system cannot lock, nothing is locked.
+    that ends; other kinds of work in the folder go on. Where the file system cannot lock, nothing is locked. Ctrl-C
+    between the making of the file and the lock on it leaves an empty file, which hinders nobody.
     Raises DataError when another process, or another block of this one, holds it; the message has its command.
     """
     folder = Path(folder)

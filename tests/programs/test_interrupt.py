@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def _interrupted(command: list[str], folder: Path, at_work: Path) -> tuple[int, str]:
-    """Code and standard error of a program that gets SIGINT once something stands in `at_work`."""
+    """Code and standard error of a program that gets SIGINT once something stands in `at_work` beside its lock."""
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         end = time.monotonic() + 120
         try:
-            while not (at_work.is_dir() and any(at_work.iterdir())):
+            while not (at_work.is_dir() and any(path.suffix != ".lock" for path in at_work.iterdir())):
                 assert process.poll() is None and time.monotonic() < end
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
