@@ -146,7 +146,9 @@ def test_avg_is_the_mean_of_the_six():
     # per class F1 2/3 and 0, recall 1 and 0; 2 of 4 words are found; BLEU-4 needs four words
     assert result["avg"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3 + 1 / 2 + 1 / 2) / 5)
     sentence = "the action unit present is dimpler"
-    result = score_answers([*references, sentence], [*answers, "dimpler"], ["coarse", "coarse", "fine", "fine", "long"])
+    result = score_answers(
+        [*references, sentence], [*answers, "dimpler"], ["coarse", "coarse", "fine", "fine", "long"]
+    )
     assert result["avg"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3 + 1 / 2 + 0 + (2 + 1 / 6) / 5) / 6)
 
 
