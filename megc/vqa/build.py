@@ -17,15 +17,13 @@ from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
 from megc.records import check_record
 from megc.splits import Fold, make_folds, select_records, subject_key, write_folds
+from megc.vqa.clip_pictures import clip_motion, clip_picture, flat_motion, flat_picture, link_into
 from megc.vqa.instructions import (
     PROMPT_FILE,
     build_records,
-    clip_picture,
     copy_side_files,
     count_long_questions,
-    flat_picture,
     group_by_clip,
-    link_into,
     question_kind,
     read_prompt,
     read_prompts,
@@ -66,6 +64,7 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
         structured=not settings.bare,
         legend=settings.legend,
         name_dataset=settings.name_dataset,
+        motion_words=settings.motion_words,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
     )
@@ -216,7 +215,7 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     about_videos = _ask_about_videos(sources)
     if about_videos:
         prompt = PromptSettings(images=(), structured=not settings.bare, name_dataset=settings.name_dataset)
-        find = flat_picture(root)  # never called
+        find, motion = flat_picture(root), None  # never called
     elif settings.flow_dir:
         pictures = link_into(root, settings.flow_dir, "flow")
         prompt = prompt_settings(settings, pictures)
@@ -224,14 +223,18 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
             pictures = root / "flow_centred"
             centre_folder(settings.flow_dir, pictures)
             prompt = replace(prompt, encoding="uv-strain-centred")
-        find = flat_picture(pictures)
+        find, motion = flat_picture(pictures), flat_motion(pictures, prompt.encoding, prompt.scale)
     else:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
         prompt = prompt_settings(settings, flow)
-        find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
+        layout = link_into(root, frames, "frames"), link_into(root, flow, "flow")
+        find, motion = clip_picture(*layout), clip_motion(*layout)
     # 2. a record for each row that can be asked
     records = _join_records(
-        {file: build_records(numbered, file, find, root, prompt, problems) for file, numbered in sources.items()},
+        {
+            file: build_records(numbered, file, find, root, prompt, problems, motion)
+            for file, numbered in sources.items()
+        },
         problems,
     )
     if not records:

@@ -26,7 +26,8 @@ from megc.scoring.plots import file_slug
 from megc.scoring.runs import read_references
 from megc.vqa.augment import augment_file
 from megc.vqa.checks import check_records
-from megc.vqa.instructions import build_records, clip_picture, flat_picture, read_records, rebase
+from megc.vqa.clip_pictures import clip_picture, flat_picture
+from megc.vqa.instructions import build_records, read_records, rebase
 from megc.vqa.prompts import PromptSettings, prompt_record
 from megc.vqa.settings import AugmentSettings
 
