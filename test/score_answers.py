@@ -4,6 +4,8 @@
     python test/score_answers.py --references dataset/test_dataset.jsonl --out result/demo --profiles all \
         --predictions result/demo/prior/predictions.jsonl result/demo/flow-probe/predictions.jsonl
 
+Where no row of the references has a true answer, report.html shows answers and pictures without scores.
+
 Several files of predictions become several runs of one table and one report; differences are to the first. Several
 files of references are scored together, such as both test sets of the challenge.
 """

@@ -4,6 +4,7 @@
     python train/train.py --config train/tiny.yaml --max_steps 50 --output_dir checkpoints/short
     deepspeed --num_gpus 4 train/train.py --config train/qwen2_5_vl_7b.yaml
     python train/train.py --config train/qwen2_5_vl_7b.yaml --plan --gpus 4     # what it takes; nothing is loaded
+    python train/train.py --config train/qwen2_5_vl_7b.yaml --plan --clips 278 --gpu a100   # and before there is data
     python train/train.py --show-sample 2                                       # what the model reads
 
 The yaml file gives the defaults of the flags; every flag of --help-all may stand in it, and on the command line it

@@ -1,6 +1,5 @@
 """Small pictures of a clip for a page: slow motion, magnified motion, onset and apex in turn, motion over time."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from megc.motion.keyframes import check_align, magnify_motion
 from megc.motion.preview import draw_trace
 from megc.motion.region_motion import motion_fields, sample_numbers, trace_fields
 from megc.motion.settings import MOMENTS
+from megc.scoring.answer_cards import data_uri
 
 WIDTH = 220  # pixels of a picture on the page
 MOST_FRAMES = 36  # of an animation
@@ -113,11 +113,6 @@ def _thin_out(numbers: Sequence[int], most: int) -> list[int]:
     if len(numbers) <= most:
         return list(numbers)
     return [numbers[index] for index in np.linspace(0, len(numbers) - 1, most).round().astype(int)]
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """A picture file (`png`, `jpeg`, `webp`) that stands in the page itself."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def png_uri(picture: np.ndarray) -> str:

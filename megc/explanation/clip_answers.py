@@ -20,7 +20,7 @@ from megc.model.checkpoint import LoadedCheckpoint, read_training_info
 from megc.model.samples import Sample
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
-from megc.vqa.clip_pictures import clip_motion, clip_picture
+from megc.vqa.clip_pictures import clip_source
 from megc.vqa.instructions import PROMPT_FILE, build_records, question_kind, with_coarse, word_question, write_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import LONG_KINDS, Question, parse, question_rows, question_text, row_identity, split_units
@@ -211,9 +211,8 @@ class ClipAnswerer:
         return _write_questions(folder / QUESTIONS, records, self.prompt)
 
     def _records(self, rows: list[dict], folder: Path, problems: Problems) -> list[dict]:
-        layout = folder / "frames", folder / "flow"
-        find, motion = clip_picture(*layout), clip_motion(*layout)
-        records = build_records(enumerate(rows, 1), folder / QUESTIONS, find, folder, self.prompt, problems, motion)
+        source = clip_source(folder / "frames", folder / "flow")
+        records = build_records(enumerate(rows, 1), folder / QUESTIONS, source, folder, self.prompt, problems)
         for problem in problems:
             raise DataError(problem.file, problem.row, problem.what, problem.fix)
         return records

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from megc.clips import Clip, Video
-from megc.explanation.animations import data_uri
 from megc.explanation.clip_sources import ClipSource, SpottedEvent
 from megc.explanation.settings import SpottingSettings
 from megc.problems import DataError, Problems
+from megc.scoring.answer_cards import data_uri
 from megc.scoring.str_metrics import SpottedInterval
 from megc.spotting.spotters import SpottingVideo
 from megc.spotting.timeline import draw_timeline, timeline_content

@@ -46,24 +46,36 @@ def count_saves(args: TrainingArguments, run: Schedule) -> int:
     return math.ceil(run.steps / every)
 
 
+def _kept_at_a_time(args: TrainingArguments, run: Schedule) -> int:
+    written = count_saves(args, run)
+    # transformers deletes an old one only after the next is written
+    return min(written, args.save_total_limit + 1) if args.save_total_limit else written
+
+
+def disk_needed(parameters: Parameters, stage: str, args: TrainingArguments, run: Schedule) -> int:
+    """Most bytes that the run, as it is set, takes at a time."""
+    size = checkpoint_size(parameters, stage, args.bf16)
+    each = size.weights if args.save_only_model else size.weights + size.states
+    return _kept_at_a_time(args, run) * each + size.finished
+
+
 def disk_lines(parameters: Parameters, stage: str, args: TrainingArguments, run: Schedule) -> list[str]:
     """Size of a checkpoint with states and without, and what the run as it is set takes at most."""
     size = checkpoint_size(parameters, stage, args.bf16)
-    whole = size.weights + size.states
     written = count_saves(args, run)
-    # transformers deletes an old one only after the next is written
-    kept = min(written, args.save_total_limit + 1) if args.save_total_limit else written
-    each = size.weights if args.save_only_model else whole
     kind = "with states: a killed run can --resume"
     if not written or args.save_only_model:
         kind = "no states: a killed run begins anew"
-    most = _gb(kept * each + size.finished)
+    most = gigabytes(disk_needed(parameters, stage, args, run))
+    sizes = (size.finished, size.weights, size.weights + size.states)
+    finished, weights, whole = map(gigabytes, sizes)
     return [
-        f"Disk: finished checkpoint {_gb(size.finished)}; on the way to it, one is {_gb(size.weights)} with"
-        f" --save_only_model true, {_gb(whole)} with --save_only_model false",
-        f"  this run: {written} checkpoint(s) ({kind}), up to {kept} at a time, {most} at most",
+        f"Disk: finished checkpoint {finished}; on the way to it, one is {weights} with"
+        f" --save_only_model true, {whole} with --save_only_model false",
+        f"  this run: {written} checkpoint(s) ({kind}), up to {_kept_at_a_time(args, run)} at a time, {most} at most",
     ]
 
 
-def _gb(value: int) -> str:
+def gigabytes(value: int) -> str:
+    """Bytes in words."""
     return f"{value / GB:,.1f} GB" if value >= GB / 10 else f"{value / 1e6:,.1f} MB"

@@ -95,8 +95,8 @@ class ArchitecturesFile(ClosedContract):
 class DryRun:
     """What a run would consist of, without its weights.
 
-    `notes` say where each thing comes from; `is_example`: the training file is missing, and one made-up clip stands
-    for it.
+    `notes` say where each thing comes from; `is_example`: one made-up clip stands for the
+    training file.
     """
 
     data: TrainingData
@@ -195,17 +195,18 @@ def find_processor(settings: SftSettings, texts: list[str]) -> tuple[ProcessorMi
 def dry_run(settings: SftSettings, seed: int = 0, *, allow_example: bool = False) -> DryRun:
     """What the run of `settings` would read, without its weights; `seed` draws the validation subjects.
 
-    `allow_example`: where the training file is missing, a made-up clip stands for it. Raises DataError for bad rows,
-    for a missing file otherwise, and for a model that is not known.
+    `allow_example`: with --clips, or where the training file is missing, a made-up clip stands for it. Raises
+    DataError for bad rows, for a missing file otherwise, and for a model that is not known.
     """
-    is_example = allow_example and not Path(settings.train_file).is_file()
+    is_example = allow_example and (settings.clips > 0 or not Path(settings.train_file).is_file())
     data = TrainingData(settings, example_samples(), []) if is_example else read_training_data(settings, seed)
     texts = data.texts
     config, config_note = find_config(settings, texts)
     processor, processor_note = find_processor(settings, texts)
     notes = [config_note, processor_note]
     if is_example:
-        notes.append(f"data: {settings.train_file} is missing; one made-up clip stands for it")
+        why = f"--clips {settings.clips}" if settings.clips else f"{settings.train_file} is missing"
+        notes.append(f"data: {why}; one made-up clip of six questions and four pictures stands for all")
     return DryRun(data, config, processor, tuple(notes), is_example)
 
 

@@ -16,6 +16,49 @@ from megc.records import Contract, check_record
 RESERVE = 5.0  # GiB for CUDA, NCCL, buckets and fragmentation: an assumption
 COUNTS = (1, 2, 4, 8, 16)
 LORA_RANK = 16  # of the adapters that are proposed
+SPEED_SHARE = 0.4  # of a GPU's peak that training reaches: an assumption
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A kind of GPU: its name, GiB of memory, and 10^12 dense bfloat16 operations a second at its peak."""
+
+    name: str
+    memory: int
+    tera: float
+
+    def hours(self, operations: float) -> float:
+        """Hours of so many operations, at the speed that training is assumed to reach."""
+        return operations / (self.tera * 1e12 * SPEED_SHARE) / 3600
+
+
+def hours_in_words(operations: float, gpu: Gpu, gpus: int, half: bool) -> str:
+    """Estimated hours of a run of so many operations, and what the estimate stands on; `half`: --bf16."""
+    if not half:
+        return f"hours on {gpus} × {gpu.name}: estimated with --bf16 true alone"
+    hours = gpu.hours(operations) / gpus
+    time = f"{short_number(hours)} hours" if hours >= 1 else f"{short_number(60 * hours)} minutes"
+    speed = f"{SPEED_SHARE:.0%} of {gpu.tera:g} TFLOP/s, an assumption"
+    return f"{time} on {gpus} × {gpu.name} (operations at {speed}; without loading and saving)"
+
+
+def short_number(value: float) -> str:
+    """Two digits, or all in front of the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+# NVIDIA's data sheets and whitepapers, without sparsity (theirs double with it), sums in 32 bits; h100 and h200: SXM.
+# Their GB are taken for GiB, of which the reserve makes up.
+GPUS: dict[str, Gpu] = {
+    "h100": Gpu("H100", 80, 989.4),
+    "h200": Gpu("H200", 141, 989.4),
+    "a100": Gpu("A100", 80, 312),
+    "a100_40gb": Gpu("A100", 40, 312),
+    "l40s": Gpu("L40S", 48, 362),
+    "a40": Gpu("A40", 48, 149.7),
+    "rtx4090": Gpu("RTX 4090", 24, 165.2),
+    "rtx3090": Gpu("RTX 3090", 24, 71),
+}
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,22 @@ from megc.model.distributed import world_size
 from megc.model.packing import IGNORED, Packed
 from megc.model.parts import PARTS, part_of
 from megc.planning import memory
-from megc.planning.disk import disk_lines
+from megc.planning.disk import disk_lines, disk_needed, gigabytes
 from megc.planning.dry_run import DryRun, build_on_meta, dry_run
-from megc.planning.fit import COUNTS, LORA_RANK, RESERVE, Parameters, TrainingSetup, advice, memory_needed, stage_of
+from megc.planning.fit import (
+    COUNTS,
+    GPUS,
+    LORA_RANK,
+    RESERVE,
+    Gpu,
+    Parameters,
+    TrainingSetup,
+    advice,
+    hours_in_words,
+    memory_needed,
+    short_number,
+    stage_of,
+)
 from megc.planning.memory import GIB, Batch
 from megc.training.settings import SftSettings, check_settings
 from megc.training.sft import select_trained
@@ -27,7 +40,6 @@ NAMES = {
     "zero3_offload": "ZeRO-3, offloaded",
 }
 _EXAMPLES = (150, 450)  # clips of a dataset of micro-expressions, and of several together
-_PEAK, _SHARE = 989e12, 0.4  # an H100's 16-bit operations a second, and the share of them that training reaches
 
 
 def count_parameters(config: PretrainedConfig, settings: SftSettings) -> Parameters:
@@ -92,44 +104,31 @@ def epoch_flops(run: DryRun, packed: list[Packed], parameters: Parameters, check
     return memory.training_flops(forward, trained, checkpointing, parameters.adapters)
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
-
-
 def schedules(run: DryRun, packings: dict, args: TrainingArguments, gpus: int) -> dict[int, Schedule]:
-    """Schedule of the run by its number of clips; of examples, the largest last, where the data is made up."""
+    """Schedule of the run by its number of clips; of examples, the largest last, where nobody says how many."""
     sequences, clips = len(packings[run.settings.packing]), len(run.clips)
-    numbers = _EXAMPLES if run.is_example else (clips,)
+    numbers = (clips,)
+    if run.is_example:
+        numbers = (run.settings.clips,) if run.settings.clips else _EXAMPLES
     return {number: count_steps(sequences * number // clips, gpus, args) for number in numbers}
 
 
 def step_lines(
-    run: DryRun, packings: dict, parameters: Parameters, args: TrainingArguments, setup: TrainingSetup
+    run: DryRun, operations: dict[str, float], runs: dict[int, Schedule], args: TrainingArguments, setup: TrainingSetup
 ) -> list[str]:
-    """Steps of an epoch and of the run, operations of a step, and hours at an assumed speed."""
-    flops = {
-        packing: epoch_flops(run, packed, parameters, setup.checkpointing) for packing, packed in packings.items()
-    }
+    """Steps of an epoch and of the run, by its number of clips; `operations` are those of a clip, by packing."""
     size, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
     sequences = setup.gpus * size * accumulated
-    batch = f"{setup.gpus} GPU(s) × {size} sequence(s) × {accumulated} accumulated = {sequences} a step"
-    runs = schedules(run, packings, args, setup.gpus)
-    warnings = [f"  {steps.warning}" for steps in runs.values() if steps.warning]
-    if run.is_example:
-        return [
-            f"Steps: {batch}",
-            *(f"  with {clips} clips: {steps}" for clips, steps in runs.items()),
-            *warnings,
-            *(f"  packing {packing}: {_short(number / 1e12)} TFLOP a clip" for packing, number in flops.items()),
-        ]
-    (steps,) = runs.values()
-    lines = [f"Steps: {batch}; {steps}", *warnings]
-    for packing, number in flops.items():
-        lines.append(
-            f"  packing {packing}: {_short(number / steps.epoch / 1e12)} TFLOP for the questions of a step,"
-            f" {_short(number * steps.steps / steps.epoch / _PEAK / _SHARE / 3600)} GPU hours in all"
-        )
-    return [*lines, f"  (hours at {_SHARE:.0%} of an H100's {_PEAK / 1e12:.0f} TFLOP/s: an assumption)"]
+    lines = [f"Steps: {setup.gpus} GPU(s) × {size} sequence(s) × {accumulated} accumulated = {sequences} a step"]
+    for clips, steps in runs.items():
+        lines.append(f"  {clips:,} clips: {steps}")
+        lines += [f"  {steps.warning}"] if steps.warning else []
+        for packing, number in operations.items():
+            each = f"{short_number(number * clips / steps.epoch / 1e12)} TFLOP for the questions of a step"
+            hours = GPUS[run.settings.gpu].hours(number * clips * steps.steps / steps.epoch)
+            of_all = f", {short_number(hours)} GPU hours in all" if setup.half else ""
+            lines.append(f"    packing {packing}: {each}{of_all}")
+    return lines
 
 
 def memory_lines(config: PretrainedConfig, parameters: Parameters, setup: TrainingSetup, limit: float) -> list[str]:
@@ -185,6 +184,19 @@ def choose_gpus(settings: SftSettings, fits: dict[int, bool]) -> tuple[int, str]
     return (enough[0], "the fewest that it fits on") if enough else (COUNTS[-1], "and it does not fit")
 
 
+def estimate_lines(
+    runs: dict[int, Schedule], operations: float, gib: float, disk: str, gpu: Gpu, setup: TrainingSetup
+) -> list[str]:
+    """Hours, memory and disk, a line for each number of clips; `operations` of a clip, `gib` of a GPU."""
+    lines = []
+    for clips, steps in runs.items():
+        hours = hours_in_words(operations * clips * steps.steps / steps.epoch, gpu, setup.gpus, setup.half)
+        lines.append(
+            f"Estimate for {clips:,} clips: {gib:.1f} GiB of {gpu.memory} a GPU, {disk} of disk at most, {hours}"
+        )
+    return lines
+
+
 def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict | None = None) -> str:
     """The plan of a run as text; `deepspeed` is its configuration, which `args` need not know of.
 
@@ -198,26 +210,35 @@ def plan(settings: SftSettings, args: TrainingArguments, deepspeed: str | dict |
     # the largest micro-batch that a step may meet; of a single example clip, copies of it
     longest = sorted(packings[settings.packing] * (size if run.is_example else 1), key=len)[-size:]
     setup = TrainingSetup(stage_of(deepspeed), 1, args.activation_checkpointing, args.bf16, batch_of(longest, run))
-    limit = settings.gpu_memory
+    gpu = GPUS[settings.gpu]
+    limit = gpu.memory
 
-    def fits(gpus: int) -> bool:
-        return memory_needed(run.config, parameters, replace(setup, gpus=gpus)).gib + RESERVE <= limit
+    def need(gpus: int) -> float:
+        return memory_needed(run.config, parameters, replace(setup, gpus=gpus)).gib
 
-    gpus, why = choose_gpus(settings, {gpus: fits(gpus) for gpus in COUNTS})
+    gpus, why = choose_gpus(settings, {gpus: need(gpus) + RESERVE <= limit for gpus in COUNTS})
     setup = replace(setup, gpus=gpus)
+    operations = {
+        packing: epoch_flops(run, packed, parameters, setup.checkpointing) / len(run.clips)
+        for packing, packed in packings.items()
+    }
+    runs = schedules(run, packings, args, gpus)
+    longest_run = list(runs.values())[-1]
+    disk = gigabytes(disk_needed(parameters, setup.stage, args, longest_run))
     lines = [
         f"Plan of training {settings.model} on {settings.train_file} (computed; no weight is loaded)",
         *(f"  {note}" for note in run.notes),
         *part_lines(parameters),
         *data_lines(run, packings),
-        *step_lines(run, packings, parameters, args, setup),
+        *step_lines(run, operations, runs, args, setup),
         *memory_lines(run.config, parameters, setup, limit),
-        *disk_lines(parameters, setup.stage, args, list(schedules(run, packings, args, gpus).values())[-1]),
+        *disk_lines(parameters, setup.stage, args, longest_run),
+        *estimate_lines(runs, operations[settings.packing], need(gpus), disk, gpu, setup),
     ]
-    if fits(gpus):
-        verdict = f"It fits: {NAMES[setup.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB."
+    if need(gpus) + RESERVE <= limit:
+        verdict = f"It fits: {NAMES[setup.stage]} on {gpus} GPU(s) ({why}) of {limit} GiB."
         return "\n".join([*lines, verdict])
-    verdict = f"It does not fit: {NAMES[setup.stage]} on {gpus} GPU(s) ({why}) of {limit:.0f} GiB. Enough would be:"
+    verdict = f"It does not fit: {NAMES[setup.stage]} on {gpus} GPU(s) ({why}) of {limit} GiB. Enough would be:"
     adapters = None
     if not settings.lora_rank:
         adapters = count_parameters(run.config, replace(settings, lora_rank=LORA_RANK))

@@ -3,30 +3,23 @@
 Everything is inlined, so that the page opens from the file system without a network; texts are escaped.
 """
 
-import base64
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from scipy.special import softmax
 from tqdm import tqdm
 
 from megc.commits import commits_of
-from megc.files import png_bytes, read_checked, read_picture, write_text
-from megc.motion.colour import ENCODINGS, legend_image, legend_text
-from megc.motion.flow_files import FlowRecord, drawn_with
-from megc.motion.settings import SCALE
-from megc.problems import DataError, Problems
+from megc.files import write_text
+from megc.problems import Problems
+from megc.scoring.answer_cards import data_uri, make_cards, make_legend
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import PairedDifference, compare_runs, evaluate_run, select_rows
 from megc.scoring.lvqa_metrics import is_long, score_long_runs
 from megc.scoring.plots import count_confusions, draw_intervals, write_confusions
-from megc.scoring.runs import MOTION, Reference, Run, choose_predictions, read_reference_files, read_runs
+from megc.scoring.runs import Reference, Run, choose_predictions, read_reference_files, read_runs
 from megc.scoring.settings import CARDS, RESAMPLES, ScoreSettings
 from megc.scoring.tables import (
     agreement_table,
@@ -39,14 +32,13 @@ from megc.scoring.tables import (
     main_rows,
     markdown_table,
     pooled_only,
-    rare_note,
+    reference_notes,
     text_table,
     write_metrics,
 )
 from megc.scoring.vqa_metrics import CLASS_KINDS, METRICS, MORE_METRICS, PROFILES, is_invalid, is_right
 
-THUMBNAIL = 160  # pixels wide
-CHOICES = 3  # of the allowed answers, the likeliest, with their probabilities
+FREQUENT = 8  # answers of a kind that are counted on the page
 
 HEADS = {
     "uf1_coarse": "UF1 coarse",
@@ -70,23 +62,13 @@ KINDS = {
     "shown": "shown or not",
     "long": "sentence",
     "analysis": "analysis",
+    "count_all": "number of expressions",
+    "count_micro": "number of micro-expressions",
+    "count_macro": "number of macro-expressions",
+    "distinct_units": "action units of the video",
+    "event_type": "micro or macro",
 }
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def make_thumbnail(path: Path) -> str | None:
-    """Make a JPEG of a picture, at most THUMBNAIL wide, as a data URI; None where it is gone or no picture."""
-    try:
-        small = read_picture(path, path, None, "make the picture again")
-    except DataError:
-        return None
-    small.thumbnail((THUMBNAIL, 2 * THUMBNAIL))
-    out = io.BytesIO()
-    small.save(out, "JPEG", quality=72, optimize=True)
-    return _data_uri(out.getvalue(), "jpeg")
+_SHORT = ("coarse", "fine", "side", "shown", "count_all", "count_micro", "count_macro", "event_type")
 
 
 def confusion_tables(references: Sequence[Reference], run: Run, profile: str) -> list[dict]:
@@ -103,92 +85,6 @@ def confusion_tables(references: Sequence[Reference], run: Run, profile: str) ->
             ]
             tables.append({"kind": KINDS[kind], "predicted": predicted, "rows": rows})
     return tables
-
-
-def _encoding(picture: Path) -> tuple[str, float] | None:
-    """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
-    build_instructions.py writes for pictures of other projects too."""
-    beside = (
-        read_checked(FlowRecord, folder / "prompt.json", missing={}, fix="build the instructions again")
-        for folder in picture.parents
-    )
-    for settings in chain([drawn_with(picture)], beside):
-        if settings.get("encoding") in ENCODINGS:
-            return settings["encoding"], float(settings.get("scale", SCALE))
-    return None
-
-
-def make_legend(references: Sequence[Reference]) -> dict | None:
-    """Words and wheel that explain the motion pictures, by the encoding of the first one; None where there is no
-    motion picture or nothing tells how it was drawn."""
-    pictures = (path for reference in references for caption, path in reference.images if caption == MOTION)
-    path = next(pictures, None)
-    encoding = _encoding(path) if path else None  # name and scale
-    if encoding is None:
-        return None
-    return {"text": legend_text(*encoding), "uri": _data_uri(png_bytes(legend_image(*encoding)), "png")}
-
-
-def _details(details: Mapping[str, object]) -> list[str]:
-    """Votes, agreement, margin and likeliest choices of an answer in words; empty for a single vote."""
-    words = []
-    if len(votes := details.get("votes", [])) > 1:
-        words.append("votes " + ", ".join(f"{text} × {count}" for text, count in Counter(votes).most_common()))
-    words += [f"{name} {details[name]:.2f}" for name in ("agreement", "margin") if name in details]
-    if choices := details.get("choices"):
-        # log-likelihoods of the allowed answers → probabilities among these
-        chances = dict(zip(choices, softmax(list(choices.values())), strict=True))
-        likeliest = [text for text in sorted(chances, key=chances.get, reverse=True) if chances[text] >= 0.01]
-        words.append("choices " + ", ".join(f"{text} {chances[text]:.0%}" for text in likeliest[:CHOICES]))
-    return words
-
-
-def _answer(reference: Reference, run: Run, row: int, profile: str) -> dict:
-    """What the page shows of a run's answer to the question of a row."""
-    text = run.answers[row]
-    return {
-        "run": run.name,
-        "text": text,
-        "right": is_right(reference.answer, text, reference.kind, profile),
-        "invalid": is_invalid(text, reference.kind, profile, reference.dataset),
-        "details": _details(run.details[row]),
-    }
-
-
-def make_cards(
-    references: Sequence[Reference], runs: Sequence[Run], profile: str, limit: int = CARDS
-) -> tuple[list[dict], int]:
-    """Make a card for each clip with its pictures, questions and answers; beyond `limit`, for clips at even steps.
-
-    Returns the cards and the number of all clips.
-    """
-    clips: dict[str, list[int]] = {}
-    for row, reference in enumerate(references):
-        clips.setdefault(reference.clip, []).append(row)
-    names = list(clips)
-    if len(names) > limit:
-        names = [names[index] for index in np.linspace(0, len(names) - 1, limit).astype(int)]
-    cards = []
-    for name in names:
-        first = references[clips[name][0]]
-        questions = [
-            {
-                "text": references[row].question,
-                "kind": references[row].kind,
-                "reference": references[row].answer,
-                "answers": [_answer(references[row], run, row, profile) for run in runs],
-            }
-            for row in clips[name]
-        ]
-        pictures = [{"caption": caption, "uri": make_thumbnail(path)} for caption, path in first.images]
-        clip_references = [references[row] for row in clips[name]]
-        classes = [
-            r.answer for kind in CLASS_KINDS for r in clip_references if r.kind == kind
-        ]  # for the page's filter
-        subject = f"{first.dataset}/{first.subject}"
-        card = {"clip": name, "dataset": first.dataset, "subject": subject, "classes": list(dict.fromkeys(classes))}
-        cards.append({**card, "pictures": pictures, "questions": questions})
-    return cards, len(clips)
 
 
 def agreement_by_check(references: Sequence[Reference], runs: Sequence[Run], profile: str) -> list[dict]:
@@ -212,6 +108,17 @@ def right_by_kind(references: Sequence[Reference], runs: Sequence[Run], profile:
             sum(is_right(references[row].answer, run.answers[row], kind, profile) for row in rows) for run in runs
         ]
         table.append({"kind": KINDS.get(kind, kind), "right": right, "of": len(rows)})
+    return table
+
+
+def answers_by_kind(references: Sequence[Reference], runs: Sequence[Run]) -> list[dict]:
+    """How often each run gave each answer to questions with short ones, by kind, the most frequent first."""
+    table = []
+    for kind in (kind for kind in _SHORT if any(reference.kind == kind for reference in references)):
+        rows = [row for row, reference in enumerate(references) if reference.kind == kind]
+        counts = [Counter(run.answers[row] or "no answer" for row in rows) for run in runs]
+        texts = [", ".join(f"{text} × {count}" for text, count in counter.most_common(FREQUENT)) for counter in counts]
+        table.append({"kind": KINDS[kind], "of": len(rows), "answers": texts})
     return table
 
 
@@ -241,22 +148,36 @@ def write_report(
     the first run, by run; `notes` are printed below the scores.
     """
     profile = rows[0]["profile"]
-    cards, clips = make_cards(references, runs, profile, limit)
-    environment = html_environment(Path(__file__).parent)
-    environment.filters |= {"share": format_share, "number": format_count}
-    page = environment.get_template("report.html").render(
+    page = _render_page(
+        references,
+        runs,
+        profile,
+        limit,
         heads=HEADS,
         order=["avg", *(metric for metric in METRICS if metric != "avg")],
         rows=pooled_only(rows),
-        overview=_data_uri(draw_intervals(main_rows(rows)), "png") if len(runs) > 1 else None,
-        narrow_overview=_data_uri(draw_intervals(main_rows(rows), narrow=True), "png") if len(runs) > 1 else None,
+        overview=data_uri(draw_intervals(main_rows(rows)), "png") if len(runs) > 1 else None,
+        narrow_overview=data_uri(draw_intervals(main_rows(rows), narrow=True), "png") if len(runs) > 1 else None,
         more_heads=MORE_HEADS,
         main_rows=main_rows(rows),
-        checks=agreement_by_check(references, runs, profile),
-        runs=runs,
         differences=differences,
         confusions={run.name: confusion_tables(references, run, profile) for run in runs},
         by_kind=right_by_kind(references, runs, profile),
+        notes=notes,
+    )
+    write_text(path, page)
+
+
+def _render_page(
+    references: Sequence[Reference], runs: Sequence[Run], profile: str, limit: int, **scores: object
+) -> str:
+    """The page: what there is without true answers too, and `scores` where there are any (see report.html)."""
+    cards, clips = make_cards(references, runs, profile, limit)
+    environment = html_environment(Path(__file__).parent)
+    environment.filters |= {"share": format_share, "number": format_count}
+    return environment.get_template("report.html").render(
+        checks=agreement_by_check(references, runs, profile),
+        runs=runs,
         legend=make_legend(references),
         cards=cards,
         clips=clips,
@@ -267,9 +188,36 @@ def write_report(
             "class": sorted({name for card in cards for name in card["classes"]}),
         },
         settings={run.name: json.dumps(run.settings, indent=2, ensure_ascii=False) for run in runs if run.settings},
-        notes=notes,
+        **scores,
     )
-    write_text(path, page)
+
+
+def show_answers(
+    out: Path | str,
+    references: Sequence[Reference],
+    runs: Sequence[Run],
+    profile: str = "megc2025",
+    limit: int = CARDS,
+) -> str:
+    """Write `report.html` of answers to questions whose true answers nobody has here: answers, pictures, agreement.
+
+    Returns a line on each run for a terminal.
+    """
+    notes = analysis_notes(references, runs)
+    counts = answers_by_kind(references, runs)
+    page = _render_page(references, runs, profile, limit, rows=[], notes=notes, answer_counts=counts)
+    write_text(Path(out) / "report.html", page)
+    lines = [
+        f"No row of the {len(references)} has a true answer: the page shows answers and pictures, without scores."
+    ]
+    checks = {line["check"]: line for line in agreement_by_check(references, runs, profile)}
+    for number, run in enumerate(runs):
+        answers = zip(references, run.answers, strict=True)
+        invalid = sum(is_invalid(text, row.kind, profile, row.dataset) for row, text in answers)
+        agree = [f"{line['passed'][number]} of {line['of']} clips: {check}" for check, line in checks.items()]
+        answered = sum(answer is not None for answer in run.answers)
+        lines.append(f"{run.name}: {answered} answers, {invalid} of them invalid; {'; '.join(agree)}")
+    return "\n".join([*lines, *notes, "", f"written: {Path(out) / 'report.html'}"])
 
 
 def score_runs(
@@ -299,7 +247,7 @@ def score_runs(
     missing = {run.name: sum(answer is None for answer in run.answers) for run in runs}
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]
     notes.append(f"Intervals: {resamples} resamples of subjects, and of clips, seed {seed}.")
-    notes += [note for note in (rare_note(references, profiles[0]), draws_note(runs)) if note]
+    notes += [note for note in (*reference_notes(references, profiles[0]), draws_note(runs)) if note]
     notes += analysis_notes(references, runs)
     commits = set().union(*(commits_of(run.settings) for run in runs))
     write_metrics(out / "metrics.csv", rows, commits)
@@ -314,12 +262,18 @@ def score_runs(
 def score_files(settings: ScoreSettings, problems: Problems) -> str:
     """Score the settings' prediction files, or those in the folder that fit; returns the tables, and which were left
     out."""
-    references = read_reference_files(settings.references, problems)
+    questions = read_reference_files(settings.references, Problems(), unanswered=True)
+    # what nobody has answered is no fault of the file: the challenge keeps the true answers of its test sets
+    scored = any(question.answer for question in questions)
+    references = read_reference_files(settings.references, problems, unanswered=not scored)
     paths, left_out = list(settings.predictions), []
     if not paths:
         paths, left_out = choose_predictions(settings.out, references)
     runs = read_runs(paths, list(settings.names), references, problems)
     profiles = list(PROFILES) if "all" in settings.profiles else settings.profiles
+    if not scored:
+        summary = show_answers(settings.out, references, runs, profiles[0], settings.cards)
+        return "\n\n".join([summary, *(f"left out: {line}" for line in left_out)])
     draws, tables = (settings.resamples, settings.seed), []
     # questions on long videos (ME-LVQA) have measures and a table of their own
     on_clips, on_videos = ([row for row, r in enumerate(references) if is_long(r) is long] for long in (False, True))

@@ -94,11 +94,11 @@ class ReferenceIndex:
         return next(iter(same_question or same_id), None)
 
 
-def read_references(path: Path | str, problems: Problems) -> list[Reference]:
+def read_references(path: Path | str, problems: Problems, unanswered: bool = False) -> list[Reference]:
     """References of a JSONL of answered ME-VQA rows, of instruction records, or of ms-swift's lines without ids.
 
-    A row without an answer, of an unknown question or that came before (see `row_key`) is added to `problems`.
-    Raises DataError when no row is left.
+    A row without an answer (unless `unanswered`), of an unknown question or that came before (see `row_key`) is added
+    to `problems`. Raises DataError when no row is left.
     """
     path = Path(path)
     references: dict[tuple[str, ...], Reference] = {}
@@ -106,6 +106,8 @@ def read_references(path: Path | str, problems: Problems) -> list[Reference]:
     for line, record in read_jsonl(path):
         with problems.collect():
             reference = _reference(path, line, record, prompt)
+            if not unanswered:
+                _check_answered(path, line, reference)
             if reference.key in references:
                 raise DataError(path, line, f"duplicate row {reference.id}", "keep one of the two")
             references[reference.key] = reference
@@ -114,12 +116,12 @@ def read_references(path: Path | str, problems: Problems) -> list[Reference]:
     return list(references.values())
 
 
-def read_reference_files(paths: Sequence[Path], problems: Problems) -> list[Reference]:
+def read_reference_files(paths: Sequence[Path], problems: Problems, unanswered: bool = False) -> list[Reference]:
     """References of several files together, such as both test sets of the challenge, in order.
 
     Raises DataError as `read_references`, and for a row that stands in two of the files.
     """
-    references = [reference for path in paths for reference in read_references(path, problems)]
+    references = [reference for path in paths for reference in read_references(path, problems, unanswered)]
     if len({reference.key for reference in references}) < len(references):
         what = "has a row that stands in another of the files too"
         raise DataError(paths[-1], None, what, "give each row once")
@@ -208,13 +210,12 @@ def _reference(path: Path, line: int, record: dict, prompt: Mapping) -> Referenc
         raise DataError(path, line, f"the row has no {error}", "give rows in the challenge's format") from error
     except ValueError as error:
         raise DataError(path, line, str(error), "correct or delete the row") from error
-    return _answered(path, line, reference)
+    return reference
 
 
-def _answered(path: Path, line: int, reference: Reference) -> Reference:
+def _check_answered(path: Path, line: int, reference: Reference) -> None:
     if not isinstance(reference.answer, str) or not reference.answer.strip():
         raise DataError(path, line, f"{reference.id} has no true answer", "score against answered rows only")
-    return reference
 
 
 def _swift_reference(path: Path, line: int, record: dict) -> Reference:
@@ -224,8 +225,7 @@ def _swift_reference(path: Path, line: int, record: dict) -> Reference:
         kind = parse(row["question"]).kind
     except ValueError as error:
         raise DataError(path, line, str(error), "correct or delete the row") from error
-    reference = Reference(row["id"], row["clip"], "", row["subject"], row["question"], kind, row["answer"], row=row)
-    return _answered(path, line, reference)
+    return Reference(row["id"], row["clip"], "", row["subject"], row["question"], kind, row["answer"], row=row)
 
 
 def _swift_row(path: Path | str, line: int, record: dict) -> dict:
@@ -290,7 +290,8 @@ def read_run(path: Path | str, name: str, references: list[Reference], problems:
     answers = tuple(row.get("answer", "").strip() or None for row in rows)
     if missing := [r.id for r, answer in zip(references, answers, strict=True) if answer is None]:
         what = f"{len(missing)} of {len(references)} answers are missing, the first is {missing[0]}"
-        problems.add(Problem(str(path), None, what, "finish the run; they are scored as wrong"))
+        scored = "; they are scored as wrong" if any(reference.answer for reference in references) else ""
+        problems.add(Problem(str(path), None, what, f"finish the run{scored}"))
     details = tuple({key: row[key] for key in _DETAILS if row.get(key) not in (None, {}, [])} for row in rows)
     return Run(name, answers, details, settings, _draws(path, rows))
 

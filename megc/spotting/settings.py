@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from megc.command import option
-from megc.training.settings import TrainerOptions
+from megc.training.settings import GpuName, TrainerOptions
 
 TrackName = Literal["signal", "proposals"]
 
@@ -198,7 +198,7 @@ class VideoSettings:
     resume: bool = option(False, "go on where an earlier run into --output_dir stopped")
     overwrite: bool = option(False, "delete what an earlier run left in --output_dir; on the command line only")
     plan: bool = option(False, "print parameters, clips, steps, memory and disk, and stop before a model is built")
-    gpu_memory: float = option(80.0, "GiB of a GPU, for --plan")
+    gpu: GpuName = option("h100", "kind of GPU, for --plan")
     gpus: int = option(1, "number of GPUs, for --plan")
 
 

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainingArguments
 
 from megc.planning.disk import disk_lines
-from megc.planning.fit import RESERVE, Parameters, stage_of
+from megc.planning.fit import GPUS, RESERVE, Parameters, hours_in_words, stage_of
 from megc.planning.memory import GIB, STAGES, model_states
 from megc.planning.plan import NAMES
 from megc.spotting.clip_lists import read_clip_list
@@ -113,6 +113,7 @@ def plan_video(settings: VideoSettings, args: TrainingArguments, deepspeed: str 
     gpus, size = settings.gpus, args.per_device_train_batch_size
     number = len(clips) or _EXAMPLE_CLIPS
     steps = count_steps(number, gpus, args)
+    trained = (4 if args.activation_checkpointing else 3) * cost.operations  # backward costs two forward passes
     lines = [
         f"Plan of {'pretraining' if pretrain else 'training'} {config.architecture} on {settings.train_file}"
         " (nothing of it was measured on a GPU)",
@@ -122,16 +123,12 @@ def plan_video(settings: VideoSettings, args: TrainingArguments, deepspeed: str 
         else f"Data: {settings.train_file} is missing; {_EXAMPLE_CLIPS:,} clips stand for it",
         f"Steps: {gpus} GPU(s) × {size} clip(s) × {args.gradient_accumulation_steps} accumulated; {steps}",
         *([f"  {steps.warning}"] if steps.warning else []),
-        f"  {cost.operations / 1e9:,.1f} GFLOP forward a clip, {_epoch_operations(cost, number):,.2g} PFLOP an epoch",
+        f"  {cost.operations / 1e9:,.1f} GFLOP forward a clip, {number * trained / 1e15:,.2g} PFLOP an epoch",
+        f"  {hours_in_words(trained * number * steps.steps / steps.epoch, GPUS[settings.gpu], gpus, args.bf16)}",
         *_memory_lines(parameters, cost, settings, args, stage_of(deepspeed)),
         *disk_lines(parameters, stage_of(deepspeed), args, steps),
     ]
     return "\n".join(lines)
-
-
-def _epoch_operations(cost: ClipCost, clips: int) -> float:
-    """10^15 operations of an epoch: the backward pass costs two forward passes."""
-    return 3 * cost.operations * clips / 1e15
 
 
 def _memory_lines(
@@ -139,9 +136,9 @@ def _memory_lines(
 ) -> list[str]:
     """Memory of each GPU at each stage; an arrow marks the run's."""
     gpus, clips = settings.gpus, args.per_device_train_batch_size
-    kept = cost.kept * clips
+    kept, limit = cost.kept * clips, GPUS[settings.gpu].memory
     lines = [
-        f"Memory of each of {gpus} GPU(s) in GiB; fits: with {RESERVE:.0f} GiB to spare in {settings.gpu_memory:.0f}",
+        f"Memory of each of {gpus} GPU(s) in GiB; fits: with {RESERVE:.0f} GiB to spare in {limit}",
         f"  {'stage':<19}{'weights':>9}{'gradients':>11}{'optimizer':>11}{'activations':>13}{'sum':>8}  fits",
     ]
     for stage in STAGES:
@@ -149,7 +146,7 @@ def _memory_lines(
         total = (states.gpu + kept) / GIB
         parts = (states.weights, states.gradients, states.optimizer, kept)
         cells = "".join(f"{value / GIB:>{width}.2f}" for value, width in zip(parts, (9, 11, 11, 13), strict=True))
-        fits = "yes" if total + RESERVE <= settings.gpu_memory else "no"
+        fits = "yes" if total + RESERVE <= limit else "no"
         lines.append(f"{'→' if stage == chosen else ' '} {NAMES[stage]:<19}{cells}{total:>8.2f}  {fits}")
     again = "with" if args.activation_checkpointing else "without"
     return [

@@ -40,7 +40,7 @@ from megc.spotting.spotters import (
     train_spotter,
 )
 from megc.vqa.build import build_files
-from megc.vqa.clip_pictures import clip_motion, clip_picture
+from megc.vqa.clip_pictures import clip_source
 from megc.vqa.instructions import make_record
 from megc.vqa.prompts import PromptSettings
 from megc.vqa.questions import NO_EXPRESSION, Question, interval_question, number_rows
@@ -146,12 +146,12 @@ class IntervalJudge:
         frames, flow = root / "frames", root / "flow"
         extract_clip(clip, root / "clips.jsonl", frames, _FRAMES)
         compute_clip(clip.id, frames, flow, _flow_settings(self.prompt))
-        find, motion = clip_picture(frames, flow), clip_motion(frames, flow)
+        source = clip_source(frames, flow)
         rows = number_rows(clip, [(interval_question(clip), ""), (Question("coarse"), "")])
         records = []
         for row in rows:
-            pictures = [find(row, name).relative_to(root).as_posix() for name in self.prompt.images]
-            words = motion(row) if self.prompt.motion_words else ""
+            pictures = [source.picture(row, name).relative_to(root).as_posix() for name in self.prompt.images]
+            words = source.motion(row) if self.prompt.motion_words else ""
             records.append(make_record(row, pictures, self.prompt, words))
         return records
 

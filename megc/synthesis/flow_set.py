@@ -25,7 +25,7 @@ from megc.synthesis.settings import FlowSetSettings
 from megc.synthesis.subjects import face_shape
 from megc.synthesis.unit_fields import ANCHORS, unit_field
 from megc.vqa.clip_pictures import clip_picture
-from megc.vqa.instructions import build_records, row_id, write_records
+from megc.vqa.instructions import PictureSource, build_records, row_id, write_records
 from megc.vqa.prompts import PromptSettings, challenge_texts, prompt_record
 from megc.vqa.questions import question_rows
 
@@ -104,7 +104,8 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
             motion[clip.name] = describe_picture(picture, prompt.encoding, prompt.scale)
         rows += questions
     numbered = [(row_id(row), row) for row in rows]
-    records = build_records(numbered, out, find, out, prompt, Problems(), lambda row: motion[row["filename"]])
+    source = PictureSource(find, lambda row: motion[row["filename"]])
+    records = build_records(numbered, out, source, out, prompt, Problems())
     write_records(out / "instructions.jsonl", records)
     write_jsonl(out / "rows.jsonl", (record["row"] for record in records))
     write_json(out / "prompt.json", prompt_record(prompt))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PACKINGS = ("clip", "none")
 LOSS_UNITS = ("token", "question")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+GpuName = Literal["h100", "h200", "a100", "a100_40gb", "l40s", "a40", "rtx4090", "rtx3090"]  # of planning.fit.GPUS
 
 
 @dataclass
@@ -65,7 +66,8 @@ class SftSettings:
     resume: bool = option(False, "go on where an earlier run into --output_dir stopped")
     overwrite: bool = option(False, "delete what an earlier run left in --output_dir; on the command line only")
     plan: bool = option(False, "print parameters, tokens, steps and memory, and stop before loading weights")
-    gpu_memory: float = option(80.0, "GiB of a GPU, for --plan")
+    clips: int = option(0, "for --plan: so many made-up clips instead of the training file")
+    gpu: GpuName = option("h100", "kind of GPU, for --plan")
     gpus: int = option(0, "number of GPUs, for --plan; 0: the launcher's, this machine's, or the fewest that fit")
     show_sample: int = option(0, "print so many packed samples as the model sees them, and stop")
 

@@ -18,7 +18,7 @@ from megc.training.data import TrainingData, subjects_of
 from megc.vqa.instructions import read_prompt, read_split
 
 # Settings of one call of the program, which say nothing about what it trains.
-OF_THE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "plan", "gpus", "gpu_memory", "show_sample")
+OF_THE_CALL = ("resume", "resume_from_checkpoint", "overwrite", "plan", "clips", "gpus", "gpu", "show_sample")
 # Settings that change where a run writes and how fast it is, not what it computes. The files that they name count by
 # their content.
 _NEUTRAL = frozenset(

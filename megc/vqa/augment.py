@@ -83,13 +83,16 @@ def _copy_clip(
     `words`: the prompt, where it tells the motion in words.
     """
     clip = group[0]["clip"]
+    kept = [record for record in group if not settings.kinds or question_kind(record) in settings.kinds]
+    if not kept:
+        return []
     # a generator of the copy's own: neither the order nor the number of clips changes its picture
     rng = np.random.default_rng([settings.seed, number, int(sha256_of(clip), 16)])
     mirror = number % 2 == 0  # left and right then change places in picture and answer
     changed = roughen_picture(mirror_picture(picture) if mirror else picture, rng)
     image = _write_picture(root, f"augmented/{settings.seed}/{clip}~{number}.png", changed)
     copies = []
-    for record in group:
+    for record in kept:
         answer = answer_of(record)
         if mirror and question_kind(record) == "side":
             answer = _OTHER[answer]
@@ -108,23 +111,25 @@ def _mix_clips(
     kept: Collection[str],
     words: PromptSettings | None,
 ) -> list[dict]:
-    """Questions on the classes of mixed pictures: a weighted mean of clips that share their fine class shares it too.
+    """Questions on the classes of mixed pictures: a weighted mean of clips that share their class shares it too.
 
-    A record is filed under its first clip, and `sources` names all whose motion it shows. Clips of a subject that the
-    file's split keeps for the test are not mixed.
+    Clips are mixed within their fine class, those that are not asked for one within their coarse class. A record is
+    filed under its first clip, and `sources` names all whose motion it shows. Clips of a subject that the file's split
+    keeps for the test are not mixed.
     Pictures lie in a folder named after `out`, since the clips of another fold would be mixed otherwise.
     """
-    members: dict[str, list[int]] = {}  # by fine class: places of the clips in `groups`
+    members: dict[tuple[str, str], list[int]] = {}  # by kind and name of the class: places of the clips in `groups`
     by_kind = [{question_kind(record): record for record in group} for group in groups]
     for index, kinds in enumerate(by_kind):
-        if "fine" in kinds and subject_key(kinds["fine"]) not in kept:
-            members.setdefault(answer_of(kinds["fine"]), []).append(index)
+        kind = next((kind for kind in ("fine", "coarse") if kind in kinds), None)
+        if kind and subject_key(kinds[kind]) not in kept:
+            members.setdefault((kind, answer_of(kinds[kind])), []).append(index)
     classes = sorted(name for name, clips in members.items() if len(clips) > 1)
     records: list[dict] = []
     for number in tqdm(range(settings.mixed if classes else 0), desc="mixing", unit="picture", disable=None):
         rng = np.random.default_rng([settings.seed, 1, number])
-        fine = classes[number % len(classes)]  # equally many pictures of each class, rare ones too
-        chosen = rng.choice(members[fine], min(int(rng.integers(2, 4)), len(members[fine])), replace=False)
+        same = members[classes[number % len(classes)]]  # equally many pictures of each class, rare ones too
+        chosen = rng.choice(same, min(int(rng.integers(2, 4)), len(same)), replace=False)
         picture = roughen_picture(mix_pictures([pictures[index] for index in chosen], rng), rng)
         image = _write_picture(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", picture)
         sources = [groups[index][0]["clip"] for index in chosen]

@@ -12,7 +12,7 @@ from megc.motion.flow_files import read_flow
 from megc.motion.keyframes import check_align
 from megc.motion.motion_words import describe_field, describe_picture
 from megc.problems import DataError
-from megc.vqa.instructions import row_clip
+from megc.vqa.instructions import PictureSource, row_clip
 
 
 def clip_picture(frames: Path, flow: Path) -> Callable[[dict, str], Path]:
@@ -57,15 +57,15 @@ def link_into(root: Path, folder: Path, name: str) -> Path:
     return link
 
 
-def clip_motion(frames: Path, flow: Path) -> Callable[[dict], str]:
-    """Motion in words of clips in the pipeline's own layout, from the field `flow/<clip id>.npy` and the landmarks in
-    `frames/<clip id>/align.json`. What is returned raises DataError where one of them cannot be read."""
+def clip_source(frames: Path, flow: Path) -> PictureSource:
+    """Clips in the pipeline's own layout; their motion is that of the field `flow/<clip id>.npy`, on the face of
+    `frames/<clip id>/align.json`."""
 
     @lru_cache(maxsize=1)  # the questions of a clip are adjacent
     def describe(clip: str) -> str:
         return _describe_stored(resolve_inside(flow, f"{clip}.npy"), resolve_inside(frames, clip), clip)
 
-    return lambda row: describe(row_clip(row)["clip"])
+    return PictureSource(clip_picture(frames, flow), lambda row: describe(row_clip(row)["clip"]))
 
 
 def _describe_stored(field: Path, frames: Path, clip: str) -> str:
@@ -73,10 +73,11 @@ def _describe_stored(field: Path, frames: Path, clip: str) -> str:
     return describe_field(read_flow(field, clip), landmarks)
 
 
-def flat_motion(folder: Path, encoding: str, scale: float) -> Callable[[dict], str]:
-    """Motion in words of flow pictures of other projects, in `folder`; see `motion_words.describe_picture`.
+def flat_source(folder: Path, encoding: str, scale: float) -> PictureSource:
+    """Flow pictures of other projects in a flat `folder`, whose motion is read off the pictures alone.
 
-    What is returned raises DataError for a picture that cannot be read, ValueError for an encoding without words."""
+    `motion` raises ValueError for an encoding without words (see `motion_words.describe_picture`).
+    """
     find = flat_picture(folder)
 
     @lru_cache(maxsize=1)
@@ -84,14 +85,14 @@ def flat_motion(folder: Path, encoding: str, scale: float) -> Callable[[dict], s
         picture = read_picture(path, path, None, "get the file again")
         return describe_picture(np.asarray(picture), encoding, scale)
 
-    return lambda row: describe(find(row, "flow"))
+    return PictureSource(find, lambda row: describe(find(row, "flow")))
 
 
 def picture_motion(picture: Path, clip: str, encoding: str, scale: float) -> str:
     """Motion in words of the flow picture of a clip: that of the field beside it where field and key frames lie in the
     pipeline's own layout, else that of the picture alone.
 
-    Raises DataError and ValueError as `clip_motion` and `flat_motion`.
+    Raises DataError and ValueError as the motion of `clip_source` and `flat_source` does.
     """
     root, layout, _ = os.path.abspath(picture).rpartition(f"/flow/{clip}.png")
     frames = Path(root) / "frames" / clip

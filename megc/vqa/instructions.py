@@ -7,6 +7,7 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -160,17 +161,26 @@ def answer_of(record: dict) -> str:
     return last["content"] if last["role"] == "assistant" else ""
 
 
+class PictureSource(NamedTuple):
+    """Where the pictures of rows come from: `picture(row, name)` is the file of one of a row's pictures.
+
+    `motion(row)` is its clip's motion in words, for prompts with `motion_words`; it raises DataError where that cannot
+    be read.
+    """
+
+    picture: Callable[[dict, str], Path]
+    motion: Callable[[dict], str] | None = None
+
+
 def build_records(
     rows: Iterable[tuple[int | str, dict]],
     source: Path | str,
-    picture: Callable[[dict, str], Path],
+    pictures_of: PictureSource,
     root: Path,
     settings: PromptSettings,
     problems: Problems,
-    motion: Callable[[dict], str] | None = None,
 ) -> list[dict]:
-    """Instruction records of numbered rows; `picture(row, name)` is the file of one of a row's pictures, and
-    `motion(row)` its clip's motion in words, which prompts with `motion_words` need.
+    """Instruction records of numbered rows, with their pictures and motion of `pictures_of`.
 
     Rows that cannot be asked, and rows whose picture is gone, are added to `problems`; a clip's good rows stay.
     Picture paths are written relative to `root`, the folder of the JSONL.
@@ -181,9 +191,10 @@ def build_records(
         with problems.collect():
             check_row(source, number, row)
             try:
-                pictures = [picture(row, name) for name in settings.images]
+                pictures = [pictures_of.picture(row, name) for name in settings.images]
                 relative = [Path(os.path.relpath(path, root)).as_posix() for path in pictures]
-                record = make_record(row, relative, settings, motion(row) if settings.motion_words else "")
+                motion = pictures_of.motion(row) if settings.motion_words else ""
+                record = make_record(row, relative, settings, motion)
             except (ValueError, KeyError) as error:
                 raise DataError(source, number, f"cannot be asked ({error})", "correct or delete the row") from error
             if record["clip"] in without:

@@ -32,7 +32,9 @@ class BuildSettings:
     )
     frames: Path | None = option(None, "key frames (default: `frames` beside --out)")
     flow: Path | None = option(None, "flow pictures (default: `flow` beside --out)")
-    flow_dir: Path | None = option(None, "a flat folder of <image_id>.png flow pictures")
+    flow_dir: tuple[Path, ...] = option(
+        (), "flat folders of <image_id>.png flow pictures: one, or one for each file of --rows"
+    )
     centre: bool = option(
         False, "draw min-max pictures of --flow-dir again without the motion of the whole head (uv-strain-centred)"
     )
@@ -45,9 +47,10 @@ class BuildSettings:
     bare: bool = option(False, "ask without system prompt, legend and regions")
     legend: bool = option(True, "explain the flow colours in the prompt")
     kinds: tuple[Literal[*CLIP_KINDS, "analysis", INTERVAL_KIND], ...] = option(
-        CLIP_KINDS,
-        "questions that are made of the clips' labels; MEGC 2026 has `analysis` in place of `long`; "
-        "`interval_type` is for intervals of long videos",
+        (),
+        f"questions that are made of the clips' labels (default: {' '.join(CLIP_KINDS)}; MEGC 2026 has `analysis` in "
+        "place of `long`, and `interval_type` is for intervals of long videos); of --rows the kinds that are kept "
+        "(default: all)",
     )
     name_dataset: bool = option(False, "name each clip's dataset, and its fine classes, in the prompt")
     seed: int = option(0, "of the drawn questions")
@@ -65,6 +68,8 @@ class BuildSettings:
             raise ValueError("--videos asks about long videos without pictures: leave out --motion-words")
         if self.videos and (self.rows or self.flow_dir or self.prompt or self.images != DEFAULT_IMAGES):
             raise ValueError("--videos has questions of its own: leave out --rows, --flow-dir, --prompt and --images")
+        if len(self.flow_dir) not in (0, 1, len(self.rows)):
+            raise ValueError("--flow-dir: give one folder, or one for each file of --rows, in their order")
         others = (self.images, self.bare, self.legend, self.encoding, self.scale, self.name_dataset, self.motion_words)
         if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False, False):
             flags = "--images, --bare, --no-legend, --encoding, --scale, --name-dataset and --motion-words"
@@ -76,10 +81,13 @@ class BuildSettings:
 @dataclass(frozen=True)
 class AugmentSettings:
     """data_process/augment_flow.py: `copies` of each clip beside the clip itself, every second one mirrored, and
-    `mixed` pictures of two or three clips of one fine class, equally many of each class."""
+    `mixed` pictures of two or three clips of one class, the fine one where there is one, equally many of each."""
 
     copies: int = option(8, "of each clip, half of them mirrored")
-    mixed: int = option(0, "pictures that mix two or three clips of one fine class and ask for the classes only")
+    mixed: int = option(0, "pictures that mix two or three clips of one class and ask for the classes only")
+    kinds: tuple[Literal[*CLIP_KINDS, "analysis"], ...] = option(
+        (), "questions that copies keep (default: all): fewer take less time to train on"
+    )
     seed: int = option(0, "of the drawn changes")
     train: Path = option(_TRAIN, "training file to read")
     out: Path = option(Path("dataset/train_augmented.jsonl"), "file to write, in the same folder")

@@ -17,7 +17,7 @@ from megc.motion.keyframes import read_align
 from megc.planning.fit import stage_of
 from megc.problems import DataError, Problems
 from megc.reasoning.rules import read_rules
-from megc.scoring.report import make_legend
+from megc.scoring.answer_cards import make_legend
 from megc.scoring.runs import read_references, read_runs
 from megc.training.settings import read_config
 from megc.vqa.augment import augment_file

@@ -1,9 +1,11 @@
 """The plan of a run: parameters, tokens, steps, what fits, what to change; without weights and without network."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from tiny_data import write_instructions
@@ -13,7 +15,7 @@ from megc.planning import fit, plan
 from megc.planning.dry_run import build_on_meta, dry_run, public_architecture
 from megc.planning.memory import Batch
 from megc.problems import DataError
-from megc.training.settings import SftSettings, training_defaults
+from megc.training.settings import GpuName, SftSettings, training_defaults
 
 ROOT = Path(__file__).parents[2]
 TOTALS = {"Qwen/Qwen2.5-VL-3B-Instruct": 3_754_622_976, "Qwen/Qwen2.5-VL-7B-Instruct": 8_292_166_656}
@@ -81,7 +83,7 @@ def test_plan_of_a_run_counts_what_the_run_has(train_file, tmp_path):
     settings = SftSettings(model=str(tmp_path / "base"), build_tiny=True, train_file=str(train_file), gpus=2)
     text = plan.plan(settings, args, {"zero_optimization": {"stage": 3}})
     assert "30 questions of 5 clips, 2 picture(s) a clip of 16 tokens" in text
-    assert "2 GPU(s) × 2 sequence(s) × 2 accumulated = 8 a step; 1 steps an epoch, 7 in all" in text
+    assert "2 GPU(s) × 2 sequence(s) × 2 accumulated = 8 a step\n  5 clips: 1 steps an epoch, 7 in all" in text
     made = dry_run(settings)
     for packing, sequences in (("clip", 5), ("none", 30)):
         line = next(line for line in text.splitlines() if line.strip().startswith(packing))
@@ -101,9 +103,39 @@ def test_without_data_a_made_up_clip_is_planned_with(tmp_path):
     args = TrainingArguments(**{**training_defaults(), "output_dir": str(tmp_path)})
     settings = SftSettings(model="Qwen/Qwen2.5-VL-7B-Instruct", train_file=str(tmp_path / "none.jsonl"), gpus=8)
     text = plan.plan(settings, args, {"zero_optimization": {"stage": 3}})
-    assert "none.jsonl is missing; one made-up clip stands for it" in text
+    assert "none.jsonl is missing; one made-up clip of six questions" in text
     assert "6 questions of 1 clips, 4 picture(s) a clip of 120 tokens" in text
-    assert "with 450 clips: 8 steps an epoch, 24 in all, 0 of them warm-up" in text
+    assert "  450 clips: 8 steps an epoch, 24 in all, 0 of them warm-up" in text
+
+
+def test_cost_of_a_number_of_clips_is_that_of_arithmetic(train_file, tmp_path):
+    """The 7B for 5 epochs of 278 clips of 992 tokens and 1,920 patches: 2 operations a weight and token, 4 a pair of
+    tokens and value in attention, and with checkpointing four times that of the forward pass."""
+    file = training_defaults() | {"output_dir": str(tmp_path), "per_device_train_batch_size": 1}
+    rest = {"num_train_epochs": 5, "save_strategy": "epoch", "save_only_model": True, "save_total_limit": 1}
+    args = TrainingArguments(**file, **rest, gradient_accumulation_steps=2)
+    args.bf16 = args.activation_checkpointing = True  # a machine without a GPU refuses the former in the constructor
+    settings = SftSettings(
+        model="Qwen/Qwen2.5-VL-7B-Instruct", train_file=str(train_file), gpus=4, clips=278, gpu="a100",
+        max_pixels=100_352,
+    )  # fmt: skip
+    text = plan.plan(settings, args, {"zero_optimization": {"stage": 3}})
+    assert "6 questions of 1 clips, 4 picture(s) a clip of 120 tokens" in text and "  278 clips: 35 steps" in text
+    tokens, patches, layers, hidden, vocabulary = 992, 4 * 24 * 20, 28, 3584, 152_064
+    weights = 7_615_616_512 - 2 * vocabulary * hidden  # in front of and behind the layers stand the vocabulary's
+    forward = 2 * weights * tokens + layers * 4 * tokens**2 * hidden + 2 * 631_975_680 * patches
+    hours = 278 * 5 * 4 * forward / (0.4 * 312e12) / 3600 / 4
+    line = next(line for line in text.splitlines() if line.startswith("Estimate for 278 clips: "))
+    assert float(re.search(r"([\d.]+) minutes on 4 × A100", line)[1]) == pytest.approx(60 * hours, rel=0.05)
+    # a quarter of the 16 bytes of states, and weights of 2 bytes: two of five checkpoints on the way, and the last
+    assert 16 * 8.292 / 4 * 1e9 / 2**30 < float(re.search(r": ([\d.]+) GiB of 80 a GPU", line)[1]) < 45
+    assert f"{3 * 2 * 8.292166656:.1f} GB of disk at most" in line
+
+
+def test_kinds_of_gpu_are_those_of_the_flag():
+    assert set(fit.GPUS) == set(get_args(GpuName))
+    hour = fit.GPUS["rtx3090"].hours(0.4 * 71e12 * 3600)
+    assert hour == pytest.approx(1) and fit.GPUS["h100"].hours(0.4 * 989.4e12 * 1800) == pytest.approx(0.5)
 
 
 def test_the_number_of_parameters_is_that_of_the_real_model(train_file):
@@ -118,7 +150,7 @@ def test_the_number_of_parameters_is_that_of_the_real_model(train_file):
     ("flags", "verdict"),
     [
         (["--gpus", "4"], "It fits: ZeRO-3 on 4 GPU(s) (as asked) of 80 GiB."),
-        (["--gpus", "4", "--gpu-memory", "24"], "It does not fit: ZeRO-3 on 4 GPU(s) (as asked) of 24 GiB."),
+        (["--gpus", "4", "--gpu", "rtx4090"], "It does not fit: ZeRO-3 on 4 GPU(s) (as asked) of 24 GiB."),
         ([], "It fits: ZeRO-3 on 2 GPU(s) (the fewest that it fits on) of 80 GiB."),
     ],
 )

@@ -11,9 +11,11 @@ from score_files import make_demo, make_rows
 
 from megc.files import write_jsonl
 from megc.problems import Problems
+from megc.scoring.answer_cards import make_cards, make_legend
 from megc.scoring.plots import count_confusions, draw_confusion, draw_intervals, interval_figure
-from megc.scoring.report import make_cards, make_legend, score_runs
+from megc.scoring.report import score_files, score_runs
 from megc.scoring.runs import Run, find_predictions, read_references, read_runs
+from megc.scoring.settings import ScoreSettings
 
 
 @pytest.fixture
@@ -162,6 +164,36 @@ def test_legend_of_other_pictures_comes_from_the_prompt_record(demo):
     (demo / "prompt.json").write_text('{"encoding": "uv-strain-minmax", "scale": 3.0}')
     assert "relative to the strongest" in make_legend(references)["text"]
     assert make_legend([]) is None
+
+
+def test_questions_without_true_answers_are_shown_with_the_answers_of_all_runs(demo):
+    records = [json.loads(line) for line in (demo / "test.jsonl").read_text().splitlines()]
+    for record in records:
+        record["row"]["answer"] = record["messages"][-1]["content"] = ""
+    write_jsonl(demo / "test.jsonl", records)
+    problems = Problems()
+    text = score_files(ScoreSettings(references=(demo / "test.jsonl",), out=demo / "out"), problems)
+    assert not problems and "No row of the 20 has a true answer" in text
+    # of the prior's 20 answers "x" is none in 15; the model's contradict each other nowhere
+    assert "prior: 20 answers, 15 of them invalid; 0 of 5 clips: the coarse class" in text
+    assert "model: 20 answers, 0 of them invalid; 4 of 5 clips: the coarse class" in text
+    page = (demo / "out" / "report.html").read_text()
+    assert not Page(page).open and page.count('class="card"') == 5 and page.count("image/jpeg") == 20
+    assert "UF1" not in page and "✓" not in page and "✗" not in page and page.count('data-mark="unmarked"') == 40
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+    assert "coarse class 5 negative × 4, surprise × 1 negative × 5" in words  # model, prior
+    assert not (demo / "out" / "metrics.csv").exists()
+
+
+def test_missing_answers_to_questions_without_true_ones_are_named(demo):
+    write_jsonl(demo / "rows.jsonl", [{**row, "answer": ""} for row in make_rows()])
+    answered = [json.loads(line) for line in (demo / "out/model/predictions.jsonl").read_text().splitlines()]
+    write_jsonl(demo / "out/model/predictions.jsonl", answered[:12])
+    problems = Problems()
+    text = score_files(ScoreSettings(references=(demo / "rows.jsonl",), out=demo / "out"), problems)
+    assert "model: 12 answers" in text
+    assert [problem.fix for problem in problems] == ["finish the run"]
+    assert "8 of 20 answers are missing" in next(iter(problems)).what
 
 
 def test_key_frames_are_shown_though_the_question_has_the_flow_only(demo):

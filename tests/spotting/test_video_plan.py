@@ -36,4 +36,5 @@ def test_a_plan_names_parameters_steps_and_memory(tmp_path):
     parameters = count_parameters(LGI_FORMER, pretrain=False)
     assert parameters.all == 84_878_343
     assert "6 clips of 4 × 32 px, 8 patches" in plan and "3 steps an epoch, 6 in all" in plan
+    assert "hours on 1 × H100: estimated with --bf16 true alone" in plan
     assert "→ ZeRO-2" in plan and not (tmp_path / "out").exists()

@@ -155,7 +155,7 @@ def test_words_of_pictures_without_fields(tmp_path: Path) -> None:
     write_bytes(folder / "sub01_EP01.png", png_bytes(draw_flow(field + np.float32((1, 0)), "uv-strain-minmax")))
     row = {"id": "1", "dataset": "casme2", "image_id": "sub01_EP01", "subject": "sub01", "filename": "EP01"}
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "question": "What is the coarse expression class?", "answer": ""}])
-    chosen = {"rows": (tmp_path / "rows.jsonl",), "flow_dir": folder, "encoding": "uv-strain-minmax"}
+    chosen = {"rows": (tmp_path / "rows.jsonl",), "flow_dir": (folder,), "encoding": "uv-strain-minmax"}
     (record,), problems = build(tmp_path, **chosen, centre=True, images=("flow",), bare=True, motion_words=True)
     assert not problems
     assert (
