@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,14 +46,20 @@ def number_of_folds(grid: Grid) -> int:
         return 1 if grid.protocol == "holdout" else grid.folds
     data = grid.defaults.section("data")
     if data.get("rows"):
-        origins = [row_clip(row) for _, row in read_jsonl(data["rows"])]
+        origins = [row_clip(row) for file in _paths(data["rows"]) for _, row in read_jsonl(file)]
     else:
         clips = [clip for clip in read_clips(Path(data["clips"])) if clip.coarse]
         origins = [{"dataset": clip.dataset, "subject": clip.subject} for clip in clips]
     try:
         return len(make_folds(origins, grid.protocol))
     except ValueError as error:
-        raise DataError(data.get("rows") or data["clips"], None, str(error), "choose another --protocol") from error
+        files = ", ".join(map(str, _paths(data.get("rows") or data["clips"])))
+        raise DataError(files, None, str(error), "choose another --protocol") from error
+
+
+def _paths(value: str | Sequence[str]) -> list[Path]:
+    """The paths of a flag that takes one or several."""
+    return [Path(path) for path in ([value] if isinstance(value, str) else value)]
 
 
 def chains(grid: Grid, only: tuple[str, ...] = ()) -> list[Chain]:
@@ -142,7 +148,7 @@ def data_step(part: Part, arm: Arm) -> Step:
     settings = arm.section("data")
     inputs = _picture_inputs(part, arm)
     others = {key: value for key, value in settings.items() if key not in (*_PATHS, "hierarchy")}
-    words = tuple(word for key, path in inputs.items() for word in (f"--{key}", path))
+    words = tuple(word for key, paths in inputs.items() for word in (f"--{key}", *paths))
     with_evidence = bool(arm.sections.get("evidence"))
     file_names = tuple(f"plain_{side}.jsonl" if with_evidence else f"{side}.jsonl" for side in ("train", "test"))
     build = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], others), *words, "--out", StepFile("instructions.jsonl"))
@@ -165,20 +171,22 @@ def data_step(part: Part, arm: Arm) -> Step:
     return part.step("data", arm.name, *commands, makes=tuple(makes))
 
 
-def _picture_inputs(part: Part, arm: Arm) -> dict[str, Argument]:
+def _picture_inputs(part: Part, arm: Arm) -> dict[str, list[Argument]]:
     """Flags of build_instructions.py that name inputs, with the arm's own key frames and flow where it makes them."""
     settings = arm.section("data")
-    inputs: dict[str, Argument] = {key: InputFile(Path(settings[key])) for key in _PATHS if settings.get(key)}
+    inputs: dict[str, list[Argument]] = {
+        key: [InputFile(path) for path in _paths(settings[key])] for key in _PATHS if settings.get(key)
+    }
     if frames := arm.section("frames"):
         if "clips" not in inputs:
             raise DataError(part.grid.file, f"arms: {arm.name}: frames", "no clips to cut them from", "give clips")
         words = (*_section_flags("frames", frames), "--out", StepFile("frames"))
-        command = (PROGRAMS["frames"], "--clips", inputs["clips"], *words)
-        inputs["frames"] = OutputOf(part.step("frames", arm.name, command, makes=("frames",)), "frames")
+        command = (PROGRAMS["frames"], "--clips", *inputs["clips"], *words)
+        inputs["frames"] = [OutputOf(part.step("frames", arm.name, command, makes=("frames",)), "frames")]
     if flow := arm.section("flow"):
         words = (*_section_flags("flow", flow), "--out", StepFile("flow"))
-        command = (PROGRAMS["flow"], "--frames", inputs["frames"], *words)
-        inputs["flow"] = OutputOf(part.step("flow", arm.name, command, makes=("flow",)), "flow")
+        command = (PROGRAMS["flow"], "--frames", *inputs["frames"], *words)
+        inputs["flow"] = [OutputOf(part.step("flow", arm.name, command, makes=("flow",)), "flow")]
     return inputs
 
 

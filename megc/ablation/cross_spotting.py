@@ -182,7 +182,7 @@ def _run_steps(steps: Mapping[str, Callable[[], str]], jobs: int, label: str) ->
                 step()
                 bar.update()
             return
-        with process_pool(jobs) as pool:
+        with process_pool(jobs, wait_for_begun=False) as pool:
             futures = {submit_task(pool, step): name for name, step in steps.items()}
             for future in as_completed(futures):
                 future.result()

@@ -1,5 +1,6 @@
 """A whole grid: plan, run, score, tables and report. The work of ablation/run_grid.py and cross_validate.py."""
 
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from megc.scoring.evaluation import OVERALL
 from megc.scoring.plots import draw_intervals
 from megc.scoring.report import score_runs
 from megc.scoring.settings import RESAMPLES
-from megc.scoring.tables import draws_note, rare_note
+from megc.scoring.tables import draws_note, reference_notes
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _write(
     overall = [{**row, "run": row["arm"]} for row in rows if row["dataset"] == OVERALL]
     write_bytes(outputs.pooled.with_suffix(".png"), draw_intervals(overall))
     write_pooled_answers(outputs.work / "answers", scored, outcome)
-    notes = [note for note in (rare_note(references), draws_note(list(runs.values())), *failures) if note]
+    notes = [note for note in (*reference_notes(references), draws_note(list(runs.values())), *failures) if note]
     table = "\n\n".join([markdown_table(rows, grid.full), *notes])
     write_text(outputs.work / "table.md", table + "\n")
     first, first_runs = pool([answered for answered in scored if answered.chain.seed == grid.seeds[0]])
@@ -142,10 +143,10 @@ def _failure_note(planned: Sequence[Chain], outcome: Outcome) -> list[str]:
 def data_changes(
     work: Path,
     problems: Problems,
-    rows: Path | None = None,
+    rows: Sequence[Path] = (),
     annotations: Path | None = None,
     clips: Path | None = None,
-    flow_dir: Path | None = None,
+    flow_dir: Sequence[Path] = (),
     dataset: str = "casme2",
 ) -> list[str]:
     """Changes for `read_grid` that put one of rows, annotations and clips in the place of the grid's own data; none
@@ -157,8 +158,8 @@ def data_changes(
         return []
     if (rows or annotations) and not flow_dir:
         fix = "name the folder of <image_id>.png with --flow-dir, or give --clips with key frames and flow beside it"
-        raise DataError(rows or annotations, None, "pictures are missing", fix)
-    inputs: dict[str, Path | None] = dict.fromkeys(("rows", "clips", "frames", "flow", "flow-dir"))
+        raise DataError(annotations or rows[0], None, "pictures are missing", fix)
+    inputs: dict[str, Path | Sequence[Path] | None] = dict.fromkeys(("rows", "clips", "frames", "flow", "flow-dir"))
     if rows:
         inputs |= {"rows": rows, "flow-dir": flow_dir}
     elif annotations:
@@ -169,8 +170,13 @@ def data_changes(
     elif clips:  # compute_flow.py recorded how its pictures are drawn, and the field lies beside them
         inputs |= {"clips": clips, "frames": clips.parent / "frames", "flow": clips.parent / "flow"}
         inputs |= {"encoding": None, "centre": None}
-    changes = [f"data.{key}={'null' if path is None else path}" for key, path in inputs.items()]
+    changes = [f"data.{key}={_yaml_value(path)}" for key, path in inputs.items()]
     return [*changes, f"baselines.features={'picture' if flow_dir else 'flow'}"]
+
+
+def _yaml_value(path: Path | Sequence[Path] | None) -> str:
+    """A path, or paths, as `read_grid` reads a change."""
+    return json.dumps(path if path is None else [*map(str, path)] if isinstance(path, tuple | list) else str(path))
 
 
 def run_grid_file(settings: RunGridSettings, problems: Problems) -> str:
@@ -184,6 +190,7 @@ def cross_validate(settings: CrossValidateSettings, problems: Problems) -> str:
     """The arms of a grid file on the user's data, its clips or its rows; with `dry_run`, what is missing."""
     sources = (settings.rows, settings.annotations, settings.clips, settings.flow_dir)
     changes = data_changes(settings.work, problems, *sources, settings.dataset)
+    changes += [f"data.kinds={json.dumps(settings.kinds)}"] if settings.kinds else []
     changes += [f"{key}={value}" for key in ("protocol", "folds") if (value := getattr(settings, key)) is not None]
     grid = read_grid(settings.grid, [*changes, *settings.changes])
     folds = settings.table.with_name(f"{settings.table.stem}_folds.csv")

@@ -23,7 +23,7 @@ from megc.scoring.tables import (
     format_interval,
     format_markdown,
     format_share,
-    rare_note,
+    reference_notes,
 )
 from megc.scoring.vqa_metrics import METRICS, score_answers
 from megc.vqa.labels import read_answers
@@ -56,13 +56,13 @@ def compare_reasoning(settings: CompareReasoningSettings, problems: Problems) ->
         lines.append(_line(settings, name, rows, references, runs[name]) | _paired(differences[name]))
     commits = set().union(*(answer_commits(path) for path in settings.predictions))
     write_table(settings.table, lines, COLUMNS, commits)
-    note = rare_note(references, settings.profile)
+    notes = reference_notes(references, settings.profile)
     page = settings.table.with_suffix(".md")
-    write_text(page, "\n\n".join(filter(None, [markdown_table(lines, differences), note])) + "\n")
+    write_text(page, "\n\n".join([markdown_table(lines, differences), *notes]) + "\n")
     others = {name: by_metric for name, by_metric in differences.items() if name != NONE}
     counts = ", ".join(f"{line['reason']} {format_share(line.get('agree_all', float('nan')))}" for line in lines)
-    texts = [difference_table(NONE, others), note, f"clips whose answers all agree: {counts}"]
-    return "\n".join([*filter(None, texts), f"{settings.table}, {page}"])
+    texts = [difference_table(NONE, others), *notes, f"clips whose answers all agree: {counts}"]
+    return "\n".join([*texts, f"{settings.table}, {page}"])
 
 
 def _paired(differences: Mapping[str, PairedDifference]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from megc.problems import did_you_mean
 from megc.reasoning.settings import OPTIONS
 from megc.scoring.settings import RESAMPLES, ProfileName
 from megc.splits import PROTOCOLS
+from megc.vqa.settings import CLIP_KINDS
 
 LOCAL = "local"
 # without `analysis`, which no answered test set has yet
@@ -58,11 +59,16 @@ class RunGridSettings:
 class CrossValidateSettings:
     """ablation/cross_validate.py: the data, the grid, and where its steps and tables go."""
 
-    rows: Path | None = option(None, "answered ME-VQA rows, with --flow-dir")
+    rows: tuple[Path, ...] = option((), "answered ME-VQA rows, files of one or several datasets, with --flow-dir")
     annotations: Path | None = option(None, "a coding sheet (.xlsx), with --flow-dir")
     clips: Path | None = option(None, "clips.jsonl, with frames/ and flow/ beside it")
     dataset: Literal[tuple(READERS)] = option("casme2", "whose sheet --annotations is")
-    flow_dir: Path | None = option(None, "folder of <image_id>.png flow pictures")
+    flow_dir: tuple[Path, ...] = option(
+        (), "folders of <image_id>.png flow pictures: one, or one for each file of --rows, in their order"
+    )
+    kinds: tuple[Literal[CLIP_KINDS], ...] = option(
+        (), "kinds of questions to ask, as `coarse` where the datasets share no other (default: all)"
+    )
     grid: Path = option(Path("ablation/real_casme2.yaml"), "arms, seeds and how they are trained")
     protocol: Literal[PROTOCOLS] | None = option(None, "how subjects are split (default: as the grid file says)")
     folds: int | None = option(None, "number of folds of kfold (default: as the grid file says)")
@@ -79,6 +85,8 @@ class CrossValidateSettings:
         given = [name for name in ("rows", "annotations", "clips") if getattr(self, name)]
         if len(given) > 1:
             raise ValueError(f"give one of --rows, --annotations and --clips, not --{' and --'.join(given)}")
+        if len(self.flow_dir) not in (0, 1, len(self.rows)):
+            raise ValueError("--flow-dir: give one folder, or one for each file of --rows, in their order")
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,9 @@ def answer_with_drawn_labels(
     if draws < 1:
         raise ValueError(f"{draws} draws: give one at least")
     prior = Prior(train)
-    complete = [label for label in record_labels(train) if label.coarse and label.fine and label.units]
+    labels = record_labels(train)
+    complete = [label for label in labels if label.coarse and label.fine and label.units]
+    complete = complete or [label for label in labels if label.coarse]  # of a dataset that has no other label
     complete.sort(key=lambda label: label.clip)  # the draws must not depend on the order of the training file
     questions = [parse(question_of(record)) for record in test]
     many = _asks_for_several(test)

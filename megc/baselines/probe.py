@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from megc.baselines.prior import Prior
 from megc.facs import FINE_TO_COARSE
 from megc.splits import person_key, subject_key
 from megc.vqa.instructions import answer_of, question_kind, question_of
-from megc.vqa.questions import COMPOSED, Question, allowed_answers, join_units, parse, split_units
+from megc.vqa.questions import CLIP_KINDS, COMPOSED, Question, allowed_answers, join_units, parse, split_units
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # C of the logistic regressions
 RARE = 3  # an action unit of fewer training clips has no regression of its own
@@ -118,10 +118,15 @@ class Probe:
         units = {unit: float(model.predict_proba(feature[None])[0, 1]) for unit, model in self.units.items()}
         return {**self.base, **units}
 
-    def predict(self, feature: np.ndarray, dataset: str) -> dict:
+    def predict(self, feature: np.ndarray, dataset: str, kinds: Collection[str] = CLIP_KINDS) -> dict:
         """Labels of a clip by its pooled flow, shape (features,): `fine` (of the dataset's classes), `coarse`, `side`,
-        and `units`, the probability of each action unit. None for what training does not ask."""
-        coarse, fine = self.class_chances("coarse", feature), self.class_chances("fine", feature)
+        and `units`, the probability of each action unit. None for what training does not ask.
+
+        `kinds` are those that the clip is asked: without a question that needs the fine class, as in a dataset that
+        has none, the coarse class stands alone.
+        """
+        coarse = self.class_chances("coarse", feature)
+        fine = {} if {"fine", *COMPOSED}.isdisjoint(kinds) else self.class_chances("fine", feature)
         allowed = allowed_answers(Question("fine"), dataset)
         # the fine class is chosen together with its coarse class, which more clips teach
         joint = {name: p * coarse.get(FINE_TO_COARSE[name], 1e-6) for name, p in fine.items() if name in allowed}
@@ -161,6 +166,8 @@ def answer_with_probe(train: Sequence[dict], test: Sequence[dict], features: Map
     """Answers to the test records by a `Probe` of the training records; `features` are those of `read_features`."""
     with threadpool_limits(1):  # threads cost more than these small matrices
         probe = Probe(train, features)
-        clips = {record["clip"]: record["dataset"] for record in test}
-        labels = {clip: probe.predict(features[clip], dataset) for clip, dataset in clips.items()}
+        datasets, kinds = {record["clip"]: record["dataset"] for record in test}, defaultdict(set)
+        for record in test:
+            kinds[record["clip"]].add(question_kind(record))
+        labels = {clip: probe.predict(features[clip], dataset, kinds[clip]) for clip, dataset in datasets.items()}
     return [probe.answer(parse(question_of(record)), record["dataset"], labels[record["clip"]]) for record in test]

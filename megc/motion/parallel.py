@@ -65,13 +65,18 @@ def use_one_thread() -> None:
 
 
 @contextmanager
-def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes. Where the block raises, what has not begun is dropped and what has begun is ended well."""
+def process_pool(workers: int, wait_for_begun: bool = True) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes. Where the block raises, what has not begun is dropped, and what has begun is ended well, or
+    at once without `wait_for_begun`, for tasks that take minutes and go on where they were."""
     # spawn: a fork after OpenCV has run may hang for ever
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=use_one_thread)
     try:
         yield pool
+    except BaseException:
+        for process in () if wait_for_begun else multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

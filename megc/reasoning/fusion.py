@@ -176,7 +176,8 @@ class Fusion:
         return Fusion(self.train, {kind: fit_weights(pairs, EQUAL) for kind, pairs in examples.items()})
 
     def _choose_classes(self, clip: ClipAnswers) -> tuple[str, str]:
-        """The fine and coarse class that are likeliest together; the model counts for the kinds that it answered."""
+        """The fine and coarse class that are likeliest together; the model counts for the kinds that it answered. A
+        clip that is asked for the coarse class alone, as in a dataset without fine ones, has no fine class."""
         chances = {}
         for kind in ("coarse", "fine"):
             row = clip.first(kind) or {}
@@ -184,6 +185,8 @@ class Fusion:
             first = 0 if row else 1  # 1: without the model's column
             log_shares = pool_opinions(terms[:, first:], self.weights_for(kind)[first:])
             chances[kind] = dict(zip(labels, log_shares, strict=True))
+        if {question.kind for _, question in clip.rows}.isdisjoint({"fine", *COMPOSED}):
+            return "", max(chances["coarse"], key=chances["coarse"].get)
         fine = max(chances["fine"], key=lambda name: chances["fine"][name] + chances["coarse"][FINE_TO_COARSE[name]])
         return fine, FINE_TO_COARSE[fine]
 

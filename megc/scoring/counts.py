@@ -12,7 +12,7 @@ from megc.scoring.vqa_metrics import (
     ORDERS,
     Profile,
     get_profile,
-    mean_of_six,
+    mean_of_metrics,
     read_class_labels,
     rouge1_scores,
     sentence_bleu_scores,
@@ -34,6 +34,7 @@ class RowCounts:
     table: np.ndarray
     classes: dict[str, int]  # number of classes of each class kind: K_c, K_f
     profile: Profile
+    has_bleu: bool = True  # whether a reference is long enough for corpus BLEU-4
 
     def metrics(self, totals: np.ndarray) -> dict[str, np.ndarray]:
         """METRICS of summed counts, shape (…, columns): each of shape (…)."""
@@ -49,10 +50,12 @@ class RowCounts:
         answer_length, reference_length, sentences, rouge, rows = np.moveaxis(totals[..., start + 8 :], -1, 0)
         if self.profile.bleu == "sentence":
             result["bleu"] = sentences / rows
+        elif not self.has_bleu:
+            result["bleu"] = np.full(np.shape(rows), np.nan)
         else:
             result["bleu"] = _corpus_bleu(matched, ngrams, answer_length, reference_length)
         result["rouge1"] = rouge / rows
-        result["avg"] = mean_of_six(result)
+        result["avg"] = mean_of_metrics(result)
         return result
 
     def score(self) -> dict[str, float]:
@@ -85,7 +88,8 @@ def count_rows(
         classes[kind] = len(labels)
     pairs = zip(references, answers, strict=True)
     texts = np.array([_text_counts(reference, answer, profile) for reference, answer in pairs])  # (rows, 12)
-    return RowCounts(np.hstack([*columns, texts, np.ones((len(kinds), 1))]), classes, profile)
+    has_bleu = bool((texts[:, 2 * len(ORDERS) + 1] >= max(ORDERS)).any())
+    return RowCounts(np.hstack([*columns, texts, np.ones((len(kinds), 1))]), classes, profile, has_bleu)
 
 
 @lru_cache(maxsize=100_000)  # a run that draws its answers repeats the same few texts

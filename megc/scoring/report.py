@@ -32,7 +32,7 @@ from megc.scoring.tables import (
     main_rows,
     markdown_table,
     pooled_only,
-    rare_note,
+    reference_notes,
     text_table,
     write_metrics,
 )
@@ -247,7 +247,7 @@ def score_runs(
     missing = {run.name: sum(answer is None for answer in run.answers) for run in runs}
     notes += [f"{name}: {count} of {len(references)} answers are missing." for name, count in missing.items() if count]
     notes.append(f"Intervals: {resamples} resamples of subjects, and of clips, seed {seed}.")
-    notes += [note for note in (rare_note(references, profiles[0]), draws_note(runs)) if note]
+    notes += [note for note in (*reference_notes(references, profiles[0]), draws_note(runs)) if note]
     notes += analysis_notes(references, runs)
     commits = set().union(*(commits_of(run.settings) for run in runs))
     write_metrics(out / "metrics.csv", rows, commits)

@@ -6,10 +6,18 @@ from pathlib import Path
 
 from megc.csv_tables import write_table
 from megc.problems import Problems
-from megc.scoring.evaluation import COLUMNS, OVERALL, PairedDifference, find_rare_classes, score_ceiling, score_run
+from megc.scoring.evaluation import (
+    COLUMNS,
+    OVERALL,
+    PairedDifference,
+    find_rare_classes,
+    rows_by_dataset,
+    score_ceiling,
+    score_run,
+)
 from megc.scoring.runs import Reference, Run, choose_predictions, read_reference_files, read_runs
 from megc.scoring.settings import MetricSettings
-from megc.scoring.vqa_metrics import METRICS
+from megc.scoring.vqa_metrics import METRICS, score_answers
 from megc.vqa.submission import analysis_note
 
 SCORE_HEADS = ("coarse UF1 / UAR", "fine UF1 / UAR", "BLEU", "ROUGE-1")
@@ -133,6 +141,25 @@ def markdown_table(rows: Sequence[dict]) -> str:
     """The rows of `metrics.csv` over all rows as the README shows them."""
     lines = [["answers by", *SCORE_HEADS, f"avg {BOTH}"]]
     return format_markdown(lines + [[row["run"], *format_score_cells(row)] for row in main_rows(rows)])
+
+
+def reference_notes(references: Sequence[Reference], profile: str = "megc2025") -> list[str]:
+    """Sentences on what the references let a table say: `measures_note` and `rare_note`, where they say anything."""
+    return [note for note in (measures_note(references, profile), rare_note(references, profile)) if note]
+
+
+def measures_note(references: Sequence[Reference], profile: str = "megc2025") -> str:
+    """A sentence that names the measures that `avg` is the mean of, by dataset, where they are not all six."""
+    texts = []
+    for dataset, rows in rows_by_dataset(references).items():
+        kinds, answers = zip(*((references[row].kind, references[row].answer) for row in rows), strict=True)
+        values = score_answers(answers, answers, kinds, profile)
+        present = [metric for metric in METRICS if metric != "avg" and not math.isnan(values[metric])]
+        if len(present) < len(METRICS) - 1:
+            texts.append(f"{dataset}: {', '.join(present)}")
+    if len({reference.dataset for reference in references}) == 1:
+        texts = texts[-1:]  # the one dataset and `overall` are the same rows
+    return f"avg is the mean of the measures that the questions allow: {'; '.join(texts)}." if texts else ""
 
 
 def rare_note(references: Sequence[Reference], profile: str = "megc2025") -> str:

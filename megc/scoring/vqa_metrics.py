@@ -132,9 +132,9 @@ def score_answers(
     """Score predicted answers, one a row, against the references of the same rows.
 
     `kinds` are those of `megc.vqa.questions.parse`; a missing prediction is None or empty. Returns every name of
-    METRICS as a share (NaN where no row asks for that class; `avg`, the mean of the six, is then NaN too), `invalid`
-    (answers outside the allowed ones; by `datasets`, that of each row) and `missing`. Raises ValueError when the
-    lengths differ or there is no row.
+    METRICS as a share (NaN where no row asks for that class, and for corpus BLEU-4 where no reference has four words;
+    `avg` is the mean of those that there are), `invalid` (answers outside the allowed ones; by `datasets`, that of
+    each row) and `missing`. Raises ValueError when the lengths differ or there is no row.
     """
     profile = get_profile(profile)
     if not len(references) == len(predictions) == len(kinds) > 0:
@@ -150,7 +150,7 @@ def score_answers(
         result[f"uar_{kind}"] = float(recall_score(true, predicted, **options)) if true else float("nan")
     result["bleu"] = _bleu(references, answers, profile)
     result["rouge1"] = float(np.mean(rouge1_scores(references, answers, profile)))
-    result["avg"] = mean_of_six(result)
+    result["avg"] = mean_of_metrics(result)
     return result | count_faults(answers, kinds, profile, datasets)
 
 
@@ -179,9 +179,14 @@ def score_action_units(
     return dict(zip(AU_METRICS, map(float, (*micro, *macro)), strict=True))
 
 
-def mean_of_six(values: Mapping[str, Score]) -> Score:
-    """The paper's Avg: the mean of the other METRICS."""
-    return sum(values[name] for name in METRICS if name != "avg") / 6
+def mean_of_metrics(values: Mapping[str, Score]) -> Score:
+    """The paper's Avg: the mean of the other METRICS, of the six where every kind of question is asked; of those that
+    are not NaN where some are not. NaN where all are."""
+    table = np.array([values[name] for name in METRICS if name != "avg"])
+    counted = ~np.isnan(table)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(counted, table, 0.0).sum(axis=0) / counted.sum(axis=0)
+    return mean if mean.ndim else float(mean)
 
 
 def count_faults(
@@ -235,11 +240,17 @@ def read_class_labels(
 
 
 def _bleu(references: Sequence[str], answers: Sequence[str], profile: Profile) -> float:
-    """BLEU-4 of the profile: corpus BLEU by eq. 2 of the challenge paper, or the mean of smoothed sentence BLEU."""
+    """BLEU-4 of the profile: corpus BLEU by eq. 2 of the challenge paper, or the mean of smoothed sentence BLEU.
+
+    Corpus BLEU is NaN where no reference is long enough for it, as where only classes are asked: the geometric mean
+    over orders would be 0 whatever the answers are.
+    """
     reference_tokens = [profile.tokens(text) for text in references]
     answer_tokens = [profile.tokens(text) for text in answers]
     if profile.bleu == "sentence":
         return float(np.mean(sentence_bleu_scores(reference_tokens, answer_tokens)))
+    if max(map(len, reference_tokens)) < max(ORDERS):
+        return float("nan")
     lengths = [sum(max(0, len(tokens) - order + 1) for tokens in answer_tokens) for order in ORDERS]  # n-grams
 
     def exact(precisions: list[Fraction], **_: object) -> list[float]:

@@ -13,6 +13,7 @@ class FusedSettings:
     members: tuple[dict[str, Any], ...] = option(
         ({"kind": "flow", "fit": False}, {"kind": "region"}), "spotters, each with its kind and settings"
     )
+    signal: bool = option(True, "also read the motion in and beside each proposal, by trees")
     folds: int = option(3, "inner folds by subject")
     overlap: float = option(0.2, "largest IoU of two intervals")
     seed: int = option(0, "of trees and folds")

@@ -1,16 +1,17 @@
-"""The spotter `fused`: other spotters' proposals, joined by what the motion inside and beside each of them says.
+"""The spotter `fused`: other spotters' proposals, joined by how their scores agree.
 
-Each member proposes intervals, also those below its own threshold. A proposal's features are whose it is, its score
-and length, how far the other members agree, and the motion of face regions in and beside it (`candidates`).
-Extremely randomised trees say how probable a hit is; a logistic curve over their answers on left-out training subjects
-calibrates that, and the threshold is the best for F1 there. The members' proposals in training videos come from inner
-folds by subject, or from the member's own `held_out.csv`.
+Each member proposes intervals, also those below its own threshold. A logistic regression says how probable a hit is:
+by each member's score at that interval, by whose it is, and by its type. With `signal` it also reads the answer of
+extremely randomised trees, which look at the motion of face regions in and beside the interval (`candidates`). The
+threshold of each type is the best for F1 on left-out training subjects. The members' proposals in training videos come
+from inner folds by subject, or from the member's own `held_out.csv`.
 """
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,9 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from megc.clips import Video
@@ -27,13 +30,15 @@ from megc.files import read_checked, resolve_inside, write_bytes, write_json
 from megc.motion.region_stream import RegionFlow
 from megc.problems import DataError, Problems
 from megc.records import ClosedContract
-from megc.scoring.interval_files import VideoIndex, read_run, type_by_duration
+from megc.scoring.interval_files import VideoIndex, read_run
 from megc.scoring.interval_matching import interval_ious
+from megc.scoring.lvqa_metrics import EVENT_TYPES
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.splits import make_folds
 from megc.spotting.candidates import Candidates, MotionCurve, proposal_candidates
-from megc.spotting.interval_scorer import best_threshold, keep_best
+from megc.spotting.interval_scorer import type_threshold
 from megc.spotting.kind_settings import FusedSettings
+from megc.spotting.spotted_intervals import suppress_overlaps
 from megc.spotting.spotters import (
     RECORD_NAME,
     Spotter,
@@ -51,16 +56,28 @@ NEEDS = ("region_flow",)
 _TREES, _RECORD, _HELD_OUT = "trees.safetensors", "fusion.json", "held_out.csv"
 _FIX = "train it again with train/train_spotter.py"
 _AGREES = 0.4  # IoU from which another member's interval is of the same expression
-_LEAST_SHARE = 1e-3  # of trees, before the logit
+_LEAST_SHARE = 1e-3  # of a score or of trees, before the logit
 
 
 class FusionRecord(ClosedContract):
-    """`fusion.json`: folders of the members, the logistic curve over the trees' share, and the least probability."""
+    """`fusion.json`: folders of the members, weights of `score_columns` (with `signal` also of the trees' logit) and
+    offset of the regression, and the least probability of each type."""
 
     members: list[str]
-    slope: float
+    signal: bool
+    weights: list[float]
     offset: float
-    threshold: Annotated[float, Field(ge=0)]
+    thresholds: dict[str, Annotated[float, Field(ge=0)]]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """All members' proposals in a video, member after member: `rows` with the types that `class_of` gives them,
+    `columns` (n, m) for the regression, and `candidates` for the trees and for what hits."""
+
+    rows: tuple[SpottedInterval, ...]
+    columns: np.ndarray
+    candidates: Candidates
 
 
 def fit_hits(items: Sequence[Candidates], seed: int) -> Trees:
@@ -89,15 +106,42 @@ def propose(spotter: Spotter, item: SpottingVideo) -> list[SpottedInterval]:
     return getattr(spotter, "propose", spotter.spot)(item)
 
 
-def video_candidates(item: SpottingVideo, proposals: Sequence[Sequence[SpottedInterval]]) -> Candidates:
-    """Candidates of the members' proposals in a video, member after member."""
+def join_proposals(item: SpottingVideo, proposals: Sequence[Sequence[SpottedInterval]]) -> Joined:
+    """The members' proposals in a video with what the regression and the trees read."""
     flow = item.region_flow()
     length = max(item.video.length or 0, int(flow.frame_numbers[-1]))
-    pairs = {}
-    for number, rows in enumerate(proposals):
-        scores = np.nan_to_num(np.array([row.score for row in rows], float), nan=1.0)
-        pairs[str(number)] = (ends_of(rows), scores)
-    return proposal_candidates(item.video, motion_curves(flow, length), pairs)
+    pairs = {str(number): (ends_of(rows), _scores(rows)) for number, rows in enumerate(proposals)}
+    whole = [row for rows in proposals for row in rows]
+    typed = []
+    for row in whole:
+        kind, emotion = class_of(row, whole)
+        typed.append(row._replace(type=kind, emotion=emotion))
+    candidates = proposal_candidates(item.video, motion_curves(flow, length), pairs)
+    return Joined(tuple(typed), score_columns(proposals, [row.type == "micro" for row in typed]), candidates)
+
+
+def score_columns(proposals: Sequence[Sequence[SpottedInterval]], micro: Sequence[bool]) -> np.ndarray:
+    """Columns (n, 3 · members) on n proposals, member after member; `micro` (n,): which are micro-expressions.
+
+    For each member the logit of its score there (that of its best interval with an IoU of .4, none: the least); the
+    same for micro-expressions only; for each member but the first, whether the proposal is its; `micro`.
+    """
+    ends = np.concatenate([ends_of(rows) for rows in proposals]).reshape(-1, 2)
+    owners = np.repeat(np.arange(len(proposals)), [len(rows) for rows in proposals])
+    logits = []
+    for index, rows in enumerate(proposals):
+        agreeing = (interval_ious(ends, ends_of(rows)) >= _AGREES) * _scores(rows)
+        scores = agreeing.max(axis=1, initial=0)
+        scores[owners == index] = _scores(rows)
+        logits.append(_logit(scores))
+    of_micro = np.array(micro, float)
+    owned = [owners == index for index in range(1, len(proposals))]
+    return np.array([*logits, *(values * of_micro for values in logits), *owned, of_micro], float).T
+
+
+def _scores(rows: Sequence[SpottedInterval]) -> np.ndarray:
+    """Scores (n,) of intervals; 1 for none."""
+    return np.nan_to_num(np.array([row.score for row in rows], float), nan=1.0)
 
 
 def train_member(kind: str, settings: Any, videos: Sequence[SpottingVideo], folder: Path) -> Spotter:
@@ -140,7 +184,7 @@ def unseen_proposals(
 
 
 def train(videos: Sequence[SpottingVideo], settings: FusedSettings, out: Path) -> None:
-    """Train the members, the trees on their proposals, and the calibration and threshold on left-out subjects.
+    """Train the members, the regression on their proposals, and the thresholds on left-out subjects.
 
     Raises DataError where there are fewer than two subjects.
     """
@@ -154,43 +198,68 @@ def train(videos: Sequence[SpottingVideo], settings: FusedSettings, out: Path) -
     for kind, values, folder in members:
         train_member(kind, values, videos, folder)
         by_member.append(unseen_proposals(kind, values, videos, folder, folds))
-    candidates = {
-        item.video.id: video_candidates(item, [rows.get(item.video.id, []) for rows in by_member]) for item in videos
+    joined = {
+        item.video.id: join_proposals(item, [rows.get(item.video.id, []) for rows in by_member]) for item in videos
     }
-    # 2. scores of left-out subjects' proposals, which calibrate and choose the threshold  3. the trees of all
-    shares: dict[str, np.ndarray] = {}
-    for subjects in folds:
-        inside = [candidates[item.video.id] for item in videos if _subject(item.video) not in subjects]
-        trees = fit_hits(inside, settings.seed)
-        for item in videos:
-            if _subject(item.video) in subjects:
-                shares[item.video.id] = trees.predict(candidates[item.video.id].features)
-    slope, offset = calibrate(candidates, shares)
-    kept = [
-        keep_best(candidates[item.video.id], probabilities(shares[item.video.id], slope, offset), settings.overlap)
-        for item in videos
-    ]
-    threshold = best_threshold([item.video for item in videos], kept)
-    trees = fit_hits(list(candidates.values()), settings.seed)
-    write_bytes(out / _TREES, save(tree_arrays(trees)))
-    names = [folder.name for *_, folder in members]
-    record = {"members": names, "slope": slope, "offset": offset, "threshold": min(threshold, 2.0)}
-    write_json(out / _RECORD, record)
+    parts = [{item.video.id for item in videos if _subject(item.video) in subjects} for subjects in folds]
+    # 2. the trees, and their answers to left-out subjects
+    if settings.signal:
+        trees = fit_hits([part.candidates for part in joined.values()], settings.seed)
+        write_bytes(out / _TREES, save(tree_arrays(trees)))
+        joined = _with_signal(joined, parts, settings.seed)
+    # 3. probabilities of left-out subjects' proposals, which choose the thresholds  4. the regression on all
+    kept: dict[str, list[SpottedInterval]] = {}
+    for part in parts:
+        weights, offset = fit_regression([joined[name] for name in joined if name not in part])
+        kept |= {name: keep_likely(joined[name], weights, offset, settings.overlap) for name in part}
+    annotated = [item.video for item in videos]
+    weights, offset = fit_regression(list(joined.values()))
+    record = FusionRecord(
+        members=[folder.name for *_, folder in members],
+        signal=settings.signal,
+        weights=weights.tolist(),
+        offset=offset,
+        thresholds={kind: type_threshold(annotated, kept, kind) for kind in EVENT_TYPES},
+    )
+    write_json(out / _RECORD, record.model_dump())
 
 
-def calibrate(candidates: Mapping[str, Candidates], shares: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Slope and offset of the logistic curve from the logit of the trees' share to a probability (Platt 1999)."""
-    hits = np.concatenate([candidates[name].hits for name in shares])
+def _with_signal(joined: Mapping[str, Joined], parts: Sequence[set[str]], seed: int) -> dict[str, Joined]:
+    """The videos' proposals with one more column, the logit of the share of trees that did not see the subject."""
+    with_signal = {}
+    for part in parts:
+        trees = fit_hits([joined[name].candidates for name in joined if name not in part], seed)
+        with_signal |= {name: _add_signal(joined[name], trees) for name in part}
+    return {name: with_signal[name] for name in joined}
+
+
+def _add_signal(joined: Joined, trees: Trees) -> Joined:
+    shares = trees.predict(joined.candidates.features)
+    return replace(joined, columns=np.column_stack([joined.columns, _logit(shares)]))
+
+
+def fit_regression(items: Sequence[Joined]) -> tuple[np.ndarray, float]:
+    """Weights (m,) and offset of a logistic regression on the columns; its penalty is on columns of equal spread.
+
+    Where all proposals hit, or none, the weights are 0.
+    """
+    columns = np.concatenate([joined.columns for joined in items])
+    hits = np.concatenate([joined.candidates.hits for joined in items])
     if hits.all() or not hits.any():
-        return 1.0, 0.0
-    values = _logit(np.concatenate(list(shares.values())))
-    model = LogisticRegression().fit(values[:, None], hits)
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+        return np.zeros(columns.shape[1]), float(_logit(np.array([float(hits.any())]))[0])
+    scaler = StandardScaler().fit(columns)
+    model = LogisticRegression().fit(scaler.transform(columns), hits)
+    weights = model.coef_[0] / scaler.scale_
+    return weights, float(model.intercept_[0] - weights @ scaler.mean_)
 
 
-def probabilities(shares: np.ndarray, slope: float, offset: float) -> np.ndarray:
-    """Calibrated probabilities (n,) of a hit."""
-    return 1 / (1 + np.exp(-(slope * _logit(shares) + offset)))
+def keep_likely(joined: Joined, weights: np.ndarray, offset: float, overlap: float) -> list[SpottedInterval]:
+    """The proposals with their probabilities as scores, in order of onset; of those that overlap, the likelier one."""
+    if not joined.rows:
+        return []
+    scores = expit(joined.columns @ weights + offset)
+    kept = suppress_overlaps(ends_of(joined.rows), scores, overlap)
+    return sorted(joined.rows[index]._replace(score=float(scores[index])) for index in kept)
 
 
 def _logit(shares: np.ndarray) -> np.ndarray:
@@ -204,45 +273,40 @@ def _subject(video: Video) -> str:
 
 @dataclass(frozen=True)
 class FusedSpotter:
-    """Members, trees and calibration; the score of an interval is the probability that it is a hit."""
+    """Members, regression and thresholds; the score of an interval is the probability that it is a hit."""
 
     members: tuple[Spotter, ...]
-    trees: Trees
+    trees: Trees | None
     record: FusionRecord
     overlap: float
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
-        """Intervals from the threshold up, in order of onset, micro up to half a second.
-
-        The emotion is that of the members' intervals that agree.
-        """
-        by_member = [propose(member, video) for member in self.members]
-        rows = [row for proposals in by_member for row in proposals]
-        if not rows:
-            return []
-        candidates = video_candidates(video, by_member)
-        scores = probabilities(self.trees.predict(candidates.features), self.record.slope, self.record.offset)
-        ends, kept = keep_best(candidates, scores, self.overlap, self.record.threshold)
-        spotted = [
-            SpottedInterval(float(on), float(off), type_by_duration(on, off, video.video.fps), float(score))
-            for (on, off), score in zip(ends, kept, strict=True)
-        ]
-        return sorted(row._replace(emotion=emotion_of(row, rows)) for row in spotted)
+        """Intervals of at least the threshold of their type, with type, score and emotion, in order of onset."""
+        joined = join_proposals(video, [propose(member, video) for member in self.members])
+        if self.trees is not None:
+            joined = _add_signal(joined, self.trees)
+        rows = keep_likely(joined, np.array(self.record.weights), self.record.offset, self.overlap)
+        return [row for row in rows if row.score >= self.record.thresholds[row.type]]
 
 
-def emotion_of(interval: SpottedInterval, proposals: Sequence[SpottedInterval]) -> str:
-    """The emotion of the proposals that agree with an interval, the one with the highest sum of scores; else none."""
+def class_of(interval: SpottedInterval, proposals: Sequence[SpottedInterval]) -> tuple[str, str]:
+    """Type and emotion of an interval, by the proposals that name an emotion: other spotters know a duration only.
+
+    Those that agree with it (IoU of .4) vote by score and IoU. Where none does, the type is the interval's, and the
+    emotion that of the nearest one: an event is analysed only with an emotion.
+    """
     named = [row for row in proposals if row.emotion]
     if not named:
-        return ""
+        return interval.type, ""
     ious = interval_ious(ends_of([interval]), ends_of(named))[0]
-    sums: dict[str, float] = {}
-    for row, iou in zip(named, ious, strict=True):
-        if iou >= _AGREES:
-            sums[row.emotion] = sums.get(row.emotion, 0.0) + iou * float(np.nan_to_num(row.score, nan=1.0))
-    if not sums:  # the nearest of the named ones: an event is analysed only with an emotion
-        return named[int(ious.argmax())].emotion if ious.max() > 0 else ""
-    return max(sums, key=sums.get)
+    types: dict[str, float] = defaultdict(float)
+    emotions: dict[str, float] = defaultdict(float)
+    for row, vote in zip(named, ious * _scores(named) * (ious >= _AGREES), strict=True):
+        types[row.type] += vote
+        emotions[row.emotion] += vote
+    if ious.max() >= _AGREES:
+        return max(types, key=types.__getitem__), max(emotions, key=emotions.__getitem__)
+    return interval.type, named[int(ious.argmax())].emotion if ious.max() > 0 else ""
 
 
 def load(folder: Path) -> FusedSpotter:
@@ -250,6 +314,8 @@ def load(folder: Path) -> FusedSpotter:
     settings = FusedSettings(**{**read_spotter_record(folder).settings, "members": ()})
     record = FusionRecord(**read_checked(FusionRecord, folder / _RECORD, fix=_FIX))
     members = tuple(load_spotter(resolve_inside(folder, name)) for name in record.members)
+    if not record.signal:
+        return FusedSpotter(members, None, record, settings.overlap)
     try:
         trees = trees_of_arrays(load_arrays((folder / _TREES).read_bytes()))
     except (OSError, KeyError, ValueError, SafetensorError) as error:

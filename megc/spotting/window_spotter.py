@@ -146,7 +146,11 @@ class WindowSpotter:
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals with type and score, in order of onset. Raises DataError for crops of another recipe."""
-        return [row for row in self.scores(video)[1] if row.score >= self.model.thresholds[row.type]]
+        return [row for row in self.propose(video) if row.score >= self.model.thresholds[row.type]]
+
+    def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
+        """The same, with those below the thresholds."""
+        return self.scores(video)[1]
 
 
 def held_out_spotters(folder: Path, videos: Sequence[SpottingVideo]) -> dict[str, WindowSpotter]:

@@ -17,15 +17,14 @@ from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
 from megc.records import check_record
 from megc.splits import Fold, make_folds, select_records, subject_key, write_folds
+from megc.vqa.clip_pictures import clip_source, flat_source, link_into
 from megc.vqa.instructions import (
     PROMPT_FILE,
+    PictureSource,
     build_records,
-    clip_picture,
     copy_side_files,
     count_long_questions,
-    flat_picture,
     group_by_clip,
-    link_into,
     question_kind,
     read_prompt,
     read_prompts,
@@ -42,7 +41,7 @@ from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_r
 from megc.vqa.questions import CLIP_KINDS, as_analysis, question_rows
 from megc.vqa.settings import BuildSettings, SplitSettings
 
-LINKS = ("frames", "flow")  # to pictures elsewhere, beside the instructions
+LINKS = ("frames", "flow*")  # to pictures elsewhere, beside the instructions
 
 
 def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
@@ -66,6 +65,7 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
         structured=not settings.bare,
         legend=settings.legend,
         name_dataset=settings.name_dataset,
+        motion_words=settings.motion_words,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
     )
@@ -126,10 +126,13 @@ def clip_rows(
     return rows
 
 
-def _read_rows(files: Sequence[Path]) -> tuple[dict[Path, list[tuple[int | str, dict]]], str]:
-    """Numbered rows of ME-VQA files, and words on the sentences that are prose and become analyses (`as_analysis`).
+def _read_rows(
+    files: Sequence[Path], kinds: Collection[str] = ()
+) -> tuple[dict[Path, list[tuple[int | str, dict]]], str]:
+    """Numbered rows of ME-VQA files, of some `kinds` where these are given, and words on the sentences that are prose
+    and become analyses (`as_analysis`).
 
-    Raises DataError for a file without a row.
+    Raises DataError for a file without such a row.
     """
     sources, changed = {}, 0
     for file in files:
@@ -137,8 +140,12 @@ def _read_rows(files: Sequence[Path]) -> tuple[dict[Path, list[tuple[int | str, 
         if not numbered:
             fix = "give an ME-VQA file, such as me_vqa_samm_test_to_answer.jsonl"
             raise DataError(file, None, "no row in the file", fix)
-        sources[file] = [(number, as_analysis(row)) for number, row in numbered]
-        changed += sum(new is not old for (_, new), (_, old) in zip(sources[file], numbered, strict=True))
+        rows = [(number, as_analysis(row)) for number, row in numbered]
+        changed += sum(new is not old for (_, new), (_, old) in zip(rows, numbered, strict=True))
+        # a question in other words has no kind; what is wrong with it is told when it is asked
+        sources[file] = [pair for pair in rows if not kinds or question_kind({"row": pair[1]}, unknown="") in kinds]
+        if not sources[file]:
+            raise DataError(file, None, f"no row asks for {', '.join(kinds)}", "correct --kinds")
     words = f"\n{changed} sentences are free text, as MEGC 2026 writes them: they are asked for as analyses"
     return sources, words if changed else ""
 
@@ -166,9 +173,9 @@ def _numbered_rows(
         rows = videos_rows(read_videos(settings.videos), settings.seed, problems, settings.videos)
         return {settings.videos: [(row_id(row), row) for row in rows]}, ""
     if settings.rows:
-        return _read_rows(settings.rows)
+        return _read_rows(settings.rows, settings.kinds)
     clips = read_clips(settings.clips)
-    rows = clip_rows(clips, settings.seed, problems, settings.clips, settings.kinds)
+    rows = clip_rows(clips, settings.seed, problems, settings.clips, settings.kinds or CLIP_KINDS)
     reasons = Counter(clip.left_out for clip in clips if clip.left_out)
     listed = ", ".join(f"{reason}: {count}" for reason, count in reasons.most_common())
     words = f"{reasons.total()} of {len(clips)} clips are left out ({listed})"
@@ -182,21 +189,23 @@ def _numbered_rows(
 def _pictures_as_before(root: Path) -> Iterator[None]:
     """Where the block fails, put the links to pictures in `root` back as they were, and take new centred ones away:
     instructions that stand there go on to name the same pictures."""
-    # "" stands for no link, which is taken away again
-    links = {root / name: os.readlink(root / name) if (root / name).is_symlink() else "" for name in LINKS}
-    centred = root / "flow_centred"
-    had_centred = centred.exists()
+    before = _links_in(root)
+    had_centred = set(root.glob("flow_centred*"))
     try:
         yield
     except BaseException:
-        for link, target in links.items():
-            if link.is_symlink():
-                link.unlink()
-            if target:
-                link.symlink_to(target, target_is_directory=True)
-        if not had_centred:
+        for link in _links_in(root):
+            link.unlink()
+        for link, target in before.items():
+            link.symlink_to(target, target_is_directory=True)
+        for centred in set(root.glob("flow_centred*")) - had_centred:
             shutil.rmtree(centred, ignore_errors=True)
         raise
+
+
+def _links_in(root: Path) -> dict[Path, str]:
+    """Links to folders of pictures, with what they point to."""
+    return {link: os.readlink(link) for name in LINKS for link in root.glob(name) if link.is_symlink()}
 
 
 def build_files(settings: BuildSettings, problems: Problems) -> str:
@@ -216,22 +225,16 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     about_videos = _ask_about_videos(sources)
     if about_videos:
         prompt = PromptSettings(images=(), structured=not settings.bare, name_dataset=settings.name_dataset)
-        find = flat_picture(root)  # never called
+        find = dict.fromkeys(sources, flat_source(root, prompt.encoding, prompt.scale))  # never called
     elif settings.flow_dir:
-        pictures = link_into(root, settings.flow_dir, "flow")
-        prompt = prompt_settings(settings, pictures)
-        if settings.centre and (prompt.encoding == "uv-strain-minmax" or settings.prompt):
-            pictures = root / "flow_centred"
-            centre_folder(settings.flow_dir, pictures)
-            prompt = replace(prompt, encoding="uv-strain-centred")
-        find = flat_picture(pictures)
+        find, prompt = _flat_pictures(settings, sources)
     else:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
         prompt = prompt_settings(settings, flow)
-        find = clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow"))
+        find = dict.fromkeys(sources, clip_source(link_into(root, frames, "frames"), link_into(root, flow, "flow")))
     # 2. a record for each row that can be asked
     records = _join_records(
-        {file: build_records(numbered, file, find, root, prompt, problems) for file, numbered in sources.items()},
+        {file: build_records(rows, file, find[file], root, prompt, problems) for file, rows in sources.items()},
         problems,
     )
     if not records:
@@ -249,6 +252,30 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     listed = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
     prompt_words = f"prompt {prompt_hash(prompt)}"
     return f"{settings.out}: {len(records)} questions on {clips} {noun} ({listed}); {prompt_words}{left_out}"
+
+
+def _flat_pictures(
+    settings: BuildSettings, sources: Collection[Path]
+) -> tuple[dict[Path, PictureSource], PromptSettings]:
+    """By file of rows where the flow picture of a row is, of the folders --flow-dir; and how to ask.
+
+    Raises DataError for folders whose pictures are recorded as drawn differently.
+    """
+    root, find, prompts = settings.out.parent, {}, {}
+    folders = settings.flow_dir if len(settings.flow_dir) > 1 else settings.flow_dir * len(sources)
+    ends = {folder: f"_{number}" if number else "" for number, folder in enumerate(dict.fromkeys(folders))}
+    for file, folder in zip(sources, folders, strict=True):
+        pictures = link_into(root, folder, f"flow{ends[folder]}")
+        prompt = prompt_settings(settings, pictures)
+        if settings.centre and (prompt.encoding == "uv-strain-minmax" or settings.prompt):
+            pictures = root / f"flow_centred{ends[folder]}"
+            centre_folder(folder, pictures)
+            prompt = replace(prompt, encoding="uv-strain-centred")
+        find[file], prompts[prompt] = flat_source(pictures, prompt.encoding, prompt.scale), folder
+    if len(prompts) > 1:
+        what = f"are drawn differently: {', '.join(sorted({prompt.encoding for prompt in prompts}))}"
+        raise DataError(", ".join(map(str, prompts.values())), None, what, "draw all pictures in the same way")
+    return find, next(iter(prompts))
 
 
 def write_split(settings: SplitSettings, problems: Problems) -> str:

@@ -32,19 +32,25 @@ class BuildSettings:
     )
     frames: Path | None = option(None, "key frames (default: `frames` beside --out)")
     flow: Path | None = option(None, "flow pictures (default: `flow` beside --out)")
-    flow_dir: Path | None = option(None, "a flat folder of <image_id>.png flow pictures")
+    flow_dir: tuple[Path, ...] = option(
+        (), "flat folders of <image_id>.png flow pictures: one, or one for each file of --rows"
+    )
     centre: bool = option(
         False, "draw min-max pictures of --flow-dir again without the motion of the whole head (uv-strain-centred)"
     )
-    images: tuple[Literal[IMAGES], ...] = option(DEFAULT_IMAGES, "pictures, in order")
+    images: tuple[Literal[*IMAGES, "none"], ...] = option(
+        DEFAULT_IMAGES, "pictures, in order; none: --motion-words alone"
+    )
+    motion_words: bool = option(False, "say in words which regions of the face move, where to and how far")
     encoding: Encoding | None = option(None, "of the flow pictures (default: as compute_flow.py recorded)")
     scale: float | None = option(None, "pixels at full brightness (default: as recorded)")
     bare: bool = option(False, "ask without system prompt, legend and regions")
     legend: bool = option(True, "explain the flow colours in the prompt")
     kinds: tuple[Literal[*CLIP_KINDS, "analysis", INTERVAL_KIND], ...] = option(
-        CLIP_KINDS,
-        "questions that are made of the clips' labels; MEGC 2026 has `analysis` in place of `long`; "
-        "`interval_type` is for intervals of long videos",
+        (),
+        f"questions that are made of the clips' labels (default: {' '.join(CLIP_KINDS)}; MEGC 2026 has `analysis` in "
+        "place of `long`, and `interval_type` is for intervals of long videos); of --rows the kinds that are kept "
+        "(default: all)",
     )
     name_dataset: bool = option(False, "name each clip's dataset, and its fine classes, in the prompt")
     seed: int = option(0, "of the drawn questions")
@@ -54,11 +60,19 @@ class BuildSettings:
     skip_bad: bool = option(False, "exit with 0 although rows were left out")
 
     def __post_init__(self) -> None:
+        if self.images == ("none",):
+            object.__setattr__(self, "images", ())
+        if "none" in self.images or not (self.images or self.motion_words or self.videos):
+            raise ValueError("--images none leaves the pictures out and goes with --motion-words alone")
+        if self.videos and self.motion_words:
+            raise ValueError("--videos asks about long videos without pictures: leave out --motion-words")
         if self.videos and (self.rows or self.flow_dir or self.prompt or self.images != DEFAULT_IMAGES):
             raise ValueError("--videos has questions of its own: leave out --rows, --flow-dir, --prompt and --images")
-        others = (self.images, self.bare, self.legend, self.encoding, self.scale, self.name_dataset)
-        if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False):
-            flags = "--images, --bare, --no-legend, --encoding, --scale and --name-dataset"
+        if len(self.flow_dir) not in (0, 1, len(self.rows)):
+            raise ValueError("--flow-dir: give one folder, or one for each file of --rows, in their order")
+        others = (self.images, self.bare, self.legend, self.encoding, self.scale, self.name_dataset, self.motion_words)
+        if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False, False):
+            flags = "--images, --bare, --no-legend, --encoding, --scale, --name-dataset and --motion-words"
             raise ValueError(f"--prompt says how to ask: leave out {flags}")
         if self.bare and self.name_dataset:
             raise ValueError("--bare asks the question alone: leave out --name-dataset")
@@ -67,10 +81,13 @@ class BuildSettings:
 @dataclass(frozen=True)
 class AugmentSettings:
     """data_process/augment_flow.py: `copies` of each clip beside the clip itself, every second one mirrored, and
-    `mixed` pictures of two or three clips of one fine class, equally many of each class."""
+    `mixed` pictures of two or three clips of one class, the fine one where there is one, equally many of each."""
 
     copies: int = option(8, "of each clip, half of them mirrored")
-    mixed: int = option(0, "pictures that mix two or three clips of one fine class and ask for the classes only")
+    mixed: int = option(0, "pictures that mix two or three clips of one class and ask for the classes only")
+    kinds: tuple[Literal[*CLIP_KINDS, "analysis"], ...] = option(
+        (), "questions that copies keep (default: all): fewer take less time to train on"
+    )
     seed: int = option(0, "of the drawn changes")
     train: Path = option(_TRAIN, "training file to read")
     out: Path = option(Path("dataset/train_augmented.jsonl"), "file to write, in the same folder")

@@ -241,15 +241,17 @@ def test_seeds_are_pooled_by_clip(data: Path, programs: Path) -> None:
 
 def test_two_sources_of_data_are_refused() -> None:
     with pytest.raises(ValueError, match="give one of --rows, --annotations and --clips, not --rows and --clips"):
-        CrossValidateSettings(rows=Path("a"), clips=Path("b"))
+        CrossValidateSettings(rows=(Path("a"),), clips=Path("b"))
+    with pytest.raises(ValueError, match="one for each file of --rows"):
+        CrossValidateSettings(rows=(Path("a"), Path("b"), Path("c")), flow_dir=(Path("d"), Path("e")))
 
 
 def test_sources_become_defaults(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pictures are missing"):
-        data_changes(tmp_path, Problems(), rows=tmp_path / "rows.jsonl")
+        data_changes(tmp_path, Problems(), rows=(tmp_path / "rows.jsonl",))
     assert data_changes(tmp_path, Problems()) == []
-    changes = data_changes(tmp_path, Problems(), rows=tmp_path / "rows.jsonl", flow_dir=tmp_path / "flow")
-    assert f"data.rows={tmp_path}/rows.jsonl" in changes and "data.clips=null" in changes
+    changes = data_changes(tmp_path, Problems(), rows=(tmp_path / "rows.jsonl",), flow_dir=(tmp_path / "flow",))
+    assert f'data.rows=["{tmp_path}/rows.jsonl"]' in changes and "data.clips=null" in changes
     rows = [{"dataset": "casme2", "image_id": "1_a", "subject": f"sub{n}", "filename": "a"} for n in (1, 2)]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     grid = grid_of(tmp_path, {"a": {}}, tuple(changes), protocol="loso")

@@ -1,18 +1,20 @@
 """What stops a run over many clips: a full disk and Ctrl-C pass from any process, and what is finished is kept."""
 
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import megc
 from megc.command import STOPPED
-from megc.motion.parallel import run_on_clips
+from megc.motion.parallel import process_pool, run_on_clips, submit_task
 from megc.problems import Problems
 
 
@@ -83,3 +85,21 @@ def test_processes_are_started_in_one_place():
     package = Path(megc.__file__).parent
     users = [path.name for path in package.rglob("*.py") if "ProcessPoolExecutor" in path.read_text()]
     assert users == ["parallel.py"]
+
+
+def test_a_long_task_is_not_waited_for_when_the_run_is_stopped(tmp_path):
+    begun = tmp_path / "begun"
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), process_pool(1, wait_for_begun=False) as pool:
+        submit_task(pool, partial(_touch_and_sleep, begun))
+        while not begun.is_file():
+            assert time.monotonic() - begin < 60
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - begin < 90  # of 300 seconds
+
+
+def _touch_and_sleep(path: Path) -> None:
+    path.touch()
+    time.sleep(300)

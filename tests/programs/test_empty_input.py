@@ -182,7 +182,7 @@ def test_intervals_of_one_video_are_clips_of_their_own(root):
     (root / "pictures").mkdir()
     for image in {row["image_id"] for row in rows}:
         Image.fromarray(np.zeros((28, 28, 3), np.uint8)).save(root / "pictures" / f"{image}.png")
-    settings = BuildSettings(root / "none", root / "i.jsonl", (root / "early.jsonl",), flow_dir=root / "pictures")
+    settings = BuildSettings(root / "none", root / "i.jsonl", (root / "early.jsonl",), flow_dir=(root / "pictures",))
     assert "12 questions on 6 clips" in build_files(replace(settings, images=("flow",)), Problems())
     assert row_clip(rows[0])["clip"] == "casme3/dzw/dzw_a1_338"
 
@@ -209,7 +209,7 @@ def test_a_refused_build_leaves_links_and_pictures_as_they_were(root):
     (out.parent / "flow").symlink_to(root / "old", target_is_directory=True)
     row = early_row("a1", 1, 1, "What is the coarse expression class?")
     (root / "rows.jsonl").write_text(json.dumps(row))
-    settings = BuildSettings(root / "none", out, (root / "rows.jsonl",), flow_dir=root / "new", images=("flow",))
+    settings = BuildSettings(root / "none", out, (root / "rows.jsonl",), flow_dir=(root / "new",), images=("flow",))
     for changes in ({}, {"centre": True, "encoding": "uv-strain-minmax"}):
         with pytest.raises(DataError, match="none of 1 rows can be asked"):
             build_files(replace(settings, **changes), Problems())

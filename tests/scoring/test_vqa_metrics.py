@@ -25,7 +25,9 @@ def test_macro_scores_over_reference_classes():
     )
     assert result["uf1_coarse"] == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert result["uar_coarse"] == pytest.approx((2 / 3 + 1) / 2)
-    assert math.isnan(result["uf1_fine"]) and math.isnan(result["avg"])
+    assert math.isnan(result["uf1_fine"]) and math.isnan(result["bleu"]), "no fine class, no four words"
+    present = [result[name] for name in ("uf1_coarse", "uar_coarse", "rouge1")]
+    assert result["avg"] == pytest.approx(sum(present) / 3) and result["rouge1"] == pytest.approx(3 / 4)
 
 
 def test_a_class_that_no_reference_has_costs_a_class_in_tie_only():

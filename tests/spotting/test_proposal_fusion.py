@@ -1,4 +1,4 @@
-"""The spotter `fused`: calibration, proposals of unseen subjects only, and what it joins."""
+"""The spotter `fused`: regression, proposals of unseen subjects only, and what it joins."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from region_series import write_motion_set
+from scipy.special import expit
 
 from megc.clips import Video
 from megc.problems import DataError
@@ -14,10 +15,12 @@ from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.candidates import Candidates
 from megc.spotting.kind_settings import FusedSettings
 from megc.spotting.proposal_fusion import (
-    calibrate,
-    emotion_of,
+    Joined,
+    class_of,
+    fit_regression,
+    keep_likely,
     motion_curves,
-    probabilities,
+    score_columns,
 )
 from megc.spotting.spotters import load_spotter, needs_of, read_spotter_config, train_spotter
 
@@ -26,27 +29,55 @@ VIDEO = Video("d/s/a", "d", "s", "a", 30.0, "", 300)
 MEMBERS = ({"kind": "flow", "fit": False}, {"kind": "flow", "fit": False, "reference": 6.0})
 
 
-def test_calibration_makes_a_share_the_frequency_of_hits():
+def _joined(columns, hits):
+    candidates = Candidates(VIDEO, np.zeros((len(hits), 2)), np.zeros((len(hits), 1)), np.array(hits, bool))
+    rows = tuple(SpottedInterval(10.0 * i, 10.0 * i + 5) for i in range(len(hits)))
+    return Joined(rows, np.array(columns, float), candidates)
+
+
+def test_the_regression_makes_scores_the_frequency_of_hits():
     rng = np.random.default_rng(0)
     true = rng.uniform(0.05, 0.95, 4000)
-    hits = rng.random(4000) < true
-    # shares that are too timid: the logit is half of the right one
-    shares = 1 / (1 + np.exp(-0.5 * np.log(true / (1 - true))))
-    candidates = {"v": Candidates(VIDEO, np.zeros((4000, 2)), np.zeros((4000, 1)), hits)}
-    calibrated = probabilities(shares, *calibrate(candidates, {"v": shares}))
-    assert np.abs(calibrated - true).max() < 0.04
+    # scores that are too timid: the logit is half of the right one; the other column says nothing
+    columns = np.stack([0.5 * np.log(true / (1 - true)), rng.normal(0, 10, 4000)], axis=1)
+    joined = _joined(columns, rng.random(4000) < true)
+    weights, offset = fit_regression([joined])
+    assert np.abs(expit(columns @ weights + offset) - true).max() < 0.05
+    assert weights[0] == pytest.approx(2, abs=0.15) and abs(weights[1]) < 0.01
+    kept = keep_likely(joined, weights, offset, 0.2)
+    assert [row.score for row in kept] == pytest.approx(true, abs=0.05)
 
 
-def test_the_emotion_is_that_of_the_proposals_that_agree():
-    interval = SpottedInterval(100, 119)
-    agreeing = SpottedInterval(101, 120, "micro", 0.3, "surprise")
+def test_proposals_that_all_hit_leave_the_offset_alone():
+    weights, offset = fit_regression([_joined([[1.0], [2.0]], [True, True])])
+    assert weights.tolist() == [0] and expit(offset) == pytest.approx(0.999)
+
+
+def test_columns_are_each_members_score_there_by_type():
+    first = [SpottedInterval(1, 20, score=0.9), SpottedInterval(100, 119, score=0.5)]
+    second = [SpottedInterval(1, 20, score=0.2), SpottedInterval(5, 24, score=0.8), SpottedInterval(200, 210)]
+    columns = score_columns([first, second], [True, False, True, False, False])
+    least, half = np.log(0.001 / 0.999), 0.0
+    assert columns.shape == (5, 6)
+    by_first, by_second = columns[:, 0], columns[:, 1]
+    # IoU of [1, 20] and [5, 24] is 16 / 24
+    assert by_first == pytest.approx([np.log(9), half, np.log(9), np.log(9), least])
+    assert by_second == pytest.approx([np.log(4), least, np.log(0.25), np.log(4), -least])  # no score is 1
+    assert np.array_equal(columns[:, 2:4], columns[:, :2] * columns[:, 5:])
+    assert columns[:, 4].tolist() == [0, 0, 1, 1, 1] and columns[:, 5].tolist() == [1, 0, 1, 0, 0]
+    assert score_columns([[], []], []).shape == (0, 6)
+
+
+def test_type_and_emotion_are_those_of_the_proposals_that_agree_and_name_one():
+    interval = SpottedInterval(100, 119, "macro")
+    agreeing = SpottedInterval(101, 120, "macro", 0.3, "surprise")
     louder = SpottedInterval(98, 117, "micro", 0.9, "positive")
-    elsewhere = SpottedInterval(110, 200, "macro", 1.0, "negative")
+    elsewhere = SpottedInterval(110, 200, "micro", 1.0, "negative")
     silent = SpottedInterval(100, 119, "micro", 0.9)
-    assert emotion_of(interval, [agreeing, louder, elsewhere]) == "positive"
-    assert emotion_of(interval, [agreeing, elsewhere, silent]) == "surprise"
-    assert emotion_of(interval, [elsewhere]) == "negative"
-    assert emotion_of(interval, [silent, SpottedInterval(500, 510, emotion="negative")]) == ""
+    assert class_of(interval, [agreeing, louder, elsewhere]) == ("micro", "positive")
+    assert class_of(interval, [agreeing, elsewhere, silent]) == ("macro", "surprise")
+    assert class_of(interval, [elsewhere]) == ("macro", "negative")
+    assert class_of(interval, [silent, SpottedInterval(500, 510, "micro", emotion="negative")]) == ("macro", "")
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def build(root, *files, **settings):
         name = row.get("image_id") or row["video"]
         if not (pictures / f"{name}.png").exists():
             Image.fromarray(np.full((28, 28, 3), len(name) * 9, np.uint8)).save(pictures / f"{name}.png")
-    settings = {"images": ("flow",), "encoding": "uv-strain-minmax", "flow_dir": pictures} | settings
+    settings = {"images": ("flow",), "encoding": "uv-strain-minmax", "flow_dir": (pictures,)} | settings
     return build_files(BuildSettings(out=root / "instructions.jsonl", rows=files, **settings), problems), problems
 
 
