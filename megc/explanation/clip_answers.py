@@ -20,8 +20,9 @@ from megc.model.checkpoint import LoadedCheckpoint, read_training_info
 from megc.model.samples import Sample
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import PROMPT_FILE, build_records, clip_picture, question_kind, with_coarse, write_records
-from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash, prompt_record, shared_text
+from megc.vqa.clip_pictures import clip_source
+from megc.vqa.instructions import PROMPT_FILE, build_records, question_kind, with_coarse, word_question, write_records
+from megc.vqa.prompts import QUESTION_MARK, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import LONG_KINDS, Question, parse, question_rows, question_text, row_identity, split_units
 from megc.vqa.settings import SAMPLES
 
@@ -159,15 +160,13 @@ class ClipAnswerer:
     def _ask_freely(self, clips: Sequence[Clip], folder: Path, questions: Iterable[str]) -> list[ClipAnswer]:
         """Written answers to questions in other words than the challenge's."""
         problems = Problems()
-        row = {"id": "x", "dataset": clips[0].dataset, **row_identity(clips[0])}
-        row["question"] = question_text(Question("coarse"))
-        template = self._records([row], folder, problems)[0]
-        records = []
-        for clip in clips:
-            images = [image.replace(clips[0].id, clip.id) for image in template["images"]]
-            records += [
-                self._free_record(clip, text, images, number) for number, text in enumerate(questions, start=1)
-            ]
+        coarse = question_text(Question("coarse"))
+        rows = [{"id": clip.id, "dataset": clip.dataset, **row_identity(clip), "question": coarse} for clip in clips]
+        records = [
+            self._free_record(clip, text, template, number)
+            for clip, template in zip(clips, self._records(rows, folder, problems), strict=True)
+            for number, text in enumerate(questions, start=1)
+        ]
         file = _write_questions(folder / FREE_QUESTIONS, records, self.prompt)
         return self._answers_of(file, "none")
 
@@ -212,22 +211,23 @@ class ClipAnswerer:
         return _write_questions(folder / QUESTIONS, records, self.prompt)
 
     def _records(self, rows: list[dict], folder: Path, problems: Problems) -> list[dict]:
-        find = clip_picture(folder / "frames", folder / "flow")
-        records = build_records(enumerate(rows, 1), folder / QUESTIONS, find, folder, self.prompt, problems)
+        source = clip_source(folder / "frames", folder / "flow")
+        records = build_records(enumerate(rows, 1), folder / QUESTIONS, source, folder, self.prompt, problems)
         for problem in problems:
             raise DataError(problem.file, problem.row, problem.what, problem.fix)
         return records
 
-    def _free_record(self, clip: Clip, text: str, images: list[str], number: int) -> dict:
+    def _free_record(self, clip: Clip, text: str, template: dict, number: int) -> dict:
+        """The record of a question in other words; `template` is that of the clip's coarse question."""
         prompt = self.prompt.single_stage  # in one stage: what a hierarchy adds fits the challenge's questions alone
-        system, user = build_messages(Question("coarse"), clip.dataset, prompt)
-        content = f"{shared_text(clip.dataset, prompt)}{QUESTION_MARK}{clean_question(text)}"
+        system, user = word_question(template, prompt)
+        shared = user["content"].partition(QUESTION_MARK)[0]
+        content = f"{shared}{QUESTION_MARK}{clean_question(text)}"
         identity = {"dataset": clip.dataset, **row_identity(clip)}
         row = {"id": f"{clip.dataset}_{identity['image_id']}_free_{number}", **identity}
         row |= {"question": clean_question(text), "answer": ""}
-        about = {"id": row["id"], "clip": clip.id, "dataset": clip.dataset, "subject": clip.subject}
         messages = [system, {**user, "content": content}]
-        return {**about, "messages": messages, "images": images, "prompt": prompt_hash(self.prompt), "row": row}
+        return {**template, "id": row["id"], "messages": messages, "row": row}
 
     # ---- the model
 
