@@ -81,7 +81,8 @@ class Message(Contract):
 
 
 class Instruction(Contract):
-    """An instruction record. `sources`: all clips whose motion a mixed picture shows."""
+    """An instruction record. `sources`: all clips whose motion a mixed picture shows; `motion`: the clip's motion in
+    words, as its messages have it."""
 
     id: str = ""
     clip: str = ""
@@ -92,6 +93,7 @@ class Instruction(Contract):
     images: list[str] = []
     row: AskedRow = AskedRow(question="")
     sources: list[str] = []
+    motion: str = ""
 
 
 class TrainingInstruction(Instruction):

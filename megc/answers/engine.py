@@ -135,8 +135,9 @@ class ModelAnswerer:
         patch = self.loaded.processor.image_processor.patch_size
         grids = [
             torch.tensor(
-                [(1, picture.shape[0] // patch, picture.shape[1] // patch) for picture in views[pending.view]]
-            ).reshape(-1, 3)  # also where there is no picture
+                [(1, picture.shape[0] // patch, picture.shape[1] // patch) for picture in views[pending.view]],
+                dtype=torch.long,  # where there is no picture it would be float
+            ).reshape(-1, 3)
             for pending in questions
         ]
         token_rows = tokenize_prompts(self.loaded.processor, [pending.sample for pending in questions], grids)

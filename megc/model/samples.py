@@ -169,9 +169,11 @@ class PictureStore:
     def batch(self, groups: Sequence[tuple[Sequence[Path], tuple[int, int]]]) -> dict[str, torch.Tensor]:
         """`pixel_values` (all patches, 1176) and `image_grid_thw` (pictures, 3) of groups of pictures in order.
 
-        Each group comes with the shift (down, right) in pixels that all of its pictures get.
+        Each group comes with the shift (down, right) in pixels that all of its pictures get. Empty without a picture.
         """
         pictures = [shifted(self.picture(path), *shift) for paths, shift in groups for path in paths]
+        if not pictures:  # prompts of words alone
+            return {}
         inputs = self.processor.image_processor(images=pictures, do_resize=False, return_tensors="pt")
         return {"pixel_values": inputs["pixel_values"], "image_grid_thw": inputs["image_grid_thw"]}
 

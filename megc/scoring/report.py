@@ -272,8 +272,8 @@ def score_files(settings: ScoreSettings, problems: Problems) -> str:
     runs = read_runs(paths, list(settings.names), references, problems)
     profiles = list(PROFILES) if "all" in settings.profiles else settings.profiles
     if not scored:
-        shown = show_answers(settings.out, references, runs, profiles[0], settings.cards)
-        return "\n\n".join([shown, *(f"left out: {line}" for line in left_out)])
+        summary = show_answers(settings.out, references, runs, profiles[0], settings.cards)
+        return "\n\n".join([summary, *(f"left out: {line}" for line in left_out)])
     draws, tables = (settings.resamples, settings.seed), []
     # questions on long videos (ME-LVQA) have measures and a table of their own
     on_clips, on_videos = ([row for row, r in enumerate(references) if is_long(r) is long] for long in (False, True))

@@ -7,6 +7,7 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -98,10 +99,13 @@ def _clip_id(*names: str) -> str:
     return "/".join(map(str, names))
 
 
-def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
-    """The instruction record of an ME-VQA row. Raises ValueError for a question that is none of the challenge's."""
+def make_record(row: dict, images: list[str], settings: PromptSettings, motion: str = "") -> dict:
+    """The instruction record of an ME-VQA row; `motion`: its clip's motion in words, for prompts that have it.
+
+    Raises ValueError for a question that is none of the challenge's.
+    """
     origin = row_clip(row)
-    messages = build_messages(parse(row["question"]), origin["dataset"], settings)
+    messages = build_messages(parse(row["question"]), origin["dataset"], settings, motion=motion)
     # rows to be answered have an empty answer: their records end with the user's message
     if row.get("answer"):
         messages.append({"role": "assistant", "content": row["answer"]})
@@ -111,6 +115,7 @@ def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
         "messages": messages,
         "images": images,
         "prompt": prompt_hash(settings),
+        **({"motion": motion} if settings.motion_words else {}),
         "row": row,
     }
 
@@ -120,9 +125,16 @@ def with_coarse(record: dict, coarse: str, settings: PromptSettings) -> dict:
 
     A class that its message named before is gone; its answer stays.
     """
-    messages = build_messages(parse(question_of(record)), record["dataset"], settings, coarse)
     # behind system and user message stands the answer, if there is one
-    return {**record, "messages": [*messages, *record["messages"][2:]], "hierarchy": True}
+    messages = [*word_question(record, settings, coarse), *record["messages"][2:]]
+    return {**record, "messages": messages, "hierarchy": True}
+
+
+def word_question(record: dict, settings: PromptSettings, coarse: str = "") -> list[dict[str, str]]:
+    """System and user message of a record's question as `settings` word it, with its clip's motion where they have
+    that. Raises ValueError for a question that is none of the challenge's."""
+    question = parse(question_of(record))
+    return build_messages(question, record["dataset"], settings, coarse, record.get("motion", ""))
 
 
 def question_of(record: dict) -> str:
@@ -149,15 +161,26 @@ def answer_of(record: dict) -> str:
     return last["content"] if last["role"] == "assistant" else ""
 
 
+class PictureSource(NamedTuple):
+    """Where the pictures of rows come from: `picture(row, name)` is the file of one of a row's pictures.
+
+    `motion(row)` is its clip's motion in words, for prompts with `motion_words`; it raises DataError where that cannot
+    be read.
+    """
+
+    picture: Callable[[dict, str], Path]
+    motion: Callable[[dict], str] | None = None
+
+
 def build_records(
     rows: Iterable[tuple[int | str, dict]],
     source: Path | str,
-    picture: Callable[[dict, str], Path],
+    pictures_of: PictureSource,
     root: Path,
     settings: PromptSettings,
     problems: Problems,
 ) -> list[dict]:
-    """Instruction records of numbered rows; `picture(row, name)` is the file of one of a row's pictures.
+    """Instruction records of numbered rows, with their pictures and motion of `pictures_of`.
 
     Rows that cannot be asked, and rows whose picture is gone, are added to `problems`; a clip's good rows stay.
     Picture paths are written relative to `root`, the folder of the JSONL.
@@ -168,9 +191,10 @@ def build_records(
         with problems.collect():
             check_row(source, number, row)
             try:
-                pictures = [picture(row, name) for name in settings.images]
+                pictures = [pictures_of.picture(row, name) for name in settings.images]
                 relative = [Path(os.path.relpath(path, root)).as_posix() for path in pictures]
-                record = make_record(row, relative, settings)
+                motion = pictures_of.motion(row) if settings.motion_words else ""
+                record = make_record(row, relative, settings, motion)
             except (ValueError, KeyError) as error:
                 raise DataError(source, number, f"cannot be asked ({error})", "correct or delete the row") from error
             if record["clip"] in without:
@@ -194,48 +218,6 @@ def group_by_clip(records: Iterable[dict]) -> list[dict]:
     for record in records:
         clips.setdefault(record["clip"], []).append(record)
     return [record for group in clips.values() for record in group]
-
-
-def clip_picture(frames: Path, flow: Path) -> Callable[[dict, str], Path]:
-    """Pictures of the pipeline's own layout: `frames/<clip id>/apex.png`, `flow/<clip id>.png`."""
-
-    def find(row: dict, name: str) -> Path:
-        clip = row_clip(row)["clip"]
-        return resolve_inside(flow, f"{clip}.png") if name == "flow" else resolve_inside(frames, f"{clip}/{name}.png")
-
-    return find
-
-
-def flat_picture(folder: Path) -> Callable[[dict, str], Path]:
-    """Flow pictures of other projects, one folder of `<image_id>.png`."""
-
-    def find(row: dict, name: str) -> Path:
-        if name != "flow":
-            raise ValueError(f"{folder} holds flow pictures only: ask with --images flow")
-        picture = str(row["image_id"] if "image_id" in row else row["video"])
-        resolve_inside(folder, picture)
-        return resolve_inside(folder, f"{picture}.png")
-
-    return find
-
-
-def link_into(root: Path, folder: Path, name: str) -> Path:
-    """`folder` itself when it lies below `root`, else a link `root/name` to it.
-
-    Picture paths stay inside the JSONL's folder while licensed data stays where it is. Raises DataError when
-    something else has that name.
-    """
-    # abspath, not resolve: a folder that is itself a link must keep the path that the records name
-    if Path(os.path.abspath(folder)).is_relative_to(os.path.abspath(root)):
-        return folder
-    link = root / name
-    if link.is_symlink():
-        link.unlink()
-    if link.exists():
-        raise DataError(link, None, "stands where a link to the pictures should go", "move it away")
-    root.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(os.path.abspath(folder), target_is_directory=True)
-    return link
 
 
 def rebase(records: Iterable[dict], file: Path, new_root: Path) -> list[dict]:

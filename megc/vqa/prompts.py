@@ -1,8 +1,8 @@
 """The only prompt builder: training, testing, ablation and the demo all use it.
 
 A prompt has a part that a clip's questions share (system prompt, what each picture is, the legend of the flow
-colours, the regions to watch, the dataset) and, behind the line `Question:`, a part of its own. That order lets a
-clip's questions share one encoding of its pictures.
+colours, the motion in words, the regions to watch, the dataset) and, behind the line `Question:`, a part of its own.
+That order lets a clip's questions share one encoding of its pictures.
 
 In a hierarchy (two stages, after HierMEQA) the part of its own names the clip's coarse class in every question but
 the coarse one: the true class in training, the model's own answer in testing.
@@ -25,6 +25,7 @@ from megc.facs import (
 )
 from megc.files import sha256_of
 from megc.motion.colour import legend_text
+from megc.motion.motion_words import example_words
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.records import Contract, Message
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_long, join_units, question_text
@@ -71,6 +72,7 @@ class PromptSettings:
     scale: float = SCALE  # pixels at full brightness, on an aligned crop
     hierarchy: bool = False  # name the coarse class
     name_dataset: bool = False  # and its fine classes, in structured prompts: labels mean other things elsewhere
+    motion_words: bool = False  # say which regions of the face move, where to and how far
     # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
     statistics: tuple[tuple[str, str, str], ...] = ()
 
@@ -93,7 +95,8 @@ class PromptSettings:
         object.__setattr__(self, "statistics", tuple(tuple(line) for line in self.statistics))  # from JSON: lists
         if self.statistics and not self.hierarchy:
             raise ValueError("statistics belong to a hierarchy only")
-        if any(name not in IMAGES for name in self.images):  # none at all: questions on long videos
+        # none at all: questions on long videos, and on clips whose motion is told in words alone
+        if any(name not in IMAGES for name in self.images):
             raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images)}")
 
 
@@ -107,6 +110,7 @@ class PromptRecord(Contract):
     scale: Annotated[float, Field(gt=0, le=1e4)]
     hierarchy: bool = False
     name_dataset: bool = False
+    motion_words: bool = False
     statistics: list[Annotated[list[str], Field(min_length=3, max_length=3)]] = Field(default_factory=list)
     hash: str
     example: list[Message] = Field(default_factory=list)
@@ -126,13 +130,22 @@ def dataset_part(dataset: str) -> str:
     return f"Dataset: {DATASET_TITLES[dataset]}{of_it}."
 
 
-def shared_text(dataset: str, settings: PromptSettings) -> str:
-    """The user text that all questions of a clip begin with, an image tag for each picture."""
+def shared_text(dataset: str, settings: PromptSettings, motion: str = "") -> str:
+    """The user text that all questions of a clip begin with, an image tag for each picture.
+
+    `motion`: the clip's motion in words (see `motion_words`). Raises ValueError where the settings need it and it is
+    empty.
+    """
+    if settings.motion_words and not motion:
+        raise ValueError("the prompt needs the clip's motion in words")
     if not settings.structured:
-        return IMAGE_TAG * len(settings.images)
+        tags = IMAGE_TAG * len(settings.images)
+        return "\n".join(filter(None, (tags, motion if settings.motion_words else "")))
     lines = [f"Picture {n}: {IMAGE_TAG} {_PICTURE[name]}." for n, name in enumerate(settings.images, start=1)]
     if settings.legend and "flow" in settings.images:
         lines.append(legend_text(settings.encoding, settings.scale))
+    if settings.motion_words:
+        lines.append(motion)
     lines.append(f"Regions to watch: {regions_to_watch()}.")
     if settings.name_dataset:
         lines.append(dataset_part(dataset))
@@ -170,13 +183,16 @@ def question_part(question: Question, dataset: str, settings: PromptSettings, co
 
 
 def build_messages(
-    question: Question, dataset: str, settings: PromptSettings, coarse: str = ""
+    question: Question, dataset: str, settings: PromptSettings, coarse: str = "", motion: str = ""
 ) -> list[dict[str, str]]:
     """System and user message of one question; `<image>` tags stand for the pictures of `settings.images`.
 
-    `coarse`: the clip's coarse class, for prompts of a hierarchy.
+    `coarse`: the clip's coarse class, for prompts of a hierarchy; `motion`: its motion in words, for prompts that have
+    it. Raises ValueError as `shared_text`.
     """
-    user = f"{shared_text(dataset, settings)}{QUESTION_MARK}{question_part(question, dataset, settings, coarse)}"
+    user = (
+        f"{shared_text(dataset, settings, motion)}{QUESTION_MARK}{question_part(question, dataset, settings, coarse)}"
+    )
     system = SYSTEM_STRUCTURED if settings.structured else SYSTEM_BARE
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
@@ -184,7 +200,7 @@ def build_messages(
 def _used_settings(settings: PromptSettings) -> dict:
     """The settings without those that are not in use, so that prompts made before there were any keep their hash."""
     unused = () if settings.hierarchy else ("hierarchy", "statistics")
-    unused += () if settings.name_dataset else ("name_dataset",)
+    unused += tuple(name for name in ("name_dataset", "motion_words") if not getattr(settings, name))
     return {name: value for name, value in asdict(settings).items() if name not in unused}
 
 
@@ -193,10 +209,11 @@ def prompt_hash(settings: PromptSettings) -> str:
     # the repr of the settings and every clip question: what changes neither changes no prompt
     parts = [repr(sorted(_used_settings(settings).items()))]
     coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
+    motion = example_words() if settings.motion_words else ""  # by today's code: other words, another hash
     for kind in CLIP_KINDS:
         unit = 12 if kind in ("side", "shown") else None
         for many in (False, True) if kind in ("units", "long") else (None,):
-            messages = build_messages(Question(kind, unit, many), "casme2", settings, coarse)
+            messages = build_messages(Question(kind, unit, many), "casme2", settings, coarse, motion)
             parts += [message["content"] for message in messages]
     return sha256_of(*parts)
 
@@ -214,7 +231,8 @@ def challenge_texts(settings: PromptSettings) -> list[str]:
         for kind in CLIP_KINDS:
             for unit in ME_VQA_UNITS if kind in ("side", "shown") else (None,):
                 for many in (False, True) if kind in ("units", "long") else (None,):
-                    messages = build_messages(Question(kind, unit, many), dataset, settings, COARSE_EMOTIONS[0])
+                    question = Question(kind, unit, many)
+                    messages = build_messages(question, dataset, settings, COARSE_EMOTIONS[0], example_words())
                     texts |= {message["content"] for message in messages}
     if settings.name_dataset:
         texts |= {dataset_part(dataset) for dataset in DATASET_TITLES}
@@ -226,5 +244,6 @@ def challenge_texts(settings: PromptSettings) -> list[str]:
 def prompt_record(settings: PromptSettings) -> dict:
     """What is stored beside data and checkpoints: the settings, the hash, and a prompt to read."""
     coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
-    example = build_messages(Question("units", many=True), "casme2", settings, coarse)
+    motion = example_words() if settings.motion_words else ""
+    example = build_messages(Question("units", many=True), "casme2", settings, coarse, motion)
     return {**_used_settings(settings), "hash": prompt_hash(settings), "example": example}

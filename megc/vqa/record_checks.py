@@ -27,7 +27,7 @@ from megc.vqa.questions import answer_fault, compose_long, parse, split_analysis
 
 _OURS = ("row", "prompt", "clip")  # keys that rows of other projects do not have
 _BUILD = "write the file with data_process/build_instructions.py"
-_KEYS = ("id", "clip", "dataset", "subject", "prompt")
+_KEYS = ("id", "clip", "dataset", "subject", "prompt", "motion")
 
 
 class ForeignMessage(Contract):
