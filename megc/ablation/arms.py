@@ -162,9 +162,9 @@ def data_step(part: Part, arm: Arm) -> Step:
     if with_evidence:
         commands += _evidence_commands(part.grid, *file_names)
     for inner in used_inner_folds(part.grid, *part.grid.arms.values()):
-        sides = [f"inner{inner}_{side}.jsonl" for side in ("train", "test")]
-        commands.append(_split_command(part, "train.jsonl", *sides, inner=inner))
-        makes += sides
+        parts = [f"inner{inner}_{name}.jsonl" for name in ("train", "test")]
+        commands.append(_split_command(part, "train.jsonl", *parts, inner=inner))
+        makes += parts
     if augment := arm.section("augment"):
         flags = as_flags(PROGRAMS["augment"], augment)
         for side in [name for name in makes if "train" in name]:
