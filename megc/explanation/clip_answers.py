@@ -20,6 +20,7 @@ from megc.model.checkpoint import LoadedCheckpoint, read_training_info
 from megc.model.samples import Sample
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
+from megc.reasoning.agreement import reason_over_rows
 from megc.vqa.clip_pictures import clip_source
 from megc.vqa.instructions import PROMPT_FILE, build_records, question_kind, with_coarse, word_question, write_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, prompt_hash, prompt_record
@@ -37,8 +38,8 @@ class ClipAnswer:
 
     `prediction` is its row as test/generate_answers.py writes it. `likelihoods` of the allowed answers add up to 1,
     `blanked` are those without the flow picture; None for an answer that was written, which has the `probability` of
-    its text instead, where it is known. `reference` is the annotated answer, empty where there is none. `free`: the
-    question is none of the challenge's.
+    its text instead, where it is known. `reference` is the annotated answer, empty where there is none, `reasoned`
+    that of `reason_over_answers`, empty before it. `free`: the question is none of the challenge's.
     """
 
     prediction: dict
@@ -47,6 +48,7 @@ class ClipAnswer:
     probability: float | None
     blanked: dict[str, float] | None = None
     reference: str = ""
+    reasoned: str = ""
 
     @property
     def question(self) -> str:
@@ -57,6 +59,11 @@ class ClipAnswer:
     def answer(self) -> str:
         """Its text."""
         return self.prediction["answer"]
+
+    @property
+    def final(self) -> str:
+        """Its text, as reasoning left it."""
+        return self.reasoned or self.answer
 
     @property
     def free(self) -> bool:
@@ -90,6 +97,19 @@ def is_free(question: str) -> bool:
         return parse(question).kind in LONG_KINDS
     except ValueError:
         return True
+
+
+def reason_over_answers(answers: Sequence[ClipAnswer], options: Iterable[str]) -> list[ClipAnswer]:
+    """The answers, those to the challenge's questions on a clip with what `options` of reasoning.settings make of
+    them; the model's own stay."""
+    closed = [not answer.free and answer.kind not in LONG_KINDS for answer in answers]
+    rows = [answer.prediction for answer, reasons in zip(answers, closed, strict=True) if reasons]
+    options = tuple(options)
+    reasoned = iter(reason_over_rows(rows, options))
+    return [
+        replace(answer, reasoned=next(reasoned)["answer"] if options else "") if reasons else answer
+        for answer, reasons in zip(answers, closed, strict=True)
+    ]
 
 
 class ClipAnswerer:
@@ -150,22 +170,23 @@ class ClipAnswerer:
         order = {clip.id: number for number, clip in enumerate(clips)}
         return sorted(answers, key=lambda answer: order[answer_clip(answer)])
 
-    def ask_more(self, clips: Sequence[Clip], folder: Path, questions: Sequence[str]) -> list[ClipAnswer]:
-        """Answers to these questions alone; see `ask`."""
-        rows = _extra_rows(clips, [text for text in questions if not is_free(text)])
-        answers = self._answer_rows(rows, folder, control=False) if rows else []
-        free = [text for text in questions if is_free(text)]
-        return answers + (self._ask_freely(clips, folder, free) if free else [])
+    def ask_once(self, clip: Clip, folder: Path, question: str, number: int) -> ClipAnswer:
+        """The answer to one more question on a clip, the `number`-th; see `ask`."""
+        if is_free(question):
+            return self._ask_freely([clip], folder, [question], number)[0]
+        return self._answer_rows(_extra_rows([clip], [question], number), folder, control=False)[0]
 
-    def _ask_freely(self, clips: Sequence[Clip], folder: Path, questions: Iterable[str]) -> list[ClipAnswer]:
-        """Written answers to questions in other words than the challenge's."""
+    def _ask_freely(
+        self, clips: Sequence[Clip], folder: Path, questions: Iterable[str], first: int = 1
+    ) -> list[ClipAnswer]:
+        """Written answers to questions in other words than the challenge's, numbered from `first` on."""
         problems = Problems()
         coarse = question_text(Question("coarse"))
         rows = [{"id": clip.id, "dataset": clip.dataset, **row_identity(clip), "question": coarse} for clip in clips]
         records = [
             self._free_record(clip, text, template, number)
             for clip, template in zip(clips, self._records(rows, folder, problems), strict=True)
-            for number, text in enumerate(questions, start=1)
+            for number, text in enumerate(questions, first)
         ]
         file = _write_questions(folder / FREE_QUESTIONS, records, self.prompt)
         return self._answers_of(file, "none")
@@ -278,8 +299,8 @@ def _make_answer(sample: Sample, votes: Sequence[Answer]) -> ClipAnswer:
     return ClipAnswer(prediction, question_kind(sample.record, unknown=OPEN), likelihoods, probability)
 
 
-def _extra_rows(clips: Sequence[Clip], questions: Iterable[str]) -> list[dict]:
-    """Rows of questions of the challenge that a user asks besides."""
+def _extra_rows(clips: Sequence[Clip], questions: Iterable[str], first: int = 1) -> list[dict]:
+    """Rows of questions of the challenge that a user asks besides, numbered from `first` on."""
     return [
         {
             "id": f"{clip.dataset}_{row_identity(clip)['image_id']}_more_{number}",
@@ -289,7 +310,7 @@ def _extra_rows(clips: Sequence[Clip], questions: Iterable[str]) -> list[dict]:
             "answer": "",
         }
         for clip in clips
-        for number, text in enumerate(questions, start=1)
+        for number, text in enumerate(questions, first)
     ]
 
 
