@@ -29,6 +29,7 @@ from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.packing import PositionIds
 from megc.model.samples import Sample, chat_messages, shifted
+from megc.model.visuals import TEXT, token_kinds, visual_grid
 from megc.motion.flow_pictures import mirror_picture
 from megc.problems import Problems
 from megc.vqa.questions import MIRRORED, Question
@@ -145,10 +146,10 @@ class ModelAnswerer:
         """Give each question its prompt in tokens, with position ids."""
         if not questions:
             return
-        patch = self.loaded.processor.image_processor.patch_size
+        image_processor = self.loaded.processor.image_processor
         grids = [
             torch.tensor(
-                [(1, picture.shape[0] // patch, picture.shape[1] // patch) for picture in views[pending.view]],
+                [visual_grid(image_processor, picture.shape) for picture in views[pending.view]],
                 dtype=torch.long,  # where there is no picture it would be float
             ).reshape(-1, 3)
             for pending in questions
@@ -165,7 +166,7 @@ class ModelAnswerer:
 
         Computing them takes a loop over tokens in transformers, as long as the rest of preparing a clip.
         """
-        pictures = (tokens == self.loaded.processor.image_token_id).nonzero()
+        pictures = token_kinds(tokens, self.loaded.processor).nonzero()
         if not len(pictures):
             return self._positions(tokens, grid)
         length = int(pictures[-1]) + 2  # with one token of text: behind it all three components ascend by one
@@ -205,7 +206,7 @@ class ModelAnswerer:
         prefixes: list[PromptPrefix] = []
         branches: list[_Branch] = []
         for group in batch:
-            shared = count_shared_tokens([pending.prompt for pending in group], self.loaded.processor.image_token_id)
+            shared = count_shared_tokens([pending.prompt for pending in group], self.loaded.processor)
             for pending in group:
                 if shared is None or pending is group[0]:
                     length = len(pending.prompt.ids) - 1 if shared is None else shared
@@ -277,8 +278,8 @@ def tokenize_prompts(
 ) -> list[torch.Tensor]:
     """The samples' prompts in tokens (L,), up to where the answer begins, with a picture token for each patch group.
 
-    `grids` (n, 3) are the patch grids of each sample's pictures: time, height, width. Raises ValueError for a text
-    with a picture token.
+    `grids` (n, 3) are the patch grids of each sample's pictures and videos: time, height, width. Raises ValueError for
+    a text with a picture token.
     """
     texts = [
         processor.apply_chat_template(
@@ -289,7 +290,7 @@ def tokenize_prompts(
     prompts = []
     for ids, grid in zip(processor.tokenizer(texts)["input_ids"], grids, strict=True):
         tokens = torch.tensor(ids)
-        pictures = tokens == processor.image_token_id
+        pictures = token_kinds(tokens, processor) != TEXT
         if pictures.sum() != len(grid):
             raise ValueError(f"{int(pictures.sum())} picture tokens for {len(grid)} pictures")
         # the template has one token a picture; the model expects one for each merged group of patches

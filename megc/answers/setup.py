@@ -298,6 +298,9 @@ def connect_endpoint(settings: RunSettings, questions: Questions) -> AnswerSetup
     if flags := [flag for flag, value in local.items() if value]:
         fix = "leave it out, or run without --endpoint"
         raise DataError("--endpoint", None, f"{', '.join(flags)} needs the model in memory", fix)
+    if any(length for sample in questions.samples for length in sample.lengths):
+        what = "the prompt has a video, whose frames servers take at rates of their own"
+        raise DataError("--endpoint", None, what, "run without --endpoint, or ask with pictures (--images sample1 …)")
     trained = read_training_info(settings.model)
     given = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     prompt = {"prompt_hash": questions.prompt_hash, "prompts": questions.prompts}

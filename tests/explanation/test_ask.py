@@ -24,6 +24,7 @@ from motion_scenes import (
 )
 from PIL import Image
 from programs import run_program
+from servers import ModelServer, serving
 
 from megc.clips import Video
 from megc.explanation.clip_answers import clean_question, is_free
@@ -105,6 +106,38 @@ def test_the_seven_questions_and_more_are_answered(folder):
         if answer["likelihoods"]:
             assert sum(answer["likelihoods"].values()) == pytest.approx(1)
             assert max(answer["likelihoods"], key=answer["likelihoods"].get) == answer["answer"]
+
+
+def test_a_server_is_asked_the_same_and_its_password_stays_secret(
+    folder, video, checkpoint, tmp_path, monkeypatch, capsys
+):
+    more = ("--name", "mine", "--question", "Is he angry?", "Is the action unit cheek raiser shown on the face?")
+    with serving(ModelServer(checkpoint, "I cannot say.").vllm) as (url, seen):
+        address = url.replace("//", "//me:Zw1ebel@")
+        code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, video, "--endpoint", address, *more)
+    assert code == 0, text
+    assert len(seen) > 8 and "Zw1ebel" not in text
+    local, served = answers_in(folder), answers_in(tmp_path / "mine")
+    assert [answer["kind"] for answer in served] == [answer["kind"] for answer in local]
+    same = [pair for pair in zip(local, served, strict=True) if pair[0]["question"] == pair[1]["question"]]
+    assert len(same) >= 6  # a server's list of action units has no constraint: another unit may be asked about
+    for mine, row in same:
+        if mine["likelihoods"]:
+            assert row["answer"] == mine["answer"]
+            assert row["likelihoods"] == pytest.approx(mine["likelihoods"], abs=1e-3)
+            assert (row["likelihoods_without_flow"] or {}) == pytest.approx(
+                mine["likelihoods_without_flow"] or {}, abs=1e-3
+            )
+    assert served[-1]["free"] and served[-1]["answer"] == "I cannot say."
+    report = (tmp_path / "mine/report.html").read_text()
+    assert f"at {url}" in report and "Zw1ebel" not in report
+    assert "Zw1ebel" not in (tmp_path / "mine/answers.json").read_text()
+
+
+def test_a_server_that_is_not_there_is_named(video, checkpoint, tmp_path, monkeypatch, capsys):
+    nobody = ("--endpoint", "http://127.0.0.1:9/v1", "--retries", "0")
+    code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, video, *nobody)
+    assert code == 1 and "127.0.0.1:9" in text and "Traceback" not in text
 
 
 def test_the_page_needs_nothing_else_and_shows_texts_as_text(folder, video):

@@ -12,8 +12,9 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 from motion_scenes import clip_of, drifting_frames, write_clip, write_long_video, write_set, write_video
+from servers import ModelServer, serving
 
-from megc.answers.settings import Decoding
+from megc.answers.settings import Decoding, Endpoint
 from megc.explanation.settings import ModelSettings, WebDemoSettings
 from megc.facs import FINE_TO_COARSE, ActionUnit
 from megc.problems import DataError
@@ -318,6 +319,36 @@ def test_nothing_stays_of_a_closed_tab(browser, address, tmp_path, images):
         time.sleep(0.1)
     assert left() == set()
     context.close()
+
+
+def test_a_server_answers_the_page_and_its_absence_is_said(browser, tmp_path, images, checkpoint):
+    from megc.explanation.web_page import served_page
+
+    write_clip(tmp_path, "a", images)
+    write_set(tmp_path, [clip_of(tmp_path, "a", 9, 15, 20)])
+    with serving(ModelServer(checkpoint, "I cannot say.").vllm) as (url, _):
+        endpoint = Endpoint(url.replace("//", "//me:Zw1ebel@"), retries=0)
+        answers = ModelSettings(model=str(checkpoint), device="cpu", threads=1, endpoint=endpoint)
+        settings = WebDemoSettings(port=0, clips=tmp_path / "clips.jsonl", answers=answers)
+        with served_page(settings) as address:
+            context, page = open_page(browser, address)
+            choose(page, "demo/s1/a")
+            assert "What is the coarse expression class?" in explain(page)
+            page.fill("#question input, #question textarea", "Is he angry?")
+            page.keyboard.press("Enter")
+            page.wait_for_selector("#chat [data-testid=bot]")
+            assert page.inner_text("#chat [data-testid=bot]").startswith("I cannot say.")
+            with page.expect_download() as download:
+                page.click("#report")
+            report = Path(download.value.path()).read_text()
+            assert f"at {url}" in report and "Zw1ebel" not in report + page.content()
+            context.close()
+    with served_page(settings) as address:  # the server has gone
+        context, page = open_page(browser, address)
+        choose(page, "demo/s1/a")
+        text = explain(page)
+        assert "the server cannot be used (Connection error.)" in text and "Zw1ebel" not in text
+        context.close()
 
 
 def test_a_port_that_is_taken_is_named(address, checkpoint):
