@@ -91,6 +91,7 @@ class Instruction(Contract):
     prompt: str = ""
     messages: Annotated[list[Message], Field(min_length=1)]
     images: list[str] = []
+    videos: list[Annotated[list[str], Field(min_length=1)]] = []  # of each its frames
     row: AskedRow = AskedRow(question="")
     sources: list[str] = []
     motion: str = ""

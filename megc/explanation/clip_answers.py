@@ -25,7 +25,7 @@ from megc.vqa.clip_pictures import clip_source
 from megc.vqa.instructions import PROMPT_FILE, build_records, question_kind, with_coarse, word_question, write_records
 from megc.vqa.prompts import QUESTION_MARK, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import LONG_KINDS, Question, parse, question_rows, question_text, row_identity, split_units
-from megc.vqa.settings import SAMPLES
+from megc.vqa.settings import SAMPLES, VIDEO
 
 QUESTIONS, FREE_QUESTIONS = "instructions.jsonl", "free_questions.jsonl"
 LONGEST_QUESTION = 500  # characters
@@ -345,5 +345,6 @@ def _flow_settings(recipe: dict, prompt: PromptSettings) -> FlowSettings:
 def _keyframe_settings(recipe: dict, prompt: PromptSettings) -> KeyframeSettings:
     """How key frames are cut: by the recipe of the training pictures, with as many samples as the prompt has."""
     samples = max((SAMPLES.index(name) + 1 for name in prompt.images if name in SAMPLES), default=0)
+    samples = prompt.video_frames if VIDEO in prompt.images else samples
     values = {name: recipe[name] for name in ("roi", "magnify") if recipe.get(name)}
     return KeyframeSettings(**values, samples=samples)

@@ -66,6 +66,7 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
         legend=settings.legend,
         name_dataset=settings.name_dataset,
         motion_words=settings.motion_words,
+        video_frames=settings.video_frames,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
     )

@@ -59,13 +59,23 @@ def link_into(root: Path, folder: Path, name: str) -> Path:
 
 def clip_source(frames: Path, flow: Path) -> PictureSource:
     """Clips in the pipeline's own layout; their motion is that of the field `flow/<clip id>.npy`, on the face of
-    `frames/<clip id>/align.json`."""
+    `frames/<clip id>/align.json`, their video all equally spaced frames there."""
 
     @lru_cache(maxsize=1)  # the questions of a clip are adjacent
     def describe(clip: str) -> str:
         return _describe_stored(resolve_inside(flow, f"{clip}.npy"), resolve_inside(frames, clip), clip)
 
-    return PictureSource(clip_picture(frames, flow), lambda row: describe(row_clip(row)["clip"]))
+    def find_video(row: dict, count: int) -> list[Path]:
+        clip = row_clip(row)["clip"]
+        folder = resolve_inside(frames, clip)
+        samples = (check_align(folder, clip).get("settings") or {}).get("samples", 0)
+        if samples != count:  # the first 8 of 16 samples would be half of the movement
+            fix = f"run data_process/extract_frames.py --samples {count}, or ask with --video-frames {samples}"
+            what = f"has {samples} equally spaced frames, the video is to have {count}"
+            raise DataError(folder, clip, what, fix)
+        return [folder / f"sample{number}.png" for number in range(1, count + 1)]
+
+    return PictureSource(clip_picture(frames, flow), lambda row: describe(row_clip(row)["clip"]), find_video)
 
 
 def _describe_stored(field: Path, frames: Path, clip: str) -> str:
@@ -80,12 +90,15 @@ def flat_source(folder: Path, encoding: str, scale: float) -> PictureSource:
     """
     find = flat_picture(folder)
 
+    def refuse_video(row: dict, count: int) -> list[Path]:
+        raise ValueError(f"{folder} holds flow pictures only: ask with --images flow")
+
     @lru_cache(maxsize=1)
     def describe(path: Path) -> str:
         picture = read_picture(path, path, None, "get the file again")
         return describe_picture(np.asarray(picture), encoding, scale)
 
-    return PictureSource(find, lambda row: describe(find(row, "flow")))
+    return PictureSource(find, lambda row: describe(find(row, "flow")), refuse_video)
 
 
 def picture_motion(picture: Path, clip: str, encoding: str, scale: float) -> str:

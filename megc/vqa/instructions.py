@@ -5,7 +5,8 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -15,13 +16,24 @@ from megc.files import read_checked, read_jsonl, read_picture, resolve_inside, w
 from megc.problems import DataError, Problems
 from megc.records import TrainingInstruction, check_instruction, check_row
 from megc.splits import SplitRecord
-from megc.vqa.prompts import IMAGE_TAG, PromptRecord, PromptSettings, build_messages, evidence_hash, prompt_hash
+from megc.vqa.prompts import (
+    IMAGE_TAG,
+    VIDEO_TAG,
+    PromptRecord,
+    PromptSettings,
+    build_messages,
+    evidence_hash,
+    prompt_hash,
+)
 from megc.vqa.questions import LONG_KINDS, parse
+from megc.vqa.settings import VIDEO
 
 PROMPT_FILE = "prompt.json"  # beside instruction files, one for all files of a folder
 SPLIT_SUFFIX = ".split.json"  # in place of `.jsonl`: the frozen split of one file
 _FLOW_FOLDERS = {"flow", "flow_centred"}
 _EARLY_TEST = "samm_test"  # the dataset in all rows of the early 2025 test
+NOUNS = {IMAGE_TAG: "pictures", VIDEO_TAG: "videos"}
+TAGS = re.compile("|".join(NOUNS))
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
 
 
@@ -99,8 +111,11 @@ def _clip_id(*names: str) -> str:
     return "/".join(map(str, names))
 
 
-def make_record(row: dict, images: list[str], settings: PromptSettings, motion: str = "") -> dict:
-    """The instruction record of an ME-VQA row; `motion`: its clip's motion in words, for prompts that have it.
+def make_record(
+    row: dict, images: list[str], settings: PromptSettings, motion: str = "", videos: Sequence[list[str]] = ()
+) -> dict:
+    """The instruction record of an ME-VQA row; for prompts that have them, `motion` is its clip's motion in words, and
+    `videos` the frames of its videos.
 
     Raises ValueError for a question that is none of the challenge's.
     """
@@ -114,6 +129,7 @@ def make_record(row: dict, images: list[str], settings: PromptSettings, motion: 
         **origin,
         "messages": messages,
         "images": images,
+        **({"videos": list(videos)} if videos else {}),
         "prompt": prompt_hash(settings),
         **({"motion": motion} if settings.motion_words else {}),
         "row": row,
@@ -161,15 +177,34 @@ def answer_of(record: dict) -> str:
     return last["content"] if last["role"] == "assistant" else ""
 
 
+class Visual(NamedTuple):
+    """What a tag of an instruction record stands for: the file of a picture, or those of a video's frames."""
+
+    files: tuple[str, ...]
+    is_video: bool = False
+
+
+def list_visuals(record: Mapping) -> list[Visual]:
+    """Pictures and videos of a record in the order of its tags. Raises ValueError for other numbers of tags."""
+    visuals = {IMAGE_TAG: [Visual((image,)) for image in record["images"]]}
+    visuals[VIDEO_TAG] = [Visual(tuple(frames), True) for frames in record.get("videos", ())]
+    tags = [tag for message in record["messages"] for tag in TAGS.findall(message["content"])]
+    for tag, of_tag in visuals.items():
+        if tags.count(tag) != len(of_tag):
+            raise ValueError(f"{tags.count(tag)} {tag} tags for {len(of_tag)} {NOUNS[tag]}")
+    return [visuals[tag].pop(0) for tag in tags]
+
+
 class PictureSource(NamedTuple):
     """Where the pictures of rows come from: `picture(row, name)` is the file of one of a row's pictures.
 
-    `motion(row)` is its clip's motion in words, for prompts with `motion_words`; it raises DataError where that cannot
-    be read.
+    `video(row, count)`: the files of its video of `count` frames, for prompts with one; `motion(row)`: its clip's
+    motion in words, for prompts with `motion_words`. They raise DataError where these cannot be read.
     """
 
     picture: Callable[[dict, str], Path]
     motion: Callable[[dict], str] | None = None
+    video: Callable[[dict, int], list[Path]] | None = None
 
 
 def build_records(
@@ -191,15 +226,17 @@ def build_records(
         with problems.collect():
             check_row(source, number, row)
             try:
-                pictures = [pictures_of.picture(row, name) for name in settings.images]
-                relative = [Path(os.path.relpath(path, root)).as_posix() for path in pictures]
+                pictures = [pictures_of.picture(row, name) for name in settings.images if name != VIDEO]
+                frames = pictures_of.video(row, settings.video_frames) if VIDEO in settings.images else []
+                relative = [Path(os.path.relpath(path, root)).as_posix() for path in (*pictures, *frames)]
                 motion = pictures_of.motion(row) if settings.motion_words else ""
-                record = make_record(row, relative, settings, motion)
+                images, videos = relative[: len(pictures)], [relative[len(pictures) :]] if frames else []
+                record = make_record(row, images, settings, motion, videos)
             except (ValueError, KeyError) as error:
                 raise DataError(source, number, f"cannot be asked ({error})", "correct or delete the row") from error
             if record["clip"] in without:
                 continue
-            for path in pictures:
+            for path in (*pictures, *frames):
                 if not path.is_file():
                     without.add(record["clip"])
                     what = f"picture {path} is gone, so the questions of {record['clip']} are left out"
@@ -228,15 +265,21 @@ def rebase(records: Iterable[dict], file: Path, new_root: Path) -> list[dict]:
     moved = []
     for record in records:
         try:
-            # resolved twice: a path may neither leave the old folder nor lead out of the new one
-            paths = [os.path.relpath(resolve_inside(file.parent, image), new_root) for image in record["images"]]
-            images = [Path(path).as_posix() for path in paths]
-            for image in images:
-                resolve_inside(new_root, image)
+            images = [_rebase_path(image, file.parent, new_root) for image in record["images"]]
+            videos = [[_rebase_path(image, file.parent, new_root) for image in frames]
+                      for frames in record.get("videos", ())]  # fmt: skip
         except ValueError as error:
             fix = "write the file above the pictures, or build the instructions again"
             raise DataError(file, record["id"], f"picture {error}", fix) from error
-        moved.append({**record, "images": images})
+        moved.append({**record, "images": images, **({"videos": videos} if videos else {})})
+    return moved
+
+
+def _rebase_path(image: str, root: Path, new_root: Path) -> str:
+    """The path `image` below `root`, made relative to `new_root`. Raises ValueError where it leaves one of them."""
+    # resolved twice: a path may neither leave the old folder nor lead out of the new one
+    moved = Path(os.path.relpath(resolve_inside(root, image), new_root)).as_posix()
+    resolve_inside(new_root, moved)
     return moved
 
 
@@ -318,8 +361,9 @@ def picture_names(record: dict, prompt: Mapping) -> list[str]:
     """
     images = record.get("images", ())
     hashes = (prompt["hash"], evidence_hash(prompt["hash"])) if "hash" in prompt else ()
-    if record.get("prompt") in hashes and len(prompt.get("images", ())) == len(images):
-        return list(prompt["images"])
+    names = [name for name in prompt.get("images", ()) if name != VIDEO]  # its frames are no pictures of their own
+    if record.get("prompt") in hashes and len(names) == len(images):
+        return names
     paths = map(PurePosixPath, images)
     return ["flow" if _FLOW_FOLDERS & set(path.parts[:-1]) else path.stem for path in paths]
 
@@ -339,10 +383,10 @@ def read_records(path: Path | str) -> list[dict]:
         roles = [message.get("role") for message in record["messages"]]
         if roles not in (["system", "user"], ["system", "user", "assistant"]):
             raise DataError(path, line, f"roles are {roles}", "write system, user and, if answered, assistant")
-        tags = record["messages"][1]["content"].count(IMAGE_TAG)
-        if tags != len(record["images"]):
-            what = f"{tags} {IMAGE_TAG} tags for {len(record['images'])} pictures"
-            raise DataError(path, line, what, "give each picture one tag")
+        try:
+            list_visuals(record)
+        except ValueError as error:
+            raise DataError(path, line, str(error), "give each picture one tag") from error
         records.append(record)
     if not records:
         raise DataError(path, None, "no question in the file", "write it with data_process/build_instructions.py")

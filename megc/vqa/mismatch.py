@@ -11,7 +11,7 @@ from megc.vqa.settings import DEFAULT_IMAGES
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
 _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings
 # not recorded where not in use
-_DEFAULTS = {"hierarchy": False, "statistics": [], "name_dataset": False, "motion_words": False}
+_DEFAULTS = {"hierarchy": False, "statistics": [], "name_dataset": False, "motion_words": False, "video_frames": 8}
 
 
 def check_prompt(checkpoint: Path | str, trained: Mapping, prompt_hash: str, records: Iterable[Mapping]) -> None:

@@ -18,7 +18,7 @@ from megc.vqa.instructions import PROMPT_FILE, read_prompt, read_prompts
 from megc.vqa.mismatch import check_prompt
 from megc.vqa.picture_checks import Recipes, compare_recipes, picture_path
 from megc.vqa.prompts import PromptRecord, PromptSettings, evidence_hash, prompt_hash
-from megc.vqa.settings import IMAGES
+from megc.vqa.settings import IMAGES, VIDEO
 
 _BUILD = "build the instructions again with data_process/build_instructions.py"
 
@@ -107,13 +107,17 @@ def _check_renderer(file: Path | str, prompt: Mapping, problems: Problems) -> bo
 
 def _check_texts(file: Path | str, records: Sequence[dict], prompt: Mapping, problems: Problems) -> None:
     """Report rows whose pictures are not what their prompt calls them, and flow pictures with another legend."""
-    names = list(prompt["images"])
+    names = [name for name in prompt["images"] if name != VIDEO]
+    videos = [prompt.get("video_frames", 8)] * (VIDEO in prompt["images"])  # frames of each
     seen: dict[str, Mapping[str, str]] = {}
     for record in records:
         if len(record["images"]) != len(names):
             what, fix = f"{len(record['images'])} pictures for a prompt of {len(names)}", _BUILD
             problems.add(Problem(str(file), record["id"], what, fix, "prompt"))
             continue
+        if [len(frames) for frames in record.get("videos", ())] != videos:
+            what = f"the videos are not of {', '.join(map(str, videos)) or 'no'} frames, as the prompt says"
+            problems.add(Problem(str(file), record["id"], what, _BUILD, "prompt"))
         for name, image in zip(names, record["images"], strict=True):
             stem = PurePosixPath(image).stem
             if stem in IMAGES and stem != name:
@@ -170,7 +174,7 @@ def _check_motion(file: Path | str, records: Sequence[dict], prompt: Mapping, pr
 
 def _words_of_flow(file: Path | str, record: dict, prompt: Mapping, problems: Problems) -> str:
     """The motion in words of a record's flow picture; empty where there is none or it cannot be read."""
-    names, images = list(prompt["images"]), record["images"]
+    names, images = [name for name in prompt["images"] if name != VIDEO], record["images"]
     image = images[names.index("flow")] if "flow" in names and len(images) == len(names) else ""
     try:
         path = picture_path(file, record, image or f"flow/{record['clip']}.png")

@@ -29,9 +29,9 @@ from megc.motion.motion_words import example_words
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.records import Contract, Message
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_long, join_units, question_text
-from megc.vqa.settings import DEFAULT_IMAGES, IMAGES, SAMPLES
+from megc.vqa.settings import DEFAULT_IMAGES, IMAGES, SAMPLES, VIDEO
 
-IMAGE_TAG = "<image>"
+IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
 _VOCABULARY_OF = ("casme2", "samm")  # between them all fine classes
 QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
 
@@ -47,6 +47,7 @@ _PICTURE = {
     "offset": "offset frame, movement over",
     "flow": "optical flow from onset to apex",
     "magnified": "apex frame with its movement magnified",
+    VIDEO: "video from onset to offset, {frames} equally spaced frames",
     **{name: f"frame {number}, equally spaced from onset to offset" for number, name in enumerate(SAMPLES, start=1)},
 }
 _FORM = {
@@ -73,6 +74,7 @@ class PromptSettings:
     hierarchy: bool = False  # name the coarse class
     name_dataset: bool = False  # and its fine classes, in structured prompts: labels mean other things elsewhere
     motion_words: bool = False  # say which regions of the face move, where to and how far
+    video_frames: int = 8  # of the video, where there is one among the pictures
     # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
     statistics: tuple[tuple[str, str, str], ...] = ()
 
@@ -111,6 +113,7 @@ class PromptRecord(Contract):
     hierarchy: bool = False
     name_dataset: bool = False
     motion_words: bool = False
+    video_frames: Annotated[int, Field(ge=2, le=1000)] = 8
     statistics: list[Annotated[list[str], Field(min_length=3, max_length=3)]] = Field(default_factory=list)
     hash: str
     example: list[Message] = Field(default_factory=list)
@@ -130,8 +133,12 @@ def dataset_part(dataset: str) -> str:
     return f"Dataset: {DATASET_TITLES[dataset]}{of_it}."
 
 
+def _tag_of(picture: str) -> str:
+    return VIDEO_TAG if picture == VIDEO else IMAGE_TAG
+
+
 def shared_text(dataset: str, settings: PromptSettings, motion: str = "") -> str:
-    """The user text that all questions of a clip begin with, an image tag for each picture.
+    """The user text that all questions of a clip begin with, a tag for each picture and for the video.
 
     `motion`: the clip's motion in words (see `motion_words`). Raises ValueError where the settings need it and it is
     empty.
@@ -139,9 +146,12 @@ def shared_text(dataset: str, settings: PromptSettings, motion: str = "") -> str
     if settings.motion_words and not motion:
         raise ValueError("the prompt needs the clip's motion in words")
     if not settings.structured:
-        tags = IMAGE_TAG * len(settings.images)
+        tags = "".join(map(_tag_of, settings.images))
         return "\n".join(filter(None, (tags, motion if settings.motion_words else "")))
-    lines = [f"Picture {n}: {IMAGE_TAG} {_PICTURE[name]}." for n, name in enumerate(settings.images, start=1)]
+    lines = [
+        f"Picture {number}: {_tag_of(name)} {_PICTURE[name].format(frames=settings.video_frames)}."
+        for number, name in enumerate(settings.images, start=1)
+    ]
     if settings.legend and "flow" in settings.images:
         lines.append(legend_text(settings.encoding, settings.scale))
     if settings.motion_words:
@@ -185,7 +195,8 @@ def question_part(question: Question, dataset: str, settings: PromptSettings, co
 def build_messages(
     question: Question, dataset: str, settings: PromptSettings, coarse: str = "", motion: str = ""
 ) -> list[dict[str, str]]:
-    """System and user message of one question; `<image>` tags stand for the pictures of `settings.images`.
+    """System and user message of one question; `<image>` and `<video>` tags stand for the pictures of
+    `settings.images`.
 
     `coarse`: the clip's coarse class, for prompts of a hierarchy; `motion`: its motion in words, for prompts that have
     it. Raises ValueError as `shared_text`.
@@ -201,6 +212,7 @@ def _used_settings(settings: PromptSettings) -> dict:
     """The settings without those that are not in use, so that prompts made before there were any keep their hash."""
     unused = () if settings.hierarchy else ("hierarchy", "statistics")
     unused += tuple(name for name in ("name_dataset", "motion_words") if not getattr(settings, name))
+    unused += () if VIDEO in settings.images else ("video_frames",)
     return {name: value for name, value in asdict(settings).items() if name not in unused}
 
 

@@ -1,4 +1,4 @@
-"""Motion in words as a part of the prompt: built, split, augmented and checked, with pictures and without any."""
+"""Motion in words, and the video, as parts of the prompt: built, split, augmented and checked."""
 
 from pathlib import Path
 
@@ -8,7 +8,8 @@ from clip_folder import build, make_clips
 from PIL import Image
 from test_checks import findings, warnings
 
-from megc.files import png_bytes, write_bytes, write_json, write_jsonl
+from megc.files import png_bytes, read_json, write_bytes, write_json, write_jsonl
+from megc.model.samples import read_samples
 from megc.motion.colour import draw_flow
 from megc.motion.crop import CROP_HEIGHT, CROP_WIDTH, mean_face
 from megc.motion.flow_pictures import mirror_picture
@@ -17,7 +18,7 @@ from megc.problems import DataError, Problems
 from megc.synthesis.flow_set import write_flow_set
 from megc.synthesis.settings import FlowSetSettings
 from megc.vqa.augment import augment_file
-from megc.vqa.build import write_split
+from megc.vqa.build import build_files, write_split
 from megc.vqa.checks import check_records
 from megc.vqa.clip_pictures import picture_motion
 from megc.vqa.instructions import answer_of, question_kind, read_prompt, read_records, with_coarse
@@ -32,6 +33,18 @@ def rising(landmarks: tuple[int, ...], pixels: float = 1.0) -> np.ndarray:
     field = np.zeros((CROP_HEIGHT, CROP_WIDTH, 2), np.float32)
     field[y - 14 : y + 14, x - 14 : x + 14, 1] = -pixels
     return field
+
+
+def add_samples(data: Path, count: int, size: tuple[int, int] = (56, 56)) -> None:
+    """Equally spaced frames of the clips, as extract_frames.py --samples writes them."""
+    add_motion(data)
+    generator = np.random.default_rng(0)
+    for clip in make_clips():
+        folder = data / "frames" / clip.id
+        write_json(folder / "align.json", {**read_json(folder / "align.json"), "settings": {"samples": count}})
+        for number in range(1, count + 1):
+            pixels = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"sample{number}.png")
 
 
 def add_motion(data: Path) -> dict[str, np.ndarray]:
@@ -195,3 +208,72 @@ def test_synthetic_pictures_come_with_their_words(tmp_path: Path) -> None:
     problems = Problems()
     check_records(tmp_path / "instructions.jsonl", problems)
     assert findings(problems, "prompt") == []
+
+
+def test_a_video_is_a_list_of_frames_in_the_order_of_time(data: Path) -> None:
+    add_samples(data, 10)
+    records, problems = build(data, images=("flow", "video"), video_frames=10)
+    assert not problems
+    for record in records:
+        folder = f"frames/{record['clip']}"
+        assert record["images"] == [f"flow/{record['clip']}.png"]
+        assert record["videos"] == [[f"{folder}/sample{number}.png" for number in range(1, 11)]]
+        assert "Picture 2: <video> video from onset to offset, 10 equally spaced frames." in user_text(record)
+        assert user_text(record).count("<video>") == user_text(record).count("<image>") == 1
+    prompt = read_prompt(data / "instructions.jsonl")
+    assert PromptSettings.from_record(prompt) == PromptSettings(images=("flow", "video"), video_frames=10)
+    assert prompt["hash"] != prompt_hash(PromptSettings(images=("flow", "video")))
+    bare, _ = build(data, images=("video",), video_frames=10, bare=True)
+    assert user_text(bare[0]).startswith(f"<video>{QUESTION_MARK}") and bare[0]["images"] == []
+
+
+def test_a_video_of_other_frames_than_the_clip_has_is_refused(data: Path) -> None:
+    """Eight frames of ten would be the first part of the movement."""
+    add_samples(data, 10)
+    with pytest.raises(DataError, match="none of"):
+        build(data, images=("video",))
+    problems = Problems()
+    with pytest.raises(DataError):
+        build_files(BuildSettings(data / "clips.jsonl", data / "other.jsonl", images=("video",)), problems)
+    assert "has 10 equally spaced frames, the video is to have 8" in str(next(iter(problems)))
+    assert "extract_frames.py --samples 8" in str(next(iter(problems)))
+    with pytest.raises(ValueError, match="a video has two frames or more"):
+        BuildSettings(images=("video",), video_frames=1)
+    with pytest.raises(DataError, match="none of 1 rows"):  # flat folders have no frames
+        row = {"id": "1", "dataset": "casme2", "image_id": "x", "subject": "sub01", "filename": "EP01", "answer": ""}
+        write_jsonl(data / "rows.jsonl", [{**row, "question": "What is the coarse expression class?"}])
+        build(data, rows=(data / "rows.jsonl",), flow_dir=(data / "flow",), images=("flow", "video"))
+
+
+def test_splits_keep_videos_and_the_doctor_looks_at_their_frames(data: Path) -> None:
+    add_samples(data, 8)
+    build(data, images=("flow", "video"))
+    names = {"train": data.parent / "train.jsonl", "test": None}
+    write_split(SplitSettings((data / "instructions.jsonl",), **names), Problems())
+    records = read_records(names["train"])
+    assert records[0]["videos"][0][7] == f"{data.name}/frames/{records[0]['clip']}/sample8.png"
+    problems = Problems()
+    check_records(names["train"], problems)
+    assert {problem.check for problem in problems} <= {"duplicates"}  # of the flow pictures, a few of which are equal
+    (data / f"frames/{records[0]['clip']}/sample8.png").write_bytes(b"no picture")
+    records[1]["videos"] = [records[1]["videos"][0][::-1]]
+    records[2]["videos"] = []
+    records[3]["videos"] = [records[3]["videos"][0][:4]]
+    write_jsonl(names["train"], records)
+    problems = Problems()
+    check_records(names["train"], problems)
+    text = " ".join(map(str, problems))
+    assert "sample8.png" in text and "frames are out of order: sample8.png" in text
+    assert "1 <video> tags for 0 videos" in text
+    assert "the videos are not of 8 frames, as the prompt says" in text
+    with pytest.raises(DataError, match="1 <video> tags for 0 videos"):
+        read_records(names["train"])
+
+
+def test_frames_of_several_sizes_are_no_video(data: Path) -> None:
+    add_samples(data, 8)
+    build(data, images=("video",), bare=True)
+    clip = make_clips()[0].id
+    Image.fromarray(np.zeros((28, 56, 3), np.uint8)).save(data / "frames" / clip / "sample3.png")
+    with pytest.raises(DataError, match="frames of a video have several sizes"):
+        read_samples(data / "instructions.jsonl")
