@@ -5,6 +5,7 @@
 #   bash demo.sh
 #   bash demo.sh --overwrite    trains again; further flags are those of train.py
 #   bash demo.sh --long         ME-STR instead: long synthetic videos, spotters by folds, table and timelines
+#   SEED=11 bash demo.sh --long    the same on other people and videos, in folders of its own
 set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh
@@ -18,8 +19,9 @@ step() {
 
 if [ "${1:-}" = --long ]; then
   shift
-  data=dataset/demo/long
-  step python data_process/make_demo_dataset.py --long --workers "$workers"
+  set=demo${SEED:+/seed$SEED}  # another seed has folders of its own
+  data=dataset/$set/long
+  step python data_process/make_demo_dataset.py --long --out "dataset/$set" ${SEED:+--seed "$SEED"} --workers "$workers"
   step python data_process/index_clips.py --out $data/clips.jsonl \
     --dataset samm_lv --annotations $data/SAMM_LV/SAMM_LongVideos_V2_Release.xlsx --frames $data/SAMM_LV \
     --emotions $data/SAMM_LV/SAMM_Micro_FACS_Codes_v2.xlsx \
@@ -27,10 +29,10 @@ if [ "${1:-}" = --long ]; then
     --emotions "$data/CASME3/cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx"
   step python data_process/extract_region_flow.py --videos $data/videos.jsonl --out $data/region_flow --workers "$workers"
   # without the arms on windows of face crops and that which trains two networks in a row: they take longest
-  step python ablation/cross_spot.py --jobs "$workers" \
+  step python ablation/cross_spot.py --videos $data/videos.jsonl --inputs $data --out "result/$set/long" --jobs "$workers" \
     --only MEAN "MEAN, our decoding" "flow, published" flow "flow + recogniser" region fused "flow + VLM" "$@"
-  printf '\nDone in %d min %d s. Open result/demo/long/report.html; the table is result/demo/long/spotting.csv.\n' \
-    $((SECONDS / 60)) $((SECONDS % 60))
+  printf '\nDone in %d min %d s. Open %s/report.html; the table is %s/spotting.csv.\n' \
+    $((SECONDS / 60)) $((SECONDS % 60)) "result/$set/long" "result/$set/long"
   exit
 fi
 

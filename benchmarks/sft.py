@@ -113,8 +113,8 @@ def set_up(root: Path, samples: list[Sample]) -> tuple[Bench, PictureStore]:
     folder = tiny.build(root / "tiny", training_texts(sample.record for sample in samples))
     processor, model = load_processor(folder), load_model(folder, torch.float32, "sdpa").train()
     pixels = PictureStore(processor)
-    ids = processor.tokenizer.pad_token_id, model.config.image_token_id
-    collators = {packing: Collator(pixels, *ids, packing == "clip") for packing in ("clip", "none")}
+    pad = processor.tokenizer.pad_token_id
+    collators = {packing: Collator(pixels, pad, packing == "clip") for packing in ("clip", "none")}
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
     return Bench(model, collators, torch.optim.AdamW(model.parameters(), lr=1e-5), end), pixels
 

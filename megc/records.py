@@ -81,7 +81,8 @@ class Message(Contract):
 
 
 class Instruction(Contract):
-    """An instruction record. `sources`: all clips whose motion a mixed picture shows."""
+    """An instruction record. `sources`: all clips whose motion a mixed picture shows; `motion`: the clip's motion in
+    words, as its messages have it."""
 
     id: str = ""
     clip: str = ""
@@ -90,8 +91,10 @@ class Instruction(Contract):
     prompt: str = ""
     messages: Annotated[list[Message], Field(min_length=1)]
     images: list[str] = []
+    videos: list[Annotated[list[str], Field(min_length=1)]] = []  # of each its frames
     row: AskedRow = AskedRow(question="")
     sources: list[str] = []
+    motion: str = ""
 
 
 class TrainingInstruction(Instruction):

@@ -3,7 +3,6 @@
 All is inlined, so that the page opens without a network; texts are escaped by the template.
 """
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from megc.files import write_text
+from megc.scoring.answer_cards import data_uri
 from megc.scoring.interval_files import SpottingRun
 from megc.scoring.report import html_environment
 from megc.scoring.str_evaluation import OVERALL, format_difference
@@ -60,7 +60,7 @@ def _inline_png(png: bytes) -> str:
     Image.open(io.BytesIO(png)).convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE).save(
         out, "png", optimize=True
     )
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return data_uri(out.getvalue(), "png")
 
 
 def make_cards(items: Sequence[SpottingVideo], runs: Sequence[SpottingRun]) -> list[dict]:

@@ -268,8 +268,8 @@ def path_hash(path: Path) -> str:
 
 
 def _pictures(path: Path) -> list[str]:
-    """Pictures that an instruction JSONL names, in order of name; none for other files."""
+    """Pictures and frames of videos that an instruction JSONL names, in order of name; none for other files."""
     names: set[str] = set()
     for _, row in read_jsonl(path):
-        names.update(row.get("images") or ())
+        names.update(row.get("images") or (), *(row.get("videos") or ()))
     return sorted(names)

@@ -8,8 +8,8 @@ from typing import Protocol
 from megc.answers.settings import OPEN, WORDINGS
 from megc.model.samples import Sample
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import question_of
-from megc.vqa.prompts import PromptSettings, build_messages, prompt_hash
+from megc.vqa.instructions import question_of, word_question
+from megc.vqa.prompts import PromptSettings, prompt_hash
 from megc.vqa.questions import Question, normalise_answer, parse
 
 
@@ -179,7 +179,7 @@ def reword(sample: Sample, settings: PromptSettings) -> Sample:
     """The sample with the prompt of `settings`. Raises DataError for a question that is not the challenge's."""
     record = sample.record
     try:
-        messages = build_messages(parse(question_of(record)), record["dataset"], settings)
+        messages = word_question(record, settings)
     except ValueError as error:
         fix = "correct the question, or leave out --vote-prompts"
         raise DataError("--vote-prompts", record["id"], f"cannot be worded otherwise ({error})", fix) from error

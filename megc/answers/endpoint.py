@@ -39,7 +39,12 @@ def picture_url(picture: np.ndarray) -> str:
 
 
 def build_messages_with_pictures(record: dict, pictures: Sequence[np.ndarray]) -> list[dict]:
-    """System and user message of an instruction record, pictures in the place of its `<image>` tags."""
+    """System and user message of an instruction record, pictures in the place of its `<image>` tags.
+
+    Without pictures a message is plain text, as servers of text-only models take it.
+    """
+    if not pictures:
+        return [message for message in record["messages"] if message["role"] != "assistant"]
     urls = iter([picture_url(picture) for picture in pictures])
     messages = chat_messages(record, with_answer=False)
     for message in messages:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +29,13 @@ from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.packing import PositionIds
 from megc.model.samples import Sample, chat_messages, shifted
+from megc.model.visuals import TEXT, token_kinds, visual_grid
+from megc.motion.flow_pictures import mirror_picture
 from megc.problems import Problems
-from megc.vqa.questions import Question
+from megc.vqa.questions import MIRRORED, Question
 
-PictureView = tuple[tuple[Path, ...], tuple[int, int]]  # a clip's pictures, and their shift (down, right) in pixels
+# a clip's pictures, their shift (down, right) in pixels, and whether they are mirrored
+PictureView = tuple[tuple[Path, ...], tuple[int, int], bool]
 
 
 @dataclass
@@ -46,6 +49,12 @@ class PendingQuestion:
     votes: tuple[int, ...]
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
+
+
+def mirror_answer(answer: Answer) -> Answer:
+    """The answer to a mirrored picture as one to the picture itself: left and right change places."""
+    choices = answer.choices and {MIRRORED.get(text, text): value for text, value in answer.choices.items()}
+    return replace(answer, text=MIRRORED.get(answer.text, answer.text), choices=choices)
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,8 @@ class ModelAnswerer:
             self._answer_batch(batch, views)
         votes: list[list[Answer] | None] = [None] * len(samples)
         for pending in questions:
-            votes[pending.number] = [*(votes[pending.number] or []), *pending.answers]
+            answers = [mirror_answer(answer) for answer in pending.answers] if pending.view[2] else pending.answers
+            votes[pending.number] = [*(votes[pending.number] or []), *answers]
         return votes
 
     def _mode(self, pending: PendingQuestion) -> str:
@@ -100,7 +110,8 @@ class ModelAnswerer:
     def _read_pictures(
         self, samples: Sequence[Sample], problems: Problems
     ) -> tuple[list[PendingQuestion], dict[PictureView, list[np.ndarray]]]:
-        """The questions of the samples, and the pictures of every view of them. With jitter, a vote is a question."""
+        """The questions of the samples, and the pictures of every view of them. Where votes see other pictures, a vote
+        is a question."""
         questions: list[PendingQuestion] = []
         unmoved: dict[tuple[Path, ...], list[np.ndarray]] = {}
         views: dict[PictureView, list[np.ndarray]] = {}
@@ -111,11 +122,14 @@ class ModelAnswerer:
                 question = parse_question(sample)
                 count = self.decoding.count_votes(question.kind)
                 votes = tuple(range(self.first_vote, self.first_vote + count))
-                for group in [(vote,) for vote in votes] if self.decoding.jitter else [votes]:
+                for group in [(vote,) for vote in votes] if self.decoding.changes_pictures else [votes]:
                     shift = self._draw_shift(sample, group[0])
-                    view = (sample.pictures, shift)
+                    mirrored = self.decoding.mirror and (group[0] - self.first_vote) % 2 == 1
+                    view = (sample.pictures, shift, mirrored)
                     if view not in views:
-                        views[view] = [shifted(picture, *shift) for picture in unmoved[sample.pictures]]
+                        pictures = unmoved[sample.pictures]
+                        pictures = [mirror_picture(picture) for picture in pictures] if mirrored else pictures
+                        views[view] = [shifted(picture, *shift) for picture in pictures]
                     questions.append(PendingQuestion(number, sample, question, view, group))
         return questions, views
 
@@ -132,11 +146,12 @@ class ModelAnswerer:
         """Give each question its prompt in tokens, with position ids."""
         if not questions:
             return
-        patch = self.loaded.processor.image_processor.patch_size
+        image_processor = self.loaded.processor.image_processor
         grids = [
             torch.tensor(
-                [(1, picture.shape[0] // patch, picture.shape[1] // patch) for picture in views[pending.view]]
-            ).reshape(-1, 3)  # also where there is no picture
+                [visual_grid(image_processor, picture.shape) for picture in views[pending.view]],
+                dtype=torch.long,  # where there is no picture it would be float
+            ).reshape(-1, 3)
             for pending in questions
         ]
         token_rows = tokenize_prompts(self.loaded.processor, [pending.sample for pending in questions], grids)
@@ -151,7 +166,7 @@ class ModelAnswerer:
 
         Computing them takes a loop over tokens in transformers, as long as the rest of preparing a clip.
         """
-        pictures = (tokens == self.loaded.processor.image_token_id).nonzero()
+        pictures = token_kinds(tokens, self.loaded.processor).nonzero()
         if not len(pictures):
             return self._positions(tokens, grid)
         length = int(pictures[-1]) + 2  # with one token of text: behind it all three components ascend by one
@@ -191,7 +206,7 @@ class ModelAnswerer:
         prefixes: list[PromptPrefix] = []
         branches: list[_Branch] = []
         for group in batch:
-            shared = count_shared_tokens([pending.prompt for pending in group], self.loaded.processor.image_token_id)
+            shared = count_shared_tokens([pending.prompt for pending in group], self.loaded.processor)
             for pending in group:
                 if shared is None or pending is group[0]:
                     length = len(pending.prompt.ids) - 1 if shared is None else shared
@@ -263,8 +278,8 @@ def tokenize_prompts(
 ) -> list[torch.Tensor]:
     """The samples' prompts in tokens (L,), up to where the answer begins, with a picture token for each patch group.
 
-    `grids` (n, 3) are the patch grids of each sample's pictures: time, height, width. Raises ValueError for a text
-    with a picture token.
+    `grids` (n, 3) are the patch grids of each sample's pictures and videos: time, height, width. Raises ValueError for
+    a text with a picture token.
     """
     texts = [
         processor.apply_chat_template(
@@ -275,7 +290,7 @@ def tokenize_prompts(
     prompts = []
     for ids, grid in zip(processor.tokenizer(texts)["input_ids"], grids, strict=True):
         tokens = torch.tensor(ids)
-        pictures = tokens == processor.image_token_id
+        pictures = token_kinds(tokens, processor) != TEXT
         if pictures.sum() != len(grid):
             raise ValueError(f"{int(pictures.sum())} picture tokens for {len(grid)} pictures")
         # the template has one token a picture; the model expects one for each merged group of patches

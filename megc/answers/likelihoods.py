@@ -94,7 +94,10 @@ def _input_token_logprobs(
 
     Source: https://docs.sglang.io/basic_usage/sampling_params.html, and `RuntimeEndpoint.select` of its front end.
     """
-    parts = [part for message in messages for part in message["content"] if part["type"] == "image_url"]
+    lists = [
+        message["content"] for message in messages if isinstance(message["content"], list)
+    ]  # plain text: no picture
+    parts = [part for parts in lists for part in parts if part["type"] == "image_url"]
     pictures = {"image_data": [part["image_url"]["url"] for part in parts]} if parts else {}
     native = client.with_options(base_url=str(client.base_url).rstrip("/").removesuffix("/v1"))
     body = {**pictures, "sampling_params": {"max_new_tokens": 0, "temperature": 0}}

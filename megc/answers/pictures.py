@@ -29,15 +29,16 @@ class Pictures:
         self._grey = np.rint(255 * np.asarray(processor.image_processor.image_mean)).astype(np.uint8)
 
     def read(self, sample: Sample) -> list[np.ndarray]:
-        """The sample's pictures, uint8 (height, width, 3), resized to the pixel budget, in the order of the tags.
+        """The sample's pictures, uint8 (height, width, 3), and videos (frames, height, width, 3), resized to the pixel
+        budget, in the order of the tags.
 
         Raises DataError, naming the clip, for a picture that cannot be decoded.
         """
-        pictures = []
-        for number, path in enumerate(sample.pictures):
-            picture = self.pixels.picture(path, sample.clip)
-            pictures.append(self._neutral(picture.shape, number) if self._is_blank(number) else picture)
-        return pictures
+        pictures = self.pixels.visuals(sample.pictures, sample.lengths, sample.clip)
+        return [
+            self._neutral(picture.shape, number) if self._is_blank(number) else picture
+            for number, picture in enumerate(pictures)
+        ]
 
     def _is_blank(self, number: int) -> bool:
         if self.blank in ("none", "all"):

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pad_sequence
-from transformers import Cache
+from transformers import Cache, ProcessorMixin
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from megc.answers.passes import RoomyLayer, run_model
 from megc.model.checkpoint import LoadedCheckpoint
-from megc.model.vision_tower import encode_pictures
+from megc.model.vision_tower import encode_visuals
+from megc.model.visuals import token_kinds
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptPrefix:
-    """What the questions of a clip begin with: the first tokens, and the pictures among them (uint8, H × W × 3)."""
+    """What the questions of a clip begin with: the first tokens, and the pictures among them (uint8, H × W × 3; of a
+    video frames × H × W × 3)."""
 
     ids: torch.Tensor  # (P,)
     positions: torch.Tensor  # (3, P)
@@ -56,14 +58,14 @@ class EncodedPrefix:
     seen: torch.Tensor
 
 
-def count_shared_tokens(prompts: Sequence[Prompt], picture_token: int) -> int | None:
+def count_shared_tokens(prompts: Sequence[Prompt], processor: ProcessorMixin) -> int | None:
     """Number of leading tokens that the prompts share, at least one token left to each.
 
     None if a picture stands behind them: then the prompts cannot branch from one prefix.
     """
     limit = min(len(prompt.ids) for prompt in prompts) - 1
     length = len(_common_start([prompt.ids[:limit] for prompt in prompts]))
-    return None if any((prompt.ids[length:] == picture_token).any() for prompt in prompts) else length
+    return None if any(token_kinds(prompt.ids[length:], processor).any() for prompt in prompts) else length
 
 
 def _common_start(rows: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -81,7 +83,7 @@ def encode_leading_text(
     `previous` is returned if its text is the same: then nothing is computed. Positions of text before any picture
     ascend from zero, whatever pictures follow.
     """
-    pictures = [(prefix.ids == loaded.processor.image_token_id).nonzero() for prefix in prefixes]
+    pictures = [token_kinds(prefix.ids, loaded.processor).nonzero() for prefix in prefixes]
     if not all(map(len, pictures)):
         return None
     length = min(int(indices[0]) for indices in pictures)
@@ -116,14 +118,22 @@ def encode_prefixes(
         for layer, states in zip(cache.layers, leading.states, strict=True):
             layer.update(*(part.expand(len(prefixes), -1, -1, -1) for part in states))
     # 3. pictures through the tower, a clip at a time: what one clip's pictures take fits a processor's cache
-    features = tuple(
-        picture for prefix in prefixes if prefix.pictures for picture in encode_pictures(loaded, prefix.pictures)
-    )
-    vision = {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=features)}} if features else {}
+    features: dict[str, list[torch.Tensor]] = {"image": [], "video": []}
+    for prefix in prefixes:
+        for picture, states in zip(prefix.pictures, _encode_pictures(loaded, prefix), strict=True):
+            features["video" if picture.ndim == 4 else "image"].append(states)
+    outputs = {
+        kind: BaseModelOutputWithPooling(pooler_output=tuple(states)) for kind, states in features.items() if states
+    }
+    vision = {"mm_encoder_outputs": outputs} if outputs else {}
     # 4. the rest of the prefixes, for their keys and values alone
     nothing = _no_states(len(prefixes))
     run_model(loaded.model, ids[:, begun:], positions[:, :, begun:], None, cache, read=nothing, **vision)
     return EncodedPrefix(cache, seen)
+
+
+def _encode_pictures(loaded: LoadedCheckpoint, prefix: PromptPrefix) -> list[torch.Tensor]:
+    return encode_visuals(loaded, prefix.pictures) if prefix.pictures else []
 
 
 def _make_cache(loaded: LoadedCheckpoint, room: int) -> Cache:

@@ -11,17 +11,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from megc.clips import Clip, frames_folder
+from megc.explanation.frame_slider import FrameSlider, clip_slider
 from megc.explanation.settings import PictureSettings
-from megc.files import figure_png, png_bytes
+from megc.files import png_bytes
 from megc.motion.apex import FEWEST_FRAMES
-from megc.motion.colour import legend_image
+from megc.motion.colour import ABSOLUTE, legend_image
 from megc.motion.crop import crop_frame
-from megc.motion.flow_files import drawn_with, picture_metadata, read_warnings
+from megc.motion.flow_files import draw_face, drawn_with, picture_metadata, read_warnings
 from megc.motion.frames import open_frames, read_image
 from megc.motion.keyframes import check_align, magnify_motion
 from megc.motion.preview import draw_trace
 from megc.motion.region_motion import motion_fields, sample_numbers, trace_fields
-from megc.motion.settings import MOMENTS
+from megc.motion.settings import MOMENTS, FlowSettings
 from megc.scoring.answer_cards import data_uri
 
 WIDTH = 220  # pixels of a picture on the page
@@ -34,9 +35,10 @@ _FLIP_SECONDS = 0.6
 class ClipPictures:
     """Pictures of a clip as data URIs, by name, and what stands beside them.
 
-    `pictures`: onset, apex, offset, flow, legend, flip; slow and magnified where the clip has frames for them; trace
-    where it has enough. `moments`: the frame number of each key frame, as used. `speed` of the animation, where 1 is
-    real time. `legend`: the flow's in words. `notes` and `warnings` of cutting and measuring.
+    `pictures`: onset, apex, offset, flow, legend, flip; slow and magnified where the clip has frames for them.
+    `slider`: its frames to drag through, where it has more than two. `moments`: the frame number of each key frame,
+    as used. `speed` of the animation, where 1 is real time. `legend`: the flow's in words. `notes` and `warnings` of
+    cutting and measuring.
     """
 
     clip: Clip
@@ -48,6 +50,7 @@ class ClipPictures:
     legend: str
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    slider: FrameSlider | None = None
 
     @property
     def seconds(self) -> float:
@@ -69,7 +72,7 @@ def draw_clip(clip: Clip, clips_file: Path, folder: Path, settings: PictureSetti
     pictures["flow"] = png_uri(shrink(read_image(flow, clip.id)))
     pictures["legend"] = png_uri(legend_image(drawn["encoding"], drawn["scale"], size=260))
     pictures["flip"] = webp_uri([crops["onset"], crops["apex"]], _FLIP_SECONDS)
-    more, speed = _draw_motion(clip, clips_file, align, moments, settings)
+    more, speed, slider = _draw_motion(clip, clips_file, align, moments, settings, drawn)
     return ClipPictures(
         clip,
         pictures | more,
@@ -80,18 +83,19 @@ def draw_clip(clip: Clip, clips_file: Path, folder: Path, settings: PictureSetti
         metadata["legend"],
         tuple(align["notes"]),
         (*align["warnings"], *read_warnings(metadata)),
+        slider,
     )
 
 
 def _draw_motion(
-    clip: Clip, clips_file: Path, align: dict, moments: dict[str, int], settings: PictureSettings
-) -> tuple[dict[str, str], float]:
-    """Animations and the curve of motion, and the speed of the former; nothing for a clip of two frames."""
+    clip: Clip, clips_file: Path, align: dict, moments: dict[str, int], settings: PictureSettings, drawn: dict
+) -> tuple[dict[str, str], float, FrameSlider | None]:
+    """Animations with their speed, and the slider with the curve of motion; nothing for a clip of two frames."""
     frames = open_frames(frames_folder(clip, clips_file), clip.id)
     numbers = [number for number in frames.numbers if moments["onset"] <= number <= moments["offset"]]
     numbers = _thin_out(sample_numbers(numbers, clip.fps), MOST_FRAMES)
     if len(numbers) < 3:
-        return {}, 1.0
+        return {}, 1.0, None
     landmarks, transform = np.array(align["landmarks"], np.float32), np.array(align["transform"])
     crops = [crop_frame(image, transform) for _, image in frames.read_many(numbers)]
     fields = list(motion_fields(crops, landmarks))  # H × W × 2 × 4 bytes: 27 MB for 36 of them
@@ -100,12 +104,16 @@ def _draw_motion(
     step = loop / len(numbers)
     magnified = [magnify_motion(crops[0], field, settings.magnify) for field in fields]
     pictures = {"slow": webp_uri(crops, step), "magnified": webp_uri(magnified, step)}
+    how = FlowSettings(**{name: value for name, value in drawn.items() if name in FlowSettings.__dataclass_fields__})
+    sheets = {"the frame": crops, f"motion × {settings.magnify:g}": magnified}
+    if how.encoding in ABSOLUTE:  # the others stretch the noise of a face at rest to full colour
+        sheets["flow from the onset"] = [draw_face(field, landmarks, crops[0], how) for field in fields]
+    axes = None
     if len(numbers) >= FEWEST_FRAMES:
         trace = trace_fields(fields, landmarks, [number - numbers[0] for number in numbers])
-        figure = Figure(figsize=(8, 3), dpi=100, layout="constrained")
-        draw_trace(figure.subplots(), trace, clip.fps, moments, numbers[0])
-        pictures["trace"] = data_uri(figure_png(figure), "png")
-    return pictures, real / loop
+        axes = Figure(figsize=(8, 3), dpi=100, layout="constrained").subplots()
+        draw_trace(axes, trace, clip.fps, moments, numbers[0])
+    return pictures, real / loop, clip_slider(sheets, numbers, clip.fps, moments["apex"], axes)
 
 
 def _thin_out(numbers: Sequence[int], most: int) -> list[int]:

@@ -20,10 +20,12 @@ from megc.model.checkpoint import LoadedCheckpoint, read_training_info
 from megc.model.samples import Sample
 from megc.motion.settings import FlowSettings, KeyframeSettings
 from megc.problems import DataError, Problems
-from megc.vqa.instructions import PROMPT_FILE, build_records, clip_picture, question_kind, with_coarse, write_records
-from megc.vqa.prompts import QUESTION_MARK, PromptSettings, build_messages, prompt_hash, prompt_record, shared_text
+from megc.reasoning.agreement import reason_over_rows
+from megc.vqa.clip_pictures import clip_source
+from megc.vqa.instructions import PROMPT_FILE, build_records, question_kind, with_coarse, word_question, write_records
+from megc.vqa.prompts import QUESTION_MARK, PromptSettings, prompt_hash, prompt_record
 from megc.vqa.questions import LONG_KINDS, Question, parse, question_rows, question_text, row_identity, split_units
-from megc.vqa.settings import SAMPLES
+from megc.vqa.settings import SAMPLES, VIDEO
 
 QUESTIONS, FREE_QUESTIONS = "instructions.jsonl", "free_questions.jsonl"
 LONGEST_QUESTION = 500  # characters
@@ -36,8 +38,8 @@ class ClipAnswer:
 
     `prediction` is its row as test/generate_answers.py writes it. `likelihoods` of the allowed answers add up to 1,
     `blanked` are those without the flow picture; None for an answer that was written, which has the `probability` of
-    its text instead, where it is known. `reference` is the annotated answer, empty where there is none. `free`: the
-    question is none of the challenge's.
+    its text instead, where it is known. `reference` is the annotated answer, empty where there is none, `reasoned`
+    that of `reason_over_answers`, empty before it. `free`: the question is none of the challenge's.
     """
 
     prediction: dict
@@ -46,6 +48,7 @@ class ClipAnswer:
     probability: float | None
     blanked: dict[str, float] | None = None
     reference: str = ""
+    reasoned: str = ""
 
     @property
     def question(self) -> str:
@@ -56,6 +59,11 @@ class ClipAnswer:
     def answer(self) -> str:
         """Its text."""
         return self.prediction["answer"]
+
+    @property
+    def final(self) -> str:
+        """Its text, as reasoning left it."""
+        return self.reasoned or self.answer
 
     @property
     def free(self) -> bool:
@@ -91,6 +99,19 @@ def is_free(question: str) -> bool:
         return True
 
 
+def reason_over_answers(answers: Sequence[ClipAnswer], options: Iterable[str]) -> list[ClipAnswer]:
+    """The answers, those to the challenge's questions on a clip with what `options` of reasoning.settings make of
+    them; the model's own stay."""
+    closed = [not answer.free and answer.kind not in LONG_KINDS for answer in answers]
+    rows = [answer.prediction for answer, reasons in zip(answers, closed, strict=True) if reasons]
+    options = tuple(options)
+    reasoned = iter(reason_over_rows(rows, options))
+    return [
+        replace(answer, reasoned=next(reasoned)["answer"] if options else "") if reasons else answer
+        for answer, reasons in zip(answers, closed, strict=True)
+    ]
+
+
 class ClipAnswerer:
     """What answers questions on clips; a checkpoint is loaded with the first question, and kept.
 
@@ -102,6 +123,7 @@ class ClipAnswerer:
         self.settings = settings
         self._run = settings.run_settings()
         self._loaded: list[LoadedCheckpoint] | None = None
+        self._served: dict[str, Answerer] = {}
         check_model(settings.model)
         info = read_training_info(settings.model)
         self.prompt = _prompt_of(settings.model, info)
@@ -130,6 +152,7 @@ class ClipAnswerer:
         decoding = replace(self.settings.decoding, votes=votes)
         other.settings = replace(self.settings, decoding=decoding)
         other._run = other.settings.run_settings()
+        other._served = {}
         return other
 
     def ask(self, clips: Sequence[Clip], folder: Path, questions: Sequence[str], control: bool) -> list[ClipAnswer]:
@@ -149,25 +172,24 @@ class ClipAnswerer:
         order = {clip.id: number for number, clip in enumerate(clips)}
         return sorted(answers, key=lambda answer: order[answer_clip(answer)])
 
-    def ask_more(self, clips: Sequence[Clip], folder: Path, questions: Sequence[str]) -> list[ClipAnswer]:
-        """Answers to these questions alone; see `ask`."""
-        rows = _extra_rows(clips, [text for text in questions if not is_free(text)])
-        answers = self._answer_rows(rows, folder, control=False) if rows else []
-        free = [text for text in questions if is_free(text)]
-        return answers + (self._ask_freely(clips, folder, free) if free else [])
+    def ask_once(self, clip: Clip, folder: Path, question: str, number: int) -> ClipAnswer:
+        """The answer to one more question on a clip, the `number`-th; see `ask`."""
+        if is_free(question):
+            return self._ask_freely([clip], folder, [question], number)[0]
+        return self._answer_rows(_extra_rows([clip], [question], number), folder, control=False)[0]
 
-    def _ask_freely(self, clips: Sequence[Clip], folder: Path, questions: Iterable[str]) -> list[ClipAnswer]:
-        """Written answers to questions in other words than the challenge's."""
+    def _ask_freely(
+        self, clips: Sequence[Clip], folder: Path, questions: Iterable[str], first: int = 1
+    ) -> list[ClipAnswer]:
+        """Written answers to questions in other words than the challenge's, numbered from `first` on."""
         problems = Problems()
-        row = {"id": "x", "dataset": clips[0].dataset, **row_identity(clips[0])}
-        row["question"] = question_text(Question("coarse"))
-        template = self._records([row], folder, problems)[0]
-        records = []
-        for clip in clips:
-            images = [image.replace(clips[0].id, clip.id) for image in template["images"]]
-            records += [
-                self._free_record(clip, text, images, number) for number, text in enumerate(questions, start=1)
-            ]
+        coarse = question_text(Question("coarse"))
+        rows = [{"id": clip.id, "dataset": clip.dataset, **row_identity(clip), "question": coarse} for clip in clips]
+        records = [
+            self._free_record(clip, text, template, number)
+            for clip, template in zip(clips, self._records(rows, folder, problems), strict=True)
+            for number, text in enumerate(questions, first)
+        ]
         file = _write_questions(folder / FREE_QUESTIONS, records, self.prompt)
         return self._answers_of(file, "none")
 
@@ -212,22 +234,23 @@ class ClipAnswerer:
         return _write_questions(folder / QUESTIONS, records, self.prompt)
 
     def _records(self, rows: list[dict], folder: Path, problems: Problems) -> list[dict]:
-        find = clip_picture(folder / "frames", folder / "flow")
-        records = build_records(enumerate(rows, 1), folder / QUESTIONS, find, folder, self.prompt, problems)
+        source = clip_source(folder / "frames", folder / "flow")
+        records = build_records(enumerate(rows, 1), folder / QUESTIONS, source, folder, self.prompt, problems)
         for problem in problems:
             raise DataError(problem.file, problem.row, problem.what, problem.fix)
         return records
 
-    def _free_record(self, clip: Clip, text: str, images: list[str], number: int) -> dict:
+    def _free_record(self, clip: Clip, text: str, template: dict, number: int) -> dict:
+        """The record of a question in other words; `template` is that of the clip's coarse question."""
         prompt = self.prompt.single_stage  # in one stage: what a hierarchy adds fits the challenge's questions alone
-        system, user = build_messages(Question("coarse"), clip.dataset, prompt)
-        content = f"{shared_text(clip.dataset, prompt)}{QUESTION_MARK}{clean_question(text)}"
+        system, user = word_question(template, prompt)
+        shared = user["content"].partition(QUESTION_MARK)[0]
+        content = f"{shared}{QUESTION_MARK}{clean_question(text)}"
         identity = {"dataset": clip.dataset, **row_identity(clip)}
         row = {"id": f"{clip.dataset}_{identity['image_id']}_free_{number}", **identity}
         row |= {"question": clean_question(text), "answer": ""}
-        about = {"id": row["id"], "clip": clip.id, "dataset": clip.dataset, "subject": clip.subject}
         messages = [system, {**user, "content": content}]
-        return {**about, "messages": messages, "images": images, "prompt": prompt_hash(self.prompt), "row": row}
+        return {**template, "id": row["id"], "messages": messages, "row": row}
 
     # ---- the model
 
@@ -247,7 +270,10 @@ class ClipAnswerer:
 
     def _answerer(self, run: RunSettings, questions: Questions) -> Answerer:
         if run.endpoint.url:
-            return connect_endpoint(run, questions).answerer
+            # kept: it hashes the checkpoint, and tries out what the server can do
+            if run.blank not in self._served:
+                self._served[run.blank] = connect_endpoint(run, questions).answerer
+            return self._served[run.blank]
         return combine_answerers(run, self.load(), questions.prompt_settings)
 
 
@@ -278,8 +304,8 @@ def _make_answer(sample: Sample, votes: Sequence[Answer]) -> ClipAnswer:
     return ClipAnswer(prediction, question_kind(sample.record, unknown=OPEN), likelihoods, probability)
 
 
-def _extra_rows(clips: Sequence[Clip], questions: Iterable[str]) -> list[dict]:
-    """Rows of questions of the challenge that a user asks besides."""
+def _extra_rows(clips: Sequence[Clip], questions: Iterable[str], first: int = 1) -> list[dict]:
+    """Rows of questions of the challenge that a user asks besides, numbered from `first` on."""
     return [
         {
             "id": f"{clip.dataset}_{row_identity(clip)['image_id']}_more_{number}",
@@ -289,7 +315,7 @@ def _extra_rows(clips: Sequence[Clip], questions: Iterable[str]) -> list[dict]:
             "answer": "",
         }
         for clip in clips
-        for number, text in enumerate(questions, start=1)
+        for number, text in enumerate(questions, first)
     ]
 
 
@@ -319,5 +345,6 @@ def _flow_settings(recipe: dict, prompt: PromptSettings) -> FlowSettings:
 def _keyframe_settings(recipe: dict, prompt: PromptSettings) -> KeyframeSettings:
     """How key frames are cut: by the recipe of the training pictures, with as many samples as the prompt has."""
     samples = max((SAMPLES.index(name) + 1 for name in prompt.images if name in SAMPLES), default=0)
+    samples = prompt.video_frames if VIDEO in prompt.images else samples
     values = {name: recipe[name] for name in ("roi", "magnify") if recipe.get(name)}
     return KeyframeSettings(**values, samples=samples)

@@ -38,6 +38,11 @@ def render_styles() -> Markup:
     return _sections().styles()
 
 
+def slider_script() -> Markup:
+    """The script of the sliders, for `<script>`: it holds no text of a user's."""
+    return Markup(Path(__file__).with_name("frame_slider.js").read_text())
+
+
 def render_clip(explained: ExplainedVideo, drawn: ClipPictures) -> Markup:
     """The section of one clip, which the report and the web page share."""
     answers, event = explained.answers_of(drawn.clip.id), explained.source.events.get(drawn.clip.id)
@@ -46,8 +51,10 @@ def render_clip(explained: ExplainedVideo, drawn: ClipPictures) -> Markup:
 
 def render_timeline(explained: ExplainedVideo, link: bool) -> Markup:
     """The timeline of a long video; with `link` a list of its events too, to go to them. Nothing for a clip."""
-    source = explained.source
-    return _sections().timeline(source, explained.pictures, NOTHING_SPOTTED, link) if source.is_long else Markup()
+    source, answers = explained.source, explained.video_answers
+    if not source.is_long:
+        return Markup()
+    return _sections().timeline(source, explained.pictures, answers, NOTHING_SPOTTED, link)
 
 
 def write_report(path: Path | str, explained: ExplainedVideo) -> None:
@@ -58,10 +65,12 @@ def write_report(path: Path | str, explained: ExplainedVideo) -> None:
 def render_report(explained: ExplainedVideo) -> str:
     """The whole page."""
     sections = [render_clip(explained, drawn) for drawn in explained.pictures]
-    settings = {"model": explained.model, "decoding": asdict(explained.settings.decoding), **software()}
+    settings = {"model": explained.model, "decoding": asdict(explained.settings.decoding)}
+    settings |= {"reason": explained.reason, **software()}
     template = _environment().get_template("clip_report.html")
     return template.render(
         styles=render_styles(),
+        script=slider_script(),
         title=explained.source.title,
         model=explained.model,
         timeline=render_timeline(explained, link=True),

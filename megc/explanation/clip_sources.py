@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from megc.clips import Clip, read_clips
+from megc.explanation.frame_slider import FrameSlider
 from megc.explanation.settings import LONGEST_CLIP, AskSettings
 from megc.files import read_picture, write_bytes
 from megc.motion.keyframes import clips_of_sources, write_source_clips
@@ -30,7 +31,8 @@ class ClipSource:
     """Clips of one video, the file that their paths are relative to, and the title that a reader sees.
 
     `whole` is the video as one clip; of a long one the `clips` are what was spotted in it, with their `events` by
-    the clip's id, the `timeline` as a data URI, the `spotter` that it is by, and `notes` for the reader.
+    the clip's id, all `intervals` in order, the timeline as a `slider`, the `spotter` that they are by, and `notes`
+    for the reader.
     """
 
     title: str
@@ -39,7 +41,8 @@ class ClipSource:
     whole: Clip
     is_long: bool = False
     events: Mapping[str, SpottedEvent] = field(default_factory=dict)
-    timeline: str = ""
+    intervals: tuple[SpottedInterval, ...] = ()
+    slider: FrameSlider | None = None
     spotter: str = ""
     notes: tuple[str, ...] = ()
 

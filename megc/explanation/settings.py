@@ -8,6 +8,8 @@ from megc.answers.settings import Decoding, Endpoint, RunSettings
 from megc.command import option
 
 _CLIPS = Path("dataset/demo/clips.jsonl")
+# of reasoning.settings.OPTIONS those that one clip can be reasoned over with: no training answers, no prose
+REASONS = ("snap", "number", "shown", "rules", "joint", "compose")
 LONGEST_CLIP = 4.0  # seconds; what is longer holds more than an expression, and is spotted first
 
 
@@ -70,6 +72,7 @@ class AskSettings:
     offset: int | None = option(None, "frame number of the offset (default: the last frame)")
     fps: float = option(30.0, "frame rate of a folder of frames")
     question: tuple[str, ...] = option((), "more questions, in any words; those not of the challenge are marked free")
+    reason: tuple[Literal[*REASONS], ...] = option((), "make a clip's answers agree, as test/reason_answers.py does")
     no_face: Literal["error", "centre"] = option(
         "error", "where no face is found: stop, or take the centre of the frame"
     )

@@ -8,9 +8,9 @@ from pathlib import Path
 from megc.commits import software
 from megc.csv_tables import write_table
 from megc.explanation.animations import ClipPictures, draw_clip
-from megc.explanation.clip_answers import ClipAnswer, ClipAnswerer, answer_clip
+from megc.explanation.clip_answers import ClipAnswer, ClipAnswerer, answer_clip, reason_over_answers
 from megc.explanation.clip_sources import ClipSource, folder_name, read_source, source_title
-from megc.explanation.event_clips import spot_events
+from megc.explanation.event_clips import answer_about_video, is_about_video, spot_events, video_questions
 from megc.explanation.settings import AskSettings, ModelSettings
 from megc.files import lock_folder, write_json, write_text
 from megc.motion.flow_files import compute_clips
@@ -29,13 +29,28 @@ EVENT_COLUMNS = (
 
 @dataclass(frozen=True)
 class ExplainedVideo:
-    """A video's clips with their pictures and answers, and what answered."""
+    """A video's clips with their pictures and answers, and what answered; answers about a long video as a whole have
+    its own id. `reason`: the options of reasoning that were applied."""
 
     source: ClipSource
     pictures: tuple[ClipPictures, ...]
     answers: tuple[ClipAnswer, ...]
     model: str
     settings: ModelSettings
+    reason: tuple[str, ...] = ()
+
+    @property
+    def video_answers(self) -> list[ClipAnswer]:
+        """Answers about the whole of a long video."""
+        return self.answers_of(self.source.whole.id) if self.source.is_long else []
+
+    def reasoned(self, options: Sequence[str]) -> "ExplainedVideo":
+        """The same with other options of reasoning. Answers about the whole video stay."""
+        return replace(self, answers=tuple(reason_over_answers(self.answers, options)), reason=tuple(options))
+
+    def with_answer(self, answer: ClipAnswer) -> "ExplainedVideo":
+        """The same with one more answer."""
+        return replace(self, answers=(*self.answers, answer)).reasoned(self.reason)
 
     def answers_of(self, clip_id: str) -> list[ClipAnswer]:
         """Answers about a clip, in the order of the questions."""
@@ -61,8 +76,14 @@ def explain_video(
     step(0.5 if source.is_long else 0.35, "drawing the motion")
     pictures = tuple(draw_clip(clip, source.clips_file, folder, settings.pictures) for clip in source.clips)
     step(0.7, "answering")
-    answers = answerer.ask(source.clips, folder, settings.question, settings.pictures.control)
-    return ExplainedVideo(source, pictures, tuple(answers), answerer.software, answerer.settings)
+    about_video = [text for text in settings.question if source.is_long and is_about_video(text)]
+    others = [text for text in settings.question if text not in about_video]
+    answers = answerer.ask(source.clips, folder, others, settings.pictures.control)
+    answers = reason_over_answers(answers, settings.reason)
+    if source.is_long:
+        questions = dict.fromkeys((*video_questions(0), *about_video))
+        answers += [answer_about_video(source, answers, text, number) for number, text in enumerate(questions, 1)]
+    return ExplainedVideo(source, pictures, tuple(answers), answerer.software, answerer.settings, settings.reason)
 
 
 def measure_clips(
@@ -130,12 +151,14 @@ def _stem(settings: AskSettings) -> str:
 
 def answers_record(explained: ExplainedVideo) -> dict:
     """`answers.json`: of each clip its moments and its answers, rows as test/generate_answers.py writes them with the
-    kind of question, the likelihoods, those without the flow picture, and whether the question is free."""
+    kind of question, the likelihoods, those without the flow picture, what reasoning made of it, and whether the
+    question is free; of a long video also `answers` about its whole."""
     return {
         "video": explained.source.title,
         "model": explained.model,
         "spotter": explained.source.spotter,
-        "settings": {"decoding": asdict(explained.settings.decoding), **software()},
+        "settings": {"decoding": asdict(explained.settings.decoding), "reason": explained.reason, **software()},
+        "answers": [_answer_record(answer) for answer in explained.video_answers],
         "clips": [
             {
                 "clip": drawn.clip.id,
@@ -153,13 +176,14 @@ def answers_record(explained: ExplainedVideo) -> dict:
 def _answer_record(answer: ClipAnswer) -> dict:
     record = {**answer.prediction, "kind": answer.kind, "free": answer.free, "likelihoods": answer.likelihoods}
     record |= {"likelihoods_without_flow": answer.blanked, "probability": answer.probability}
+    record |= {"reasoned": answer.reasoned} if answer.reasoned else {}
     return record | ({"annotated": answer.reference} if answer.reference else {})
 
 
 def event_rows(explained: ExplainedVideo) -> Iterator[dict]:
     """Rows of `events.csv`, which test/score_spotting.py reads too."""
     for drawn in explained.pictures:
-        by_kind = {answer.kind: answer.answer for answer in explained.answers_of(drawn.clip.id)}
+        by_kind = {answer.kind: answer.final for answer in explained.answers_of(drawn.clip.id)}
         onset, offset = drawn.moments["onset"], drawn.moments["offset"]
         rate = drawn.clip.fps
         event = explained.source.events.get(drawn.clip.id)
@@ -184,6 +208,7 @@ def summary_lines(explained: ExplainedVideo) -> Iterator[str]:
     yield from (f"{explained.source.title}: {note}" for note in explained.source.notes)
     if not explained.pictures:
         yield f"{explained.source.title}: {NOTHING_SPOTTED}"
+    yield from (f"  {answer.question}\n    {answer.answer}" for answer in explained.video_answers)
     for drawn in explained.pictures:
         moments = ", ".join(f"{name} {number}" for name, number in drawn.moments.items())
         yield f"{explained.source.title}: {moments}{' (apex spotted)' if drawn.apex_spotted else ''}"
@@ -202,6 +227,8 @@ def likelihood_words(answer: ClipAnswer) -> list[str]:
         words.append(f"probability of this text {answer.probability:.0%}")
     if answer.shift is not None:
         words.append(f"without the flow picture {answer.blanked[answer.answer]:.0%}")
+    if answer.reasoned and answer.reasoned != answer.answer:
+        words.append(f"by reasoning: {answer.reasoned}")
     if answer.reference:
         words.append(f"annotated: {answer.reference}")
     return words

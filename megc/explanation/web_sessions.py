@@ -3,10 +3,12 @@
 import secrets
 import shutil
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from megc.explanation.clip_answers import ClipAnswer, ClipAnswerer
+from megc.explanation.event_clips import answer_about_video, is_about_video
 from megc.explanation.settings import AskSettings
 from megc.explanation.video_explanation import ExplainedVideo, Step, explain_video
 from megc.problems import Problems
@@ -47,10 +49,27 @@ class Session:
         self.explained, self.answerer = explained, answerer
         return explained
 
+    @property
+    def is_long(self) -> bool:
+        """Whether a long video was explained."""
+        return self.explained is not None and self.explained.source.is_long
+
     def ask(self, question: str, event: int) -> ClipAnswer:
-        """An answer about an event of the video that was explained. Raises DataError and ValueError."""
-        clips = [self.explained.source.clips[event]]
-        return self.answerer.ask_more(clips, self.folder, [question])[0]
+        """An answer about an event of the video that was explained, or about the whole of a long one; it is kept.
+
+        Raises DataError and ValueError.
+        """
+        source, number = self.explained.source, len(self.explained.answers) + 1
+        if self.is_long and is_about_video(question):
+            answer = answer_about_video(source, self.explained.answers, question, number)
+        else:
+            answer = self.answerer.ask_once(source.clips[event], self.folder, question, number)
+        self.explained = self.explained.with_answer(answer)
+        return self.explained.answers[-1]
+
+    def reason(self, options: Sequence[str]) -> None:
+        """Reason over the answers with other options."""
+        self.explained = self.explained.reasoned(options)
 
     def clear(self) -> None:
         """Delete everything of the user's video."""

@@ -253,7 +253,9 @@ def _check_settings(path: Path | str, recorded: Mapping[str, str] | None) -> Non
 def check_tokens(path: Path | str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
     """Raise DataError when tokenizer and model disagree on the picture token or the vocabulary's size."""
     config = model.config
-    same_token = processor.image_token_id == config.image_token_id
+    same_token = all(
+        getattr(processor, name) == getattr(config, name) for name in ("image_token_id", "video_token_id")
+    )
     # the model's vocabulary is padded to a multiple of 64, so that it may be larger than the tokenizer's
     if not same_token or len(processor.tokenizer) > config.text_config.vocab_size:
         what = f"tokenizer (picture token {processor.image_token_id}) and model ({config.image_token_id}) differ"

@@ -13,6 +13,7 @@ one (a) with its end (e):
     target    . . .  . a e .  . a e .
 """
 
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import PretrainedConfig, ProcessorMixin
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLModel
 
 from megc.model.samples import PictureStore, Sample, chat_messages, raise_first
+from megc.model.visuals import NOMINAL_FPS, TEXT, VIDEO, token_kinds
 from megc.problems import DataError, Problems
 
 IGNORED = -100  # a target that counts for nothing, as in torch's cross entropy
@@ -46,7 +48,8 @@ class Packed:
     """
 
     ids: tuple[str, ...]
-    pictures: tuple[Path, ...]
+    pictures: tuple[Path, ...]  # and frames
+    lengths: tuple[int, ...]  # of each tag, as in `Sample`
     input_ids: torch.Tensor  # (L,)
     position_ids: torch.Tensor  # (3, L)
     branch: torch.Tensor  # (L,)
@@ -66,9 +69,18 @@ class PositionIds:
         self.config = config
 
     def __call__(self, ids: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
-        """Position ids (3, L) of token ids (L,) with pictures of patch grids (n, 3)."""
-        kinds = (ids == self.config.image_token_id).int()
-        positions, _ = self.get_rope_index(ids[None], kinds[None], image_grid_thw=grids)
+        """Position ids (3, L) of token ids (L,) with pictures and videos of patch grids (n, 3), in their order."""
+        kinds = token_kinds(ids, self.config)
+        counts = grids.prod(-1) // self.config.vision_config.spatial_merge_size**2  # tokens of each
+        videos = kinds[kinds != TEXT][counts.cumsum(0) - counts] == VIDEO  # (n,), by the kind of its first token
+        seconds = [self.config.vision_config.temporal_patch_size / NOMINAL_FPS] * int(videos.sum())
+        positions, _ = self.get_rope_index(
+            ids[None],
+            kinds[None],
+            image_grid_thw=grids[~videos],
+            video_grid_thw=grids[videos],
+            second_per_grid_ts=torch.tensor(seconds),
+        )
         return positions[:, 0]
 
 
@@ -81,14 +93,16 @@ def encode(sample: Sample, store: PictureStore, positions: PositionIds) -> Encod
     processor: ProcessorMixin = store.processor
     text = processor.apply_chat_template(chat_messages(sample.record), tokenize=False)
     turns = {text.count("<|im_start|>"), text.count("<|im_end|>")}
-    if text.count(processor.image_token) != len(sample.pictures) or turns != {3}:
+    marks = [processor.video_token if length else processor.image_token for length in sample.lengths]
+    texts = re.split(f"({re.escape(processor.image_token)}|{re.escape(processor.video_token)})", text)
+    if texts[1::2] != marks or turns != {3}:  # marks stand between texts
         raise ValueError("special tokens such as <|im_start|> or <|image_pad|> in a text")
-    grids = [store.grid(*size) for size in sample.sizes]
-    # 1. One mark a picture becomes as many tokens as it has merged patches, as the processor does with pixels at hand.
-    texts = text.split(processor.image_token)
+    grids = store.grids(sample.sizes, sample.lengths)
+    # 1. One mark a picture or video becomes as many tokens as it has merged patches, as the processor does with pixels
+    # at hand.
     merge = processor.image_processor.merge_size**2
-    for number, (_, rows, columns) in enumerate(grids):
-        texts[number] += processor.image_token * (rows * columns // merge)
+    for number, (times, rows, columns) in enumerate(grids):
+        texts[2 * number + 1] *= times * rows * columns // merge
     # 2. Tokens, up to the end of the answer.
     tokenizer = processor.tokenizer
     header = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
@@ -99,7 +113,7 @@ def encode(sample: Sample, store: PictureStore, positions: PositionIds) -> Encod
     # 3. The answer stands behind the last header of an assistant's turn.
     starts = [at for at in range(len(tokens) - len(header) + 1) if tokens[at : at + len(header)] == header]
     ids = torch.tensor(tokens)
-    places = positions(ids, torch.tensor(grids).reshape(-1, 3))  # reshaped for samples without pictures
+    places = positions(ids, torch.tensor(grids, dtype=torch.long).reshape(-1, 3))  # reshaped for none at all
     return Encoded(sample.record["id"], ids, places, starts[-1] + len(header))
 
 
@@ -112,7 +126,7 @@ def shared_prefix(samples: list[Encoded]) -> int:
     return int(differs[0]) if len(differs) else limit
 
 
-def pack(samples: list[Encoded], pictures: tuple[Path, ...], prefix: int) -> Packed:
+def pack(samples: list[Encoded], pictures: tuple[Path, ...], lengths: tuple[int, ...], prefix: int) -> Packed:
     """One sequence of the samples' first `prefix` tokens, once, and of what each has behind them."""
     first = samples[0]
     ids, positions = [first.ids[:prefix]], [first.positions[:, :prefix]]
@@ -127,6 +141,7 @@ def pack(samples: list[Encoded], pictures: tuple[Path, ...], prefix: int) -> Pac
     return Packed(
         tuple(sample.id for sample in samples),
         pictures,
+        lengths,
         torch.cat(ids),
         torch.cat(positions, dim=1),
         torch.cat(branch),
@@ -153,19 +168,19 @@ def pack_samples(
     positions = PositionIds(config)
     problems = Problems()
     packed = []
-    for (_, pictures), clip_samples in groupby(samples, key=lambda sample: (sample.clip, sample.pictures)):
+    for (_, *files), clip_samples in groupby(samples, key=lambda each: (each.clip, each.pictures, each.lengths)):
         encoded = []
         for sample in clip_samples:
             with problems.collect():
                 encoded.append(_encode_checked(sample, store, positions, max_length, file))
         together = encoded if packing == "clip" else []
         prefix = shared_prefix(encoded) if together else 0
-        if together and (encoded[0].ids[prefix:] == config.image_token_id).any():
+        if together and token_kinds(encoded[0].ids[prefix:], config).any():
             together = []  # the texts part before the last picture, which every branch would have to hold again
         if not together:
-            packed += [pack([sample], pictures, 0) for sample in encoded]
+            packed += [pack([sample], *files, 0) for sample in encoded]
         else:
-            packed += [pack(group, pictures, prefix) for group in _split_long(together, prefix, max_length)]
+            packed += [pack(group, *files, prefix) for group in _split_long(together, prefix, max_length)]
     raise_first(problems)
     return packed
 
@@ -186,7 +201,7 @@ def _encode_checked(
     except ValueError as error:
         raise DataError(file, row, str(error), "reword the text") from error
     if len(encoded.ids) > max_length:
-        picture_tokens = int((encoded.ids == positions.config.image_token_id).sum())
+        picture_tokens = int(token_kinds(encoded.ids, positions.config).count_nonzero())
         what = f"{len(encoded.ids)} tokens, {picture_tokens} of them pictures, more than max_length {max_length}"
         raise DataError(file, row, what, "raise --max_length, or lower --max_pixels")
     return encoded

@@ -1,5 +1,6 @@
 """Instruction records → chat messages, checked pictures, pixels; what is wrong is found before step 1."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +14,21 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_res
 
 from megc.files import read_json, read_picture, resolve_inside
 from megc.model.distributed import is_main
+from megc.model.visuals import group_frames, patch_inputs
 from megc.problems import DataError, Problems
 from megc.records import check_record
-from megc.vqa.instructions import answer_of, read_record_picture, read_records
-from megc.vqa.prompts import IMAGE_TAG
+from megc.vqa.instructions import answer_of, list_visuals, read_record_picture, read_records
+from megc.vqa.prompts import IMAGE_TAG, VIDEO_TAG
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question: its record, and its pictures as paths that can be read, in the order of the tags."""
+    """One question: its record, and its pictures and frames as paths that can be read, in the order of the tags."""
 
     record: dict
-    pictures: tuple[Path, ...]
+    pictures: tuple[Path, ...]  # of a video all frames
     sizes: tuple[tuple[int, int], ...]  # (height, width) of each picture on disk
+    lengths: tuple[int, ...] = ()  # of each tag: 0 for a picture, for a video the number of its frames
 
     @property
     def clip(self) -> str:
@@ -60,9 +63,16 @@ def make_samples(
             if answered and not answer_of(record).strip():
                 fix = "add the assistant message, or delete the row"
                 raise DataError(path, record["id"], "no answer to train on", fix)
-            if all(image in sizes for image in record["images"]):
-                pictures = tuple(resolve_inside(root, image) for image in record["images"])
-                samples.append(Sample(record, pictures, tuple(sizes[image] for image in record["images"])))
+            visuals = list_visuals(record)
+            images = [image for visual in visuals for image in visual.files]
+            if all(image in sizes for image in images):
+                lengths = tuple(len(visual.files) if visual.is_video else 0 for visual in visuals)
+                of_frames = group_frames([sizes[image] for image in images], lengths)
+                if any(isinstance(group, list) and len(set(group)) > 1 for group in of_frames):
+                    what, fix = "frames of a video have several sizes", "run data_process/extract_frames.py again"
+                    raise DataError(path, record["clip"], what, fix)
+                pictures = tuple(resolve_inside(root, image) for image in images)
+                samples.append(Sample(record, pictures, tuple(sizes[image] for image in images), lengths))
     return samples
 
 
@@ -77,8 +87,9 @@ def _picture_sizes(path: Path | str, records: Sequence[dict], problems: Problems
     """(height, width) of each picture of the records that can be decoded; the others are in `problems`."""
     first: dict[str, dict] = {}
     for record in records:
-        for image in record["images"]:
-            first.setdefault(image, record)
+        for visual in list_visuals(record):
+            for image in visual.files:
+                first.setdefault(image, record)
     sizes = {}
     hidden = None if is_main() else True  # None: shown on a terminal only
     for image, record in tqdm(first.items(), "Pictures", unit="picture", delay=3, disable=hidden, leave=False):
@@ -97,17 +108,18 @@ def raise_first(problems: Problems) -> None:
 
 
 def chat_messages(record: dict, *, with_answer: bool = True) -> list[dict]:
-    """Messages for `processor.apply_chat_template`: each `<image>` tag of the user text becomes a picture entry."""
+    """Messages for `processor.apply_chat_template`: each `<image>` tag of the user text becomes a picture entry, each
+    `<video>` tag one of a video."""
     messages = []
     for message in record["messages"]:
         if message["role"] == "assistant" and not with_answer:
             continue
-        first, *others = message["content"].split(IMAGE_TAG)  # a picture stands between two texts
-        content = [{"type": "text", "text": first}] if first else []
-        for text in others:
-            content.append({"type": "image"})
-            if text:
-                content.append({"type": "text", "text": text})
+        content = []
+        for part in re.split(f"({IMAGE_TAG}|{VIDEO_TAG})", message["content"]):
+            if part in (IMAGE_TAG, VIDEO_TAG):
+                content.append({"type": part.strip("<>")})
+            elif part:
+                content.append({"type": "text", "text": part})
         messages.append({"role": message["role"], "content": content})
     return messages
 
@@ -150,6 +162,14 @@ class PictureStore:
         resized = smart_resize(height, width, factor, min_pixels=low, max_pixels=high)
         return 1, resized[0] // settings.patch_size, resized[1] // settings.patch_size
 
+    def grids(self, sizes: Sequence[tuple[int, int]], lengths: Sequence[int]) -> list[tuple[int, int, int]]:
+        """Patch grids of a prompt's pictures and videos in the order of the tags, of their files' sizes on disk."""
+        grids = []
+        for size, length in zip(group_frames(sizes, lengths), lengths, strict=True):
+            _, rows, columns = self.grid(*(size[0] if length else size))
+            grids.append((-(-length // self.processor.image_processor.temporal_patch_size) or 1, rows, columns))
+        return grids
+
     def picture(self, path: Path, row: str | None = None) -> np.ndarray:
         """Resized picture, uint8 (height, width, 3). Raises DataError, naming `row`, when it cannot be read."""
         if path in self._resized:
@@ -166,21 +186,33 @@ class PictureStore:
             self._resized[path] = pixels
         return pixels
 
-    def batch(self, groups: Sequence[tuple[Sequence[Path], tuple[int, int]]]) -> dict[str, torch.Tensor]:
-        """`pixel_values` (all patches, 1176) and `image_grid_thw` (pictures, 3) of groups of pictures in order.
+    def visuals(self, paths: Sequence[Path], lengths: Sequence[int], row: str | None = None) -> list[np.ndarray]:
+        """Pictures (uint8, height × width × 3) and videos (frames × height × width × 3), resized, by tag.
 
-        Each group comes with the shift (down, right) in pixels that all of its pictures get.
+        Raises DataError as `picture`.
         """
-        pictures = [shifted(self.picture(path), *shift) for paths, shift in groups for path in paths]
-        inputs = self.processor.image_processor(images=pictures, do_resize=False, return_tensors="pt")
-        return {"pixel_values": inputs["pixel_values"], "image_grid_thw": inputs["image_grid_thw"]}
+        pictures = group_frames([self.picture(path, row) for path in paths], lengths)
+        return [np.stack(group) if isinstance(group, list) else group for group in pictures]
+
+    def batch(
+        self, groups: Sequence[tuple[Sequence[Path], Sequence[int], tuple[int, int]]]
+    ) -> dict[str, torch.Tensor]:
+        """The model's inputs (`visuals.patch_inputs`) of groups of pictures and videos in order.
+
+        Each group is paths, lengths (see `Sample`) and the shift (down, right) in pixels that all of it gets.
+        """
+        visuals = [
+            shifted(visual, *shift) for paths, lengths, shift in groups for visual in self.visuals(paths, lengths)
+        ]
+        return patch_inputs(self.processor.image_processor, visuals)
 
 
 def shifted(picture: np.ndarray, down: int, right: int) -> np.ndarray:
-    """`picture` (height, width, channels) moved by whole pixels; the edge is repeated where nothing comes in."""
+    """`picture` (height, width, channels), or a video of such frames, moved by whole pixels; the edge is repeated
+    where nothing comes in."""
     if not down and not right:
         return picture
-    height, width = picture.shape[:2]
+    height, width = picture.shape[-3:-1]
     rows = np.clip(np.arange(height) - down, 0, height - 1)
     columns = np.clip(np.arange(width) - right, 0, width - 1)
-    return picture[rows[:, None], columns]
+    return picture[..., rows[:, None], columns, :]

@@ -48,11 +48,23 @@ def picture_positions() -> tuple[int, int]:
     return int(times[0]), int(times[4])
 
 
+def video_times() -> list[int]:
+    """Temporal position ids that the installed transformers gives a video of five times two by two tokens, behind four
+    tokens of text: with the nominal rate of frames each time is two further than the one before."""
+    tokens = {"image_token_id": 1, "video_token_id": 2, "vision_start_token_id": 3, "vision_end_token_id": 4}
+    config = Qwen2_5_VLConfig(vision_config={"tokens_per_second": 2}, **tokens)  # as all released checkpoints have it
+    ids = torch.tensor([9, 9, 9, 3, *[2] * 20, 4])
+    return PositionIds(config)(ids, torch.tensor([[5, 4, 4]]))[0, 4:24:4].tolist()
+
+
 def check_positions() -> None:
     """Raise DataError when the installed transformers computes other position ids than M-RoPE defines."""
     first, second = picture_positions()
     if (first, second) != (4, 8):
         what = f"pictures of Qwen2.5-VL get positions {first} and {second} rather than 4 and 8"
+        raise DataError(f"transformers {version('transformers')}", None, what, f"pip install transformers=={TAKE}")
+    if (times := video_times()) != [4, 6, 8, 10, 12]:
+        what = f"a video of Qwen2.5-VL gets times {', '.join(map(str, times))} rather than 4, 6, 8, 10, 12"
         raise DataError(f"transformers {version('transformers')}", None, what, f"pip install transformers=={TAKE}")
 
 

@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 from transformers.vision_utils import get_vision_window_index
 
 from megc.model.checkpoint import LoadedCheckpoint
+from megc.model.visuals import patch_inputs
 
 # among the attentions of transformers; "flash" in the name is what has the tower hand over all windows at once
 _WINDOWS = "sdpa_flash_windows"
@@ -99,12 +100,30 @@ def _fast(tower: torch.nn.Module) -> Iterator[None]:
         tower.patch_embed, tower.config._attn_implementation = patches, attention
 
 
-def encode_pictures(loaded: LoadedCheckpoint, pictures: Sequence[np.ndarray]) -> tuple[torch.Tensor, ...]:
-    """Pictures (uint8, already resized to the pixel budget) through the vision tower; of each (tokens, width)."""
-    inputs = loaded.processor.image_processor(images=list(pictures), do_resize=False, return_tensors="pt")
-    inputs = inputs.to(loaded.model.device)
-    tower, grids = loaded.model.model.visual, inputs["image_grid_thw"]
+def encode_visuals(loaded: LoadedCheckpoint, visuals: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    """Pictures (uint8, H × W × 3) and videos (frames × H × W × 3), already resized to the pixel budget, through the
+    vision tower; of each (tokens, width)."""
+    inputs = patch_inputs(loaded.processor.image_processor, visuals)
+    # a time of a video attends to itself alone: to the tower it is a picture, of other patches
+    videos = inputs.get("video_grid_thw", torch.empty(0, 3, dtype=torch.long))
+    times = videos[:, 0].tolist()
+    pictures = inputs.get("image_grid_thw", videos[:0])
+    grids = torch.cat([pictures, videos.repeat_interleave(videos[:, 0], 0)])
+    grids[:, 0] = 1
+    patches = torch.cat([inputs[name] for name in ("pixel_values", "pixel_values_videos") if name in inputs])
+    tower, device = loaded.model.model.visual, loaded.model.device
+    grids = grids.to(device)
     with _fast(tower):
-        return loaded.model.get_image_features(
-            inputs["pixel_values"], grids, return_dict=True, **_windows(tower, grids)
+        parts = loaded.model.get_image_features(
+            patches.to(device), grids, return_dict=True, **_windows(tower, grids)
         ).pooler_output
+    of_pictures = iter(parts[: len(pictures)])
+    of_videos = map(torch.cat, _split_parts(parts[len(pictures) :], times))
+    return [next(of_videos if visual.ndim == 4 else of_pictures) for visual in visuals]
+
+
+def _split_parts(parts: Sequence[torch.Tensor], counts: Sequence[int]) -> Iterator[Sequence[torch.Tensor]]:
+    start = 0
+    for count in counts:
+        yield parts[start : start + count]
+        start += count

@@ -136,8 +136,9 @@ class DryRun:
         return self.data.pack(self.pictures, config, packing)
 
     def grids(self, packed: Packed) -> tuple[tuple[int, int], ...]:
-        """Patches in height and width of a sequence's pictures."""
-        return tuple(self.pictures.grid(*self.sizes[picture])[1:] for picture in packed.pictures)
+        """Patches in height and width of a sequence's pictures; two frames of a video are as much as a picture."""
+        sizes = [self.sizes[picture] for picture in packed.pictures]
+        return tuple(grid[1:] for grid in self.pictures.grids(sizes, packed.lengths) for grid in [grid] * grid[0])
 
 
 def folder_of(model: str, file: str) -> Path | None:

@@ -42,5 +42,5 @@ def example_samples() -> list[Sample]:
     samples = []
     for record in example_records():
         pictures = tuple(Path(image) for image in record["images"])
-        samples.append(Sample(record, pictures, ((CROP_HEIGHT, CROP_WIDTH),) * len(pictures)))
+        samples.append(Sample(record, pictures, ((CROP_HEIGHT, CROP_WIDTH),) * len(pictures), (0,) * len(pictures)))
     return samples

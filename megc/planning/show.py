@@ -32,7 +32,8 @@ def trained_tokens(packed: Packed) -> torch.Tensor:
 def _decode_tokens(ids: list[int], processor: ProcessorMixin, pictures: int) -> tuple[str, int]:
     """Text of tokens, a run of picture tokens as one mark, and the number of pictures up to here."""
     pieces = []
-    for is_picture, run in groupby(ids, key=lambda token: token == processor.image_token_id):
+    visuals = processor.image_token_id, processor.video_token_id
+    for is_picture, run in groupby(ids, key=lambda token: token in visuals):
         run = list(run)
         if is_picture:
             pictures += 1

@@ -24,7 +24,7 @@ from megc.scoring.interval_matching import LEAST_IOU, interval_ious
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.settings import IndexIntervalsSettings
 from megc.spotting.spotters import SpottingVideo, read_spotting_videos
-from megc.vqa.instructions import link_into
+from megc.vqa.clip_pictures import link_into
 
 FALSE_ALARM = 0.2  # IoU with every event below which an interval is no expression
 FARTHEST = 0.3  # of an event's length: how far a jittered end lies from the annotated one

@@ -175,17 +175,33 @@ def timeline_content(
 
 def draw_timeline(content: TimelineContent) -> bytes:
     """PNG of a timeline, WIDTH pixels wide."""
-    length = max(content.second(content.video.length or content.flow.frame_numbers[-1]), 1 / content.video.fps)
-    rows = int(np.clip(np.ceil(length / ROW_SECONDS), 1, MOST_ROWS))
-    spans = [(length * row / rows, length * (row + 1) / rows) for row in range(rows)]
-    each = _STRIP + content.lanes * _LANE + 6 + len(GROUPS) * _PANEL + _AXIS
+    length, rows, each = _layout(content)
     height = _HEADER + rows * each + _FOOTER
     figure = Figure(figsize=(WIDTH / 100, height / 100), dpi=100)
     _write_title(figure, content, length)
-    for row, span in enumerate(spans):
+    for row in range(rows):
+        span = length * row / rows, length * (row + 1) / rows
         _draw_row(figure, content, span, height - _HEADER - row * each)
     _write_legend(figure, content)
     return figure_png(figure)
+
+
+def _layout(content: TimelineContent) -> tuple[float, int, int]:
+    """Seconds of the video, rows of the picture, and pixels of a row's height."""
+    length = max(content.second(content.video.length or content.flow.frame_numbers[-1]), 1 / content.video.fps)
+    rows = int(np.clip(np.ceil(length / ROW_SECONDS), 1, MOST_ROWS))
+    return length, rows, _STRIP + content.lanes * _LANE + 6 + len(GROUPS) * _PANEL + _AXIS
+
+
+def time_position(content: TimelineContent, second: float) -> tuple[float, float, float]:
+    """Where a time stands in `draw_timeline`: its distance from the left, the top of its row's bars and curves from
+    the top, and their height, as shares of the picture's width and height."""
+    length, rows, each = _layout(content)
+    share = float(np.clip(second / length, 0, 1)) * rows
+    row = min(int(share), rows - 1)
+    left = _LEFT + (share - row) * (WIDTH - _LEFT - _RIGHT)
+    height = _HEADER + rows * each + _FOOTER
+    return left / WIDTH, (_HEADER + row * each + _STRIP) / height, (each - _STRIP - _AXIS) / height
 
 
 def _axes(figure: Figure, top: float, height: float, **settings: object) -> Axes:

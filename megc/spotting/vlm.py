@@ -40,7 +40,8 @@ from megc.spotting.spotters import (
     train_spotter,
 )
 from megc.vqa.build import build_files
-from megc.vqa.instructions import clip_picture, make_record
+from megc.vqa.clip_pictures import clip_source
+from megc.vqa.instructions import make_record
 from megc.vqa.prompts import PromptSettings
 from megc.vqa.questions import NO_EXPRESSION, Question, interval_question, number_rows
 from megc.vqa.settings import INTERVAL_KIND, BuildSettings
@@ -145,13 +146,14 @@ class IntervalJudge:
         frames, flow = root / "frames", root / "flow"
         extract_clip(clip, root / "clips.jsonl", frames, _FRAMES)
         compute_clip(clip.id, frames, flow, _flow_settings(self.prompt))
-        find = clip_picture(frames, flow)
+        source = clip_source(frames, flow)
         rows = number_rows(clip, [(interval_question(clip), ""), (Question("coarse"), "")])
-        names = self.prompt.images
-        return [
-            make_record(row, [find(row, name).relative_to(root).as_posix() for name in names], self.prompt)
-            for row in rows
-        ]
+        records = []
+        for row in rows:
+            pictures = [source.picture(row, name).relative_to(root).as_posix() for name in self.prompt.images]
+            words = source.motion(row) if self.prompt.motion_words else ""
+            records.append(make_record(row, pictures, self.prompt, words))
+        return records
 
 
 def _flow_settings(prompt: PromptSettings) -> FlowSettings:

@@ -19,11 +19,13 @@ from megc.clips import Clip
 from megc.facs import ME_VQA_UNITS, ActionUnit
 from megc.files import lock_folder, png_bytes, write_bytes, write_json, write_jsonl
 from megc.motion.colour import draw_flow
+from megc.motion.motion_words import describe_picture
 from megc.problems import Problems
 from megc.synthesis.settings import FlowSetSettings
 from megc.synthesis.subjects import face_shape
 from megc.synthesis.unit_fields import ANCHORS, unit_field
-from megc.vqa.instructions import build_records, clip_picture, row_id, write_records
+from megc.vqa.clip_pictures import clip_picture
+from megc.vqa.instructions import PictureSource, build_records, row_id, write_records
 from megc.vqa.prompts import PromptSettings, challenge_texts, prompt_record
 from megc.vqa.questions import question_rows
 
@@ -81,14 +83,15 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
     """Write `flow/`, `rows.jsonl`, `instructions.jsonl`, `prompt.json`, `vocabulary.json` to `out`; returns a summary.
 
     The vocabulary holds the texts of all clip questions, so that a tokenizer made here serves real clips later.
-    Clip n depends on the seed and n alone. Raises ValueError for no clip, and for an encoding that `colour.draw_flow`
-    does not know.
+    Clip n depends on the seed and n alone. Raises ValueError for no clip, for an encoding that `colour.draw_flow`
+    does not know, and for motion in words of one whose pictures cannot be put into words.
     """
     if settings.clips < 1:
         raise ValueError(f"{settings.clips} pictures are no set: ask for one at least")
-    prompt = PromptSettings(images=("flow",), encoding=settings.encoding, structured=not settings.bare)
+    style = {"structured": not settings.bare, "motion_words": settings.motion_words}
+    prompt = PromptSettings(images=("flow",), encoding=settings.encoding, **style)
     find = clip_picture(out / "frames", out / "flow")
-    rows = []
+    rows, motion = [], {}
     for number in tqdm(range(settings.clips), desc="fields", unit="clip", disable=None):
         rng = np.random.default_rng([settings.seed, number])  # of the clip alone: a longer set begins with a shorter
         units = draw_units(rng)
@@ -97,8 +100,12 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
         questions = question_rows(clip, settings.seed, KINDS, settings.pairs)
         picture = draw_flow(sample_field(units, settings.size, rng), settings.encoding)
         write_bytes(find(questions[0], "flow"), png_bytes(picture))
+        if prompt.motion_words:
+            motion[clip.name] = describe_picture(picture, prompt.encoding, prompt.scale)
         rows += questions
-    records = build_records([(row_id(row), row) for row in rows], out, find, out, prompt, Problems())
+    numbered = [(row_id(row), row) for row in rows]
+    source = PictureSource(find, lambda row: motion[row["filename"]])
+    records = build_records(numbered, out, source, out, prompt, Problems())
     write_records(out / "instructions.jsonl", records)
     write_jsonl(out / "rows.jsonl", (record["row"] for record in records))
     write_json(out / "prompt.json", prompt_record(prompt))

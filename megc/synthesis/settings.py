@@ -80,5 +80,6 @@ class FlowSetSettings:
     encoding: FieldEncoding = option("uv-strain-centred", "of the pictures")
     pairs: int = option(4, "pairs of yes/no questions a picture")
     bare: bool = option(False, "ask without system prompt, legend and regions")
+    motion_words: bool = option(False, "say in words which regions of the face move, where to and how far")
     seed: int = option(0, "another seed, other pictures")
     out: Path = option(Path("dataset/synthetic_flow"), "folder to write")

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from megc.model.attention import additive_mask, packed_mask
 from megc.model.packing import IGNORED, Packed
 from megc.model.samples import PictureStore
+from megc.model.visuals import token_kinds
 
 
 class Clips(Dataset):
@@ -47,7 +48,6 @@ class Collator:
 
     pictures: PictureStore
     pad_token_id: int
-    image_token_id: int
     packed_attention: bool = True
     additive: bool = False
 
@@ -64,11 +64,11 @@ class Collator:
             "input_ids": ids,
             "attention_mask": self._mask(branch),
             "position_ids": positions.permute(2, 0, 1).contiguous(),  # (3, B, L)
-            "mm_token_type_ids": (ids == self.image_token_id).int(),
+            "mm_token_type_ids": token_kinds(ids, self.pictures.processor),
             "labels": answers,
             "shift_labels": answers,
             "logits_to_keep": kept,
-            **self.pictures.batch([(sequence.pictures, shift) for sequence, shift in items]),
+            **self.pictures.batch([(sequence.pictures, sequence.lengths, shift) for sequence, shift in items]),
         }
 
     def _mask(self, branch: torch.Tensor) -> torch.Tensor:

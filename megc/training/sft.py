@@ -297,7 +297,6 @@ def _build_trainer(run: CheckedRun, model: PreTrainedModel, dtype: torch.dtype) 
         data_collator=Collator(
             run.pictures,
             processor.tokenizer.pad_token_id,
-            run.base.config.image_token_id,
             packed_attention=settings.packing == "clip",
             additive=settings.attention == "eager",
         ),

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from megc.files import lock_folder, png_bytes, resolve_inside, sha256_of, write_bytes
 from megc.motion.colour import SIGNED
 from megc.motion.flow_pictures import mirror_picture, mix_pictures, roughen_picture
+from megc.motion.motion_words import describe_picture
 from megc.problems import DataError, Problems
 from megc.splits import subject_key
 from megc.vqa.instructions import (
@@ -22,17 +23,17 @@ from megc.vqa.instructions import (
     read_split,
     write_records,
 )
+from megc.vqa.prompts import PromptSettings
+from megc.vqa.questions import MIRRORED
 from megc.vqa.settings import AugmentSettings
-
-_OTHER = {"left": "right", "right": "left"}
 
 
 def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     """Write the training file with copies of each clip to `out`, their pictures below `out.parent/augmented`.
 
     A copy depends on the seed, the clip and its number. In a mirrored copy the answers to left-or-right questions
-    change places. Copies keep their clip's subject and mixed pictures name all of theirs (`sources`), so that a
-    split of the result is still one by subject.
+    change places; motion in words is that of the new picture. Copies keep their clip's subject and mixed pictures name
+    all of theirs (`sources`), so that a split of the result is still one by subject.
     Raises DataError for a prompt that is not of flow pictures alone, or whose encoding has no signed channels, for
     a picture that is gone, and where `out` is not in the folder of `train` (picture paths would break).
     """
@@ -44,14 +45,15 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     if prompt.get("images") != ["flow"] or prompt.get("encoding") not in SIGNED:
         what = f"pictures are {prompt.get('images')} in the encoding {prompt.get('encoding')}"
         raise DataError(train, None, what, f"augment flow pictures alone, drawn as {' or '.join(SIGNED)}")
+    words = PromptSettings.from_record(prompt) if prompt.get("motion_words") else None
     records = read_records(train)
     augmented = list(records)
     groups = [list(group) for _, group in groupby(records, key=lambda record: record["clip"])]
     pictures = [_read_picture(train, group[0]) for group in groups]
     for group, picture in tqdm(zip(groups, pictures, strict=True), desc="augmenting", unit="clip", disable=None):
         for number in range(settings.copies):
-            augmented += _copy_clip(group, picture, number, settings, out.parent)
-    augmented += _mix_clips(groups, pictures, settings, out, read_split(train).get("test", ()))
+            augmented += _copy_clip(group, picture, number, settings, out.parent, words)
+    augmented += _mix_clips(groups, pictures, settings, out, read_split(train).get("test", ()), words)
     write_records(out, augmented)
     copy_side_files(train, out)
     return (
@@ -68,9 +70,17 @@ def _read_picture(train: Path, record: dict) -> np.ndarray:
 
 
 def _copy_clip(
-    group: list[dict], picture: np.ndarray, number: int, settings: AugmentSettings, root: Path
+    group: list[dict],
+    picture: np.ndarray,
+    number: int,
+    settings: AugmentSettings,
+    root: Path,
+    words: PromptSettings | None,
 ) -> list[dict]:
-    """Records of a changed copy of a clip: `group` are the clip's records, `picture` its flow, uint8 (H, W, 3)."""
+    """Records of a changed copy of a clip: `group` are the clip's records, `picture` its flow, uint8 (H, W, 3).
+
+    `words`: the prompt, where it tells the motion in words.
+    """
     clip = group[0]["clip"]
     kept = [record for record in group if not settings.kinds or question_kind(record) in settings.kinds]
     if not kept:
@@ -84,16 +94,21 @@ def _copy_clip(
     for record in kept:
         answer = answer_of(record)
         if mirror and question_kind(record) == "side":
-            answer = _OTHER[answer]
+            answer = MIRRORED[answer]
         messages = [*record["messages"][:-1], {"role": "assistant", "content": answer}]
         identity = {"id": f"{record['id']}~{number}", "clip": f"{clip}~{number}", "images": [image]}
         row = {**record["row"], "answer": answer}
         copies.append({**record, **identity, "messages": messages, "row": row})
-    return copies
+    return _tell_motion(copies, changed, words)
 
 
 def _mix_clips(
-    groups: list[list[dict]], pictures: list[np.ndarray], settings: AugmentSettings, out: Path, kept: Collection[str]
+    groups: list[list[dict]],
+    pictures: list[np.ndarray],
+    settings: AugmentSettings,
+    out: Path,
+    kept: Collection[str],
+    words: PromptSettings | None,
 ) -> list[dict]:
     """Questions on the classes of mixed pictures: a weighted mean of clips that share their class shares it too.
 
@@ -118,12 +133,27 @@ def _mix_clips(
         image = _write_picture(out.parent, f"mixed/{out.stem}/{settings.seed}/{number}.png", picture)
         sources = [groups[index][0]["clip"] for index in chosen]
         # only the classes are shared: sides and action units of the clips may differ
+        mixed = []
         for kind in ("coarse", "fine"):
             record = by_kind[chosen[0]].get(kind)
             if record:
                 identity = {"id": f"{record['id']}~mixed{number}", "clip": f"{record['clip']}~mixed{number}"}
-                records.append({**record, **identity, "images": [image], "sources": sources})
+                mixed.append({**record, **identity, "images": [image], "sources": sources})
+        records += _tell_motion(mixed, picture, words)
     return records
+
+
+def _tell_motion(records: list[dict], picture: np.ndarray, words: PromptSettings | None) -> list[dict]:
+    """The records with the motion of a changed `picture` in place of their clip's, where their prompt tells it."""
+    if not words:
+        return records
+    motion = describe_picture(picture, words.encoding, words.scale)
+    changed = []
+    for record in records:
+        system, user, *answer = record["messages"]
+        text = user["content"].replace(record["motion"], motion)
+        changed.append({**record, "motion": motion, "messages": [system, {**user, "content": text}, *answer]})
+    return changed
 
 
 def _write_picture(root: Path, image: str, picture: np.ndarray) -> str:

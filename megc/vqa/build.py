@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from operator import itemgetter
@@ -17,15 +17,14 @@ from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
 from megc.records import check_record
 from megc.splits import Fold, make_folds, select_records, subject_key, write_folds
+from megc.vqa.clip_pictures import clip_source, flat_source, link_into
 from megc.vqa.instructions import (
     PROMPT_FILE,
+    PictureSource,
     build_records,
-    clip_picture,
     copy_side_files,
     count_long_questions,
-    flat_picture,
     group_by_clip,
-    link_into,
     question_kind,
     read_prompt,
     read_prompts,
@@ -66,6 +65,8 @@ def prompt_settings(settings: BuildSettings, flow: Path) -> PromptSettings:
         structured=not settings.bare,
         legend=settings.legend,
         name_dataset=settings.name_dataset,
+        motion_words=settings.motion_words,
+        video_frames=settings.video_frames,
         encoding=settings.encoding or recorded.get("encoding", PromptSettings.encoding),
         scale=settings.scale if settings.scale is not None else recorded.get("scale", PromptSettings.scale),
     )
@@ -225,13 +226,13 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
     about_videos = _ask_about_videos(sources)
     if about_videos:
         prompt = PromptSettings(images=(), structured=not settings.bare, name_dataset=settings.name_dataset)
-        find = dict.fromkeys(sources, flat_picture(root))  # never called
+        find = dict.fromkeys(sources, flat_source(root, prompt.encoding, prompt.scale))  # never called
     elif settings.flow_dir:
         find, prompt = _flat_pictures(settings, sources)
     else:
         frames, flow = settings.frames or root / "frames", settings.flow or root / "flow"
         prompt = prompt_settings(settings, flow)
-        find = dict.fromkeys(sources, clip_picture(link_into(root, frames, "frames"), link_into(root, flow, "flow")))
+        find = dict.fromkeys(sources, clip_source(link_into(root, frames, "frames"), link_into(root, flow, "flow")))
     # 2. a record for each row that can be asked
     records = _join_records(
         {file: build_records(rows, file, find[file], root, prompt, problems) for file, rows in sources.items()},
@@ -256,7 +257,7 @@ def _build_files(settings: BuildSettings, problems: Problems) -> str:
 
 def _flat_pictures(
     settings: BuildSettings, sources: Collection[Path]
-) -> tuple[dict[Path, Callable[[dict, str], Path]], PromptSettings]:
+) -> tuple[dict[Path, PictureSource], PromptSettings]:
     """By file of rows where the flow picture of a row is, of the folders --flow-dir; and how to ask.
 
     Raises DataError for folders whose pictures are recorded as drawn differently.
@@ -271,7 +272,7 @@ def _flat_pictures(
             pictures = root / f"flow_centred{ends[folder]}"
             centre_folder(folder, pictures)
             prompt = replace(prompt, encoding="uv-strain-centred")
-        find[file], prompts[prompt] = flat_picture(pictures), folder
+        find[file], prompts[prompt] = flat_source(pictures, prompt.encoding, prompt.scale), folder
     if len(prompts) > 1:
         what = f"are drawn differently: {', '.join(sorted({prompt.encoding for prompt in prompts}))}"
         raise DataError(", ".join(map(str, prompts.values())), None, what, "draw all pictures in the same way")

@@ -5,8 +5,10 @@ are ours. Lines of one clip are adjacent and share system prompt, pictures and t
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -14,13 +16,24 @@ from megc.files import read_checked, read_jsonl, read_picture, resolve_inside, w
 from megc.problems import DataError, Problems
 from megc.records import TrainingInstruction, check_instruction, check_row
 from megc.splits import SplitRecord
-from megc.vqa.prompts import IMAGE_TAG, PromptRecord, PromptSettings, build_messages, evidence_hash, prompt_hash
+from megc.vqa.prompts import (
+    IMAGE_TAG,
+    VIDEO_TAG,
+    PromptRecord,
+    PromptSettings,
+    build_messages,
+    evidence_hash,
+    prompt_hash,
+)
 from megc.vqa.questions import LONG_KINDS, parse
+from megc.vqa.settings import VIDEO
 
 PROMPT_FILE = "prompt.json"  # beside instruction files, one for all files of a folder
 SPLIT_SUFFIX = ".split.json"  # in place of `.jsonl`: the frozen split of one file
 _FLOW_FOLDERS = {"flow", "flow_centred"}
 _EARLY_TEST = "samm_test"  # the dataset in all rows of the early 2025 test
+NOUNS = {IMAGE_TAG: "pictures", VIDEO_TAG: "videos"}
+TAGS = re.compile("|".join(NOUNS))
 LONGEST = 200  # times its width that Qwen's image processor takes a picture's length, or the other way round
 
 
@@ -98,10 +111,16 @@ def _clip_id(*names: str) -> str:
     return "/".join(map(str, names))
 
 
-def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
-    """The instruction record of an ME-VQA row. Raises ValueError for a question that is none of the challenge's."""
+def make_record(
+    row: dict, images: list[str], settings: PromptSettings, motion: str = "", videos: Sequence[list[str]] = ()
+) -> dict:
+    """The instruction record of an ME-VQA row; for prompts that have them, `motion` is its clip's motion in words, and
+    `videos` the frames of its videos.
+
+    Raises ValueError for a question that is none of the challenge's.
+    """
     origin = row_clip(row)
-    messages = build_messages(parse(row["question"]), origin["dataset"], settings)
+    messages = build_messages(parse(row["question"]), origin["dataset"], settings, motion=motion)
     # rows to be answered have an empty answer: their records end with the user's message
     if row.get("answer"):
         messages.append({"role": "assistant", "content": row["answer"]})
@@ -110,7 +129,9 @@ def make_record(row: dict, images: list[str], settings: PromptSettings) -> dict:
         **origin,
         "messages": messages,
         "images": images,
+        **({"videos": list(videos)} if videos else {}),
         "prompt": prompt_hash(settings),
+        **({"motion": motion} if settings.motion_words else {}),
         "row": row,
     }
 
@@ -120,9 +141,16 @@ def with_coarse(record: dict, coarse: str, settings: PromptSettings) -> dict:
 
     A class that its message named before is gone; its answer stays.
     """
-    messages = build_messages(parse(question_of(record)), record["dataset"], settings, coarse)
     # behind system and user message stands the answer, if there is one
-    return {**record, "messages": [*messages, *record["messages"][2:]], "hierarchy": True}
+    messages = [*word_question(record, settings, coarse), *record["messages"][2:]]
+    return {**record, "messages": messages, "hierarchy": True}
+
+
+def word_question(record: dict, settings: PromptSettings, coarse: str = "") -> list[dict[str, str]]:
+    """System and user message of a record's question as `settings` word it, with its clip's motion where they have
+    that. Raises ValueError for a question that is none of the challenge's."""
+    question = parse(question_of(record))
+    return build_messages(question, record["dataset"], settings, coarse, record.get("motion", ""))
 
 
 def question_of(record: dict) -> str:
@@ -149,15 +177,45 @@ def answer_of(record: dict) -> str:
     return last["content"] if last["role"] == "assistant" else ""
 
 
+class Visual(NamedTuple):
+    """What a tag of an instruction record stands for: the file of a picture, or those of a video's frames."""
+
+    files: tuple[str, ...]
+    is_video: bool = False
+
+
+def list_visuals(record: Mapping) -> list[Visual]:
+    """Pictures and videos of a record in the order of its tags. Raises ValueError for other numbers of tags."""
+    visuals = {IMAGE_TAG: [Visual((image,)) for image in record["images"]]}
+    visuals[VIDEO_TAG] = [Visual(tuple(frames), True) for frames in record.get("videos", ())]
+    tags = [tag for message in record["messages"] for tag in TAGS.findall(message["content"])]
+    for tag, of_tag in visuals.items():
+        if tags.count(tag) != len(of_tag):
+            raise ValueError(f"{tags.count(tag)} {tag} tags for {len(of_tag)} {NOUNS[tag]}")
+    return [visuals[tag].pop(0) for tag in tags]
+
+
+class PictureSource(NamedTuple):
+    """Where the pictures of rows come from: `picture(row, name)` is the file of one of a row's pictures.
+
+    `video(row, count)`: the files of its video of `count` frames, for prompts with one; `motion(row)`: its clip's
+    motion in words, for prompts with `motion_words`. They raise DataError where these cannot be read.
+    """
+
+    picture: Callable[[dict, str], Path]
+    motion: Callable[[dict], str] | None = None
+    video: Callable[[dict, int], list[Path]] | None = None
+
+
 def build_records(
     rows: Iterable[tuple[int | str, dict]],
     source: Path | str,
-    picture: Callable[[dict, str], Path],
+    pictures_of: PictureSource,
     root: Path,
     settings: PromptSettings,
     problems: Problems,
 ) -> list[dict]:
-    """Instruction records of numbered rows; `picture(row, name)` is the file of one of a row's pictures.
+    """Instruction records of numbered rows, with their pictures and motion of `pictures_of`.
 
     Rows that cannot be asked, and rows whose picture is gone, are added to `problems`; a clip's good rows stay.
     Picture paths are written relative to `root`, the folder of the JSONL.
@@ -168,14 +226,17 @@ def build_records(
         with problems.collect():
             check_row(source, number, row)
             try:
-                pictures = [picture(row, name) for name in settings.images]
-                relative = [Path(os.path.relpath(path, root)).as_posix() for path in pictures]
-                record = make_record(row, relative, settings)
+                pictures = [pictures_of.picture(row, name) for name in settings.images if name != VIDEO]
+                frames = pictures_of.video(row, settings.video_frames) if VIDEO in settings.images else []
+                relative = [Path(os.path.relpath(path, root)).as_posix() for path in (*pictures, *frames)]
+                motion = pictures_of.motion(row) if settings.motion_words else ""
+                images, videos = relative[: len(pictures)], [relative[len(pictures) :]] if frames else []
+                record = make_record(row, images, settings, motion, videos)
             except (ValueError, KeyError) as error:
                 raise DataError(source, number, f"cannot be asked ({error})", "correct or delete the row") from error
             if record["clip"] in without:
                 continue
-            for path in pictures:
+            for path in (*pictures, *frames):
                 if not path.is_file():
                     without.add(record["clip"])
                     what = f"picture {path} is gone, so the questions of {record['clip']} are left out"
@@ -196,48 +257,6 @@ def group_by_clip(records: Iterable[dict]) -> list[dict]:
     return [record for group in clips.values() for record in group]
 
 
-def clip_picture(frames: Path, flow: Path) -> Callable[[dict, str], Path]:
-    """Pictures of the pipeline's own layout: `frames/<clip id>/apex.png`, `flow/<clip id>.png`."""
-
-    def find(row: dict, name: str) -> Path:
-        clip = row_clip(row)["clip"]
-        return resolve_inside(flow, f"{clip}.png") if name == "flow" else resolve_inside(frames, f"{clip}/{name}.png")
-
-    return find
-
-
-def flat_picture(folder: Path) -> Callable[[dict, str], Path]:
-    """Flow pictures of other projects, one folder of `<image_id>.png`."""
-
-    def find(row: dict, name: str) -> Path:
-        if name != "flow":
-            raise ValueError(f"{folder} holds flow pictures only: ask with --images flow")
-        picture = str(row["image_id"] if "image_id" in row else row["video"])
-        resolve_inside(folder, picture)
-        return resolve_inside(folder, f"{picture}.png")
-
-    return find
-
-
-def link_into(root: Path, folder: Path, name: str) -> Path:
-    """`folder` itself when it lies below `root`, else a link `root/name` to it.
-
-    Picture paths stay inside the JSONL's folder while licensed data stays where it is. Raises DataError when
-    something else has that name.
-    """
-    # abspath, not resolve: a folder that is itself a link must keep the path that the records name
-    if Path(os.path.abspath(folder)).is_relative_to(os.path.abspath(root)):
-        return folder
-    link = root / name
-    if link.is_symlink():
-        link.unlink()
-    if link.exists():
-        raise DataError(link, None, "stands where a link to the pictures should go", "move it away")
-    root.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(os.path.abspath(folder), target_is_directory=True)
-    return link
-
-
 def rebase(records: Iterable[dict], file: Path, new_root: Path) -> list[dict]:
     """Records of the JSONL `file` with picture paths made relative to `new_root`.
 
@@ -246,15 +265,21 @@ def rebase(records: Iterable[dict], file: Path, new_root: Path) -> list[dict]:
     moved = []
     for record in records:
         try:
-            # resolved twice: a path may neither leave the old folder nor lead out of the new one
-            paths = [os.path.relpath(resolve_inside(file.parent, image), new_root) for image in record["images"]]
-            images = [Path(path).as_posix() for path in paths]
-            for image in images:
-                resolve_inside(new_root, image)
+            images = [_rebase_path(image, file.parent, new_root) for image in record["images"]]
+            videos = [[_rebase_path(image, file.parent, new_root) for image in frames]
+                      for frames in record.get("videos", ())]  # fmt: skip
         except ValueError as error:
             fix = "write the file above the pictures, or build the instructions again"
             raise DataError(file, record["id"], f"picture {error}", fix) from error
-        moved.append({**record, "images": images})
+        moved.append({**record, "images": images, **({"videos": videos} if videos else {})})
+    return moved
+
+
+def _rebase_path(image: str, root: Path, new_root: Path) -> str:
+    """The path `image` below `root`, made relative to `new_root`. Raises ValueError where it leaves one of them."""
+    # resolved twice: a path may neither leave the old folder nor lead out of the new one
+    moved = Path(os.path.relpath(resolve_inside(root, image), new_root)).as_posix()
+    resolve_inside(new_root, moved)
     return moved
 
 
@@ -336,8 +361,9 @@ def picture_names(record: dict, prompt: Mapping) -> list[str]:
     """
     images = record.get("images", ())
     hashes = (prompt["hash"], evidence_hash(prompt["hash"])) if "hash" in prompt else ()
-    if record.get("prompt") in hashes and len(prompt.get("images", ())) == len(images):
-        return list(prompt["images"])
+    names = [name for name in prompt.get("images", ()) if name != VIDEO]  # its frames are no pictures of their own
+    if record.get("prompt") in hashes and len(names) == len(images):
+        return names
     paths = map(PurePosixPath, images)
     return ["flow" if _FLOW_FOLDERS & set(path.parts[:-1]) else path.stem for path in paths]
 
@@ -357,10 +383,10 @@ def read_records(path: Path | str) -> list[dict]:
         roles = [message.get("role") for message in record["messages"]]
         if roles not in (["system", "user"], ["system", "user", "assistant"]):
             raise DataError(path, line, f"roles are {roles}", "write system, user and, if answered, assistant")
-        tags = record["messages"][1]["content"].count(IMAGE_TAG)
-        if tags != len(record["images"]):
-            what = f"{tags} {IMAGE_TAG} tags for {len(record['images'])} pictures"
-            raise DataError(path, line, what, "give each picture one tag")
+        try:
+            list_visuals(record)
+        except ValueError as error:
+            raise DataError(path, line, str(error), "give each picture one tag") from error
         records.append(record)
     if not records:
         raise DataError(path, None, "no question in the file", "write it with data_process/build_instructions.py")

@@ -10,7 +10,8 @@ from megc.vqa.settings import DEFAULT_IMAGES
 
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
 _TEXTS = ("hash", "example")  # of a prompt's record; all else are settings
-_DEFAULTS = {"hierarchy": False, "statistics": [], "name_dataset": False}  # not recorded where not in use
+# not recorded where not in use
+_DEFAULTS = {"hierarchy": False, "statistics": [], "name_dataset": False, "motion_words": False, "video_frames": 8}
 
 
 def check_prompt(checkpoint: Path | str, trained: Mapping, prompt_hash: str, records: Iterable[Mapping]) -> None:

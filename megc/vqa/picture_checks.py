@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -56,7 +57,7 @@ def _pictures(file: Path | str, records: Iterable[dict], problems: Problems) -> 
     """Each picture that the records name, once, with its first record and its name there; bad paths are reported."""
     pictures: dict[Path, tuple[dict, str]] = {}
     for record in records:
-        for image in dict.fromkeys(record["images"]):
+        for image in dict.fromkeys(chain(record["images"], *record.get("videos", ()))):
             try:
                 pictures.setdefault(picture_path(file, record, image), (record, image))
             except ValueError as error:

@@ -13,11 +13,12 @@ from megc.motion.recipes import drawn_texts
 from megc.problems import Problem, Problems, excerpt
 from megc.records import Contract
 from megc.splits import shared_subjects, subjects_in
+from megc.vqa.clip_pictures import picture_motion
 from megc.vqa.instructions import PROMPT_FILE, read_prompt, read_prompts
 from megc.vqa.mismatch import check_prompt
 from megc.vqa.picture_checks import Recipes, compare_recipes, picture_path
 from megc.vqa.prompts import PromptRecord, PromptSettings, evidence_hash, prompt_hash
-from megc.vqa.settings import IMAGES
+from megc.vqa.settings import IMAGES, VIDEO
 
 _BUILD = "build the instructions again with data_process/build_instructions.py"
 
@@ -53,7 +54,10 @@ def check_prompts(file: Path | str, records: Sequence[dict], problems: Problems)
             _report_unknown(file, hash_, prompts, problems)
             continue
         if _check_renderer(file, prompt, problems):
-            _check_texts(file, [record for record in ours if record["prompt"] == hash_], prompt, problems)
+            asked_so = [record for record in ours if record["prompt"] == hash_]
+            _check_texts(file, asked_so, prompt, problems)
+            if prompt.get("motion_words"):
+                _check_motion(file, asked_so, prompt, problems)
 
 
 def _read_all_prompts(file: Path | str, records: Sequence[dict], problems: Problems) -> list[dict]:
@@ -103,13 +107,17 @@ def _check_renderer(file: Path | str, prompt: Mapping, problems: Problems) -> bo
 
 def _check_texts(file: Path | str, records: Sequence[dict], prompt: Mapping, problems: Problems) -> None:
     """Report rows whose pictures are not what their prompt calls them, and flow pictures with another legend."""
-    names = list(prompt["images"])
+    names = [name for name in prompt["images"] if name != VIDEO]
+    videos = [prompt.get("video_frames", 8)] * (VIDEO in prompt["images"])  # frames of each
     seen: dict[str, Mapping[str, str]] = {}
     for record in records:
         if len(record["images"]) != len(names):
             what, fix = f"{len(record['images'])} pictures for a prompt of {len(names)}", _BUILD
             problems.add(Problem(str(file), record["id"], what, fix, "prompt"))
             continue
+        if [len(frames) for frames in record.get("videos", ())] != videos:
+            what = f"the videos are not of {', '.join(map(str, videos)) or 'no'} frames, as the prompt says"
+            problems.add(Problem(str(file), record["id"], what, _BUILD, "prompt"))
         for name, image in zip(names, record["images"], strict=True):
             stem = PurePosixPath(image).stem
             if stem in IMAGES and stem != name:
@@ -141,6 +149,42 @@ def _check_legend(
     what = f"the prompt does not explain the colours as {source}: {excerpt(legend)}"
     fix = f"draw the pictures again with data_process/compute_flow.py, then {_BUILD}"
     problems.add(Problem(str(file), record["clip"] or record["id"], what, fix, "prompt"))
+
+
+def _check_motion(file: Path | str, records: Sequence[dict], prompt: Mapping, problems: Problems) -> None:
+    """Report clips whose prompt does not hold their motion in words, or holds other words than their flow gives.
+
+    Words of another version of the code are no fault of the rows: `_check_renderer` warns of them. Without a picture
+    in the prompt the flow is looked for in `flow` beside the file.
+    """
+    current = prompt_hash(PromptSettings.from_record(prompt)) == prompt["hash"]
+    known_words: dict[str, str] = {}
+    for record in records:
+        clip, words = record["clip"], record.get("motion", "")
+        text = record["messages"][1]["content"] if len(record["messages"]) > 1 else ""
+        if not words or words not in text:
+            what = "the prompt does not hold the motion in words that prompt.json says it has"
+            problems.add(Problem(str(file), record["id"], what, _BUILD, "prompt"))
+        elif current and clip not in known_words:
+            known_words[clip] = _words_of_flow(file, record, prompt, problems)
+            if known_words[clip] and known_words[clip] != words:
+                what = f"the prompt says {excerpt(words)}, its flow {excerpt(known_words[clip])}"
+                problems.add(Problem(str(file), clip, what, _BUILD, "prompt"))
+
+
+def _words_of_flow(file: Path | str, record: dict, prompt: Mapping, problems: Problems) -> str:
+    """The motion in words of a record's flow picture; empty where there is none or it cannot be read."""
+    names, images = [name for name in prompt["images"] if name != VIDEO], record["images"]
+    image = images[names.index("flow")] if "flow" in names and len(images) == len(names) else ""
+    try:
+        path = picture_path(file, record, image or f"flow/{record['clip']}.png")
+    except ValueError:  # which the check of the pictures reports
+        return ""
+    if not path.is_file():
+        return ""
+    with problems.collect("prompt"):
+        return picture_motion(path, record["clip"], prompt["encoding"], prompt["scale"])
+    return ""
 
 
 def compare_prompts(names: tuple[str, str], train: Sequence[dict], test: Sequence[dict], problems: Problems) -> None:

@@ -1,8 +1,8 @@
 """The only prompt builder: training, testing, ablation and the demo all use it.
 
 A prompt has a part that a clip's questions share (system prompt, what each picture is, the legend of the flow
-colours, the regions to watch, the dataset) and, behind the line `Question:`, a part of its own. That order lets a
-clip's questions share one encoding of its pictures.
+colours, the motion in words, the regions to watch, the dataset) and, behind the line `Question:`, a part of its own.
+That order lets a clip's questions share one encoding of its pictures.
 
 In a hierarchy (two stages, after HierMEQA) the part of its own names the clip's coarse class in every question but
 the coarse one: the true class in training, the model's own answer in testing.
@@ -25,12 +25,13 @@ from megc.facs import (
 )
 from megc.files import sha256_of
 from megc.motion.colour import legend_text
+from megc.motion.motion_words import example_words
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.records import Contract, Message
 from megc.vqa.questions import CLIP_KINDS, Question, allowed_answers, compose_long, join_units, question_text
-from megc.vqa.settings import DEFAULT_IMAGES, IMAGES, SAMPLES
+from megc.vqa.settings import DEFAULT_IMAGES, IMAGES, SAMPLES, VIDEO
 
-IMAGE_TAG = "<image>"
+IMAGE_TAG, VIDEO_TAG = "<image>", "<video>"
 _VOCABULARY_OF = ("casme2", "samm")  # between them all fine classes
 QUESTION_MARK = "\nQuestion: "  # where a question's own part begins
 
@@ -46,6 +47,7 @@ _PICTURE = {
     "offset": "offset frame, movement over",
     "flow": "optical flow from onset to apex",
     "magnified": "apex frame with its movement magnified",
+    VIDEO: "video from onset to offset, {frames} equally spaced frames",
     **{name: f"frame {number}, equally spaced from onset to offset" for number, name in enumerate(SAMPLES, start=1)},
 }
 _FORM = {
@@ -71,6 +73,8 @@ class PromptSettings:
     scale: float = SCALE  # pixels at full brightness, on an aligned crop
     hierarchy: bool = False  # name the coarse class
     name_dataset: bool = False  # and its fine classes, in structured prompts: labels mean other things elsewhere
+    motion_words: bool = False  # say which regions of the face move, where to and how far
+    video_frames: int = 8  # of the video, where there is one among the pictures
     # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
     statistics: tuple[tuple[str, str, str], ...] = ()
 
@@ -93,7 +97,8 @@ class PromptSettings:
         object.__setattr__(self, "statistics", tuple(tuple(line) for line in self.statistics))  # from JSON: lists
         if self.statistics and not self.hierarchy:
             raise ValueError("statistics belong to a hierarchy only")
-        if any(name not in IMAGES for name in self.images):  # none at all: questions on long videos
+        # none at all: questions on long videos, and on clips whose motion is told in words alone
+        if any(name not in IMAGES for name in self.images):
             raise ValueError(f"pictures are some of {', '.join(IMAGES)}; got {', '.join(self.images)}")
 
 
@@ -107,6 +112,8 @@ class PromptRecord(Contract):
     scale: Annotated[float, Field(gt=0, le=1e4)]
     hierarchy: bool = False
     name_dataset: bool = False
+    motion_words: bool = False
+    video_frames: Annotated[int, Field(ge=2, le=1000)] = 8
     statistics: list[Annotated[list[str], Field(min_length=3, max_length=3)]] = Field(default_factory=list)
     hash: str
     example: list[Message] = Field(default_factory=list)
@@ -126,13 +133,29 @@ def dataset_part(dataset: str) -> str:
     return f"Dataset: {DATASET_TITLES[dataset]}{of_it}."
 
 
-def shared_text(dataset: str, settings: PromptSettings) -> str:
-    """The user text that all questions of a clip begin with, an image tag for each picture."""
+def _tag_of(picture: str) -> str:
+    return VIDEO_TAG if picture == VIDEO else IMAGE_TAG
+
+
+def shared_text(dataset: str, settings: PromptSettings, motion: str = "") -> str:
+    """The user text that all questions of a clip begin with, a tag for each picture and for the video.
+
+    `motion`: the clip's motion in words (see `motion_words`). Raises ValueError where the settings need it and it is
+    empty.
+    """
+    if settings.motion_words and not motion:
+        raise ValueError("the prompt needs the clip's motion in words")
     if not settings.structured:
-        return IMAGE_TAG * len(settings.images)
-    lines = [f"Picture {n}: {IMAGE_TAG} {_PICTURE[name]}." for n, name in enumerate(settings.images, start=1)]
+        tags = "".join(map(_tag_of, settings.images))
+        return "\n".join(filter(None, (tags, motion if settings.motion_words else "")))
+    lines = [
+        f"Picture {number}: {_tag_of(name)} {_PICTURE[name].format(frames=settings.video_frames)}."
+        for number, name in enumerate(settings.images, start=1)
+    ]
     if settings.legend and "flow" in settings.images:
         lines.append(legend_text(settings.encoding, settings.scale))
+    if settings.motion_words:
+        lines.append(motion)
     lines.append(f"Regions to watch: {regions_to_watch()}.")
     if settings.name_dataset:
         lines.append(dataset_part(dataset))
@@ -170,13 +193,17 @@ def question_part(question: Question, dataset: str, settings: PromptSettings, co
 
 
 def build_messages(
-    question: Question, dataset: str, settings: PromptSettings, coarse: str = ""
+    question: Question, dataset: str, settings: PromptSettings, coarse: str = "", motion: str = ""
 ) -> list[dict[str, str]]:
-    """System and user message of one question; `<image>` tags stand for the pictures of `settings.images`.
+    """System and user message of one question; `<image>` and `<video>` tags stand for the pictures of
+    `settings.images`.
 
-    `coarse`: the clip's coarse class, for prompts of a hierarchy.
+    `coarse`: the clip's coarse class, for prompts of a hierarchy; `motion`: its motion in words, for prompts that have
+    it. Raises ValueError as `shared_text`.
     """
-    user = f"{shared_text(dataset, settings)}{QUESTION_MARK}{question_part(question, dataset, settings, coarse)}"
+    user = (
+        f"{shared_text(dataset, settings, motion)}{QUESTION_MARK}{question_part(question, dataset, settings, coarse)}"
+    )
     system = SYSTEM_STRUCTURED if settings.structured else SYSTEM_BARE
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
@@ -184,7 +211,8 @@ def build_messages(
 def _used_settings(settings: PromptSettings) -> dict:
     """The settings without those that are not in use, so that prompts made before there were any keep their hash."""
     unused = () if settings.hierarchy else ("hierarchy", "statistics")
-    unused += () if settings.name_dataset else ("name_dataset",)
+    unused += tuple(name for name in ("name_dataset", "motion_words") if not getattr(settings, name))
+    unused += () if VIDEO in settings.images else ("video_frames",)
     return {name: value for name, value in asdict(settings).items() if name not in unused}
 
 
@@ -193,10 +221,11 @@ def prompt_hash(settings: PromptSettings) -> str:
     # the repr of the settings and every clip question: what changes neither changes no prompt
     parts = [repr(sorted(_used_settings(settings).items()))]
     coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
+    motion = example_words() if settings.motion_words else ""  # by today's code: other words, another hash
     for kind in CLIP_KINDS:
         unit = 12 if kind in ("side", "shown") else None
         for many in (False, True) if kind in ("units", "long") else (None,):
-            messages = build_messages(Question(kind, unit, many), "casme2", settings, coarse)
+            messages = build_messages(Question(kind, unit, many), "casme2", settings, coarse, motion)
             parts += [message["content"] for message in messages]
     return sha256_of(*parts)
 
@@ -214,7 +243,8 @@ def challenge_texts(settings: PromptSettings) -> list[str]:
         for kind in CLIP_KINDS:
             for unit in ME_VQA_UNITS if kind in ("side", "shown") else (None,):
                 for many in (False, True) if kind in ("units", "long") else (None,):
-                    messages = build_messages(Question(kind, unit, many), dataset, settings, COARSE_EMOTIONS[0])
+                    question = Question(kind, unit, many)
+                    messages = build_messages(question, dataset, settings, COARSE_EMOTIONS[0], example_words())
                     texts |= {message["content"] for message in messages}
     if settings.name_dataset:
         texts |= {dataset_part(dataset) for dataset in DATASET_TITLES}
@@ -226,5 +256,6 @@ def challenge_texts(settings: PromptSettings) -> list[str]:
 def prompt_record(settings: PromptSettings) -> dict:
     """What is stored beside data and checkpoints: the settings, the hash, and a prompt to read."""
     coarse = COARSE_EMOTIONS[0] if settings.hierarchy else ""
-    example = build_messages(Question("units", many=True), "casme2", settings, coarse)
+    motion = example_words() if settings.motion_words else ""
+    example = build_messages(Question("units", many=True), "casme2", settings, coarse, motion)
     return {**_used_settings(settings), "hash": prompt_hash(settings), "example": example}

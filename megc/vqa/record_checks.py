@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -20,14 +21,14 @@ from megc.facs import ACTION_UNITS, EARLY_TEST_UNITS, ME_VQA_UNITS, coarse_of, u
 from megc.files import read_jsonl
 from megc.problems import DataError, Problem, Problems, excerpt
 from megc.records import Contract, TrainingInstruction, check_record
-from megc.vqa.instructions import answer_of, question_kind, question_of, record_key
+from megc.vqa.instructions import NOUNS, TAGS, answer_of, question_kind, question_of, record_key
 from megc.vqa.labels import answers_by_clip
-from megc.vqa.prompts import IMAGE_TAG, QUESTION_MARK
+from megc.vqa.prompts import IMAGE_TAG, QUESTION_MARK, VIDEO_TAG
 from megc.vqa.questions import answer_fault, compose_long, parse, split_analysis, split_units
 
 _OURS = ("row", "prompt", "clip")  # keys that rows of other projects do not have
 _BUILD = "write the file with data_process/build_instructions.py"
-_KEYS = ("id", "clip", "dataset", "subject", "prompt")
+_KEYS = ("id", "clip", "dataset", "subject", "prompt", "motion")
 
 
 class ForeignMessage(Contract):
@@ -86,6 +87,12 @@ def _loose_record(row: dict, line: int, foreign: bool) -> dict:
     images = [image.get("path") if isinstance(image, dict) else image for image in images]
     record = {key: row[key] if isinstance(row.get(key), str) else "" for key in _KEYS}
     record |= {"messages": messages, "images": [image for image in images if isinstance(image, str)]}
+    if isinstance(row.get("videos"), list):  # of another project a video may be one file, which is not looked into
+        record["videos"] = [
+            [frame for frame in frames if isinstance(frame, str)]
+            for frames in row["videos"]
+            if isinstance(frames, list)
+        ]
     record |= {"line": line, "foreign": foreign, "row": row["row"] if isinstance(row.get("row"), dict) else {}}
     if isinstance(row.get("sources"), list):
         record["sources"] = [clip for clip in row["sources"] if isinstance(clip, str)]
@@ -110,7 +117,7 @@ def _text(content: object) -> str:
 def _question(messages: Sequence[dict]) -> str:
     """The question in the last user message: behind our line `Question:`, else all of it without tags."""
     text = next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
-    text = text.replace(IMAGE_TAG, " ").strip()
+    text = TAGS.sub(" ", text).strip()
     return text.rpartition(QUESTION_MARK.strip())[2].strip().split("\n")[0].strip() if text else ""
 
 
@@ -123,20 +130,21 @@ def _check_roles(path: Path | str, record: dict) -> None:
 
 
 def check_tags(path: Path | str, records: Sequence[dict], problems: Problems) -> None:
-    """Report rows whose `<image>` tags are not as many as their pictures."""
+    """Report rows whose `<image>` tags are not as many as their pictures, or `<video>` tags as their videos."""
     for record in records:
-        tags = sum(message["content"].count(IMAGE_TAG) for message in record["messages"])
-        pictures = len(record["images"])
-        if tags == pictures:
-            continue
-        what = f"{tags} {IMAGE_TAG} tags for {pictures} pictures"
-        if record["foreign"] and not tags:
-            fix = (
-                f"write {IMAGE_TAG * pictures} before the question: ms-swift adds them, other programs refuse the row"
-            )
-            problems.warn(Problem(str(path), record["line"], what, fix, "tags"))
-        else:
-            problems.add(Problem(str(path), record["line"], what, "give each picture one tag", "tags"))
+        counts = {IMAGE_TAG: len(record["images"]), VIDEO_TAG: len(record.get("videos", ()))}
+        if record["foreign"]:
+            del counts[VIDEO_TAG]  # others write a video in many ways
+        for tag, count in counts.items():
+            tags = sum(message["content"].count(tag) for message in record["messages"])
+            if tags == count:
+                continue
+            what = f"{tags} {tag} tags for {count} {NOUNS[tag]}"
+            if record["foreign"] and not tags:
+                fix = f"write {tag * count} before the question: ms-swift adds them, other programs refuse the row"
+                problems.warn(Problem(str(path), record["line"], what, fix, "tags"))
+            else:
+                problems.add(Problem(str(path), record["line"], what, "give each picture one tag", "tags"))
 
 
 def check_frame_order(path: Path | str, records: Sequence[dict], problems: Problems) -> None:
@@ -146,7 +154,8 @@ def check_frame_order(path: Path | str, records: Sequence[dict], problems: Probl
     The usual cause is a sort of the names as text, in which img105 stands before img36.
     """
     for record in records:
-        for frames in frame_series(record["images"]):
+        series = [frame_series(images) for images in (record["images"], *record.get("videos", ()))]
+        for frames in chain.from_iterable(series):
             numbers = [number for number, _ in frames]
             names = ", ".join(name for _, name in frames)
             if numbers != sorted(numbers):

@@ -10,7 +10,8 @@ from megc.splits import PROTOCOLS
 
 DEFAULT_IMAGES = ("onset", "apex", "offset", "flow")
 SAMPLES = tuple(f"sample{number}" for number in range(1, 17))  # equally spaced frames
-IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES)
+VIDEO = "video"  # the samples as one video
+IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES, VIDEO)
 CLIP_KINDS = ("coarse", "fine", "units", "side", "shown", "long")  # of questions on a clip, in the organisers' order
 INTERVAL_KIND = "interval_type"  # of questions on an interval of a long video: ours, for ME-STR
 HIERARCHIES = ("coarse", "statistics")
@@ -38,7 +39,11 @@ class BuildSettings:
     centre: bool = option(
         False, "draw min-max pictures of --flow-dir again without the motion of the whole head (uv-strain-centred)"
     )
-    images: tuple[Literal[IMAGES], ...] = option(DEFAULT_IMAGES, "pictures, in order")
+    images: tuple[Literal[*IMAGES, "none"], ...] = option(
+        DEFAULT_IMAGES, "pictures, in order; none: --motion-words alone"
+    )
+    video_frames: int = option(8, "frames of the video, as many as extract_frames.py --samples wrote")
+    motion_words: bool = option(False, "say in words which regions of the face move, where to and how far")
     encoding: Encoding | None = option(None, "of the flow pictures (default: as compute_flow.py recorded)")
     scale: float | None = option(None, "pixels at full brightness (default: as recorded)")
     bare: bool = option(False, "ask without system prompt, legend and regions")
@@ -57,14 +62,23 @@ class BuildSettings:
     skip_bad: bool = option(False, "exit with 0 although rows were left out")
 
     def __post_init__(self) -> None:
+        if self.images == ("none",):
+            object.__setattr__(self, "images", ())
+        if "none" in self.images or not (self.images or self.motion_words or self.videos):
+            raise ValueError("--images none leaves the pictures out and goes with --motion-words alone")
+        if self.video_frames < 2:
+            raise ValueError(f"--video-frames {self.video_frames}: a video has two frames or more")
+        if self.videos and self.motion_words:
+            raise ValueError("--videos asks about long videos without pictures: leave out --motion-words")
         if self.videos and (self.rows or self.flow_dir or self.prompt or self.images != DEFAULT_IMAGES):
             raise ValueError("--videos has questions of its own: leave out --rows, --flow-dir, --prompt and --images")
         if len(self.flow_dir) not in (0, 1, len(self.rows)):
             raise ValueError("--flow-dir: give one folder, or one for each file of --rows, in their order")
         others = (self.images, self.bare, self.legend, self.encoding, self.scale, self.name_dataset)
-        if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False):
-            flags = "--images, --bare, --no-legend, --encoding, --scale and --name-dataset"
-            raise ValueError(f"--prompt says how to ask: leave out {flags}")
+        others += (self.motion_words, self.video_frames)
+        if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False, False, 8):
+            flags = "--images, --bare, --no-legend, --encoding, --scale, --name-dataset, --motion-words"
+            raise ValueError(f"--prompt says how to ask: leave out {flags}, --video-frames")
         if self.bare and self.name_dataset:
             raise ValueError("--bare asks the question alone: leave out --name-dataset")
 

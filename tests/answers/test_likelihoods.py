@@ -14,6 +14,7 @@ from megc.answers.settings import Decoding, Endpoint, RunSettings
 from megc.model.checkpoint import load_processor
 from megc.model.samples import read_samples
 from megc.problems import DataError, Problems
+from megc.vqa.prompts import PromptSettings
 
 DECODING = Decoding(max_new_tokens=10, constrain_units=False)
 COARSE = ("negative", "positive", "surprise")
@@ -55,6 +56,27 @@ def test_answers_are_compared_as_in_a_local_run(checkpoint, questions, tmp_path,
         assert row["margin"] == pytest.approx(mine["margin"], abs=1e-3)
     assert len({row["answer"] for _, row in closed}) > 1
     assert all("way" not in row for row in served if not row["choices"])
+
+
+@pytest.mark.parametrize("way", ["prompt_logprobs", "input_token_logprobs"])
+def test_words_alone_are_sent_as_plain_text_and_compared_as_in_a_local_run(checkpoint, tmp_path, way):
+    """A prompt that tells the motion in words, without pictures: what a server of a text-only model takes."""
+    prompt = PromptSettings(images=(), motion_words=True)
+    questions = write_questions(tmp_path / "words", prompt=prompt)
+    local, _ = answer(checkpoint, questions, tmp_path / "local", DECODING)
+    model = ModelServer(checkpoint)
+    plain = (lambda body: reply("I cannot say.")) if way == "input_token_logprobs" else model.vllm
+    with serving(plain, native=model.sglang if way == "input_token_logprobs" else None) as (url, seen):
+        served, problems, _ = ask(url, checkpoint, questions, tmp_path / "served")
+    assert problems == []
+    for mine, row in zip(local, served, strict=True):
+        assert (row["choices"] is None) == (mine["choices"] is None)
+        if mine["choices"]:
+            assert row["way"] == way and row["choices"] == pytest.approx(mine["choices"], abs=1e-3)
+    sent = [body["messages"] for body, _ in seen if "messages" in body and len(body["messages"]) > 1]
+    assert all(isinstance(message["content"], str) for messages in sent for message in messages)
+    assert any("left inner brow up 0.8 px" in messages[1]["content"] for messages in sent)
+    assert not any("image_data" in body for body, _ in seen)
 
 
 def constrained(body):

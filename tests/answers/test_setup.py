@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from answer_files import GREEDY, PROMPT, answer, rows_of, write_questions
 from servers import question, reply, serving
+from video_questions import write_video_questions
 
 from megc.answers import server
 from megc.answers.engine import ModelAnswerer
@@ -71,6 +72,12 @@ def test_a_server_that_is_not_there_is_one_error(checkpoint, questions, tmp_path
 def test_what_needs_the_model_in_memory_is_refused_with_an_endpoint(checkpoint, questions, tmp_path):
     with pytest.raises(DataError, match="--vote-prompts needs the model in memory"):
         answer(checkpoint, questions, tmp_path, endpoint=Endpoint("http://127.0.0.1:9/v1"), vote_prompts=("bare",))
+
+
+def test_a_video_is_not_sent_to_a_server(checkpoint, tmp_path):
+    file = write_video_questions(tmp_path / "video")
+    with pytest.raises(DataError, match="--endpoint: the prompt has a video"):
+        answer(checkpoint, file, tmp_path, endpoint=Endpoint("http://127.0.0.1:9/v1"))
 
 
 def hierarchy(questions, coarse, statistics=()):

@@ -24,6 +24,7 @@ from motion_scenes import (
 )
 from PIL import Image
 from programs import run_program
+from servers import ModelServer, serving
 
 from megc.clips import Video
 from megc.explanation.clip_answers import clean_question, is_free
@@ -107,6 +108,39 @@ def test_the_seven_questions_and_more_are_answered(folder):
             assert max(answer["likelihoods"], key=answer["likelihoods"].get) == answer["answer"]
 
 
+def test_a_server_is_asked_the_same_and_its_password_stays_secret(
+    folder, video, checkpoint, tmp_path, monkeypatch, capsys
+):
+    more = ("--name", "mine", "--question", "Is he angry?", "Is the action unit cheek raiser shown on the face?")
+    with serving(ModelServer(checkpoint, "I cannot say.").vllm) as (url, seen):
+        address = url.replace("//", "//me:Zw1ebel@")
+        code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, video, "--endpoint", address, *more)
+    assert code == 0, text
+    assert len(seen) > 8 and "Zw1ebel" not in text
+    assert text.count("Asking http") == 2  # with the flow picture, and without
+    local, served = answers_in(folder), answers_in(tmp_path / "mine")
+    assert [answer["kind"] for answer in served] == [answer["kind"] for answer in local]
+    same = [pair for pair in zip(local, served, strict=True) if pair[0]["question"] == pair[1]["question"]]
+    assert len(same) >= 6  # a server's list of action units has no constraint: another unit may be asked about
+    for mine, row in same:
+        if mine["likelihoods"]:
+            assert row["answer"] == mine["answer"]
+            assert row["likelihoods"] == pytest.approx(mine["likelihoods"], abs=1e-3)
+            assert (row["likelihoods_without_flow"] or {}) == pytest.approx(
+                mine["likelihoods_without_flow"] or {}, abs=1e-3
+            )
+    assert served[-1]["free"] and served[-1]["answer"] == "I cannot say."
+    report = (tmp_path / "mine/report.html").read_text()
+    assert f"at {url}" in report and "Zw1ebel" not in report
+    assert "Zw1ebel" not in (tmp_path / "mine/answers.json").read_text()
+
+
+def test_a_server_that_is_not_there_is_named(video, checkpoint, tmp_path, monkeypatch, capsys):
+    nobody = ("--endpoint", "http://127.0.0.1:9/v1", "--retries", "0")
+    code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, video, *nobody)
+    assert code == 1 and "127.0.0.1:9" in text and "Traceback" not in text
+
+
 def test_the_page_needs_nothing_else_and_shows_texts_as_text(folder, video):
     page = (folder / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
@@ -121,6 +155,7 @@ def test_the_page_needs_nothing_else_and_shows_texts_as_text(folder, video):
 def test_the_animations_play_and_magnify(folder):
     page = (folder / "report.html").read_text()
     clips = [Image.open(BytesIO(b64decode(data))) for data in re.findall(r"data:image/webp;base64,([^\"]+)", page)]
+    clips = [clip for clip in clips if clip.n_frames > 1]  # without the sheets of the slider
     assert [clip.n_frames for clip in clips] == [12, 12, 2]
 
     def moved(clip: Image.Image) -> float:
@@ -212,7 +247,10 @@ def test_what_cannot_be_answered_is_named(tmp_path, images, checkpoint, monkeypa
 @pytest.mark.slow
 def test_a_long_video_is_spotted_in_and_each_event_explained(tmp_path, checkpoint, monkeypatch, capsys):
     write_long_video(tmp_path / "long.avi", [100])
-    code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, tmp_path / "long.avi", "--most", "1")
+    of_video = "What is the expression type of the 1-th expression event in this video?"
+    code, text = ask(
+        monkeypatch, capsys, checkpoint, tmp_path, tmp_path / "long.avi", "--most", "1", "--question", of_video
+    )
     assert code == 0, text
     (clip,) = json.loads((tmp_path / "long/answers.json").read_text())["clips"]
     assert 90 <= clip["onset"] < 113 < clip["offset"] <= 140 and abs(clip["apex"] - 113) <= 6
@@ -221,6 +259,13 @@ def test_a_long_video_is_spotted_in_and_each_event_explained(tmp_path, checkpoin
         (row,) = csv.DictReader(line for line in file if not line.startswith("#"))
     assert (row["video"], row["onset"], row["offset"]) == ("long", str(clip["onset"]), str(clip["offset"]))
     assert 0 < float(row["score"]) <= 1
+    about = {answer["kind"]: answer for answer in json.loads((tmp_path / "long/answers.json").read_text())["answers"]}
+    assert list(about) == ["count_all", "count_micro", "count_macro", "distinct_units", "event_type"]
+    assert about["event_type"]["answer"] == f"{row['type']}-expression" and not about["event_type"]["free"]
+    counts = [int(about[f"count_{kind}"]["answer"]) for kind in ("all", row["type"])]
+    assert counts[0] >= counts[1] >= 1 and f"{of_video}\n    {row['type']}-expression" in text
+    named = {answer["answer"] for answer in clip["answers"] if answer["kind"] == "units"}
+    assert set(about["distinct_units"]["answer"].split(", ")) == {unit for text in named for unit in text.split(", ")}
     page = (tmp_path / "long/report.html").read_text()
     (link,) = re.findall(r'href="#(event\d+)"', page)
     assert f'id="{link}"' in page and 'alt="timeline of the video' in page

@@ -19,7 +19,7 @@ from megc.scoring.runs import read_references, read_run
 from megc.training.resume import TrainerState, has_state
 from megc.training.settings import SftSettings, read_config
 from megc.vqa.build import BuildSettings, prompt_settings
-from megc.vqa.instructions import build_records
+from megc.vqa.instructions import PictureSource, build_records
 from megc.vqa.labels import read_labels
 from megc.vqa.prompts import PromptSettings
 from megc.vqa.submission import make_submission
@@ -29,9 +29,8 @@ def view_build(root: Path, problems: Problems) -> list:
     rows = [(number, row) for number, (_, row) in enumerate(read_rows(root / "rows.jsonl", "give rows"), 1)]
     picture = root / "flow.png"
     picture.touch()
-    records = build_records(
-        rows, root / "rows.jsonl", lambda row, name: picture, root, PromptSettings(images=("flow",)), problems
-    )
+    source, prompt = PictureSource(lambda row, name: picture), PromptSettings(images=("flow",))
+    records = build_records(rows, root / "rows.jsonl", source, root, prompt, problems)
     return [record["row"] for record in records]
 
 

@@ -10,7 +10,7 @@ from megc.problems import DataError, Problems
 from megc.reasoning.agreement import reason_file
 from megc.scoring.runs import read_references, read_run
 from megc.vqa.evidence_prompt import read_evidence
-from megc.vqa.instructions import build_records, read_records
+from megc.vqa.instructions import PictureSource, build_records, read_records
 from megc.vqa.labels import read_answers, read_labels
 from megc.vqa.prompts import PromptSettings
 
@@ -61,7 +61,9 @@ def _changed(row, place, new):
 def _build(path):
     problems = Problems()
     rows = [(1, json.loads(path.read_text()))]
-    build_records(rows, path, lambda row, name: path, path.parent, PromptSettings(images=("flow",)), problems)
+    build_records(
+        rows, path, PictureSource(lambda row, name: path), path.parent, PromptSettings(images=("flow",)), problems
+    )
     for problem in problems:
         raise DataError(problem.file, problem.row, problem.what, problem.fix)
 

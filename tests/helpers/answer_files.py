@@ -17,6 +17,7 @@ from megc.files import write_json
 from megc.model import tiny
 from megc.model.checkpoint import load
 from megc.model.samples import read_samples, training_texts
+from megc.motion.motion_words import example_words
 from megc.problems import Problems
 from megc.vqa.instructions import make_record, write_records
 from megc.vqa.prompts import PromptSettings, prompt_record
@@ -42,7 +43,8 @@ def write_questions(
     records = []
     for number in range(1, clips + 1):
         name = f"sub{number:02d}/EP01_01"
-        paths = [f"frames/casme2/{name}/apex.png", f"flow/casme2/{name}.png"]
+        places = {"apex": f"frames/casme2/{name}/apex.png", "flow": f"flow/casme2/{name}.png"}
+        paths = [places[image] for image in prompt.images]
         for path in paths:
             width, height = SIZES[number % len(SIZES)]
             (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,8 @@ def write_questions(
         for place, question in enumerate(questions, start=1):
             row = {"id": f"casme2_sub{number:02d}_EP01_01_{place}", "dataset": "casme2", "answer": "the truth"}
             row |= {"image_id": f"sub{number:02d}_EP01_01", "subject": f"sub{number:02d}", "filename": "EP01_01"}
-            records.append(make_record(row | {"question": question}, paths, prompt))
+            records.append(make_record(row | {"question": question}, paths, prompt, example_words()))
+    root.mkdir(parents=True, exist_ok=True)
     write_json(root / "prompt.json", prompt_record(prompt))
     write_records(root / "test.jsonl", records)
     return root / "test.jsonl"

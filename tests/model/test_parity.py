@@ -58,6 +58,23 @@ def test_packed_step_equals_one_by_one(world, tmp_path, adapters, loss_per):
             assert error <= 1e-5, (name, packing, size, error)
 
 
+def test_packed_words_equal_words_one_by_one(world, tmp_path):
+    """Prompts without a picture: the vision tower gets no gradient, the language model the same one."""
+    rows = [row for _, row in read_jsonl(world[0])]
+    for row in rows:
+        text = row["messages"][1]["content"].partition("Picture 2")[2].replace("<image>", "brows up")
+        row["messages"][1]["content"], row["images"] = text, []
+    words = tmp_path / "words.jsonl"
+    write_jsonl(words, rows)
+    losses = []
+    for packing, size in (("none", 16), ("clip", 4)):
+        cut = {"per_device_train_batch_size": size, "max_steps": 2}
+        run = prepare(settings(words, tmp_path / "tiny", packing=packing), arguments(tmp_path, max_grad_norm=0, **cut))
+        run.trainer.train()
+        losses.append([row["loss"] for row in run.trainer.state.log_history if "loss" in row])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and losses[0][1] < losses[0][0]
+
+
 def test_the_two_weightings_differ(world, tmp_path):
     losses = [step(world, tmp_path, "clip", 4, 1, False, loss_per)[0] for loss_per in ("token", "question")]
     assert abs(losses[0] - losses[1]) > 0.01

@@ -4,7 +4,7 @@ import torch
 
 from benchmarks.answers import see
 from megc.model.checkpoint import load
-from megc.model.vision_tower import encode_pictures
+from megc.model.vision_tower import encode_visuals
 
 
 def test_pictures_have_the_features_of_the_usual_tower(checkpoint):
@@ -14,7 +14,7 @@ def test_pictures_have_the_features_of_the_usual_tower(checkpoint):
     sizes = ((280, 336), (112, 112), (252, 140), (28, 28))
     pictures = [torch.randint(0, 256, (*size, 3), generator=generator, dtype=torch.uint8).numpy() for size in sizes]
     with torch.inference_mode():
-        features = encode_pictures(loaded, pictures)
+        features = encode_visuals(loaded, pictures)
     for feature, usual in zip(features, see(loaded, pictures).features, strict=True):
         torch.testing.assert_close(feature, usual, rtol=1e-3, atol=1e-4)
     assert loaded.model.model.visual.config._attn_implementation == "sdpa"

@@ -26,7 +26,8 @@ from megc.scoring.plots import file_slug
 from megc.scoring.runs import read_references
 from megc.vqa.augment import augment_file
 from megc.vqa.checks import check_records
-from megc.vqa.instructions import build_records, clip_picture, flat_picture, read_records, rebase
+from megc.vqa.clip_pictures import clip_picture, flat_picture
+from megc.vqa.instructions import PictureSource, build_records, read_records, rebase
 from megc.vqa.prompts import PromptSettings, prompt_record
 from megc.vqa.settings import AugmentSettings
 
@@ -76,7 +77,9 @@ def _first(problems: Problems) -> None:
 def _build(row: dict, picture: object, root: Path) -> None:
     problems = Problems()
     row = {"question": "What is the coarse expression class?", "id": "casme2_1", **row}
-    build_records([(3, row)], root / "rows.jsonl", picture, root, PromptSettings(images=("flow",)), problems)
+    build_records(
+        [(3, row)], root / "rows.jsonl", PictureSource(picture), root, PromptSettings(images=("flow",)), problems
+    )
     _first(problems)
 
 

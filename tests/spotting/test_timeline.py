@@ -20,6 +20,7 @@ from megc.spotting.timeline import (
     find_apex,
     group_curves,
     region_excursions,
+    time_position,
     timeline_content,
 )
 
@@ -90,6 +91,19 @@ def test_a_longer_video_has_more_rows_and_nothing_spotted_is_a_picture_too(tmp_p
     blinking = replace(FLOW, blink=np.arange(600) // 30 == 8)
     with_blink = pixels(draw_timeline(timeline_content(item_of(tmp_path / "blink", blinking, ()), [])))
     assert count_of(with_blink, "#c9c9c9") > count_of(short, "#c9c9c9") + 1000
+
+
+@pytest.mark.parametrize(("frames", "number"), [(600, 40), (1800, 1000)])  # one row, and the second of three
+def test_the_place_of_a_time_is_where_the_picture_draws_it(tmp_path, frames, number):
+    item = item_of(tmp_path, make_flow(np.arange(frames) / 30, []), events=())
+    content = timeline_content(item, [SpottedInterval(number, number, "micro", 1.0)])
+    picture = pixels(draw_timeline(content))
+    left, top, share = time_position(content, content.second(number) + 0.5 / 30)
+    first, last = round(top * len(picture)), round((top + share) * len(picture))
+    colour = [int(TYPE_COLOURS["micro"][i : i + 2], 16) for i in (1, 3, 5)]
+    columns = np.flatnonzero((picture[first:last] == colour).all(axis=2).any(axis=0))  # of the interval's bar
+    assert abs(columns.mean() - left * WIDTH) < 2 and len(columns) < 20
+    assert 0 < top < top + share < 1
 
 
 def test_a_video_without_region_flow_is_an_error_in_words(tmp_path):

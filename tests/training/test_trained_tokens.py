@@ -27,7 +27,7 @@ def world(tmp_path_factory):
 
 
 def collator(loaded, pixels, packed=True):
-    return Collator(pixels, loaded.processor.tokenizer.pad_token_id, loaded.model.config.image_token_id, packed)
+    return Collator(pixels, loaded.processor.tokenizer.pad_token_id, packed)
 
 
 def batch_of(loaded, pixels, packed, attention=True):
@@ -112,7 +112,7 @@ def test_pictures_are_resized_as_the_processor_does(world, tmp_path):
     Image.fromarray(generator.integers(0, 255, (333, 281, 3), dtype=np.uint8)).save(tmp_path / "odd.png")
     processor = checkpoint.load_processor(loaded.model.name_or_path, max_pixels=23520)
     stock = processor.image_processor(images=[Image.open(tmp_path / "odd.png")], return_tensors="pt")
-    ours = PictureStore(processor).batch([([tmp_path / "odd.png"], (0, 0))])
+    ours = PictureStore(processor).batch([([tmp_path / "odd.png"], [0], (0, 0))])
     assert torch.equal(stock["pixel_values"], ours["pixel_values"])
 
 

@@ -44,6 +44,8 @@ def test_hash_changes_with_every_setting() -> None:
         replace(base, encoding="colour"),
         replace(base, scale=2.5),
         replace(base, name_dataset=True),
+        replace(base, motion_words=True),
+        replace(base, images=(), motion_words=True),
     ]
     assert len({prompt_hash(settings) for settings in [base, *others]}) == len(others) + 1
 
@@ -61,7 +63,7 @@ def test_hash_changes_with_every_setting() -> None:
 def test_prompts_of_earlier_checkpoints_keep_their_hash(settings: dict, hash_: str) -> None:
     """A setting that is added later and off changes none: checkpoints and predictions go on to be used."""
     assert prompt_hash(PromptSettings(**settings)) == hash_
-    assert "name_dataset" not in prompt_record(PromptSettings(**settings))
+    assert not {"name_dataset", "motion_words"} & prompt_record(PromptSettings(**settings)).keys()
 
 
 def test_a_prompt_may_name_the_dataset_and_its_classes() -> None:
