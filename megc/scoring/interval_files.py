@@ -138,10 +138,10 @@ class SpottingRun:
         return any(interval.emotion for intervals in self.predictions.values() for interval in intervals)
 
 
-def _rows_of(path: Path, needed: Sequence[str], known: Container[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+def _rows_of(path: Path, needed: Sequence[str], videos: Container[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, cells by column name of `_ALIASES`) of a table, with or without a header, or of a log.
 
-    `known`: plain names of videos, whose lines in a log all count.
+    `videos`: plain names, whose lines in a log all count.
 
     Raises DataError for an empty file, and for a header without the `needed` columns.
     """
@@ -153,7 +153,7 @@ def _rows_of(path: Path, needed: Sequence[str], known: Container[str] = ()) -> I
         ) from error
     lines = re.split(r"\r\n|\r|\n", text)  # not splitlines(), to which other signs end a line, too
     if any(_log_cells(line)[5:6] and _log_cells(line)[5] in _LOG_TAILS for line in lines[:20]):
-        yield from _log_rows(lines, known)
+        yield from _log_rows(lines, videos)
         return
     names: list[str] | None = None
     delimiter = "\t" if lines and "\t" in lines[0] and "," not in lines[0] else ","
@@ -189,11 +189,11 @@ def _log_cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split(",")] if "," in line else line.split()
 
 
-def _log_rows(lines: Sequence[str], known: Container[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _log_rows(lines: Sequence[str], videos: Container[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Predicted intervals of a log: lines of `video, onset, offset, predicted onset, predicted offset, TP/FP/FN`.
 
     Cells are parted by spaces or commas. An interval that hits several events has several lines, and is one interval.
-    Lines of other words are passed over; one of a `known` video that is not in this form is damaged.
+    Lines of other words are passed over; one of such a video that is not in this form is damaged.
     """
     seen = set()
     for number, line in enumerate(lines, start=1):
@@ -204,7 +204,7 @@ def _log_rows(lines: Sequence[str], known: Container[str]) -> Iterator[tuple[int
             if (video, onset, offset) not in seen:
                 seen.add((video, onset, offset))
                 yield number, {"video": video, "onset": onset, "offset": offset}
-        elif not is_whole and cells and plain_name(cells[0]) in known:
+        elif not is_whole and cells and plain_name(cells[0]) in videos:
             yield number, {"video": cells[0], "onset": "", "offset": ""}
 
 
