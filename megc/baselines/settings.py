@@ -7,7 +7,7 @@ from typing import Literal
 from megc.command import option
 
 BASELINES = ("prior", "prior-sampled", "flow-probe")
-MIRRORED_PROBE = "mirrored-probe"  # learns from mirror images too, and from a grid of twice as many cells a side
+MIRRORED_PROBE = "mirrored-probe"  # the flow probe, of each clip's motion and of its mirror image
 PROBES = ("flow-probe", MIRRORED_PROBE)
 LONG_BASELINES = ("prior-ordinals",)  # of questions on long videos only
 SOURCES = ("flow", "picture", "picture-centred")
