@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -62,7 +62,7 @@ class VlmRecord(ClosedContract):
     model: str
     threshold: Annotated[float, Field(ge=0, le=1)]
     chosen_on: list[str]
-    typed_by: str
+    typed_by: Literal["duration", "model"]
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ def _judge_part(case: Case) -> str:
 
 
 def _view_video_config(root: Path, problems: Problems) -> dict:
-    return read_video_config(root).model_dump(mode="json")
+    return plain(read_video_config(root).model_dump(mode="json"))
 
 
 def _plain_video_config(value: dict) -> dict:
@@ -285,7 +285,7 @@ def _plain_video_config(value: dict) -> dict:
     )
     if any(whole[size] % whole[part] for size, part in parts):
         raise Unreadable("sizes that do not fit")
-    return whole
+    return plain(whole)
 
 
 LIST_NAMES = tuple(f"clips/a{number}" for number in range(5))

@@ -150,3 +150,11 @@ def test_a_record_that_is_no_json_is_named(tmp_path):
     (folder / RECORD_NAME).write_text(json.dumps(record)[:-9])
     with pytest.raises(DataError, match=r"spotter\.json.*not JSON"):
         load_spotter(folder)
+
+
+def test_a_refiner_that_says_nothing_known_of_types_is_refused(tmp_path):
+    record = {"kind": "vlm", "settings": {}, "subjects": [], "software": {}}
+    write_json(tmp_path / RECORD_NAME, record)
+    write_json(tmp_path / "vlm.json", {"model": "a", "threshold": 0.5, "chosen_on": [], "typed_by": "duraton"})
+    with pytest.raises(DataError, match=r"vlm\.json.*typed_by is 'duraton', not one of 'duration', 'model'"):
+        load_spotter(tmp_path)
