@@ -8,10 +8,12 @@ import megc.interrupts as interrupts  # first: Ctrl-C while the rest is imported
 
 import contextlib
 import dataclasses
+import logging
 import os
 import select
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -190,6 +192,7 @@ def run_command(main: Callable[[], int], stopped: str = STOPPED, importing: bool
     """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
+    silence_libraries()
     try:
         if not importing:
             interrupts.imports_done()
@@ -212,6 +215,32 @@ def run_command(main: Callable[[], int], stopped: str = STOPPED, importing: bool
         if error.filename is None:
             raise
         return _end(f"{error.filename}: {error.strerror}; check the path, and whether you may use it.", 1)
+
+
+# Warnings of libraries about other libraries, of which no user can do anything: beginnings, as regular expressions.
+_LIBRARY_WARNINGS = (
+    ".*is_gradient_checkpointing",  # peft, of transformers
+    ".*(all_gather_into_tensor|reduce_scatter_tensor)",  # torch has renamed what DeepSpeed calls
+    "'future.no_silent_downcasting' is deprecated",  # gradio, of pandas
+    "The copy keyword is deprecated and will be removed",  # the same
+)
+
+
+def silence_libraries() -> None:
+    """Keep from the terminal what libraries say that a user can do nothing about; imports none of them.
+
+    In a log, where a bar is a line of rubbish, those of transformers are off (ours show how long it will take).
+    """
+    for message in _LIBRARY_WARNINGS:
+        warnings.filterwarnings("ignore", message=message, category=Warning)
+    # DeepSpeed, on each import without a GPU; what is trained on is said by the program
+    logging.getLogger("DeepSpeed").addFilter(_is_no_noise)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _is_no_noise(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Setting accelerator to CPU.")
 
 
 def is_main() -> bool:

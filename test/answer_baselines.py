@@ -7,11 +7,13 @@
     python test/answer_baselines.py --leave-one-subject-out --test dataset/long/instructions.jsonl \
         --out result/long/prior/predictions.jsonl
     python test/answer_baselines.py --evidence dataset/evidence.jsonl
+    python test/answer_baselines.py --baseline mirrored-probe --evidence dataset/evidence.jsonl
 
 `prior`: what was right most often; `prior-sampled`: the labels of a training clip, drawn for each clip, which go
-together (its score is the mean over --draws); `flow-probe`: regressions on the pooled flow. Score the answers with
-test/score_answers.py. --evidence writes the flow probe's calibrated probabilities of each clip instead: those of
-training clips from other subjects only.
+together (its score is the mean over --draws); `flow-probe`: regressions on the pooled flow;
+`mirrored-probe`: the same, learnt from mirror images too. Score the answers with
+test/score_answers.py. --evidence writes the flow probe's (or mirrored probe's) probabilities of each clip instead, its
+own and calibrated ones: those of training clips from other subjects only.
 """
 
 from megc.baselines.settings import BaselineSettings

@@ -6,8 +6,9 @@
         --fit result/validation/predictions.jsonl
 
 Answers with `choices` (log-likelihoods of the allowed answers) fuse best; without them votes, or the one answer, stand
-for the model. --fit takes predictions for training clips by a model that did not train on their subjects: the weights
-are fitted on them, never on the test. Score the fused answers with test/score_answers.py.
+for the model. --fit takes predictions for training clips by models that did not train on their subjects: the model's
+weight is fitted on them, never on the test, and is 0 where they show no gain over the probe.
+Score the fused answers with test/score_answers.py.
 """
 
 from megc.command import Work, run

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from megc.ablation.flags import TRAIN, as_flags
 from megc.ablation.program_code import REPOSITORY
-from megc.ablation.spec import PROGRAMS, ZERO_SHOT, Arm, Grid, merge
+from megc.ablation.spec import INNER, PROGRAMS, ZERO_SHOT, Arm, Grid, merge
 from megc.ablation.steps import ALL_GPUS, Argument, InputFile, OutputOf, SpeedFlag, Step, StepFile
+from megc.baselines.settings import MIRRORED_PROBE
 from megc.clips import read_clips
 from megc.files import read_jsonl, read_yaml
 from megc.problems import DataError
@@ -18,6 +19,7 @@ from megc.vqa.instructions import row_clip
 
 BASELINES = {"prior": "prior only", "prior-sampled": "prior sampled", "flow-probe": "flow probe"}
 PROBE = BASELINES["flow-probe"]
+MIRRORED = {MIRRORED_PROBE: "flow probe, mirrored"}  # where the grid's baselines say `mirrored`
 _PATHS = ("clips", "rows", "frames", "flow", "flow-dir")  # flags of build_instructions.py that name inputs
 _SPEED = ("workers", "threads", "batch-size", "device")  # flags that change speed, not results
 ANSWERS = "predictions.jsonl"
@@ -70,7 +72,7 @@ def chains(grid: Grid, only: tuple[str, ...] = ()) -> list[Chain]:
             part = Part(grid, fold, seed)
             planned += [arm_chain(part, arm) for arm in grid.arms.values() if not only or arm.name in only]
             planned += baseline_chains(part)
-    order = {name: number for number, name in enumerate([*grid.arms, *BASELINES.values()])}
+    order = {name: number for number, name in enumerate([*grid.arms, *BASELINES.values(), *MIRRORED.values()])}
     return sorted(planned, key=lambda chain: order[chain.arm])
 
 
@@ -94,10 +96,10 @@ class Part:
 
 def arm_chain(part: Part, arm: Arm) -> Chain:
     """The chain of an arm that a model answers."""
-    data, model = data_step(part, arm), trained_model(part, arm)
-    model_answers = answer_step(part, arm, data, model, "test.jsonl")
+    data, models = data_step(part, arm), member_models(part, arm)
+    model_answers = answer_step(part, arm, data, models, "test.jsonl")
     answers = after_steps(part, arm, data, model_answers)
-    train = model.step if isinstance(model, OutputOf) else None
+    train = models[0].step if isinstance(models[0], OutputOf) else None
     return Chain(arm.name, part.fold, part.seed, arm.hash, data, answers, train, model_answers)
 
 
@@ -106,7 +108,7 @@ def baseline_chains(part: Part) -> list[Chain]:
     arm = _baseline_arm(part.grid)
     data = data_step(part, arm)
     planned = []
-    for baseline, name in BASELINES.items():
+    for baseline, name in (BASELINES | (MIRRORED if (part.grid.baselines or {}).get("mirrored") else {})).items():
         drawn = ("--seed", str(part.seed)) if baseline == "prior-sampled" else ()
         command = (
             PROGRAMS["baselines"],
@@ -128,7 +130,7 @@ def _baseline_arm(grid: Grid) -> Arm:
 
 
 def _baseline_flags(grid: Grid) -> tuple[str, ...]:
-    settings = {key: value for key, value in (grid.baselines or {}).items() if key != "data"}
+    settings = {key: value for key, value in (grid.baselines or {}).items() if key not in ("data", "mirrored")}
     return as_flags(PROGRAMS["baselines"], settings)
 
 
@@ -142,8 +144,8 @@ def _both_sides(data: Step) -> tuple[Argument, ...]:
 def data_step(part: Part, arm: Arm) -> Step:
     """Build the instructions and split them; pictures are made first where the arm says how.
 
-    Makes train.jsonl and test.jsonl; with inner folds inner_train.jsonl and inner_test.jsonl; with augmentation the
-    training sides again as augmented_….jsonl.
+    Makes train.jsonl and test.jsonl; inner<n>_train.jsonl and inner<n>_test.jsonl of the inner folds that some arm
+    uses; with augmentation the training sides again as augmented_….jsonl.
     """
     settings = arm.section("data")
     inputs = _picture_inputs(part, arm)
@@ -159,9 +161,10 @@ def data_step(part: Part, arm: Arm) -> Step:
     makes = ["train.jsonl", "test.jsonl"]
     if with_evidence:
         commands += _evidence_commands(part.grid, *file_names)
-    if part.grid.inner_folds:
-        makes += ["inner_train.jsonl", "inner_test.jsonl"]
-        commands.append(_split_command(part, "train.jsonl", *makes[2:], inner=True))
+    for inner in used_inner_folds(part.grid, *part.grid.arms.values()):
+        parts = [f"inner{inner}_{name}.jsonl" for name in ("train", "test")]
+        commands.append(_split_command(part, "train.jsonl", *parts, inner=inner))
+        makes += parts
     if augment := arm.section("augment"):
         flags = as_flags(PROGRAMS["augment"], augment)
         for side in [name for name in makes if "train" in name]:
@@ -190,9 +193,15 @@ def _picture_inputs(part: Part, arm: Arm) -> dict[str, list[Argument]]:
     return inputs
 
 
-def _split_command(part: Part, file: str, train: str, test: str, inner: bool = False) -> tuple[Argument, ...]:
+def used_inner_folds(grid: Grid, *arms: Arm) -> range:
+    """Numbers of the inner folds that arms train on: all of an ensemble of them, else the first."""
+    every = any(arm.sections.get("ensemble") == INNER for arm in arms)
+    return range(grid.inner_folds if every else min(grid.inner_folds, 1))
+
+
+def _split_command(part: Part, file: str, train: str, test: str, inner: int | None = None) -> tuple[Argument, ...]:
     grid = part.grid
-    values = ("kfold", grid.inner_folds, 0) if inner else (grid.protocol, grid.folds, part.fold)
+    values = (grid.protocol, grid.folds, part.fold) if inner is None else ("kfold", grid.inner_folds, inner)
     words = [f"--{name}={value}" for name, value in zip(("protocol", "folds", "fold"), values, strict=True)]
     files = ("--instructions", StepFile(file), "--train", StepFile(train), "--test", StepFile(test))
     return ("train/set_train_dataset.py", *files, *words, f"--seed={grid.split_seed}")
@@ -211,6 +220,25 @@ def _evidence_commands(grid: Grid, train: str, test: str) -> list[tuple[Argument
 # Training
 
 
+def member_models(part: Part, arm: Arm, side: str = "train.jsonl") -> list[Argument]:
+    """The checkpoints that answer together, trained on `side` of the arm's data: one, or those of an ensemble. A
+    number is one of as many seeds; `inner` adds the models that each leave out an inner fold, to the test side."""
+    ensemble = arm.sections.get("ensemble")
+    seeds = range(part.seed * ensemble, (part.seed + 1) * ensemble) if isinstance(ensemble, int) else [part.seed]
+    models = [trained_model(replace(part, seed=seed), arm, side) for seed in seeds]
+    if ensemble == INNER and side == "train.jsonl":
+        _require_inner_folds(part, arm, "ensemble")
+        folds = used_inner_folds(part.grid, arm)
+        models += [trained_model(part, arm, f"inner{inner}_train.jsonl") for inner in folds]
+    return models
+
+
+def _require_inner_folds(part: Part, arm: Arm, key: str) -> None:
+    least = 2 if arm.sections.get("ensemble") == INNER else 1
+    if part.grid.inner_folds < least:
+        raise DataError(part.grid.file, f"arms: {arm.name}: {key}", "needs inner folds", "set inner_folds: 4")
+
+
 def trained_model(part: Part, arm: Arm, side: str = "train.jsonl") -> Argument:
     """The arm's checkpoint, trained on `side` of its data; of another arm where it says `train_of`.
 
@@ -226,6 +254,9 @@ def trained_model(part: Part, arm: Arm, side: str = "train.jsonl") -> Argument:
         settings = {**part.grid.defaults.section("train"), "max_steps": 1, "learning_rate": 0, "warmup_steps": 0}
     data = OutputOf(data_step(part, arm), f"augmented_{side}" if arm.section("augment") else side)
     kind = "train" if side == "train.jsonl" else "train-inner"
+    if kind == "train-inner" and settings.get("max_steps"):  # as many passes over fewer clips
+        folds = part.grid.inner_folds
+        settings["max_steps"] = max(1, round(settings["max_steps"] * (folds - 1) / folds))
     step = train_step(part, kind, arm, settings, data, start, ("--seed", str(part.seed)))
     return OutputOf(step, "checkpoint")
 
@@ -288,13 +319,14 @@ def _config(settings: Mapping) -> Path:
 # Answers, and what is made of them
 
 
-def answer_step(part: Part, arm: Arm, data: Step, model: Argument, side: str) -> Step:
-    """The model's answers to `side` of the data."""
+def answer_step(part: Part, arm: Arm, data: Step, models: Sequence[Argument], side: str) -> Step:
+    """The answers of one model, or of several together, to `side` of the data."""
     words = _section_flags("answer", arm.section("answer"))
     if _prompt_sections(arm) != _prompt_sections(_training_arm(part.grid, arm)):
         words += ("--allow-mismatch",)  # the point of the arm: another prompt than in training
     questions = ("--questions", OutputOf(data, side), "--seed", str(part.seed))
-    command = (PROGRAMS["answer"], "--model", model, *questions, *words, "--out", StepFile("."))
+    flag = "--model" if len(models) == 1 else "--models"
+    command = (PROGRAMS["answer"], flag, *models, *questions, *words, "--out", StepFile("."))
     kind = "answer" if side == "test.jsonl" else "answer-inner"
     return part.step(kind, arm.name, command, makes=(ANSWERS,), resumes=f"{ANSWERS}*", gpus=1)
 
@@ -330,29 +362,31 @@ def fuse_step(part: Part, arm: Arm, settings: Mapping, data: Step, answers: Step
     """Fusion of the answers of a step with the flow probe's evidence.
 
     With `fit: true` the weights are fitted on answers to a fold of the training subjects, by a model that is
-    trained in the same way on the others; nothing of the test subjects is read.
+    trained in the same way on the others, for an ensemble of inner folds to all of them; nothing of the test subjects
+    is read. With `mirrored: true` the evidence is the mirrored probe's.
     """
     settings = dict(settings)
-    fit = settings.pop("fit", False)
-    evidence = OutputOf(evidence_step(part), "evidence.jsonl")
+    fit, mirrored = settings.pop("fit", False), settings.pop("mirrored", False)
+    evidence = OutputOf(evidence_step(part, mirrored), "evidence.jsonl")
     command: tuple[Argument, ...] = (PROGRAMS["fuse"], "--predictions", OutputOf(answers, ANSWERS))
     command += ("--train", OutputOf(data, "train.jsonl"), "--evidence", evidence)
-    if fit and not part.grid.inner_folds:
-        raise DataError(part.grid.file, f"arms: {arm.name}: fit", "needs inner folds", "set inner_folds: 4")
     if fit:
-        inner_model = trained_model(part, arm, "inner_train.jsonl")
-        inner_answers = answer_step(part, arm, data, inner_model, "inner_test.jsonl")
-        command += ("--fit", OutputOf(inner_answers, ANSWERS))
+        _require_inner_folds(part, arm, "fit")
+        command += ("--fit",)
+        for inner in used_inner_folds(part.grid, arm):
+            models = member_models(part, arm, f"inner{inner}_train.jsonl")
+            command += (OutputOf(answer_step(part, arm, data, models, f"inner{inner}_test.jsonl"), ANSWERS),)
     command += (*as_flags(PROGRAMS["fuse"], settings), "--out", StepFile("."))
     return part.step("fuse", arm.name, command, makes=(ANSWERS,))
 
 
-def evidence_step(part: Part) -> Step:
-    """The flow probe's probabilities for both sides of the fold."""
+def evidence_step(part: Part, mirrored: bool = False) -> Step:
+    """The flow probe's probabilities for both sides of the fold, or the mirrored one's."""
     data = data_step(part, _baseline_arm(part.grid))
     command = (PROGRAMS["baselines"], *_baseline_flags(part.grid), *_both_sides(data))
+    command += ("--baseline", MIRRORED_PROBE) if mirrored else ()
     command += ("--evidence", StepFile("evidence.jsonl"))
-    return part.step("evidence", PROBE, command, makes=("evidence.jsonl",))
+    return part.step("evidence", MIRRORED[MIRRORED_PROBE] if mirrored else PROBE, command, makes=("evidence.jsonl",))
 
 
 def _section_flags(section: str, settings: Mapping) -> tuple[Argument, ...]:

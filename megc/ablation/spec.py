@@ -33,8 +33,8 @@ PROGRAMS = {  # section of an arm: the program whose flags it holds
 OURS = {  # keys that are no flags of the program; the grid reads them itself
     "data": ("hierarchy",),  # of train/set_train_dataset.py, which splits the data
     "train": ("config", "launch"),
-    "fuse": ("fit",),
-    "baselines": ("data",),
+    "fuse": ("fit", "mirrored"),
+    "baselines": ("data", "mirrored"),
 }
 TAKEN = {  # flags that the grid fills in itself
     "frames": ("clips", "source", "out"),
@@ -43,7 +43,7 @@ TAKEN = {  # flags that the grid fills in itself
     "make": ("out",),
     "augment": ("train", "out"),
     "train": ("train_file", "output_dir", "model", "build_tiny", "seed", "resume", "allow_mismatch"),
-    "answer": ("model", "questions", "out", "seed"),
+    "answer": ("model", "models", "questions", "out", "seed"),
     "reason": ("predictions", "out", "train"),
     "fuse": ("predictions", "evidence", "train", "out", "fit-evidence"),
     "baselines": ("baseline", "train", "test", "out", "evidence", "seed"),
@@ -59,12 +59,14 @@ ARM_KEYS = (
     "after",
     "train",
     "train_of",
+    "ensemble",
     "answer",
     "then",
 )
 GRID_KEYS = ("full", "protocol", "folds", "split_seed", "inner_folds", "seeds", "baselines", "defaults", "arms")
 REFERENCES = ("train_of", "after")  # sections that name another arm; the first wins
 ZERO_SHOT = "none"
+INNER = "inner"  # an ensemble of the arm's model and those that each leave out a fold of the training subjects
 
 
 def _as_flag(value: object) -> object:
@@ -105,6 +107,7 @@ class ArmFile(ClosedContract):
     after: ArmName | None = None
     train: Literal[ZERO_SHOT] | Flags | None = None
     train_of: ArmName | None = None
+    ensemble: Literal[INNER] | Annotated[int, Field(ge=2, le=100)] | None = None
     answer: Flags | None = None
     then: list[dict[Literal["reason", "fuse"], Flags | None]] | None = None
 

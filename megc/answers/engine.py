@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,12 @@ from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.packing import PositionIds
 from megc.model.samples import Sample, chat_messages, shifted
 from megc.model.visuals import TEXT, token_kinds, visual_grid
+from megc.motion.flow_pictures import mirror_picture
 from megc.problems import Problems
-from megc.vqa.questions import Question
+from megc.vqa.questions import MIRRORED, Question
 
-PictureView = tuple[tuple[Path, ...], tuple[int, int]]  # a clip's pictures, and their shift (down, right) in pixels
+# a clip's pictures, their shift (down, right) in pixels, and whether they are mirrored
+PictureView = tuple[tuple[Path, ...], tuple[int, int], bool]
 
 
 @dataclass
@@ -47,6 +49,12 @@ class PendingQuestion:
     votes: tuple[int, ...]
     prompt: Prompt | None = None
     answers: list[Answer] = field(default_factory=list)
+
+
+def mirror_answer(answer: Answer) -> Answer:
+    """The answer to a mirrored picture as one to the picture itself: left and right change places."""
+    choices = answer.choices and {MIRRORED.get(text, text): value for text, value in answer.choices.items()}
+    return replace(answer, text=MIRRORED.get(answer.text, answer.text), choices=choices)
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,8 @@ class ModelAnswerer:
             self._answer_batch(batch, views)
         votes: list[list[Answer] | None] = [None] * len(samples)
         for pending in questions:
-            votes[pending.number] = [*(votes[pending.number] or []), *pending.answers]
+            answers = [mirror_answer(answer) for answer in pending.answers] if pending.view[2] else pending.answers
+            votes[pending.number] = [*(votes[pending.number] or []), *answers]
         return votes
 
     def _mode(self, pending: PendingQuestion) -> str:
@@ -101,7 +110,8 @@ class ModelAnswerer:
     def _read_pictures(
         self, samples: Sequence[Sample], problems: Problems
     ) -> tuple[list[PendingQuestion], dict[PictureView, list[np.ndarray]]]:
-        """The questions of the samples, and the pictures of every view of them. With jitter, a vote is a question."""
+        """The questions of the samples, and the pictures of every view of them. Where votes see other pictures, a vote
+        is a question."""
         questions: list[PendingQuestion] = []
         unmoved: dict[tuple[Path, ...], list[np.ndarray]] = {}
         views: dict[PictureView, list[np.ndarray]] = {}
@@ -112,11 +122,14 @@ class ModelAnswerer:
                 question = parse_question(sample)
                 count = self.decoding.count_votes(question.kind)
                 votes = tuple(range(self.first_vote, self.first_vote + count))
-                for group in [(vote,) for vote in votes] if self.decoding.jitter else [votes]:
+                for group in [(vote,) for vote in votes] if self.decoding.changes_pictures else [votes]:
                     shift = self._draw_shift(sample, group[0])
-                    view = (sample.pictures, shift)
+                    mirrored = self.decoding.mirror and (group[0] - self.first_vote) % 2 == 1
+                    view = (sample.pictures, shift, mirrored)
                     if view not in views:
-                        views[view] = [shifted(picture, *shift) for picture in unmoved[sample.pictures]]
+                        pictures = unmoved[sample.pictures]
+                        pictures = [mirror_picture(picture) for picture in pictures] if mirrored else pictures
+                        views[view] = [shifted(picture, *shift) for picture in pictures]
                     questions.append(PendingQuestion(number, sample, question, view, group))
         return questions, views
 

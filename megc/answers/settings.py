@@ -74,6 +74,9 @@ class Decoding:
         "pixels by which pictures move from vote to vote, whatever the mode; the first vote sees them unmoved",
         aliases=("vote-jitter",),
     )
+    mirror: bool = option(
+        False, "every second vote sees the flow picture mirrored, whatever the mode; left and right change places back"
+    )
 
     def __post_init__(self) -> None:
         if self.votes < 1 or self.max_new_tokens < 1:
@@ -82,6 +85,8 @@ class Decoding:
             raise ValueError("--temperature must be positive, --top-p in (0, 1], --top-k 0 or more")
         if self.jitter < 0:
             raise ValueError("--jitter must be 0 or more")
+        if self.mirror and self.votes < 2:
+            raise ValueError("--mirror needs --votes 2 or more: every second one sees the mirrored picture")
         parse_decode(self.decode)
 
     @cached_property
@@ -96,8 +101,13 @@ class Decoding:
         return self.modes.get(kind, "greedy" if self.votes == 1 else "sample")
 
     def count_votes(self, kind: str) -> int:
-        """Number of votes on a question: without jitter, only samples differ from each other."""
-        return self.votes if self.jitter or self.mode(kind) == "sample" else 1
+        """Number of votes on a question: without other pictures, only samples differ from each other."""
+        return self.votes if self.changes_pictures or self.mode(kind) == "sample" else 1
+
+    @property
+    def changes_pictures(self) -> bool:
+        """Whether votes see different pictures."""
+        return bool(self.jitter or self.mirror)
 
     def allowed(self, question: Question, dataset: str) -> tuple[str, ...] | None:
         """The answers that a question may have; None for lists, sentences and unknown questions."""
@@ -112,10 +122,13 @@ class Decoding:
         if decode[INTERVAL_KIND] == decode["coarse"]:  # hashes of runs before there was that kind stay what they are
             del decode[INTERVAL_KIND]
         settings = {**asdict(self), **_FIXED, "decode": decode}
+        if not self.mirror:  # hashes of runs before there were mirrored votes stay what they are
+            del settings["mirror"]
         modes = set(self.modes.values())
         # a setting that changes no answer must not start a new run
         unused = [] if "sample" in modes else ["temperature", "top_p", "top_k"]
-        unused += [] if "sample" in modes or self.jitter else ["seed", "votes"]
+        unused += [] if "sample" in modes or self.jitter else ["seed"]
+        unused += [] if "sample" in modes or self.changes_pictures else ["votes"]
         unused += [] if "choices" in modes else ["choice_score"]
         return {name: value for name, value in settings.items() if name not in unused}
 

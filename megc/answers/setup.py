@@ -26,6 +26,7 @@ from megc.model.checkpoint import (
 from megc.model.distributed import print_main, process_device
 from megc.model.samples import Sample, check_any, make_samples
 from megc.model.weights import content_hash
+from megc.motion.colour import SIGNED
 from megc.problems import DataError, Problems
 from megc.vqa.instructions import count_long_questions, read_prompts, read_records, row_key
 from megc.vqa.prompts import PromptSettings, prompt_hash
@@ -81,10 +82,11 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
     prompts = read_prompts(settings.questions[0], samples[0].pictures)
     hierarchical = is_hierarchical(samples[0].record)
     prompt_settings = None
-    if settings.blank != "none" or settings.vote_prompts or hierarchical:
+    if settings.blank != "none" or settings.vote_prompts or hierarchical or settings.decoding.mirror:
         trained = read_training_info(settings.voters[0]).get("prompt")
         prompt_settings = find_prompt(prompt, [trained, *prompts], settings.questions[0])
         _check_blank(settings, prompt_settings)
+        _check_mirror(settings, prompt_settings)
     if hierarchical:
         # before the inputs are hashed: the true class must neither reach the model nor decide what is answered anew
         samples = without_coarse(samples, prompt_settings)
@@ -139,6 +141,14 @@ def _check_blank(settings: RunSettings, prompt: PromptSettings) -> None:
     if (settings.blank == "flow" and not flow) or (settings.blank == "frames" and set(prompt.images) == {"flow"}):
         what = f"--blank {settings.blank}, but the pictures are {', '.join(prompt.images)}"
         raise DataError(settings.questions[0], None, what, "blank what is there, or `all`")
+
+
+def _check_mirror(settings: RunSettings, prompt: PromptSettings) -> None:
+    signed = prompt.encoding in SIGNED and not prompt.motion_words  # words would have to be mirrored too
+    if settings.decoding.mirror and (prompt.images != ("flow",) or not signed):
+        what = f"--mirror, but the pictures are {', '.join(prompt.images)} in the encoding {prompt.encoding}"
+        fix = f"ask with the flow picture alone, drawn as {' or '.join(SIGNED)}, or leave --mirror out"
+        raise DataError(settings.questions[0], None, what, fix)
 
 
 def hash_inputs(samples: Sequence[Sample], problems: Problems) -> dict[RowKey, str]:
@@ -283,6 +293,7 @@ def connect_endpoint(settings: RunSettings, questions: Questions) -> AnswerSetup
         "--models": settings.models,
         "--vote-prompts": settings.vote_prompts,
         "--jitter": settings.decoding.jitter,
+        "--mirror": settings.decoding.mirror,
     }
     if flags := [flag for flag, value in local.items() if value]:
         fix = "leave it out, or run without --endpoint"

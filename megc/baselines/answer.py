@@ -10,7 +10,7 @@ from megc.baselines.features import read_features
 from megc.baselines.long_prior import answer_on_videos
 from megc.baselines.prior import answer_with_drawn_labels, answer_with_prior
 from megc.baselines.probe import answer_with_probe
-from megc.baselines.settings import BASELINES, DRAWS, LONG_BASELINES
+from megc.baselines.settings import BASELINES, DRAWS, LONG_BASELINES, MIRRORED_PROBE, PROBES
 from megc.commits import commit
 from megc.files import write_json, write_jsonl
 from megc.problems import DataError
@@ -52,8 +52,8 @@ def answer_files(
     Returns a summary. Raises ValueError for another baseline and when a test subject is among the training subjects,
     DataError for files that cannot be read or hold nothing to learn from or to answer.
     """
-    if baseline not in (*BASELINES, *LONG_BASELINES, "all"):
-        names = ", ".join((*BASELINES, *LONG_BASELINES))
+    if baseline not in (*BASELINES, MIRRORED_PROBE, *LONG_BASELINES, "all"):
+        names = ", ".join((*BASELINES, MIRRORED_PROBE, *LONG_BASELINES))
         raise ValueError(f"unknown baseline {baseline!r}: choose from {names}, all")
     training, questions = read_training_and_test(train, test, loso)
     lines = []
@@ -66,9 +66,11 @@ def answer_files(
             answer = partial(answer_with_drawn_labels, seed=seed, draws=draws)
         elif name == "prior-ordinals":
             answer = partial(answer_on_videos, ordinals=True)
-        elif name == "flow-probe":
+        elif name in PROBES:
             settings["features"] = source
-            features = read_features(questions, test, source) | read_features(training, train, source)
+            mirrored = name == MIRRORED_PROBE
+            features = read_features(questions, test, source, mirrored)
+            features |= read_features(training, train, source, mirrored)
             answer = partial(answer_with_probe, features=features)
         # with loso the baseline is trained anew for each subject, on the answered rows of the others
         texts = answer_left_out_subjects(questions, answer) if loso else answer(training, questions)

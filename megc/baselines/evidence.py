@@ -18,7 +18,7 @@ from megc.baselines.answer import answer_files, read_training_and_test
 from megc.baselines.features import read_features
 from megc.baselines.loglinear import fit_weights, log_chances, pool_opinions
 from megc.baselines.probe import Probe
-from megc.baselines.settings import BaselineSettings
+from megc.baselines.settings import MIRRORED_PROBE, PROBES, BaselineSettings
 from megc.facs import unit_name
 from megc.files import write_json, write_jsonl
 from megc.problems import Problems
@@ -30,6 +30,7 @@ from megc.vqa.questions import Question, allowed_answers
 KINDS = ("coarse", "fine", "side")
 FOLDS = 5
 START = (1.0, 0.0)  # the probe as it is, nothing of the training frequencies put back
+UNCHANGED = dict.fromkeys((*KINDS, "units"), START)
 
 ClipChances = dict[str, dict]  # kind: probability of each label; `units`: of each FACS number, or name once calibrated
 Features = Mapping[str, np.ndarray]
@@ -124,7 +125,8 @@ def gather_evidence(
     """Evidence of every clip of `training` (from other folds of its subjects) and of `test` (from all of `training`).
 
     A row: `clip, dataset, subject, part` (`train` or `test`), `coarse, fine, side` (probability of each label; empty
-    where training has no such question) and `units` (probability of each action unit by name).
+    where training has no such question) and `units` (probability of each action unit by name), all calibrated; and
+    the same as `raw`, as the probe has them.
     Raises ValueError for fewer than two training subjects.
     """
     subjects = len({person_key(subject_key(record)) for record in training})
@@ -169,13 +171,20 @@ def _evidence_rows(
             **{key: clips[clip][key] for key in ("clip", "dataset", "subject")},
             "part": part,
             **calibrate(of_clip, clips[clip]["dataset"], weights, shares),
+            "raw": calibrate(of_clip, clips[clip]["dataset"], UNCHANGED, shares),
         }
         for clip, of_clip in chances.items()
     ]
 
 
 def write_evidence(
-    train: Path | str, test: Path | str, out: Path | str, source: str = "flow", loso: bool = False, seed: int = 0
+    train: Path | str,
+    test: Path | str,
+    out: Path | str,
+    source: str = "flow",
+    loso: bool = False,
+    seed: int = 0,
+    mirrored: bool = False,
 ) -> str:
     """Write the evidence of all clips of two instruction files, and its settings as `<out>.run.json`.
 
@@ -187,11 +196,13 @@ def write_evidence(
     if loso:
         training, questions = [record for record in questions if answer_of(record)], []
         folds = len({person_key(subject_key(record)) for record in training})
-    features = read_features(training, test if loso else train, source) | read_features(questions, test, source)
+    features = read_features(training, test if loso else train, source, mirrored)
+    features |= read_features(questions, test, source, mirrored)
     rows = gather_evidence(training, questions, features, folds, seed)
     write_jsonl(out, rows)
     settings = {"train": "all other subjects" if loso else str(train), "test": str(test)}
-    write_json(Path(out).with_suffix(".run.json"), {**settings, "features": source, "folds": folds, "seed": seed})
+    settings |= {"probe": PROBES[mirrored], "features": source, "folds": folds, "seed": seed}
+    write_json(Path(out).with_suffix(".run.json"), settings)
     parts = Counter(row["part"] for row in rows)
     return f"{out}: evidence of {parts['train']} clips from other folds, of {parts['test']} from all training subjects"
 
@@ -200,6 +211,7 @@ def answer_or_write_evidence(settings: BaselineSettings, _problems: Problems) ->
     """Answers of a baseline, or with `evidence` the probabilities of the probe; returns a summary."""
     options = {"source": settings.features, "loso": settings.leave_one_subject_out, "seed": settings.seed}
     if settings.evidence:
-        return write_evidence(settings.train, settings.test, settings.evidence, **options)
+        files = (settings.train, settings.test, settings.evidence)
+        return write_evidence(*files, **options, mirrored=settings.baseline == MIRRORED_PROBE)
     files = (settings.train, settings.test, settings.predictions)
     return answer_files(settings.baseline, *files, **options, draws=settings.draws)

@@ -7,7 +7,9 @@ import numpy as np
 
 from megc.baselines.settings import SOURCES
 from megc.files import read_picture, resolve_inside
+from megc.motion.colour import SIGNED
 from megc.motion.flow_files import read_flow
+from megc.motion.flow_pictures import mirror_picture
 from megc.problems import DataError
 from megc.vqa.instructions import picture_names, read_prompt
 
@@ -22,22 +24,30 @@ def pool_cells(picture: np.ndarray, grid: int) -> np.ndarray:
     return np.concatenate([np.concatenate(line) for line in cells]).astype(np.float64)
 
 
-def read_features(records: Sequence[dict], file: Path | str, source: str = "flow") -> dict[str, np.ndarray]:
+def read_features(
+    records: Sequence[dict], file: Path | str, source: str = "flow", mirrored: bool = False
+) -> dict[str, np.ndarray]:
     """Pooled flow of each clip of an instruction file's `records`: a vector a clip, by clip id.
 
     `source` is the `.npy` field beside the clip's flow picture (`flow`, in pixels, 8 x 8 cells of x and y) or the
     picture itself (`picture`, 0 to 1, 7 x 7 cells of three channels). `picture-centred` takes the median of each
     channel away first: where pictures are stretched clip by clip, still skin has another colour in each, and most of
-    the skin is still. Raises DataError for a clip without its file, ValueError for another source.
+    the skin is still. With `mirrored` two vectors (2, features): of the motion as it is and of its mirror image.
+
+    Raises DataError for a clip without its file and for mirrored pictures whose colours have no sign, ValueError for
+    another source.
     """
     if source not in SOURCES:
         raise ValueError(f"no features from {source!r}: choose from {', '.join(SOURCES)}")
     prompt = read_prompt(file)
+    if mirrored and source != "flow" and prompt.get("encoding") not in SIGNED:
+        fix = f"build the instructions with --encoding {' or '.join(SIGNED)} (--centre), or leave the mirror out"
+        raise DataError(file, None, f"flow drawn as {prompt.get('encoding')} cannot be mirrored", fix)
     features: dict[str, np.ndarray] = {}
     for record in records:
         if record["clip"] not in features:  # all questions of a clip share its pictures
             path = _flow_path(record, prompt, file)
-            features[record["clip"]] = _pooled_flow(path, record["id"], source)
+            features[record["clip"]] = _pooled_flow(path, record["id"], source, mirrored)
     return features
 
 
@@ -53,10 +63,20 @@ def _flow_path(record: dict, prompt: Mapping, file: Path | str) -> Path:
         raise DataError(file, record["id"], f"picture {error}", "build the instructions again") from error
 
 
-def _pooled_flow(path: Path, row: str, source: str) -> np.ndarray:
+def _pooled_flow(path: Path, row: str, source: str, mirrored: bool) -> np.ndarray:
     if source == "flow":
-        return pool_cells(read_flow(path.with_suffix(".npy"), row), FLOW_GRID)  # (128,)
-    picture = np.asarray(read_picture(path, path, row, "run compute_flow.py"), np.float32) / 255
+        flow = read_flow(path.with_suffix(".npy"), row)
+        views = [flow, flow[:, ::-1] * np.array([-1, 1], flow.dtype)] if mirrored else [flow]
+        pooled = [pool_cells(view, FLOW_GRID) for view in views]  # (128,)
+    else:
+        picture = np.asarray(read_picture(path, path, row, "run compute_flow.py"))
+        views = [picture, mirror_picture(picture)] if mirrored else [picture]
+        pooled = [_pool_picture(view, source) for view in views]
+    return np.stack(pooled) if mirrored else pooled[0]
+
+
+def _pool_picture(picture: np.ndarray, source: str) -> np.ndarray:
+    shares = picture.astype(np.float32) / 255
     if source == "picture-centred":
-        picture = picture - np.median(picture, axis=(0, 1))
-    return pool_cells(picture, PICTURE_GRID)  # (147,)
+        shares = shares - np.median(shares, axis=(0, 1))
+    return pool_cells(shares, PICTURE_GRID)  # (147,)

@@ -17,7 +17,16 @@ from megc.baselines.prior import Prior
 from megc.facs import FINE_TO_COARSE
 from megc.splits import person_key, subject_key
 from megc.vqa.instructions import answer_of, question_kind, question_of
-from megc.vqa.questions import CLIP_KINDS, COMPOSED, Question, allowed_answers, join_units, parse, split_units
+from megc.vqa.questions import (
+    CLIP_KINDS,
+    COMPOSED,
+    MIRRORED,
+    Question,
+    allowed_answers,
+    join_units,
+    parse,
+    split_units,
+)
 
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)  # C of the logistic regressions
 RARE = 3  # an action unit of fewer training clips has no regression of its own
@@ -70,6 +79,9 @@ def likeliest_list(
 class Probe:
     """Logistic regressions on pooled flow: coarse class, fine class, action units, side.
 
+    `features` by clip: a vector, or two (2, features) of the motion and its mirror image. Both are learnt from then,
+    and their probabilities averaged; in the mirror image the sides change places.
+
     Class: the fine class that fits best together with its coarse class. Action units: of the lists that training
     clips have in the same wording, the likeliest. Shown: the unit's probability, and how often `yes` was right for
     that unit. What training lacks is answered by its priors.
@@ -89,13 +101,16 @@ class Probe:
             return None
         subjects = np.array([person_key(subject_key(record)) for record in records])
         labels = np.array([answer_of(record) for record in records])
-        return _fit_regression(np.array([features[record["clip"]] for record in records]), labels, subjects)
+        table = np.array([np.atleast_2d(features[record["clip"]]) for record in records])  # (clips, views, features)
+        views = [labels, np.array([MIRRORED.get(label, label) for label in labels])][: table.shape[1]]
+        rows = np.concatenate([*table.swapaxes(0, 1)])  # (views · clips, features)
+        return _fit_regression(rows, np.concatenate(views), np.tile(subjects, len(views)))
 
     def _learn_units(self, records: Sequence[dict], features: Mapping[str, np.ndarray]) -> None:
         lists = [tuple(number for number in split_units(answer_of(record)) if number) for record in records]
         self.lists = Counter(lists)
         self.base = {unit: sum(unit in numbers for numbers in lists) / len(lists) for unit in {*sum(lists, ())}}
-        table = np.array([features[record["clip"]] for record in records])  # (clips, features)
+        table = np.array([np.atleast_2d(features[record["clip"]]) for record in records])  # (clips, views, features)
         # units are too many and too rare to choose a strength for each: the fine class's is taken
         strength = 0.01
         if isinstance(fine := self.classes["fine"], Pipeline):
@@ -104,18 +119,24 @@ class Probe:
         for unit in sorted(self.base):
             present = np.array([unit in numbers for numbers in lists])
             if RARE <= present.sum() < len(present):
-                self.units[unit] = _regression(strength).fit(table, present)
+                rows = np.concatenate([*table.swapaxes(0, 1)])
+                self.units[unit] = _regression(strength).fit(rows, np.tile(present, table.shape[1]))
 
     def class_chances(self, kind: str, feature: np.ndarray) -> dict[str, float]:
         """Probability of each label of a kind (`coarse`, `fine`, `side`); empty where training does not ask for it."""
         model = self.classes[kind]
         if model is None:
             return {}
-        return dict(zip(model.classes_, model.predict_proba(feature[None])[0], strict=True))
+        first, *mirrored = (
+            dict(zip(model.classes_, row, strict=True)) for row in model.predict_proba(np.atleast_2d(feature))
+        )
+        views = [first, *({MIRRORED.get(label, label): p for label, p in view.items()} for view in mirrored)]
+        return {label: float(np.mean([view.get(label, 0.0) for view in views])) for label in first}
 
     def unit_chances(self, feature: np.ndarray) -> dict[int, float]:
         """Probability of each action unit of the training clips; of a rare one its share of them."""
-        units = {unit: float(model.predict_proba(feature[None])[0, 1]) for unit, model in self.units.items()}
+        table = np.atleast_2d(feature)
+        units = {unit: float(model.predict_proba(table)[:, 1].mean()) for unit, model in self.units.items()}
         return {**self.base, **units}
 
     def predict(self, feature: np.ndarray, dataset: str, kinds: Collection[str] = CLIP_KINDS) -> dict:

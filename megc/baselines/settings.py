@@ -7,6 +7,8 @@ from typing import Literal
 from megc.command import option
 
 BASELINES = ("prior", "prior-sampled", "flow-probe")
+MIRRORED_PROBE = "mirrored-probe"  # the flow probe, of each clip's motion and of its mirror image
+PROBES = ("flow-probe", MIRRORED_PROBE)
 LONG_BASELINES = ("prior-ordinals",)  # of questions on long videos only
 SOURCES = ("flow", "picture", "picture-centred")
 DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
@@ -16,8 +18,10 @@ DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
 class BaselineSettings:
     """test/answer_baselines.py: which baseline, what it learns from, and what it answers."""
 
-    baseline: Literal[*BASELINES, *LONG_BASELINES, "all"] = option(
-        "prior", "`all` answers by each of the first three, and --out is then a folder"
+    baseline: Literal[*BASELINES, MIRRORED_PROBE, *LONG_BASELINES, "all"] = option(
+        "prior",
+        "`all` answers by each of the first three, and --out is then a folder; --evidence is of the mirrored probe "
+        "or, for any other baseline, of the flow probe",
     )
     train: Path = option(Path("dataset/train_dataset.jsonl"), "to learn from")
     test: Path = option(Path("dataset/test_dataset.jsonl"), "to answer")

@@ -123,6 +123,7 @@ class ClipAnswerer:
         self.settings = settings
         self._run = settings.run_settings()
         self._loaded: list[LoadedCheckpoint] | None = None
+        self._served: dict[str, Answerer] = {}
         check_model(settings.model)
         info = read_training_info(settings.model)
         self.prompt = _prompt_of(settings.model, info)
@@ -151,6 +152,7 @@ class ClipAnswerer:
         decoding = replace(self.settings.decoding, votes=votes)
         other.settings = replace(self.settings, decoding=decoding)
         other._run = other.settings.run_settings()
+        other._served = {}
         return other
 
     def ask(self, clips: Sequence[Clip], folder: Path, questions: Sequence[str], control: bool) -> list[ClipAnswer]:
@@ -268,7 +270,10 @@ class ClipAnswerer:
 
     def _answerer(self, run: RunSettings, questions: Questions) -> Answerer:
         if run.endpoint.url:
-            return connect_endpoint(run, questions).answerer
+            # kept: it hashes the checkpoint, and tries out what the server can do
+            if run.blank not in self._served:
+                self._served[run.blank] = connect_endpoint(run, questions).answerer
+            return self._served[run.blank]
         return combine_answerers(run, self.load(), questions.prompt_settings)
 
 

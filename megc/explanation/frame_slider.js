@@ -22,7 +22,10 @@
   };
   document.addEventListener("input", event => {
     const slider = event.target.closest?.(".slider");
-    if (slider) show(slider, Number(event.target.value));
+    if (!slider) return;
+    show(slider, Number(event.target.value));
+    const cursor = slider.querySelector(".cursor"), window = slider.querySelector(".scroll");
+    if (cursor) window.scrollLeft = cursor.offsetLeft - window.clientWidth / 2;  // on a telephone the plot is wider
   });
   for (const name of ["pointerdown", "pointermove"]) document.addEventListener(name, follow);
 })();

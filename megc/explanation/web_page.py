@@ -266,7 +266,12 @@ def _add_outputs() -> SimpleNamespace:
     row.event = gr.Radio([], label="Event", visible=False, elem_id="event")
     row.result = gr.HTML(EMPTY, elem_id="result")
     row.chat = gr.Chatbot(
-        label="Questions on this video", height=260, render_markdown=False, buttons=[], elem_id="chat"
+        label="Questions on this video",
+        placeholder="Ask about the video, once it is explained.",
+        height=260,
+        render_markdown=False,
+        buttons=[],
+        elem_id="chat",
     )
     with gr.Row():
         row.challenge = gr.Dropdown(

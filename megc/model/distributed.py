@@ -1,7 +1,6 @@
 """Several processes that train or answer together: ranks, shared values, DeepSpeed without a GPU, a clean end."""
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -111,8 +110,6 @@ def start_deepspeed() -> None:
     """
     import deepspeed
 
-    for name in ("all_gather_into_tensor", "reduce_scatter_tensor"):  # torch has renamed what DeepSpeed calls
-        warnings.filterwarnings("ignore", message=f".*{name}", category=FutureWarning)
     if not torch.cuda.is_available() and not deepspeed.comm.is_initialized():
         deepspeed.init_distributed(dist_backend="gloo", verbose=False)
 

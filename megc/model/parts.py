@@ -4,7 +4,6 @@ The names are wanted where nothing is computed (settings, help texts), so that t
 adapters are made.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,8 +69,7 @@ def _with_adapters(model: "PreTrainedModel", config: "LoraConfig", seed: int = 0
     from peft import get_peft_model
 
     # peft draws A from torch's generator: on the global one, adapters would depend on what was drawn before
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # peft's
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return get_peft_model(model, config)
 

@@ -151,7 +151,7 @@ def run_on_clips(
     def call(index: int) -> partial:
         return partial(_attempt, function, names[index], tasks[index])
 
-    with tqdm(total=len(tasks), desc=label, unit="clip", mininterval=0.5) as bar:
+    with tqdm(total=len(tasks), desc=label, unit="clip", mininterval=0.5, disable=len(tasks) < 2) as bar:
         # 1. what is left, in the pool  2. what was at hand when a process died, each alone  3. until all are done
         while len(outcomes) < len(tasks):
             left = [index for index in range(len(tasks)) if index not in outcomes]

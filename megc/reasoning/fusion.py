@@ -1,21 +1,22 @@
 """Fuse the language model's answers with the flow probe's evidence, by a log-linear pool.
 
 score(answer) = a · log p_model + b · log p_probe + c · log p_training, a log-linear pool with weights of its own for
-each kind of question. The weights are fitted on held-out predictions of training subjects, or equal. A clip's answers
+each kind of question: equal ones, or those of `Fusion.fit`, where the model counts as far as held-out predictions of
+training subjects show that it adds to the probe, and the answers are the probe's where they do not. A clip's answers
 agree: coarse follows fine, the sentence is composed.
 """
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.special import logsumexp
 
 from megc.baselines.evidence import LabelShares
-from megc.baselines.loglinear import fit_weights, log_chances, pool_opinions
+from megc.baselines.loglinear import Gain, fit_second_opinion, log_chances, pool_opinions
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
 from megc.commits import answer_commits, commit
@@ -23,7 +24,7 @@ from megc.facs import FINE_TO_COARSE, unit_name, unit_number
 from megc.files import lock_folder, write_json, write_jsonl
 from megc.problems import DataError, Problems
 from megc.reasoning.settings import FuseSettings
-from megc.splits import shared_subjects, subject_key, subjects_in
+from megc.splits import person_key, shared_subjects, subject_key, subjects_in
 from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
 from megc.vqa.labels import PRETENDED_CLIPS, read_answers, record_labels, smoothed_share
@@ -38,8 +39,11 @@ from megc.vqa.questions import (
 )
 
 CLOSED = ("coarse", "fine", "side", "shown")
+FUSED = (*CLOSED[:2], "units", *CLOSED[2:])
 OPINIONS = ("model", "probe", "training frequencies")
 EQUAL = (0.5, 0.5, 0.0)  # of OPINIONS, where no weights are fitted
+PROBE = {"shown": (0.0, 1.0, 1.0)}  # weights that answer as the probe does; it counts how often `yes` was right
+PROBE_OF_OTHERS = (0.0, 1.0, 0.0)
 _ANSWER = "answer questions with test/generate_answers.py"
 
 
@@ -104,15 +108,45 @@ def group_by_clip(rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> dict
     return {clip: ClipAnswers(datasets[clip], tuple(pairs[clip]), evidence[clip]) for clip in pairs}
 
 
+@dataclass(frozen=True)
+class _Example:
+    """A held-out answer: whose, the log-shares of the labels by OPINIONS (labels, 3), the true label's number, and its
+    name where all names shall count alike."""
+
+    person: str
+    terms: np.ndarray
+    truth: int
+    label: str
+
+
+def probe_weights(kind: str) -> tuple[float, ...]:
+    """Weights of OPINIONS with which a kind of question is answered as the probe answers it."""
+    return PROBE.get(kind, PROBE_OF_OTHERS)
+
+
+def _fit_gain(kind: str, examples: Sequence[_Example]) -> Gain:
+    """What the model adds to the probe's own answers to a kind of question."""
+    counts = Counter(example.label for example in examples)
+    importance = [len(examples) / (len(counts) * counts[example.label]) for example in examples]
+    trusted = np.array(probe_weights(kind))
+    pairs = [(np.column_stack([e.terms[:, 0], e.terms @ trusted]), e.truth) for e in examples]
+    return fit_second_opinion(pairs, [example.person for example in examples], importance)
+
+
 class Fusion:
     """Log-linear fusion with `weights` by kind of question (EQUAL where a kind has none).
 
     `train` are answered instruction records of training subjects: label frequencies, lists of action units.
     """
 
-    def __init__(self, train: Sequence[dict], weights: Mapping[str, tuple[float, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        train: Sequence[dict],
+        weights: Mapping[str, tuple[float, ...]] | None = None,
+        gains: Mapping[str, Gain] | None = None,
+    ) -> None:
         self.train = train
-        self.weights = dict(weights or {})
+        self.weights, self.gains = dict(weights or {}), dict(gains or {})
         labels = record_labels(train)
         self.shares, self.prior = LabelShares(labels), Prior(train)
         self.lists = Counter(label.units for label in labels if label.units)
@@ -153,27 +187,39 @@ class Fusion:
         return terms
 
     def fit(self, rows: Sequence[dict], evidence: Mapping[str, Mapping]) -> "Fusion":
-        """The same with weights fitted on held-out predictions `rows` of training subjects.
+        """The same with the model's weight beside the probe fitted on held-out predictions `rows` of training
+        subjects, by kind of question: see `loglinear.fit_second_opinion`. Classes count alike, whether rare or not.
 
         Raises ValueError for a row that `train` does not hold: its true answer is not known.
         """
         truth = {record_key(record): answer_of(record) for record in self.train}
-        examples: dict[str, list] = defaultdict(list)
+        examples: dict[str, list[_Example]] = defaultdict(list)
         for clip in group_by_clip(rows, evidence).values():
             for row, question in clip.rows:
                 key = (row_clip(row)["clip"], row_id(row), row["question"])
                 if key not in truth:
                     raise ValueError(f"{row_id(row)} is no training row: weights are fitted on training subjects only")
-                answer = truth[key]
-                if question.kind in CLOSED:
-                    labels, terms = self.terms(row, question, clip)
-                    if answer in labels:
-                        examples[question.kind].append((terms, labels.index(answer)))
-                elif question.kind == "units" and row is clip.first("units"):
-                    present = split_units(answer)
-                    terms_by_unit = self.unit_terms(clip).items()
-                    examples["units"] += [(terms, int(unit in present)) for unit, terms in terms_by_unit]
-        return Fusion(self.train, {kind: fit_weights(pairs, EQUAL) for kind, pairs in examples.items()})
+                person = person_key(subject_key(row_clip(row)))
+                examples[question.kind] += self._examples(row, question, clip, truth[key], person)
+        gains = {kind: _fit_gain(kind, of_kind) for kind, of_kind in examples.items() if of_kind}
+        shares = {kind: gains[kind].weight if kind in gains else 0.0 for kind in FUSED}
+        weights = {
+            kind: (share, *((1 - share) * weight for weight in probe_weights(kind)[1:]))
+            for kind, share in shares.items()
+        }
+        return Fusion(self.train, weights, gains)
+
+    def _examples(
+        self, row: dict, question: Question, clip: ClipAnswers, answer: str, person: str
+    ) -> list["_Example"]:
+        """What a held-out answer says of the model's weight: one example a closed question, one a unit of a list."""
+        if question.kind in CLOSED:
+            labels, terms = self.terms(row, question, clip)
+            return [_Example(person, terms, labels.index(answer), answer)] if answer in labels else []
+        if question.kind == "units" and row is clip.first("units"):
+            present = split_units(answer)
+            return [_Example(person, terms, int(unit in present), "") for unit, terms in self.unit_terms(clip).items()]
+        return []
 
     def _choose_classes(self, clip: ClipAnswers) -> tuple[str, str]:
         """The fine and coarse class that are likeliest together; the model counts for the kinds that it answered. A
@@ -196,13 +242,13 @@ class Fusion:
         log_shares = {unit: pool_opinions(terms, weights) for unit, terms in self.unit_terms(clip).items()}
         odds = {unit: float(present - absent) for unit, (absent, present) in log_shares.items()}
         model = tuple(filter(None, split_units((clip.first("units") or {}).get("answer") or "")))
-        lists = {numbers: count for numbers, count in {model: 1, **self.lists}.items() if numbers}
+        lists = {**({model: 1} if model and weights[0] else {}), **self.lists}
         fitting = {numbers: count for numbers, count in lists.items() if (len(numbers) > 1) == many}
         if not fitting:
             ordered = sorted(odds, key=lambda unit: -odds[unit])
             return join_units(ordered[: 2 if many else 1])
-        # how often training has a list is one opinion more, as heavy as the others on average
-        return join_units(list(likeliest_list(fitting, odds, sum(self.weights_for("units")[:2]) / 2)))
+        # how often training has a list is one opinion more, as heavy as the others together
+        return join_units(list(likeliest_list(fitting, odds, sum(weights[:2]))))
 
     def answer(self, clip: ClipAnswers) -> list[dict]:
         """The clip's rows with fused answers; of closed questions also the fused log-probability of each choice."""
@@ -239,12 +285,12 @@ def fuse_files(
     evidence: Path,
     train: Path,
     out: Path,
-    fit: Path | None = None,
+    fit: Sequence[Path] = (),
     fit_evidence: Path | None = None,
 ) -> str:
     """Fuse a predictions file with evidence into `out/predictions.jsonl`, its weights in `out/run.json`; a summary.
 
-    `fit` are predictions for training clips by a model that did not train on their subjects; their evidence is the
+    `fit` are predictions for training clips by models that did not train on their subjects; their evidence is the
     `train` part of `fit_evidence` (None: of `evidence`). Raises DataError for files that cannot be read or hold no
     answer, and ValueError when a subject of `predictions` is one of `train`.
     """
@@ -256,24 +302,30 @@ def fuse_files(
         raise ValueError(f"{', '.join(shared)} in both {train} and {predictions}: split by subject")
     fusion, words = Fusion(training), "no --fit file: model and probe weigh the same"
     if fit:
-        held = read_answers(fit, _ANSWER)
-        fusion = fusion.fit(held, read_evidence(fit_evidence or evidence, "train"))
-        words = f"weights fitted on {len(held)} held-out answers of {fit}"
-    fused = fuse_rows(rows, read_evidence(evidence, "test"), fusion)
-    kinds = (*CLOSED[:2], "units", *CLOSED[2:])
-    weights = {kind: dict(zip(OPINIONS, fusion.weights_for(kind), strict=True)) for kind in kinds}
-    files = {"predictions": predictions, "evidence": evidence, "train": train, "fit": fit}
-    settings = {name: str(path) for name, path in {**files, "fit_evidence": fit_evidence}.items() if path}
-    sources = [path for path in (predictions, fit) if path]
-    commits = sorted({commit()}.union(*map(answer_commits, sources)) - {""})
+        held = [row for path in fit for row in read_answers(path, _ANSWER)]
+        fusion = fusion.fit(held, probe_chances(fit_evidence or evidence, "train"))
+        words = f"the model's weights fitted on {len(held)} held-out answers of {', '.join(map(str, fit))}"
+    fused = fuse_rows(rows, probe_chances(evidence, "test"), fusion)
+    weights = {kind: dict(zip(OPINIONS, fusion.weights_for(kind), strict=True)) for kind in FUSED}
+    files = {"predictions": predictions, "evidence": evidence, "train": train, "fit_evidence": fit_evidence}
+    settings = {name: str(path) for name, path in files.items() if path} | {"fit": [str(path) for path in fit]}
+    settings |= {"gains": {kind: asdict(gain) for kind, gain in fusion.gains.items()}}
+    commits = sorted({commit()}.union(*map(answer_commits, (predictions, *fit))) - {""})
     with lock_folder(out, "answers"):  # both files of one run
         write_jsonl(out / "predictions.jsonl", fused)
         write_json(out / "run.json", {"fusion": "log-linear", **settings, "weights": weights, "commits": commits})
-    lines = [
-        f"{kind}: {', '.join(f'{name} {weight:.2f}' for name, weight in pool.items())}"
-        for kind, pool in weights.items()
-    ]
+    lines = []
+    for kind, pool in weights.items():
+        gain = fusion.gains.get(kind)
+        more = f"; held-out gain {gain.gain:+.4f} nats, standard error {gain.error:.4f}" if gain else ""
+        lines.append(f"{kind}: {', '.join(f'{name} {weight:.2f}' for name, weight in pool.items())}{more}")
     return "\n".join([words, *lines, f"{out / 'predictions.jsonl'}: {len(fused)} fused answers"])
+
+
+def probe_chances(evidence: Path, part: str) -> dict[str, dict]:
+    """The probe's own probabilities by clip: calibrated ones have the training frequencies in them, which costs macro
+    scores; those of evidence that has no others."""
+    return {clip: row.get("raw") or row for clip, row in read_evidence(evidence, part).items()}
 
 
 def fuse_answers(settings: FuseSettings, _problems: Problems) -> str:

@@ -40,7 +40,11 @@ class FuseSettings:
     evidence: Path = option(Path("dataset/evidence.jsonl"), "of answer_baselines.py --evidence")
     train: Path = option(Path("dataset/train_dataset.jsonl"), "answered, for frequencies and truth")
     out: Path = option(Path("result/demo/fused"), "folder of predictions.jsonl and run.json")
-    fit: Path | None = option(None, "held-out predictions of training subjects (default: equal weights)")
+    fit: tuple[Path, ...] = option(
+        (),
+        "held-out predictions of training subjects: the model weighs as much as they show that it adds to the probe "
+        "(default: equal weights)",
+    )
     fit_evidence: Path | None = option(
         None, "evidence of the clips of --fit (default: the training part of --evidence)"
     )

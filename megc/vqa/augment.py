@@ -24,9 +24,8 @@ from megc.vqa.instructions import (
     write_records,
 )
 from megc.vqa.prompts import PromptSettings
+from megc.vqa.questions import MIRRORED
 from megc.vqa.settings import AugmentSettings
-
-_OTHER = {"left": "right", "right": "left"}
 
 
 def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
@@ -95,7 +94,7 @@ def _copy_clip(
     for record in kept:
         answer = answer_of(record)
         if mirror and question_kind(record) == "side":
-            answer = _OTHER[answer]
+            answer = MIRRORED[answer]
         messages = [*record["messages"][:-1], {"role": "assistant", "content": answer}]
         identity = {"id": f"{record['id']}~{number}", "clip": f"{clip}~{number}", "images": [image]}
         row = {**record["row"], "answer": answer}

@@ -27,16 +27,22 @@ def _known_units(chances: dict[str, float]) -> dict[str, float]:
     return chances
 
 
-class EvidenceRow(Contract):
-    """A row of evidence: probabilities of a clip's classes, side and action units by name. `part`: `train` or `test`,
-    the side that the clip is on."""
+class Chances(Contract):
+    """Probabilities of a clip's classes, side and action units by name."""
 
-    clip: str
-    part: str
     coarse: dict[Literal[COARSE_EMOTIONS], Share]
     fine: dict[Literal[*FINE_TO_COARSE], Share]
     units: Annotated[dict[str, Share], AfterValidator(_known_units)]
     side: dict[Literal["left", "right"], Share] = Field(default_factory=dict)
+
+
+class EvidenceRow(Chances):
+    """A row of evidence: calibrated probabilities, and as `raw` those of the probe itself. `part`: `train` or `test`,
+    the side that the clip is on."""
+
+    clip: str
+    part: str
+    raw: Chances | None = None
 
 
 def _format_chances(chances: Mapping[str, float], most: int) -> str:

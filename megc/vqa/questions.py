@@ -50,6 +50,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     # ours: ME-STR by a model that is shown the intervals of a spotter
     INTERVAL_KIND: ("Is the movement of {seconds} seconds a micro-expression, a macro-expression or none?",),
 }
+MIRRORED = {"left": "right", "right": "left"}  # answers that change places where a picture is mirrored
 EVENT_ANSWERS = ("micro-expression", "macro-expression")
 NO_EXPRESSION = "none"  # the third answer about an interval
 COUNT_KINDS = ("count_all", "count_micro", "count_macro")

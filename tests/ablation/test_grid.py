@@ -139,17 +139,59 @@ def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:
     arms = {"fused": {"then": [{"reason": {"reason": ["joint", "compose"]}}, {"fuse": {"fit": True}}]}}
     with pytest.raises(DataError, match="inner_folds"):
         chains(grid_of(data, arms))
+    arms["fused"]["train"] = {"max_steps": 6}
     grid = grid_of(data, arms, inner_folds=3)
     found = steps_of(grid, "fused")
     fuse = words(found["fuse"])
     assert fuse[fuse.index("--predictions") + 1] == "reason/predictions.jsonl"
     assert fuse[fuse.index("--fit") + 1] == "answer-inner/predictions.jsonl"
-    assert "data/inner_test.jsonl" in words(found["answer-inner"])
-    assert "data/inner_train.jsonl" in words(found["train-inner"])
+    assert "data/inner0_test.jsonl" in words(found["answer-inner"])
+    assert "data/inner0_train.jsonl" in words(found["train-inner"])
+    assert words(found["train"])[words(found["train"]).index("--max_steps") + 1] == "6"
+    assert words(found["train-inner"])[words(found["train-inner"]).index("--max_steps") + 1] == "4", (
+        "of three folds two"
+    )
     inner = words(found["data"], -1)
     assert inner[inner.index("--instructions") + 1] == "StepFile(name='train.jsonl')", (
         "the inner split is of the training side"
     )
+
+
+def test_an_ensemble_of_inner_folds_answers_together_and_is_weighed_on_what_each_left_out(data: Path) -> None:
+    arms = {"one": {}, "all": {"train_of": "one", "ensemble": "inner", "then": [{"fuse": {"fit": True}}]}}
+    with pytest.raises(DataError, match="all: ensemble: needs inner folds"):
+        chains(grid_of(data, arms, inner_folds=1))
+    grid = grid_of(data, arms, inner_folds=3)
+    chain = next(chain for chain in chains(grid) if chain.arm == "all")
+    answers = words(chain.model_answers)
+    assert answers.count("train-inner/checkpoint") == 3 and answers.count("train/checkpoint") == 1
+    steps = steps_in_order([chain.answers])
+    held_out = [words(step) for step in steps if step.kind == "answer-inner"]
+    asked = [next(word for word in step if "_test.jsonl" in word) for step in held_out]
+    assert asked == [f"data/inner{n}_test.jsonl" for n in range(3)]
+    trained = {step.identity: words(step) for step in steps if step.kind == "train-inner"}
+    assert sorted(word for step in trained.values() for word in step if "inner" in word) == [
+        f"data/inner{n}_train.jsonl" for n in range(3)
+    ]
+    fuse = words(chain.answers)
+    assert fuse[fuse.index("--fit") + 1 :].count("answer-inner/predictions.jsonl") == 3
+
+
+def test_an_ensemble_of_seeds_shares_its_trainings(data: Path) -> None:
+    arms = {"one": {}, "three": {"train_of": "one", "ensemble": 3}}
+    found = chains(grid_of(data, arms))
+    kinds = [step.kind for step in steps_in_order([chain.answers for chain in found])]
+    assert kinds.count("train") == 3, "the first of the three is the arm's own"
+    with pytest.raises(DataError, match="ensemble"):
+        grid_of(data, {"a": {"ensemble": 1}})
+
+
+def test_the_mirrored_probe_is_a_row_and_the_evidence_of_arms_that_say_so(data: Path) -> None:
+    arms = {"plain": {"then": [{"fuse": {}}]}, "mirrored": {"then": [{"fuse": {"mirrored": True}}]}}
+    grid = grid_of(data, arms, baselines={"features": "flow", "mirrored": True})
+    assert chains(grid)[-1].arm == "flow probe, mirrored" and "--mirrored" not in words(chains(grid)[-1].answers)
+    evidence = {arm: words(steps_of(grid, arm)["evidence"]) for arm in arms}
+    assert "mirrored-probe" in evidence["mirrored"] and "mirrored-probe" not in evidence["plain"]
 
 
 def test_baselines_may_read_other_pictures(data: Path) -> None:

@@ -7,11 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from answer_files import GREEDY, answer, write_questions
+from PIL import Image
 
 from megc.answers.answerer import Answer, Vote, majority_vote, make_prediction, mean_likelihood
 from megc.answers.settings import Decoding
 from megc.model import tiny
 from megc.model.samples import Sample
+from megc.motion.flow_pictures import mirror_picture
+from megc.problems import DataError
+from megc.vqa.prompts import PromptSettings
+from megc.vqa.questions import MIRRORED, TEMPLATES
 
 
 def test_most_votes_win_with_their_share_and_their_lead():
@@ -131,3 +136,29 @@ def test_moved_pictures_vote_and_the_first_vote_sees_them_where_they_are(checkpo
     assert [row["votes"] for row in small] == [row["votes"] for row in rows]
     seed = answer(checkpoint, questions, tmp_path / "seed", replace(jitter, seed=5))[0]
     assert [row["votes"] for row in seed] != [row["votes"] for row in rows]
+
+
+def test_a_mirrored_vote_is_the_answer_to_the_mirrored_picture_with_sides_exchanged(checkpoint, tmp_path):
+    prompt = PromptSettings(images=("flow",), structured=False)
+    asked = (TEMPLATES["coarse"][0], TEMPLATES["side"][0].format(unit="lip corner puller"))
+    plain, mirrored = (write_questions(tmp_path / name, questions=asked, prompt=prompt) for name in ("one", "two"))
+    for path in mirrored.parent.glob("flow/**/*.png"):
+        Image.fromarray(mirror_picture(np.asarray(Image.open(path)))).save(path)
+    decoding = Decoding(votes=2, mirror=True)
+    both, there, back = (
+        answer(checkpoint, file, tmp_path / f"out{number}", how)[0]
+        for number, (file, how) in enumerate([(plain, decoding), (plain, Decoding()), (mirrored, Decoding())])
+    )
+    for row, first, second in zip(both, there, back, strict=True):
+        for name, value in row["choices"].items():
+            other = second["choices"][MIRRORED.get(name, name)]
+            mean = (math.exp(first["choices"][name]) + math.exp(other)) / 2
+            assert math.exp(value) == pytest.approx(mean, rel=1e-4)
+    assert any(first["choices"] != second["choices"] for first, second in zip(there, back, strict=True))
+
+
+def test_votes_on_pictures_that_no_mirror_keeps_are_refused(checkpoint, questions, tmp_path):
+    with pytest.raises(DataError, match="apex, flow"):
+        answer(checkpoint, questions, tmp_path / "out", Decoding(votes=2, mirror=True))
+    with pytest.raises(ValueError, match="--votes 2"):
+        Decoding(mirror=True)

@@ -7,8 +7,9 @@ from PIL import Image
 
 from megc.baselines.features import pool_cells, read_features
 from megc.baselines.prior import answer_with_prior
-from megc.baselines.probe import answer_with_probe
+from megc.baselines.probe import Probe, answer_with_probe
 from megc.facs import FINE_TO_COARSE
+from megc.problems import DataError
 from megc.scoring.vqa_metrics import is_invalid
 from megc.vqa.instructions import answer_of, question_kind
 from megc.vqa.questions import compose_long, parse
@@ -36,6 +37,25 @@ def test_probe_reads_the_motion(tmp_path, source):
     for start in range(0, len(test), 7):  # the sentence says what the other answers say, coarse goes with fine
         coarse, fine, units, *_, sentence = answers[start : start + 7]
         assert sentence == compose_long(units, fine, coarse) and coarse == FINE_TO_COARSE[fine]
+
+
+def test_the_mirrored_probe_gives_a_mirrored_clip_the_other_side(tmp_path):
+    records, flows = make_set()
+    store(tmp_path, records, flows)
+    features = read_features(records, tmp_path / "instructions.jsonl", "flow", mirrored=True)
+    assert features[records[0]["clip"]].shape == (2, 128), "a clip and its mirror image"
+    train, test = split_by_subject(records, "sub06")
+    probe = Probe(train, features)
+    clips = list(dict.fromkeys(record["clip"] for record in test))
+    for clip in clips:
+        side, mirrored = (probe.class_chances("side", table) for table in (features[clip], features[clip][::-1]))
+        assert side["left"] == pytest.approx(mirrored["right"])
+        fine, mirrored = (probe.class_chances("fine", table) for table in (features[clip], features[clip][::-1]))
+        assert fine == pytest.approx(mirrored)
+    scores = score_records(test, answer_with_probe(train, test, features))
+    assert scores["uf1_fine"] > 0.9 and scores["invalid"] == 0
+    with pytest.raises(DataError, match="cannot be mirrored"):
+        read_features(records, tmp_path / "instructions.jsonl", "picture", mirrored=True)
 
 
 def test_probe_on_flow_that_belongs_to_other_clips_is_chance():

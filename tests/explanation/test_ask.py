@@ -117,6 +117,7 @@ def test_a_server_is_asked_the_same_and_its_password_stays_secret(
         code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, video, "--endpoint", address, *more)
     assert code == 0, text
     assert len(seen) > 8 and "Zw1ebel" not in text
+    assert text.count("Asking http") == 2  # with the flow picture, and without
     local, served = answers_in(folder), answers_in(tmp_path / "mine")
     assert [answer["kind"] for answer in served] == [answer["kind"] for answer in local]
     same = [pair for pair in zip(local, served, strict=True) if pair[0]["question"] == pair[1]["question"]]

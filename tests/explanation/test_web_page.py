@@ -181,6 +181,11 @@ def test_the_timeline_of_a_clip_is_dragged(page):
     assert output.inner_text() == "frame 12, 0.01 s" and cursor.bounding_box()["x"] < last - 100
     page.mouse.move(last, middle)  # no button is pressed
     assert output.inner_text() == "frame 12, 0.01 s"
+    page.set_viewport_size({"width": 400, "height": 800})  # the plot is wider than the page: it follows the cursor
+    for key, frame in (("Home", "frame 9"), ("End", "frame 20")):
+        page.locator("#result .slider input").focus()
+        page.keyboard.press(key)
+        assert output.inner_text().startswith(frame) and 0 <= cursor.bounding_box()["x"] <= 400
 
 
 def test_answers_are_reasoned_over_at_a_click(page):

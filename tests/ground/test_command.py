@@ -240,3 +240,25 @@ def test_a_flag_without_the_one_that_it_belongs_to_is_an_error(line, words, caps
         parse("", Pairs, line.split())
     assert stop.value.code == 2
     assert re.search(words, capsys.readouterr().err)
+
+
+def test_messages_of_libraries_that_nobody_can_heed_are_silenced_and_others_are_not():
+    code = """
+import logging, sys, warnings
+sys.stderr.isatty = lambda: False
+from megc.command import run_command
+def main():
+    handler = logging.StreamHandler(sys.stdout)
+    logging.getLogger("DeepSpeed").addHandler(handler)
+    for text in ("Setting accelerator to CPU. If you have GPU", "the loss is not finite"):
+        logging.getLogger("DeepSpeed").warning(text)
+    for text in ("The copy keyword is deprecated and will be removed in a future version", "your file is cut"):
+        warnings.warn(text)
+    from transformers.utils import logging as transformers_logging
+    print("bars", transformers_logging.is_progress_bar_enabled())
+    return 0
+raise SystemExit(run_command(main))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert "accelerator" not in done.stdout and "the loss is not finite" in done.stdout and "bars False" in done.stdout
+    assert "keyword" not in done.stderr and "your file is cut" in done.stderr

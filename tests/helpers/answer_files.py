@@ -43,7 +43,8 @@ def write_questions(
     records = []
     for number in range(1, clips + 1):
         name = f"sub{number:02d}/EP01_01"
-        paths = [f"frames/casme2/{name}/apex.png", f"flow/casme2/{name}.png"] if prompt.images else []
+        places = {"apex": f"frames/casme2/{name}/apex.png", "flow": f"flow/casme2/{name}.png"}
+        paths = [places[image] for image in prompt.images]
         for path in paths:
             width, height = SIZES[number % len(SIZES)]
             (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,6 @@ SHORT_FILES = {
     "baselines/loglinear.py": "the optimiser that fusion and evidence share",
     "commits.py": "five rooms name a commit and may not import one another",
     "csv_tables.py": "all tables are written by it, from four rooms",
-    "explanation/event_clips.py": "the only file of the room that knows spotters; all others know clips",
     "interrupts.py": "every program imports it first, and nothing else with it",
     "motion/apex.py": "reads the regions' motion, which other spotters read too",
     "motion/region_motion.py": "the signal that apex and spotting share",

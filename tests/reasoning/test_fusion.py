@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flow_set import FINE, UNITS, make_set
+from flow_set import FINE, UNITS, features_of, make_set
 
+from megc.baselines.evidence import gather_evidence
+from megc.baselines.probe import answer_with_probe
 from megc.facs import FINE_TO_COARSE, unit_name
 from megc.files import read_jsonl, write_jsonl
 from megc.reasoning.fusion import Fusion, fuse_rows, model_log_shares, unit_shares
@@ -133,6 +135,20 @@ def test_fitted_weights_follow_the_better_opinion(model, probe):
     assert accuracy(fuse_rows(rows, evidence, fusion), asked) > accuracy(
         fuse_rows(rows, evidence, Fusion(known)), asked
     )
+
+
+def test_a_model_that_adds_nothing_leaves_the_probes_answers_alone():
+    records, flows = make_set(16)
+    known, asked = sides(records, "sub10")
+    features = {clip: features_of(flows)[clip] for clip in flows}
+    answers = answer_with_probe(known, asked, features)
+    evidence = {row["clip"]: row["raw"] for row in gather_evidence(known, asked, features)}
+    fusion = Fusion(known).fit(predictions_of(known, 0, 3), evidence)
+    assert [fusion.weights_for(kind)[0] for kind in ("coarse", "fine", "units")] == [0, 0, 0]
+    fused = fuse_rows(predictions_of(asked, 0, 5), evidence, fusion)
+    for record, row, answer in zip(asked, fused, answers, strict=True):
+        if parse(record["row"]["question"]).kind not in ("side", "shown"):  # which the pretended model knows
+            assert row["answer"] == answer
 
 
 def test_a_clips_answers_go_together():

@@ -137,8 +137,8 @@ def test_a_class_that_is_not_asked_leaves_the_cell_empty(tmp_path):
     run = Run("model", tuple(r.answer for r in references), ({},) * len(references), {})
     text = score_runs(tmp_path, references, [run], resamples=20)
     row = read_csv(tmp_path / "metrics.csv")[0]
-    assert row["uf1_coarse"] == "1.000000" and row["uf1_fine"] == "" and row["avg"] == ""
-    assert "–" in text
+    assert row["uf1_coarse"] == "1.000000" and row["uf1_fine"] == "" and row["avg"] == "1.000000"
+    assert "–" in text and "overall: uf1_coarse, uar_coarse, rouge1" in text
     assert not (tmp_path / "confusion_model_fine.png").exists()
 
 

@@ -96,7 +96,8 @@ def test_corpus_bleu_is_that_of_nltk_where_no_answer_is_short():
 
 
 def test_corpus_bleu_without_any_match_is_zero():
-    assert score_answers(["negative"], ["surprise"], ["coarse"])["bleu"] == 0
+    assert math.isnan(score_answers(["negative"], ["surprise"], ["coarse"])["bleu"]), "no four words in any reference"
+    assert score_answers(["a b c d"], ["negative"], ["analysis"])["bleu"] == 0
     assert score_answers(["a b c d e"], ["a x b y c"], ["analysis"])["bleu"] == pytest.approx(0, abs=1e-50)
 
 
@@ -142,8 +143,13 @@ def test_right_answers_score_one():
 def test_avg_is_the_mean_of_the_six():
     references, answers = ["negative", "positive", "disgust", "fear"], ["negative", "negative", "disgust", "disgust"]
     result = score_answers(references, answers, ["coarse", "coarse", "fine", "fine"])
-    # per class F1 2/3 and 0, recall 1 and 0; one-word answers hold no 4-gram; 2 of 4 words are found
-    assert result["avg"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3 + 1 / 2 + 0 + 1 / 2) / 6)
+    # per class F1 2/3 and 0, recall 1 and 0; 2 of 4 words are found; BLEU-4 needs four words
+    assert result["avg"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3 + 1 / 2 + 1 / 2) / 5)
+    sentence = "the action unit present is dimpler"
+    result = score_answers(
+        [*references, sentence], [*answers, "dimpler"], ["coarse", "coarse", "fine", "fine", "long"]
+    )
+    assert result["avg"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3 + 1 / 2 + 0 + (2 + 1 / 6) / 5) / 6)
 
 
 @pytest.mark.parametrize(

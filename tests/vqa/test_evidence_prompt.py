@@ -85,7 +85,7 @@ def test_evidence_of_the_wrong_part_is_refused(files, monkeypatch):
     with pytest.raises(DataError, match="not a new file beside"):
         add_evidence(test, files / "evidence.jsonl", "test", files / "other" / "new.jsonl")
     (files / "evidence.jsonl").write_text('{"clip": "a"}\n')
-    with pytest.raises(DataError, match="no part, coarse"):
+    with pytest.raises(DataError, match="no coarse, fine, units, part"):
         read_evidence(files / "evidence.jsonl")
     assert (
         run_program(monkeypatch, "data_process/add_evidence.py", "--evidence", files / "gone.jsonl", "--train", train)
