@@ -235,6 +235,8 @@ def silence_libraries() -> None:
         warnings.filterwarnings("ignore", message=message, category=Warning)
     # DeepSpeed, on each import without a GPU; what is trained on is said by the program
     logging.getLogger("DeepSpeed").addFilter(_is_no_noise)
+    # FFmpeg, which names no file: our errors say which video cannot be read, and why
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 

@@ -5,6 +5,7 @@ The functions raise ValueError with a `line` where it is known; `files` adds the
 
 import json
 import math
+import re
 from collections.abc import Hashable, Iterator
 
 import yaml
@@ -120,7 +121,7 @@ _DECODER = json.JSONDecoder(
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which would take the last one of repeated keys without a word."""
+    """PyYAML's safe loader, which would take the last one of repeated keys without a word, and 1e-3 for text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         names: set[tuple[str, str]] = set()
@@ -130,3 +131,9 @@ class _Loader(yaml.SafeLoader):
                 raise ParseError(f"the key {name[1][:80]!r} stands twice", key.start_mark.line + 1)
             names.add(name)
         return super().construct_mapping(node, deep)
+
+
+# as YAML 1.2 has it; 1.1, of PyYAML, wants a point in front of the e
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]{1,2}$"), list("-+0123456789")
+)

@@ -85,6 +85,13 @@ class Problems:
         """Keep one warning, as `add`."""
         self._keep(problem, self.warnings)
 
+    def extend(self, others: "Problems") -> None:
+        """Keep the findings and warnings of others."""
+        for problem in others.found:
+            self.add(problem)
+        for problem in others.warnings:
+            self.warn(problem)
+
     def _keep(self, problem: Problem, findings: list[Problem]) -> None:
         if problem not in self._known:
             self._known.add(problem)

@@ -28,7 +28,7 @@ from megc.files import lock_folder, read_json, read_yaml, sha256_of, write_json,
 from megc.motion.parallel import process_pool, submit_task
 from megc.problems import DataError, Problems, did_you_mean
 from megc.records import ClosedContract, check_record
-from megc.scoring.interval_files import SpottingRun, VideoIndex, read_run, type_by_duration, write_intervals
+from megc.scoring.interval_files import SpottingRun, read_written, type_by_duration, write_intervals
 from megc.scoring.plots import file_slug
 from megc.scoring.random_spotter import random_runs
 from megc.scoring.str_evaluation import COLUMNS, OVERALL, evaluate_runs, format_difference, mean_rows
@@ -93,13 +93,18 @@ def read_arms(file: Path, only: Sequence[str] = ()) -> tuple[dict[str, tuple[Par
             continue
         if not parts:
             raise DataError(file, name, "the arm has no spotter", _FIX)
-        arms[name] = tuple(_read_part(row) for row in parts)
+        arms[name] = tuple(_read_part(row, file, name) for row in parts)
     return arms, rows.main if rows.main in arms else next(iter(arms))
 
 
-def _read_part(row: PartRow) -> Part:
-    changes = [f"{key}={json.dumps(value)}" for key, value in row.set.items()]
-    return Part(*read_spotter_config(Path(row.config), changes))
+def _read_part(row: PartRow, file: Path, name: str) -> Part:
+    """The part of the arm `name`. Raises DataError, with the arm, for a yaml file or a setting of it that is none."""
+    try:
+        return Part(*read_spotter_config(Path(row.config), row.set))
+    except DataError as error:
+        inside = error.problem
+        what = inside.what if inside.row is None else f"{inside.row}: {inside.what}"
+        raise DataError(file, name, f"config {row.config[:200]!r}, {what}", inside.fix) from error
 
 
 @dataclass(frozen=True)
@@ -258,11 +263,11 @@ def gather_runs(
     cross: CrossSpotting, names: Sequence[str], folds: Sequence[Fold], videos: Sequence[Video], out: Path
 ) -> list[SpottingRun]:
     """Each arm's intervals of all folds as one run, also written to `<out>/<arm>.csv`."""
-    index, datasets, runs = VideoIndex(videos), {video.dataset for video in videos}, []
+    datasets, runs = {video.dataset for video in videos}, []
     for name in names:
         predictions: dict[str, list[SpottedInterval]] = {}
         for fold in folds:
-            predictions |= read_run(cross.intervals_file(fold, name), index, Problems(), name=name).predictions
+            predictions |= read_written(cross.intervals_file(fold, name), videos)
         write_intervals(out / f"{file_slug(name)}.csv", videos, predictions)
         runs.append(SpottingRun(name, predictions, datasets))
     return runs

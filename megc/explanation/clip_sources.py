@@ -75,11 +75,12 @@ def read_source(settings: AskSettings, folder: Path, problems: Problems) -> Clip
         clip = _with_moments(_find_clip(settings), settings)
         return ClipSource(title, (clip,), settings.clips, clip)
     source = link_source(Path(settings.video), folder)
-    count = len(problems)
-    clips, file = clips_of_sources([source], settings.fps, problems)
+    faults = Problems()
+    clips, file = clips_of_sources([source], settings.fps, faults)
     if not clips:  # its one problem is the reason
-        problem = list(problems)[count]
+        problem = next(iter(faults))
         raise DataError(settings.video, None, problem.what, problem.fix)
+    problems.extend(faults)
     (clip,), file = write_source_clips([_with_moments(clips[0], settings)], file, folder)
     seconds = (clip.offset - clip.onset) / clip.fps if clip.fps > 0 else 0.0
     is_long = seconds > LONGEST_CLIP and settings.onset is None and settings.offset is None

@@ -39,12 +39,13 @@ def spot_events(source: ClipSource, folder: Path, settings: SpottingSettings, pr
     video = Video(whole.id, whole.dataset, whole.subject, whole.name, whole.fps, whole.frames, length=whole.offset)
     item = SpottingVideo(video, source.clips_file, folder / "inputs")
     chain = load_chain(settings.spotter or (untrained_spotter(folder),))
-    count = len(problems)
-    measured = measure_inputs([item], tuple(dict.fromkeys((*chain.needs, DRAWN))), 1, problems)
+    faults = Problems()
+    measured = measure_inputs([item], tuple(dict.fromkeys((*chain.needs, DRAWN))), 1, faults)
     if not measured:  # else it ends early, which is a warning here
-        problem = list(problems)[count]
+        problem = next(iter(faults))
         raise DataError(source.title, None, problem.what, problem.fix)
-    notes = [problem.what for problem in list(problems)[count:]]
+    problems.extend(faults)
+    notes = [problem.what for problem in faults]
     content = timeline_content(item, chain.spot(item), chain.name)
     numbered = list(enumerate(zip(content.intervals, content.apexes, strict=True), start=1))
     best = sorted(numbered, key=lambda event: -event[1][0].score)[: settings.most]

@@ -103,7 +103,12 @@ def measure_clips(
         problems.warn(warning)
     if faults and not source.is_long:
         problem = next(iter(faults))
-        raise DataError(problem.file, problem.row, problem.what, problem.fix)
+        links, file = folder / "sources", Path(problem.file)
+        if not file.is_relative_to(links):
+            raise DataError(problem.file, problem.row, problem.what, problem.fix)
+        # the user knows the video, not our link to it; of a folder of frames the frame stays named
+        inside = file.relative_to(links).parts[1:]
+        raise DataError(Path(source.title, *inside), None, problem.what, problem.fix)
     failed = {problem.row for problem in faults}
     notes = [f"frames {clip.onset} to {clip.offset} are left out" for clip in source.clips if clip.id in failed]
     notes = [f"{note}: {problem.what}" for note, problem in zip(notes, faults, strict=False)]

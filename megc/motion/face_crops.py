@@ -8,14 +8,14 @@ A video has `<video id>.npy`, uint8 (frames, size, size), of RGB (frames, size, 
 `<video id>.npz` with the frames' numbers and times; and `<video id>.json` with the recipe, written last.
 """
 
-import zipfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
+from typing_extensions import TypedDict  # that of Python 3.11 is none to pydantic
 
 from megc.clips import Video
 from megc.files import read_checked, write_json
@@ -28,17 +28,20 @@ from megc.motion.settings import ExtractFaceCropsSettings, FaceCropSettings, Reg
 from megc.motion.video_measurements import (
     FrameArray,
     MeasuredVideo,
+    MeasurementRecord,
     VideoMeasuring,
     measure_videos,
+    open_frame_array,
+    read_frame_arrays,
     write_arrays,
     write_frame_array,
 )
 from megc.problems import DataError, Problems
-from megc.records import Contract
+from megc.records import ClosedContract
 
 VERSION = 1  # of what is written; a change makes every video be done again
 _AGAIN = "run data_process/extract_face_crops.py again"
-_ARRAYS = ("frame_numbers", "times", "segments")
+_KINDS = {"frame_numbers": "iu", "times": "f", "segments": "i"}
 # The square of the aligned crop: its whole width, the mean face's landmarks in the middle of its height.
 _TOP = CROP_HEIGHT - CROP_WIDTH
 
@@ -57,19 +60,21 @@ class FaceCrops:
     segments: np.ndarray
 
 
-class FaceCropsRecord(Contract):
-    """The `.json` beside the crops. `recipe`: all that decides what a crop shows, to be kept with what learns from
-    them; `measured` of the `frames` have a face; `faults`: why they end early."""
+class CropRecipe(TypedDict):
+    """All that decides what a crop shows, to be kept with what learns from them."""
 
-    key: str
-    video: str
-    fps: Annotated[float, Field(gt=0)]
-    recipe: dict[str, Any]
-    frames: Annotated[int, Field(ge=1)]
-    measured: Annotated[int, Field(ge=1)]
-    segments: Annotated[int, Field(ge=1)]
-    faults: list[str]
-    warnings: list[str]
+    __pydantic_config__ = ClosedContract.model_config
+
+    version: int
+    size: Annotated[int, Field(ge=1, le=4096)]
+    colour: bool
+    alignment: str
+
+
+class FaceCropsRecord(MeasurementRecord):
+    """The `.json` beside the crops."""
+
+    recipe: CropRecipe
 
 
 class CropTracker(RegionTracker):
@@ -128,7 +133,7 @@ def _paths(out: Path, video_id: str) -> tuple[Path, Path, Path]:
     return tuple(clip_folder(out, f"{video_id}{suffix}") for suffix in (".npy", ".npz", ".json"))
 
 
-def crop_recipe(settings: FaceCropSettings) -> dict[str, Any]:
+def crop_recipe(settings: FaceCropSettings) -> CropRecipe:
     """All that decides what a crop shows. Rates and windows do not: models resample in time."""
     return {"version": VERSION, "size": settings.size, "colour": settings.colour, "alignment": "following"}
 
@@ -145,21 +150,13 @@ def read_face_crops(out: Path, video_id: str) -> tuple[FaceCrops, FaceCropsRecor
     """
     pixels_path, arrays_path, _ = _paths(out, video_id)
     record = read_crops_record(out, video_id)
-    try:
-        with np.load(arrays_path, allow_pickle=False) as arrays:
-            values = {name: arrays[name] for name in _ARRAYS}
-        pixels = np.load(pixels_path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataError(error.filename, video_id, "the face crops do not exist", _AGAIN) from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(pixels_path, video_id, f"the face crops cannot be read ({error})", _AGAIN) from error
-    size = record.recipe.get("size")
-    shape = (record.frames, size, size, 3) if record.recipe.get("colour") else (record.frames, size, size)
-    if pixels.shape != shape or pixels.dtype != np.uint8:
-        raise DataError(pixels_path, video_id, f"the crops are {pixels.shape} {pixels.dtype}, not {shape}", _AGAIN)
-    for name, array in values.items():
-        if array.shape != (record.frames,):
-            raise DataError(arrays_path, video_id, f"{name} is {array.shape}, not {(record.frames,)}", _AGAIN)
+    shapes = {name: ((record.frames,), kinds) for name, kinds in _KINDS.items()}
+    values = read_frame_arrays(arrays_path, shapes, record, video_id, _AGAIN)
+    size = record.recipe["size"]
+    shape = (record.frames, size, size, 3) if record.recipe["colour"] else (record.frames, size, size)
+    pixels = open_frame_array(pixels_path, shape, "u", video_id, _AGAIN)
+    if pixels.dtype != np.uint8:
+        raise DataError(pixels_path, video_id, f"the crops are {pixels.dtype}, not uint8", _AGAIN)
     return FaceCrops(pixels, **values), record
 
 
@@ -191,7 +188,7 @@ def crop_video(
         )
         crops.end(flow.segments >= 0)
     outcome = measuring.end(broken, warnings)
-    write_arrays(arrays_path, {name: getattr(flow, name) for name in _ARRAYS})
+    write_arrays(arrays_path, {name: getattr(flow, name) for name in _KINDS})
     record = FaceCropsRecord(
         key=measuring.key,
         video=video.id,

@@ -3,7 +3,6 @@
 The maps are written one by one and read through a memory map: an hour of video is 1.1 GB of them.
 """
 
-import zipfile
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,36 +19,37 @@ from megc.motion.keyframes import clip_folder
 from megc.motion.settings import ExtractFlowMapsSettings, FlowMapSettings
 from megc.motion.video_measurements import (
     MeasuredVideo,
+    MeasurementRecord,
     VideoMeasuring,
     measure_videos,
+    open_frame_array,
+    read_frame_arrays,
     write_arrays,
     write_frame_array,
 )
 from megc.problems import DataError, Problems
-from megc.records import Contract
 
 VERSION = 1  # of what is written; a change makes every video be done again
 _AGAIN = "run data_process/extract_flow_maps.py again"
 _SHAPE = (SIZE, SIZE, len(CHANNELS))
-_PER_FRAME = {"frame_numbers": (), "times": (), "segments": (), "nose": (3,), "ranges": (2, 3, 2), "placements": ()}
+# Of each array the shape of a frame, and the kinds of its type.
+_PER_FRAME = {
+    "frame_numbers": ((), "iu"),
+    "times": ((), "f"),
+    "segments": ((), "i"),
+    "nose": ((3,), "f"),
+    "ranges": ((2, 3, 2), "f"),
+    "placements": ((), "i"),
+}
 
 
-class FlowMapsRecord(Contract):
-    """The `.json` beside the maps. `face_width`: pixels that u and v refer to; `measured` of the `frames` have a map;
-    `faults`: why they end early."""
+class FlowMapsRecord(MeasurementRecord):
+    """The `.json` beside the maps. `face_width`: pixels that u and v refer to; a frame is measured that has a map."""
 
-    key: str
-    video: str
-    fps: Annotated[float, Field(gt=0)]
     face_width: Annotated[float, Field(gt=0)]
     channels: list[str]
-    frames: Annotated[int, Field(ge=1)]
-    measured: Annotated[int, Field(ge=1)]
-    segments: Annotated[int, Field(ge=1)]
     placements: Annotated[int, Field(ge=1)]
     settings: dict[str, Any]
-    faults: list[str]
-    warnings: list[str]
 
 
 def _paths(out: Path, video_id: str) -> tuple[Path, Path, Path]:
@@ -64,19 +64,17 @@ def read_flow_maps(out: Path, video_id: str) -> tuple[FlowMaps, FlowMapsRecord]:
     """
     maps_path, arrays_path, record_path = _paths(out, video_id)
     record = FlowMapsRecord(**read_checked(FlowMapsRecord, record_path, fix=_AGAIN))
-    try:
-        with np.load(arrays_path, allow_pickle=False) as arrays:
-            values = {name: arrays[name] for name in (*_PER_FRAME, "eyes")}
-        maps = np.load(maps_path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataError(error.filename, video_id, "the flow maps do not exist", _AGAIN) from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(arrays_path, video_id, f"the flow maps cannot be read ({error})", _AGAIN) from error
-    shapes = {name: (record.frames, *shape) for name, shape in _PER_FRAME.items()}
-    shapes |= {"maps": (record.frames, *_SHAPE), "eyes": (record.placements, SIZE, SIZE)}
-    for name, array in (("maps", maps), *values.items()):
-        if array.shape != shapes[name]:
-            raise DataError(arrays_path, video_id, f"{name} is {array.shape}, not {shapes[name]}", _AGAIN)
+    if record.channels != list(CHANNELS):
+        raise DataError(record_path, video_id, "channels are not those that are measured now", _AGAIN)
+    shapes = {name: ((record.frames, *shape), kinds) for name, (shape, kinds) in _PER_FRAME.items()}
+    shapes["eyes"] = ((record.placements, SIZE, SIZE), "b")
+    values = read_frame_arrays(arrays_path, shapes, record, video_id, _AGAIN)
+    for name in ("nose", "ranges"):
+        if not np.isfinite(values[name]).all():
+            raise DataError(arrays_path, video_id, f"{name} holds something that is no finite number", _AGAIN)
+    if values["placements"].min() < 0 or values["placements"].max() >= record.placements:
+        raise DataError(arrays_path, video_id, "placements name masks that are not there", _AGAIN)
+    maps = open_frame_array(maps_path, (record.frames, *_SHAPE), "f", video_id, _AGAIN)
     return FlowMaps(maps, **values), record
 
 

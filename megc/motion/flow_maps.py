@@ -189,9 +189,12 @@ class ScaledMaps:
         self.low, self.length = low, np.maximum(high - low, 1e-6)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        """Maps (rows, 3, SIZE, SIZE) float32 of the indices `rows` (rows,)."""
+        """Maps (rows, 3, SIZE, SIZE) float32 of the indices `rows` (rows,). Raises DataError for NaN in them."""
         flow = self.flow
         maps = flow.maps[rows].astype(np.float32)
+        if not np.isfinite(maps).all():  # looked for here: all maps of an hour would have to be read before
+            path = getattr(flow.maps, "filename", None) or "flow maps"
+            raise DataError(path, None, "maps hold something that is no finite number", "measure the video again")
         if self.nose_subtract:
             maps -= flow.nose[rows, None, None]
             maps[..., :2] = np.abs(maps[..., :2])

@@ -1,6 +1,5 @@
 """From long videos to `<video id>.npz`, the motion of their regions, and `<video id>.json`, how it was measured."""
 
-import zipfile
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -16,31 +15,30 @@ from megc.motion.keyframes import clip_folder
 from megc.motion.region_stream import RegionFlow, measure_video
 from megc.motion.regions import SPOTTING_EYES, SPOTTING_REGIONS
 from megc.motion.settings import ExtractRegionFlowSettings, RegionFlowSettings
-from megc.motion.video_measurements import MeasuredVideo, VideoMeasuring, measure_videos, write_arrays
+from megc.motion.video_measurements import (
+    MeasuredVideo,
+    MeasurementRecord,
+    VideoMeasuring,
+    measure_videos,
+    read_frame_arrays,
+    write_arrays,
+)
 from megc.problems import DataError, Problems
-from megc.records import Contract
 
 VERSION = 1  # of what is written; a change makes every video be done again
 _AGAIN = "run data_process/extract_region_flow.py again"
 _ARRAYS = tuple(field.name for field in fields(RegionFlow))
+_KINDS = {"frame_numbers": "iu", "times": "f", "blink": "b", "segments": "i", "references": "i"}
 
 
-class RegionFlowRecord(Contract):
+class RegionFlowRecord(MeasurementRecord):
     """The `.json` beside a series. `face_width`: pixels that motion refers to; `spotter_scale`: factor to the pixels
-    of the optical-flow spotter's thresholds; `faults`: why the series ends early."""
+    of the optical-flow spotter's thresholds."""
 
-    key: str
-    video: str
-    fps: Annotated[float, Field(gt=0)]
     face_width: Annotated[float, Field(gt=0)]
     spotter_scale: Annotated[float, Field(gt=0)]
     regions: list[str]
-    frames: Annotated[int, Field(ge=1)]
-    measured: Annotated[int, Field(ge=1)]
-    segments: Annotated[int, Field(ge=1)]
     settings: dict[str, Any]
-    faults: list[str]
-    warnings: list[str]
 
 
 def _paths(out: Path, video_id: str) -> tuple[Path, Path]:
@@ -54,18 +52,13 @@ def read_region_flow(out: Path, video_id: str) -> tuple[RegionFlow, RegionFlowRe
     """
     arrays_path, record_path = _paths(out, video_id)
     record = RegionFlowRecord(**read_checked(RegionFlowRecord, record_path, fix=_AGAIN))
-    try:
-        with np.load(arrays_path, allow_pickle=False) as arrays:
-            flow = RegionFlow(**{name: arrays[name] for name in _ARRAYS})
-    except FileNotFoundError as error:
-        raise DataError(arrays_path, video_id, "the region flow does not exist", _AGAIN) from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(arrays_path, video_id, f"the region flow cannot be read ({error})", _AGAIN) from error
-    shapes = {name: getattr(flow, name).shape for name in _ARRAYS}
-    expected = dict.fromkeys(_ARRAYS, (record.frames,)) | {"flow": (record.frames, len(SPOTTING_REGIONS), 2)}
-    if shapes != expected:
-        wrong = next(name for name in _ARRAYS if shapes[name] != expected[name])
-        raise DataError(arrays_path, video_id, f"{wrong} is {shapes[wrong]}, not {expected[wrong]}", _AGAIN)
+    if record.regions != list(SPOTTING_REGIONS):
+        raise DataError(record_path, video_id, "regions are not those that are measured now", _AGAIN)
+    shapes = {name: ((record.frames,), kinds) for name, kinds in _KINDS.items()}
+    shapes["flow"] = ((record.frames, len(SPOTTING_REGIONS), 2), "f")
+    flow = RegionFlow(**read_frame_arrays(arrays_path, shapes, record, video_id, _AGAIN))
+    if not np.isfinite(flow.flow[flow.segments >= 0]).all():
+        raise DataError(arrays_path, video_id, "flow has frames with a face and without motion", _AGAIN)
     return flow, record
 
 

@@ -8,15 +8,20 @@ import glob
 import io
 import json
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from tokenize import TokenError
+from typing import Annotated, Any, BinaryIO
 
 import cv2
 import numpy as np
+from pydantic import Field
 from tqdm import tqdm
 
 from megc.clips import Video, frames_folder, read_videos
@@ -26,7 +31,14 @@ from megc.motion.keyframes import clear_leftovers, clips_of_sources
 from megc.motion.parallel import format_counts, run_on_clips
 from megc.motion.region_stream import sample_frames
 from megc.motion.settings import LongVideoSettings, in_shard, lock_name
-from megc.problems import DataError, Problem, Problems
+from megc.problems import DataError, Problem, Problems, excerpt
+from megc.records import Contract
+
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, SyntaxError, TokenError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float"}
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,89 @@ class VideoMeasuring:
             broken.append(f"{len(self._skipped)} frame(s) left out, such as: {self._skipped[0]}")
         warnings += gap_warnings(self.frames)
         return MeasuredVideo("done", (*broken, *self.faults), tuple(warnings))
+
+
+class MeasurementRecord(Contract):
+    """What the `.json` beside every measurement holds: `measured` of the `frames` have a face, in `segments` stretches
+    without a break; `faults`: why they end early."""
+
+    key: str
+    video: str
+    fps: Annotated[float, Field(gt=0)]
+    frames: Annotated[int, Field(ge=1)]
+    measured: Annotated[int, Field(ge=1)]
+    segments: Annotated[int, Field(ge=1)]
+    faults: list[str]
+    warnings: list[str]
+
+
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]  # of arrays by name, with the kinds of numpy's types, such as `iu`
+
+
+def read_frame_arrays(
+    path: Path, shapes: Shapes, record: MeasurementRecord, video_id: str, fix: str
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, `frame_numbers`, `times` and `segments` among them.
+
+    Raises DataError, with the remedy `fix`, for a file that is missing or damaged, an array of another shape or type,
+    and for frames and segments that are in no order or are not as many as the record says.
+    """
+    with reading_arrays(path, video_id, fix), np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in shapes}
+    for name, (shape, kinds) in shapes.items():
+        check_array(name, arrays[name], shape, kinds, path, video_id, fix)
+    if record.video != video_id:
+        raise DataError(path.with_suffix(".json"), video_id, f"the record is that of the video {record.video!r}", fix)
+    if fault := _frames_fault(arrays, record):
+        raise DataError(path, video_id, fault, fix)
+    return arrays
+
+
+def open_frame_array(path: Path, shape: tuple[int, ...], kinds: str, video_id: str, fix: str) -> np.ndarray:
+    """The array of a .npy, as a memory map. Raises DataError as `read_frame_arrays` does."""
+    with reading_arrays(path, video_id, fix):
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive, not one array")
+    check_array("the array", array, shape, kinds, path, video_id, fix)
+    return array
+
+
+@contextmanager
+def reading_arrays(path: Path, row: str | None, fix: str) -> Iterator[None]:
+    """Make a DataError of whatever NumPy, zip and zlib say of a file that is missing, damaged or foreign."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(path, row, "the file does not exist", fix) from error
+    except _UNREADABLE as error:
+        raise DataError(path, row, f"the arrays cannot be read ({excerpt(str(error))})", fix) from error
+
+
+def check_array(
+    name: str, array: np.ndarray, shape: tuple[int, ...], kinds: str, path: Path, row: str | None, fix: str
+) -> None:
+    """Raise DataError for an array of another shape, or of a type that is none of `kinds`."""
+    if array.shape != shape or array.dtype.kind not in kinds:
+        what = f"{name} is {array.dtype} {array.shape}, not {' or '.join(map(_KINDS.get, kinds))} {shape}"
+        raise DataError(path, row, what, fix)
+
+
+def _frames_fault(arrays: Mapping[str, np.ndarray], record: MeasurementRecord) -> str:
+    """What is wrong with the frames and segments of a measurement; empty where nothing is."""
+    numbers, times, segments = (arrays[name] for name in ("frame_numbers", "times", "segments"))
+    if numbers[0] < 0 or (np.diff(numbers.astype(np.int64)) <= 0).any():
+        return "frame_numbers do not rise"
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        return "times do not rise"
+    seen = segments[segments >= 0].astype(np.int64)
+    steps = np.diff(seen, prepend=-1)
+    if segments.min() < -1 or not np.isin(steps, (0, 1)).all() or not len(seen) or seen[0]:
+        return "segments do not follow each other"
+    counts = (len(seen), int(seen[-1]) + 1)
+    if counts != (record.measured, record.segments):
+        return f"measured and segments are {counts}, and {(record.measured, record.segments)} in the record"
+    return ""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

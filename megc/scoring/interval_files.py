@@ -11,7 +11,7 @@ import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,6 +43,7 @@ _FIX_CSV = (
 )
 _FIX_ROW = "correct or delete the row"
 _EMPTY = {"", "-", "nan", "none"}
+_NO_LABEL = {*_EMPTY, "-1", "/", "?", "n/a", "na"}
 
 
 def plain_name(name: str) -> str:
@@ -58,7 +59,7 @@ def plain_name(name: str) -> str:
 def read_type(cell: str) -> str:
     """`micro`, `macro` or empty, of a cell such as `Micro - 1/2`, `me`, `mae`. Raises RowFault for another word."""
     text = re.sub(r"[^a-z]", "", cell.lower())
-    if text in _EMPTY:
+    if cell.strip().lower() in _NO_LABEL or (text in _EMPTY and not re.search(r"\d", cell)):
         return ""
     if text.startswith("micro") or text == "me":
         return "micro"
@@ -88,6 +89,11 @@ class VideoIndex:
         self._by_name: dict[str, list[Video]] = defaultdict(list)
         for video in self.videos:
             self._by_name[plain_name(video.name)].append(video)
+
+    @property
+    def names(self) -> Container[str]:
+        """The plain names of all videos."""
+        return self._by_name.keys()
 
     def find(self, name: str, subject: str = "", dataset: str = "") -> Video:
         """The one video of that name. `subject` and `dataset` may be empty; a name may be `subject/video`.
@@ -132,22 +138,27 @@ class SpottingRun:
         return any(interval.emotion for intervals in self.predictions.values() for interval in intervals)
 
 
-def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, cells by column name of `_ALIASES`) of a table, with or without a header, or of a log."""
+def _rows_of(path: Path, needed: Sequence[str], videos: Container[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, cells by column name of `_ALIASES`) of a table, with or without a header, or of a log.
+
+    `videos`: plain names, whose lines in a log all count.
+
+    Raises DataError for an empty file, and for a header without the `needed` columns.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             path, None, f"cannot be read ({error})", "check the path; the file must be UTF-8 text"
         ) from error
-    lines = text.splitlines()
+    lines = re.split(r"\r\n|\r|\n", text)  # not splitlines(), to which other signs end a line, too
     if any(_log_cells(line)[5:6] and _log_cells(line)[5] in _LOG_TAILS for line in lines[:20]):
-        yield from _log_rows(lines)
+        yield from _log_rows(lines, videos)
         return
     names: list[str] | None = None
-    reader = csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] and "," not in lines[0] else ",")
-    for cells in reader:
-        cells = [cell.strip() for cell in cells]
+    delimiter = "\t" if lines and "\t" in lines[0] and "," not in lines[0] else ","
+    for number, line in enumerate(lines, start=1):  # each for itself: a quote that is never closed would take them all
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
         if not any(cells) or (names is None and cells[0].startswith("#")):
             continue
         if names is None:
@@ -155,10 +166,14 @@ def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             names = [name if name not in names[:index] else "" for index, name in enumerate(names)]
             if not {"onset", "offset"} <= set(names) and len(cells) > 2 and _is_number(cells[1], cells[2]):
                 names = [*_HEADERLESS, *[""] * (len(cells) - len(_HEADERLESS))]
+            elif missing := [column for column in needed if column not in names]:
+                raise DataError(path, None, f"the table has no column {', '.join(missing)}", _FIX_CSV)
             else:
                 continue
         cells += [""] * (len(names) - len(cells))  # a row that ends early: its last cells are empty
-        yield reader.line_num, {name: cell for name, cell in zip(names, cells, strict=False) if name}
+        yield number, {name: cell for name, cell in zip(names, cells, strict=False) if name}
+    if names is None:
+        raise DataError(path, None, "the table is empty, and has no header", _FIX_CSV)
 
 
 def _column_of(head: str) -> str:
@@ -174,19 +189,23 @@ def _log_cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.split(",")] if "," in line else line.split()
 
 
-def _log_rows(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _log_rows(lines: Sequence[str], videos: Container[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Predicted intervals of a log: lines of `video, onset, offset, predicted onset, predicted offset, TP/FP/FN`.
 
     Cells are parted by spaces or commas. An interval that hits several events has several lines, and is one interval.
+    Lines of other words are passed over; one of such a video that is not in this form is damaged.
     """
     seen = set()
     for number, line in enumerate(lines, start=1):
         cells = _log_cells(line)
-        if len(cells) > 5 and cells[5] in _LOG_TAILS and not _EMPTY & {cells[3], cells[4]}:
+        is_whole = len(cells) > 5 and cells[5] in _LOG_TAILS
+        if is_whole and not (cells[5] == "FN" and {cells[3], cells[4]} <= _EMPTY):
             video, _, _, onset, offset, *_ = cells
             if (video, onset, offset) not in seen:
                 seen.add((video, onset, offset))
                 yield number, {"video": video, "onset": onset, "offset": offset}
+        elif not is_whole and cells and plain_name(cells[0]) in videos:
+            yield number, {"video": cells[0], "onset": "", "offset": ""}
 
 
 def _number(row: Mapping[str, str], column: str) -> float:
@@ -212,7 +231,7 @@ def _read_interval(row: Mapping[str, str], video: Video, micro_only: bool) -> Sp
         kind = "micro" if micro_only else type_by_duration(onset, offset, video.fps)
     score = _number(row, "score") if row.get("score", "").lower() not in _EMPTY else math.nan
     emotion = row.get("emotion", "").lower()
-    return SpottedInterval(onset, offset, kind, score, "" if emotion in _EMPTY else emotion)
+    return SpottedInterval(onset, offset, kind, score, "" if emotion in _NO_LABEL else emotion)
 
 
 def read_run(
@@ -231,10 +250,7 @@ def read_run(
     if not files:
         raise DataError(path, None, "the folder holds no CSV or TXT file", _FIX_CSV)
     for file in files:
-        rows = list(_rows_of(file))
-        if rows and not {"video", "onset", "offset"} <= rows[0][1].keys():
-            missing = [column for column in ("video", "onset", "offset") if column not in rows[0][1]]
-            raise DataError(file, None, f"the table has no column {', '.join(missing)}", _FIX_CSV)
+        rows = list(_rows_of(file, _HEADERLESS, index.names))
         challenge = bool(rows) and "emotion" in rows[0][1] and "type" not in rows[0][1]
         late: list[str] = []
         for line, row in rows:
@@ -254,6 +270,15 @@ def read_run(
     return run
 
 
+def read_written(path: Path, videos: Iterable[Video]) -> dict[str, list[SpottedInterval]]:
+    """Intervals that `write_intervals` wrote, by the id of the video. None may be lost: a bad row raises DataError."""
+    problems = Problems()
+    run = read_run(path, VideoIndex(videos), problems)
+    for problem in problems:
+        raise DataError(problem.file, problem.row, problem.what, "run the step that writes the file again")
+    return dict(run.predictions)
+
+
 def read_truth(
     events: Path | str, videos: Path | str | None = None, dataset: str = "", fps: float | None = None
 ) -> list[Video]:
@@ -266,8 +291,8 @@ def read_truth(
     if Path(events).suffix == ".jsonl":
         return read_videos(events)
     truth = _TruthTable(dataset, fps)
-    for file in (videos, events):
-        for line, row in _rows_of(Path(file)) if file else ():
+    for file, needed in ((videos, ("video",)), (events, _HEADERLESS)):
+        for line, row in _rows_of(Path(file), needed) if file else ():
             try:
                 key = truth.add_video(row)
                 if file == events:
@@ -288,7 +313,7 @@ def read_video_list(videos: Path | str, dataset: str = "", fps: float | None = N
     if Path(videos).suffix == ".jsonl":
         return [replace(video, events=()) for video in read_videos(videos)]
     table = _TruthTable(dataset, fps)
-    for line, row in _rows_of(Path(videos)):
+    for line, row in _rows_of(Path(videos), ("video",)):
         try:
             table.add_video(row)
         except RowFault as fault:
@@ -298,6 +323,7 @@ def read_video_list(videos: Path | str, dataset: str = "", fps: float | None = N
     return list(table.videos.values())
 
 
+_MOST_FPS, _MOST_FRAMES = 10**5, 10**9
 _FPS = {"casme_sq": 30.0, "samm_lv": 200.0, "smic_long": 100.0, "casme3": 30.0, "casme3_c": 30.0}
 _VideoKey = tuple[str, str, str]  # dataset, subject and name, as they are compared
 
@@ -327,21 +353,35 @@ class _TruthTable:
         key = (dataset, plain_name(subject), plain_name(name))
         if key not in self.videos:
             fps = _number(row, "fps") if row.get("fps") else self.fps or _FPS.get(dataset, 0.0)
-            length = int(_number(row, "frames")) if row.get("frames") else None
+            if row.get("fps") and not 0 < fps <= _MOST_FPS:
+                raise RowFault(f"the fps is {row['fps']}, no number of frames a second")
+            length = _frame(row, "frames") if row.get("frames") else None
+            if length == 0:
+                raise RowFault("the video has 0 frames")
             self.videos[key] = Video(f"{dataset}/{subject}/{name}", dataset, subject, name, fps, length=length)
             same_name.append(key)
         return key
 
 
+def _frame(row: Mapping[str, str], column: str) -> int:
+    """The nearest frame number. Raises RowFault for a negative or an absurd one."""
+    number = round(_number(row, column))
+    if not 0 <= number <= _MOST_FRAMES:
+        raise RowFault(f"the {column} is {excerpt(row[column])}, no frame number")
+    return number
+
+
 def _read_event(row: Mapping[str, str]) -> Event:
-    onset, offset = round(_number(row, "onset")), round(_number(row, "offset"))
+    onset, offset = _frame(row, "onset"), _frame(row, "offset")
     if offset < onset:
         raise RowFault(f"the event ends at {offset}, before it begins at {onset}")
     apex = round(_number(row, "apex")) if row.get("apex", "").lower() not in _EMPTY else None
     if apex is not None and not onset <= apex <= offset:
         apex = None
     emotion = row.get("emotion", "").lower()
-    return Event(onset, apex, offset, read_type(row.get("type", "")) or "micro", "" if emotion in _EMPTY else emotion)
+    return Event(
+        onset, apex, offset, read_type(row.get("type", "")) or "micro", "" if emotion in _NO_LABEL else emotion
+    )
 
 
 def write_intervals(path: Path | str, videos: Sequence[Video], predictions: Mapping[str, Sequence]) -> None:

@@ -1,19 +1,23 @@
 """test/classify_clips.py: classes of the clips of a list, and how many are right: UAR and WAR."""
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from tqdm import tqdm
 
 from megc.csv_tables import write_table
 from megc.files import read_json, sha256_of
 from megc.model.checkpoint import read_training_info
 from megc.model.weights import weights_hash
+from megc.parsing import parse_json
 from megc.problems import DataError, Problems
+from megc.records import Share, check_record
 from megc.spotting.clip_dataset import crop_square
 from megc.spotting.clip_lists import CLASSES_NAME, ClipListSource, crop_recipes, list_hash, read_clip_list
 from megc.spotting.masking import normalise_frames
@@ -69,7 +73,7 @@ def classify_clips(settings: ClassifyClipsSettings, problems: Problems) -> str:
         str(settings.crops),
     )  # fmt: skip
     part = settings.out / PART_NAME
-    rows = list(_resume(part, key))
+    rows = _resume(part, key, config.num_labels)
     with tqdm(total=len(clips), initial=len(rows), unit="clip", desc="Clips") as bar, part.open("a") as out:
         for index in range(len(rows), len(clips)):
             views = clip_views(source, index, config.image_size, settings.crops)
@@ -82,15 +86,27 @@ def classify_clips(settings: ClassifyClipsSettings, problems: Problems) -> str:
     return summary
 
 
-def _resume(part: Path, key: str) -> Iterator[list[float]]:
-    """Probabilities that a killed run with the same `key` left, after which the file goes on; else it begins anew."""
+def _resume(part: Path, key: str, classes: int) -> list[list[float]]:
+    """Probabilities that a killed run with the same `key` left, after which the file goes on; else it begins anew.
+
+    A line that is cut or damaged ends them: what is behind it is computed again.
+    """
     part.parent.mkdir(parents=True, exist_ok=True)
-    lines = part.read_text(encoding="utf-8").splitlines(keepends=True) if part.is_file() else []
-    whole = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one
-    if not whole or json.loads(whole[0]) != key:
-        whole = [json.dumps(key) + "\n"]
-    part.write_text("".join(whole), encoding="utf-8")
-    yield from (json.loads(line) for line in whole[1:])
+    lines = part.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if part.is_file() else []
+    head, rows = json.dumps(key), []
+    for line in lines[1:] if lines[:1] == [head] else []:
+        with suppress(ValueError, DataError):
+            rows.append(check_record(_row_of(classes), parse_json(line), part, len(rows) + 2, ""))
+            continue
+        break
+    part.write_text("".join(f"{line}\n" for line in (head, *map(json.dumps, rows))), encoding="utf-8")
+    return rows
+
+
+@cache
+def _row_of(classes: int) -> Any:
+    """The contract of a row of probabilities."""
+    return Annotated[list[Share], Field(min_length=classes, max_length=classes)]
 
 
 def recalls_with_intervals(

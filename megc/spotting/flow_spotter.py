@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-import safetensors.numpy
 from pydantic import Field
 from tqdm import tqdm
 
@@ -35,6 +34,7 @@ from megc.spotting.motion_decoder import DecoderSettings, decode_motion, unite_i
 from megc.spotting.region_segments import RegionSegment, split_segments, subtract_median
 from megc.spotting.region_series import RATE
 from megc.spotting.spotters import SpottingVideo
+from megc.spotting.tree_files import array_bytes, read_arrays
 
 SETTINGS = FlowSpotterSettings
 NEEDS = ("region_flow",)
@@ -55,13 +55,13 @@ class FlowModel(ClosedContract):
     """`flow_spotter.json`: the method; and of `thresholds` their factor, seconds, the overlap that unites."""
 
     method: Literal["thresholds", "trees"]
-    factor: Annotated[float, Field(gt=0)]
-    shortest: Annotated[float, Field(ge=0)]
-    longest: Annotated[float, Field(gt=0)]
+    factor: Annotated[float, Field(gt=0, le=10**6)]
+    shortest: Annotated[float, Field(ge=0, le=3600)]
+    longest: Annotated[float, Field(gt=0, le=3600)]
     overlap: Annotated[float, Field(ge=0, le=1)]
     bridge_blinks: bool
     below_eyes: bool
-    reference: Annotated[float, Field(ge=0)]
+    reference: Annotated[float, Field(ge=0, le=3600)]
 
 
 def decode_segment(segment: RegionSegment, model: FlowModel) -> np.ndarray:
@@ -151,9 +151,7 @@ def train(videos: Sequence[SpottingVideo], settings: FlowSpotterSettings, out: P
     (out / _SCORER_NAME).unlink(missing_ok=True)
     segments = [split_segments(video.region_flow(), model.bridge_blinks) for video in videos]
     if model.method == "trees":
-        arrays = _fit_scorer(videos, segments, settings, out).arrays()
-        whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-        write_bytes(out / _SCORER_NAME, safetensors.numpy.save(whole))
+        write_bytes(out / _SCORER_NAME, array_bytes(_fit_scorer(videos, segments, settings, out).arrays()))
     elif settings.fit:
         model = _best_model(videos, segments, model)
     write_json(out / _MODEL_NAME, model.model_dump())
@@ -201,13 +199,6 @@ def _best_model(
 def load(folder: Path) -> FlowSpotter:
     """The spotter of a folder that `train` filled. Raises DataError where the model is missing or damaged."""
     model = FlowModel(**read_checked(FlowModel, folder / _MODEL_NAME, fix=_FIX))
-    return FlowSpotter(model, _read_scorer(folder / _SCORER_NAME) if model.method == "trees" else None)
-
-
-def _read_scorer(path: Path) -> FlowScorer:
-    try:
-        return FlowScorer.of_arrays(safetensors.numpy.load(path.read_bytes()))
-    except FileNotFoundError as error:
-        raise DataError(path, None, "the scorer of the spotter does not exist", _FIX) from error
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise DataError(path, None, f"the scorer cannot be read ({error})", _FIX) from error
+    if model.method == "thresholds":
+        return FlowSpotter(model)
+    return FlowSpotter(model, read_arrays(folder / _SCORER_NAME, FlowScorer.of_arrays, _FIX))

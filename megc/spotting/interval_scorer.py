@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from typing_extensions import TypedDict  # that of Python 3.11 is none to pydantic
 
 from megc.clips import Video
+from megc.records import ClosedContract
 from megc.scoring.interval_files import type_by_duration
 from megc.scoring.interval_matching import match_best_first
 from megc.scoring.str_metrics import SpottedInterval, ends_of
@@ -21,6 +23,15 @@ _THRESHOLDS = 40  # quantiles of the scores that are tried
 _SMOOTH = 5  # thresholds over which F1 is averaged: a single best one is luck
 _INNER_FOLDS = 3
 NEVER = 2.0  # threshold that no probability reaches
+
+
+class TypeThresholds(TypedDict):
+    """The least score of an interval by its type, as files of spotters have it."""
+
+    __pydantic_config__ = ClosedContract.model_config
+
+    micro: float
+    macro: float
 
 
 def _trees(seed: int) -> ExtraTreesClassifier:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from pydantic import Field
 from scipy.special import softmax
 
 from megc.clips import Video
-from megc.files import read_checked, sha256_of, write_json
+from megc.files import read_checked, resolve_inside, sha256_of, write_json
 from megc.motion.flow_maps import ScaledMaps
 from megc.problems import DataError
 from megc.records import ClosedContract
@@ -51,7 +51,7 @@ from megc.spotting.spotted_intervals import (
     smooth_curve,
     suppress_overlaps,
 )
-from megc.spotting.spotters import SpottingVideo, read_spotter_record
+from megc.spotting.spotters import SpottingVideo, read_spotter_settings
 
 SETTINGS = MeanSettings
 NEEDS = ("flow_maps",)
@@ -66,7 +66,7 @@ class MeanDecoding(ClosedContract):
     """How a network's curve becomes intervals in our decoding: the standard deviation of its filter in halves of an
     expression, the share of the peak at which an interval ends, and the least height of a peak."""
 
-    smoothing: Annotated[float, Field(gt=0)]
+    smoothing: Annotated[float, Field(gt=0, le=3600)]
     share: Annotated[float, Field(ge=0, le=1)]
     threshold: float
 
@@ -76,7 +76,7 @@ class MeanPart(ClosedContract):
 
     folder: str
     stage: Stage
-    half: Annotated[float, Field(gt=0)]
+    half: Annotated[float, Field(gt=0, le=3600)]
     emotions: list[str]
     decoding: MeanDecoding | None
 
@@ -84,7 +84,7 @@ class MeanPart(ClosedContract):
 class MeanModel(ClosedContract):
     """`mean.json`: the network of each type."""
 
-    parts: dict[str, MeanPart]
+    parts: Annotated[dict[Literal["micro", "macro"], MeanPart], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -332,11 +332,14 @@ def _best_threshold(videos: Sequence[Video], spotted: Sequence[tuple[np.ndarray,
 
 def load(folder: Path) -> MeanSpotter:
     """The spotter of a folder. Raises DataError for one that is not whole."""
-    settings = MeanSettings(**read_spotter_record(folder).settings)
+    settings = read_spotter_settings(folder)
     fix = "train it again with train/train_spotter.py --overwrite"
     parts = MeanModel(**read_checked(MeanModel, folder / _MODEL_NAME, fix=fix)).parts
-    networks = {
-        kind: load_network(_new_network(part.stage, len(part.emotions), settings), folder / part.folder)
-        for kind, part in parts.items()
-    }
+    networks = {}
+    for kind, part in parts.items():
+        try:
+            of_part = resolve_inside(folder, part.folder)
+        except ValueError as error:
+            raise DataError(folder / _MODEL_NAME, f"parts.{kind}.folder", str(error), fix) from error
+        networks[kind] = load_network(_new_network(part.stage, len(part.emotions), settings), of_part)
     return MeanSpotter(settings, parts, networks)

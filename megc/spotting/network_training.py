@@ -1,12 +1,12 @@
 """Training of a small network for spotting, and its weights back: what all kinds with a network of their own share."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -14,9 +14,8 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from megc.commits import software
 from megc.files import read_json, sha256_of, write_json
-from megc.model.checkpoint import read_training_info
-from megc.model.weight_checks import check_values
-from megc.model.weights import WHOLE, check_files
+from megc.problems import DataError, excerpt
+from megc.spotting.video_encoders import load_weights
 from megc.training.output_folder import checkpoints, remove_checkpoint
 from megc.training.resume import find_beginning
 from megc.training.settings import training_defaults
@@ -128,12 +127,24 @@ def train_member(
 def load_network(model: Network, folder: Path) -> Network:
     """The network with the weights of a folder that `train_network` filled, ready to answer.
 
-    Raises DataError for weights that are missing, damaged, not finite, or not those that were trained.
+    Raises DataError for weights that are missing, damaged, not finite, or not those of the network.
     """
-    check_files(folder)
-    check_values(folder, read_training_info(folder).get("weights_hash"))
-    model.load_state_dict(load_file(folder / WHOLE), strict=True)
+    model.load_state_dict(
+        load_weights(folder, model, "train the spotter again: the settings are not those of the weights")
+    )
     return model.eval()
+
+
+def load_members(new_network: Callable[[], Network], folder: Path, count: int, record: Path) -> tuple[Network, ...]:
+    """The networks of the folders `member0`, `member1` and so on, as `load_network` reads them.
+
+    Raises DataError as it does, and where there are fewer than the `count` of the file `record`.
+    """
+    for number in range(count):
+        if not (folder / f"member{number}").is_dir():
+            what = f"members is {excerpt(count)}, and there is no member{number}"
+            raise DataError(record, "members", what, "train the spotter again")
+    return tuple(load_network(new_network(), folder / f"member{number}") for number in range(count))
 
 
 def seeded_network(kind: type[Network], seed: int, **shape: object) -> Network:

@@ -13,13 +13,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save
+from pydantic import model_validator
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -28,15 +25,15 @@ from tqdm import tqdm
 from megc.clips import Video
 from megc.files import read_checked, resolve_inside, write_bytes, write_json
 from megc.motion.region_stream import RegionFlow
-from megc.problems import DataError, Problems
+from megc.problems import DataError
 from megc.records import ClosedContract
-from megc.scoring.interval_files import VideoIndex, read_run
+from megc.scoring.interval_files import read_written
 from megc.scoring.interval_matching import interval_ious
 from megc.scoring.lvqa_metrics import EVENT_TYPES
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.splits import make_folds
 from megc.spotting.candidates import Candidates, MotionCurve, proposal_candidates
-from megc.spotting.interval_scorer import type_threshold
+from megc.spotting.interval_scorer import TypeThresholds, type_threshold
 from megc.spotting.kind_settings import FusedSettings
 from megc.spotting.spotted_intervals import suppress_overlaps
 from megc.spotting.spotters import (
@@ -46,10 +43,11 @@ from megc.spotting.spotters import (
     check_settings,
     load_spotter,
     read_spotter_record,
+    read_spotter_settings,
     train_spotter,
 )
 from megc.spotting.timeline import group_curves, region_excursions
-from megc.spotting.tree_files import Trees, fit_trees, tree_arrays, trees_of_arrays
+from megc.spotting.tree_files import Trees, array_bytes, fit_trees, read_arrays, tree_arrays, trees_of_arrays
 
 SETTINGS = FusedSettings
 NEEDS = ("region_flow",)
@@ -67,7 +65,14 @@ class FusionRecord(ClosedContract):
     signal: bool
     weights: list[float]
     offset: float
-    thresholds: dict[str, Annotated[float, Field(ge=0)]]
+    thresholds: TypeThresholds
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        expected = 3 * len(self.members) + self.signal
+        if len(self.weights) != expected:
+            raise ValueError(f"{len(self.weights)} weights, not the {expected} of {len(self.members)} members")
+        return self
 
 
 @dataclass(frozen=True)
@@ -173,8 +178,7 @@ def unseen_proposals(
     """A member's proposals in its own training videos, by spotters that did not see the subject: its `held_out.csv`,
     else one spotter for each of `folds` (lists of subjects)."""
     if (folder / _HELD_OUT).is_file():
-        run = read_run(folder / _HELD_OUT, VideoIndex(item.video for item in videos), Problems())
-        return dict(run.predictions)
+        return read_written(folder / _HELD_OUT, [item.video for item in videos])
     proposals: dict[str, list[SpottedInterval]] = {}
     for number, subjects in enumerate(tqdm(folds, desc=f"inner folds, {kind}", unit="fold", leave=False)):
         inside = [item for item in videos if _subject(item.video) not in subjects]
@@ -205,7 +209,7 @@ def train(videos: Sequence[SpottingVideo], settings: FusedSettings, out: Path) -
     # 2. the trees, and their answers to left-out subjects
     if settings.signal:
         trees = fit_hits([part.candidates for part in joined.values()], settings.seed)
-        write_bytes(out / _TREES, save(tree_arrays(trees)))
+        write_bytes(out / _TREES, array_bytes(tree_arrays(trees)))
         joined = _with_signal(joined, parts, settings.seed)
     # 3. probabilities of left-out subjects' proposals, which choose the thresholds  4. the regression on all
     kept: dict[str, list[SpottedInterval]] = {}
@@ -311,13 +315,12 @@ def class_of(interval: SpottedInterval, proposals: Sequence[SpottedInterval]) ->
 
 def load(folder: Path) -> FusedSpotter:
     """The spotter of a folder that `train` filled. Raises DataError for one that is not whole."""
-    settings = FusedSettings(**{**read_spotter_record(folder).settings, "members": ()})
+    settings = read_spotter_settings(folder)
     record = FusionRecord(**read_checked(FusionRecord, folder / _RECORD, fix=_FIX))
-    members = tuple(load_spotter(resolve_inside(folder, name)) for name in record.members)
-    if not record.signal:
-        return FusedSpotter(members, None, record, settings.overlap)
     try:
-        trees = trees_of_arrays(load_arrays((folder / _TREES).read_bytes()))
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise DataError(folder / _TREES, None, f"the trees cannot be read ({error})", _FIX) from error
+        folders = [resolve_inside(folder, name) for name in record.members]
+    except ValueError as error:
+        raise DataError(folder / _RECORD, "members", str(error), _FIX) from error
+    members = tuple(load_spotter(member) for member in folders)
+    trees = read_arrays(folder / _TREES, trees_of_arrays, _FIX) if record.signal else None
     return FusedSpotter(members, trees, record, settings.overlap)

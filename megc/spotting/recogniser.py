@@ -18,14 +18,13 @@ from pydantic import Field
 
 from megc.clips import Video
 from megc.files import read_checked, sha256_of, write_json
-from megc.problems import Problems
 from megc.records import ClosedContract
-from megc.scoring.interval_files import VideoIndex, read_run, write_intervals
+from megc.scoring.interval_files import read_written, write_intervals
 from megc.scoring.str_metrics import SpottedInterval, ends_of
 from megc.spotting.interval_samples import IntervalSamples
 from megc.spotting.interval_scorer import best_threshold
 from megc.spotting.kind_settings import RecogniserSettings
-from megc.spotting.network_training import load_network, member_settings, seeded_network, train_member
+from megc.spotting.network_training import load_members, member_settings, seeded_network, train_member
 from megc.spotting.recogniser_network import RecogniserNetwork, interval_channels
 from megc.spotting.region_network import EMOTIONS, TYPES
 from megc.spotting.region_series import RegionSeries, region_series
@@ -35,7 +34,7 @@ from megc.spotting.spotters import (
     Spotter,
     SpottingVideo,
     load_spotter,
-    read_spotter_record,
+    read_spotter_settings,
     spotter_module,
     train_spotter,
 )
@@ -154,7 +153,7 @@ def base_proposals(videos: Sequence[SpottingVideo], base: Path) -> Mapping[str, 
     trained on gives no false alarms to learn from.
     """
     if (base / _HELD_OUT).is_file():
-        return read_run(base / _HELD_OUT, VideoIndex([item.video for item in videos]), Problems()).predictions
+        return read_written(base / _HELD_OUT, [item.video for item in videos])
     spotter = load_spotter(base)
     return {item.video.id: spotter.propose(item) for item in videos}
 
@@ -211,7 +210,7 @@ def _new_network(settings: RecogniserSettings, seed: int) -> RecogniserNetwork:
 
 def load(folder: Path) -> Recogniser:
     """The recogniser of a folder. Raises DataError for one that is not whole."""
-    settings = RecogniserSettings(**read_spotter_record(folder).settings)
+    settings = read_spotter_settings(folder)
     record = ThresholdRecord(**read_checked(ThresholdRecord, folder / _THRESHOLD, fix="train the spotter again"))
-    networks = [load_network(_new_network(settings, 0), folder / f"member{n}") for n in range(record.members)]
-    return Recogniser(settings, tuple(networks), record.threshold, load_spotter(folder / "base"))
+    networks = load_members(lambda: _new_network(settings, 0), folder, record.members, folder / _THRESHOLD)
+    return Recogniser(settings, networks, record.threshold, load_spotter(folder / "base"))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from megc.spotting.kind_settings import HEADS
 from megc.spotting.region_network import EMOTIONS, IGNORED, TYPES, UNITS
 from megc.spotting.region_series import CHANNELS, RATE, window_channels
 
@@ -45,7 +46,7 @@ class RecogniserNetwork(nn.Module):
     no expression), `types` (B, 2), `units` (B, 25), `fit` (B,); with targets the `loss` too.
     """
 
-    def __init__(self, width: int = 48, depth: int = 2, heads: int = 4, dropout: float = 0.2) -> None:
+    def __init__(self, width: int = 48, depth: int = 2, heads: int = HEADS, dropout: float = 0.2) -> None:
         super().__init__()
         self.embed = nn.Conv1d(CHANNELS_OF_INTERVAL, width, 3, padding=1)
         self.norm = nn.LayerNorm(width)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from megc.facs import ME_VQA_UNITS
 from megc.scoring.str_metrics import ANALYSED
+from megc.spotting.kind_settings import HEADS
 from megc.spotting.region_series import CHANNELS, RATE
 
 TYPES = ("micro", "macro")  # curves of `spots`
@@ -52,7 +53,7 @@ class _Convolution(nn.Module):
 class _Attention(nn.Module):
     """A residual block of attention within `reach` frames, its bias learnt by distance, and a mixing of channels."""
 
-    def __init__(self, width: int, dropout: float, reach: int, heads: int = 4) -> None:
+    def __init__(self, width: int, dropout: float, reach: int, heads: int = HEADS) -> None:
         super().__init__()
         self.heads, self.reach = heads, reach
         self.norm, self.norm_mix = _norm(width), _norm(width)

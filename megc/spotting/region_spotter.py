@@ -21,14 +21,14 @@ from megc.records import ClosedContract
 from megc.scoring.interval_files import write_intervals
 from megc.scoring.str_metrics import SpottedInterval
 from megc.splits import make_folds, person_key
-from megc.spotting.interval_scorer import type_threshold
+from megc.spotting.interval_scorer import TypeThresholds, type_threshold
 from megc.spotting.kind_settings import RegionSettings
-from megc.spotting.network_training import load_network, member_settings, seeded_network, train_member
+from megc.spotting.network_training import load_members, member_settings, seeded_network, train_member
 from megc.spotting.region_network import EMOTIONS, TYPES, RegionNetwork
 from megc.spotting.region_series import RATE, RegionSeries, region_series, window_channels
 from megc.spotting.region_windows import RegionWindows
 from megc.spotting.spotted_intervals import prior_intervals, share_intervals, smooth_curve, suppress_overlaps
-from megc.spotting.spotters import SpottingVideo, read_spotter_record
+from megc.spotting.spotters import SpottingVideo, read_spotter_settings
 
 SETTINGS = RegionSettings
 NEEDS = ("region_flow",)
@@ -45,7 +45,7 @@ class DecodingRecord(ClosedContract):
     """`decoding.json`: number of networks, and the least score of an interval by type."""
 
     members: Annotated[int, Field(ge=1)]
-    thresholds: dict[str, float]
+    thresholds: TypeThresholds
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def _train_member(
 
 def load(folder: Path) -> RegionSpotter:
     """The spotter of a folder. Raises DataError for one that is not whole."""
-    settings = RegionSettings(**read_spotter_record(folder).settings)
+    settings = read_spotter_settings(folder)
     record = DecodingRecord(**read_checked(DecodingRecord, folder / _DECODING, fix="train the spotter again"))
-    networks = [load_network(_new_network(settings, 0), folder / f"member{n}") for n in range(record.members)]
-    return RegionSpotter(settings, tuple(networks), record.thresholds)
+    networks = load_members(lambda: _new_network(settings, 0), folder, record.members, folder / _DECODING)
+    return RegionSpotter(settings, networks, record.thresholds)

@@ -11,7 +11,8 @@ and `train_spotter` writes `spotter.json` beside what `train` wrote, last, so th
 """
 
 import importlib
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -118,13 +119,13 @@ def needs_of(kind: str, settings: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(need for name in kinds for need in spotter_module(name, "members").NEEDS))
 
 
-def read_spotter_config(file: Path, changes: Sequence[str] = ()) -> tuple[str, Any]:
-    """Kind and settings of a yaml file; `changes` such as `epochs=2` go before it.
+def read_spotter_config(file: Path, changes: Sequence[str] | Mapping[str, Any] = ()) -> tuple[str, Any]:
+    """Kind and settings of a yaml file; `changes`, values or words such as `epochs=2`, go before it.
 
     Raises DataError for a file without `kind`, an unknown key (with a near match), and a value of a wrong type.
     """
     values = read_yaml(file, "give a yaml file with `kind` and the settings of a spotter, such as train/mean.yaml")
-    values |= read_changes(changes, file)
+    values |= read_changes(changes, file) if not isinstance(changes, Mapping) else changes
     kind = str(values.pop("kind", ""))
     return kind, check_settings(kind, values, file)
 
@@ -136,18 +137,47 @@ def read_changes(changes: Sequence[str], file: Path | str) -> dict[str, Any]:
         key, equals, text = change.partition("=")
         if not equals:
             raise DataError(file, change, "not KEY=VALUE", "write --set epochs=2")
-        values[key] = parse_yaml(text)
+        try:
+            values[key] = parse_yaml(text)
+        except ValueError as error:
+            raise DataError(file, change, str(error), "write --set epochs=2") from error
     return values
 
 
 def check_settings(kind: str, values: dict, file: Path | str) -> Any:
-    """The settings dataclass of a kind with these values. Raises DataError as `read_spotter_config` does."""
+    """The settings dataclass of a kind with these values. Raises DataError as `read_spotter_config` does.
+
+    The settings of other spotters in it (`members`, `windows`, those of `base`) are checked, too.
+    """
     settings = spotter_module(kind, file).SETTINGS
     names = settings.__dataclass_fields__
     for key in values:
         if key not in names:
-            raise DataError(file, key, f"{kind} has no such setting", did_you_mean(str(key), sorted(names)))
-    return check_record(settings, values, file, None, f"see the settings of {kind} in train/README.md")
+            raise DataError(file, key, f"the kind {kind} has no such setting", did_you_mean(str(key), sorted(names)))
+    checked = check_record(settings, values, file, None, f"see the settings of {kind} in train/README.md")
+    for name, inner_kind, inner in _inner_settings(checked):
+        try:
+            check_settings(inner_kind, inner if isinstance(inner, dict) else read_changes(inner, file), file)
+        except DataError as error:
+            inside = error.problem
+            row = name if inside.row is None else f"{name}, {inside.row}"
+            raise DataError(file, row, inside.what, inside.fix) from error
+    return checked
+
+
+def _inner_settings(settings: Any) -> Iterator[tuple[str, str, dict | Sequence[str]]]:
+    """Name, kind, and values or changes (`epochs=2`) of the settings of other spotters that a spotter's have."""
+    members = getattr(settings, "members", ())  # a number of networks, with other kinds
+    for number, values in enumerate(members if isinstance(members, tuple) else ()):
+        rest = {key: value for key, value in values.items() if key != "kind"}
+        yield f"members[{number}]", str(values.get("kind", "")), rest
+    if windows := getattr(settings, "windows", None):
+        yield "windows", "windows", windows
+    if hasattr(settings, "base"):
+        yield "base", settings.base, {}
+    for name in ("base_set", "loose_set"):
+        if hasattr(settings, name):
+            yield name, settings.base, getattr(settings, name)
 
 
 def train_spotter(kind: str, settings: Any, videos: Sequence[SpottingVideo], out: Path) -> None:
@@ -178,7 +208,8 @@ def train_from_file(settings: TrainSpotterSettings, problems: Problems) -> str:
     out = settings.output_dir
     if (out / RECORD_NAME).is_file() and not settings.overwrite:
         record = read_spotter_record(out)
-        if (record.kind, record.settings, record.subjects) == (kind, asdict(values), sorted(chosen)):
+        as_stored = json.loads(json.dumps(asdict(values)))  # tuples are lists there
+        if (record.kind, record.settings, record.subjects) == (kind, as_stored, sorted(chosen)):
             return f"{out} is finished already, with these settings and subjects"
         raise DataError(
             out, None, "holds a spotter of other settings or subjects", "use --overwrite, or another folder"
@@ -192,6 +223,12 @@ def train_from_file(settings: TrainSpotterSettings, problems: Problems) -> str:
 def read_spotter_record(folder: Path) -> SpotterRecord:
     """`spotter.json` of a folder. Raises DataError where it is missing or damaged."""
     return SpotterRecord(**read_checked(SpotterRecord, folder / RECORD_NAME, fix=_FIX))
+
+
+def read_spotter_settings(folder: Path) -> Any:
+    """The settings dataclass of a spotter's folder. Raises DataError where they are missing or damaged."""
+    record = read_spotter_record(folder)
+    return check_settings(record.kind, record.settings, folder / RECORD_NAME)
 
 
 def load_spotter(folder: Path) -> Spotter | Refiner:

@@ -1,12 +1,53 @@
-"""Extremely randomised trees as arrays: stored as safetensors, read and applied without scikit-learn's pickles."""
+"""Extremely randomised trees as arrays: stored as safetensors, read and applied without scikit-learn's pickles.
 
-from collections.abc import Mapping
+A file has the hash of its arrays in its metadata: a byte that was changed on the way is another tree, as good as any.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 from sklearn.ensemble import ExtraTreesRegressor
 
-_LEAF = -1
+from megc.files import sha256_of
+from megc.problems import DataError
+
+Content = TypeVar("Content")
+_LEAF, _HASH = -1, "hash"
+
+
+def array_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A safetensors file of the arrays, with their hash."""
+    whole = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    return save(whole, metadata={_HASH: _hash_of(whole)})
+
+
+def _hash_of(arrays: Mapping[str, np.ndarray]) -> str:
+    names = sorted(arrays)
+    about = [f"{name} {arrays[name].dtype} {arrays[name].shape}" for name in names]
+    return sha256_of(*about, *(arrays[name].tobytes() for name in names))
+
+
+def read_arrays(path: Path, of_arrays: Callable[[Mapping[str, np.ndarray]], Content], fix: str) -> Content:
+    """What `of_arrays` makes of the arrays of a file; older files have no hash.
+
+    Raises DataError, with the remedy `fix`, for a file that is missing, damaged, or of other arrays.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            recorded = (file.metadata() or {}).get(_HASH)
+        if recorded and recorded != _hash_of(arrays):
+            raise ValueError("they are not those that were trained")
+        return of_arrays(arrays)
+    except FileNotFoundError as error:
+        raise DataError(path, None, "the trees of the spotter do not exist", fix) from error
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise DataError(path, None, f"the trees cannot be read ({error})", fix) from error
 
 
 @dataclass(frozen=True)

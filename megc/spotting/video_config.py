@@ -45,14 +45,14 @@ class VideoConfig(ClosedContract):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        for name, whole, part in (
-            ("image_size", self.image_size, self.patch_size),
-            ("num_frames", self.num_frames, self.tubelet_size),
-            ("dim", self.dim, self.heads),
-            ("decoder_dim", self.decoder_dim, self.decoder_heads),
+        for size, part in (
+            ("image_size", "patch_size"),
+            ("num_frames", "tubelet_size"),
+            ("dim", "heads"),
+            ("decoder_dim", "decoder_heads"),
         ):
-            if whole % part:
-                raise ValueError(f"{name} {whole} is no multiple of {part}")
+            if getattr(self, size) % getattr(self, part):
+                raise ValueError(f"{size} {getattr(self, size)} is no multiple of {part} {getattr(self, part)}")
         if self.differences and self.tubelet_size != 2:
             raise ValueError(f"differences need a tubelet_size of 2, not {self.tubelet_size}")
         if self.architecture == "lgi_former" and any(size % part for size, part in self.grid_and_region):

@@ -154,16 +154,19 @@ def load_autoencoder(folder: Path) -> MaskedAutoencoder:
     return model.eval()
 
 
-def load_weights(folder: Path, model: nn.Module) -> dict[str, torch.Tensor]:
-    """Weights of a checkpoint folder. Raises DataError for damaged ones, and names other than those of the model."""
+def load_weights(
+    folder: Path, model: nn.Module, fix: str = "give the checkpoint its own video.json"
+) -> dict[str, torch.Tensor]:
+    """Weights of a checkpoint folder. Raises DataError for damaged ones, and, with the remedy `fix`, for names or
+    shapes other than those of the model."""
     check_files(folder)
     check_values(folder, read_training_info(folder).get("weights_hash"))
     weights, expected = load_file(folder / WHOLE), model.state_dict()
-    check_names(folder, expected.keys() - weights.keys(), weights.keys() - expected.keys(), "give another checkpoint")
+    check_names(folder, expected.keys() - weights.keys(), weights.keys() - expected.keys(), fix)
     for name, value in weights.items():
         if value.shape != expected[name].shape:
             what = f"{name} has the shape {tuple(value.shape)}, not {tuple(expected[name].shape)}"
-            raise DataError(folder, None, what, "give the checkpoint its own video.json")
+            raise DataError(folder, None, what, fix)
     return weights
 
 

@@ -28,6 +28,7 @@ from megc.spotting.spotters import (
     load_spotter,
     needs_of,
     read_spotter_record,
+    read_spotter_settings,
     train_spotter,
 )
 from megc.spotting.timeline import draw_timeline, timeline_content
@@ -77,7 +78,7 @@ def load_chain(folders: Sequence[Path]) -> SpotterChain:
         if number > 0 and not hasattr(part, "refine"):
             fix = "give one spotter, and refiners behind it"
             raise DataError(folder / RECORD_NAME, None, f"{kind} is a spotter, and refines nothing", fix)
-    settings = [check_settings(record.kind, record.settings, RECORD_NAME) for record in records]
+    settings = [read_spotter_settings(folder) for folder in folders]
     needs = dict.fromkeys(
         need for kind, values in zip(kinds, settings, strict=True) for need in needs_of(kind, values)
     )

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from megc.clips import Video
 from megc.motion.face_crops import FaceCrops
 from megc.problems import DataError
+from megc.records import check_record
 from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.masking import draw_mask, normalise_frames
 from megc.spotting.spotters import SpottingVideo
@@ -55,8 +56,8 @@ def open_video(item: SpottingVideo, settings: WindowSettings, crop: dict | None 
 
 
 def encoder_config(settings: WindowSettings, size: int) -> VideoConfig:
-    """Shape of the encoder for crops of `size` pixels. Raises ValueError where a patch does not divide the picture."""
-    return VideoConfig(
+    """Shape of the encoder for crops of `size` pixels. Raises DataError where a patch does not divide the picture."""
+    values = dict(
         architecture=settings.architecture,
         image_size=inner_size(size) if settings.inner else size,
         num_frames=settings.frames,
@@ -70,6 +71,8 @@ def encoder_config(settings: WindowSettings, size: int) -> VideoConfig:
         decoder_depth=1,
         decoder_heads=settings.heads,
     )
+    fix = f"change one of the sizes: crops have {size} pixels"
+    return check_record(VideoConfig, values, "settings of windows", None, fix)
 
 
 @dataclass(frozen=True)

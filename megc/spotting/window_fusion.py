@@ -36,6 +36,7 @@ from megc.spotting.spotters import (
     check_settings,
     load_spotter,
     read_spotter_record,
+    read_spotter_settings,
     train_spotter,
 )
 from megc.spotting.window_spotter import WindowSpotter, held_out_spotters
@@ -222,6 +223,6 @@ def _check_subjects(folder: Path, videos: Sequence[SpottingVideo]) -> None:
 
 def load(folder: Path) -> WindowFusion:
     """The refiner of a folder. Raises DataError for one that is not whole."""
-    settings = WindowFusionSettings(**read_spotter_record(folder).settings)
+    settings = read_spotter_settings(folder)
     model = FusionModel(**read_checked(FusionModel, folder / _MODEL_NAME, fix=_FIX))
     return WindowFusion(load_spotter(folder / _WINDOWS), model, settings.reference)

@@ -10,29 +10,30 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from megc.files import read_checked, sha256_of, write_json
+from megc.motion.face_crops import CropRecipe
 from megc.records import ClosedContract
 from megc.scoring.interval_files import type_by_duration, write_intervals
 from megc.scoring.str_metrics import SpottedInterval
-from megc.spotting.interval_scorer import type_threshold
+from megc.spotting.interval_scorer import TypeThresholds, type_threshold
 from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.masking import normalise_frames
 from megc.spotting.network_training import (
     NetworkSchedule,
-    load_network,
+    load_members,
     member_settings,
     seeded_network,
     train_member,
     train_network,
 )
 from megc.spotting.region_spotter import part_subjects
-from megc.spotting.spotters import SpottingVideo, read_spotter_record
+from megc.spotting.spotters import SpottingVideo, read_spotter_settings
 from megc.spotting.video_config import write_video_config
 from megc.spotting.video_encoders import MaskedAutoencoder, VideoClassifier, check_crop, start_from
 from megc.spotting.window_dataset import MaskedWindows, WindowDataset, WindowVideo, encoder_config, open_video
@@ -55,8 +56,8 @@ class WindowModel(ClosedContract):
     """`windows.json`: number of networks, least score of an interval by type, and the recipe of the crops."""
 
     members: Annotated[int, Field(ge=1)]
-    thresholds: dict[str, float]
-    crop: dict[str, Any]
+    thresholds: TypeThresholds
+    crop: CropRecipe
 
 
 def score_windows(
@@ -237,10 +238,8 @@ def _train_member(
 
 def load(folder: Path) -> WindowSpotter:
     """The spotter of a folder. Raises DataError for one that is not whole."""
-    settings = WindowSettings(**read_spotter_record(folder).settings)
+    settings = read_spotter_settings(folder)
     model = WindowModel(**read_checked(WindowModel, folder / _MODEL_NAME, fix="train the spotter again"))
-    networks = [
-        load_network(_new_network(settings, model.crop["size"], 0), folder / f"member{n}")
-        for n in range(model.members)
-    ]
-    return WindowSpotter(settings, tuple(networks), model)
+    size = model.crop["size"]
+    networks = load_members(lambda: _new_network(settings, size, 0), folder, model.members, folder / _MODEL_NAME)
+    return WindowSpotter(settings, networks, model)

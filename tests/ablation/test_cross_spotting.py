@@ -157,3 +157,16 @@ def test_bad_arms_are_named(tmp_path, text, only, words):
     (tmp_path / "arms.yaml").write_text(text)
     with pytest.raises(DataError, match=words):
         read_arms(tmp_path / "arms.yaml", only)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("reference: x", r"arms\.yaml, row other median: config '.*flow_spotter\.yaml', reference is 'x'"),
+        ("refrence: 5", r"row other median.*refrence.*no such setting.*did you mean reference"),
+    ],
+)
+def test_a_bad_setting_of_an_arm_is_named_with_the_arm(change, words, tmp_path):
+    (tmp_path / "arms.yaml").write_text(ARMS.replace("reference: 5", change))
+    with pytest.raises(DataError, match=words):
+        read_arms(tmp_path / "arms.yaml")

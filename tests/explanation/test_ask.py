@@ -238,8 +238,8 @@ def test_what_cannot_be_answered_is_named(tmp_path, images, checkpoint, monkeypa
         ("gone.mp4", "neither a file or folder, nor a clip"),
     ):
         code, text = ask(monkeypatch, capsys, checkpoint, tmp_path, tmp_path / name)
-        assert (code, words in text) == (1, True), text
-        assert "Traceback" not in text
+        assert (code, text.count(words)) == (1, 1), text  # once, without FFmpeg's words
+        assert "Traceback" not in text and "moov" not in text and "/sources/" not in text
     code, text = ask(monkeypatch, capsys, "checkpoints/never", tmp_path, tmp_path / "wall.avi")
     assert code == 1 and "there is no such checkpoint" in text and "bash demo.sh" in text
 

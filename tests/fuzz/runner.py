@@ -16,10 +16,12 @@ import contracts
 from damages import Damaged
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from interval_tables import INTERVAL_TARGETS
 from json_files import JSON_TARGETS
 from layout_targets import LAYOUT_TARGETS
 from media import MEDIA_TARGETS
 from oracles import Case, Target
+from spotting_targets import SPOTTING_TARGETS
 from table_files import TABLE_TARGETS
 from targets import TEXT_TARGETS
 from tqdm import tqdm
@@ -29,7 +31,15 @@ from megc.problems import DataError, Problem, Problems
 CLASSES = ("clear error", "accepted rightly", "silent loss", "traceback", "poor message", "refused in vain")
 GOOD = CLASSES[:2]
 LONGEST = 1200  # characters of a message
-TARGETS = (*TEXT_TARGETS, *JSON_TARGETS, *TABLE_TARGETS, *MEDIA_TARGETS, *LAYOUT_TARGETS)
+TARGETS = (
+    *TEXT_TARGETS,
+    *JSON_TARGETS,
+    *TABLE_TARGETS,
+    *MEDIA_TARGETS,
+    *LAYOUT_TARGETS,
+    *SPOTTING_TARGETS,
+    *INTERVAL_TARGETS,
+)
 
 
 @dataclass

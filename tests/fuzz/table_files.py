@@ -147,7 +147,7 @@ def judge_intervals(case: Case) -> str:
         text = contracts.decode(case.damaged.content or b"")
     except Unreadable as error:
         return f"accepted, though {error}"
-    header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+    header, *rows = [next(csv.reader([line]), []) for line in text.replace("\r", "").split("\n")]
     for number, cells in enumerate(rows, start=2):
         row = dict(zip(header, [*cells, *[""] * len(header)], strict=False))
         if not any(cell.strip() for cell in cells) or number in named:

@@ -109,6 +109,12 @@ def test_whole_files_are_read_as_they_are(tmp_path):
     assert read_json(tmp_path / "b.json", missing={"a": 1}) == {"a": 1}
     (tmp_path / "a.yaml").write_text("x: &x {a: 1}\ny: {<<: *x, b: 2}\n")
     assert read_yaml(tmp_path / "a.yaml")["y"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("-2E5", -2e5), ("1.5e-3", 1.5e-3), ("e3", "e3")])
+def test_yaml_takes_a_number_with_an_exponent_as_a_number(text, value, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"a: {text}\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": value}
     (tmp_path / "a.yaml").write_text("# nothing\n")
     assert read_yaml(tmp_path / "a.yaml") == {}
 

@@ -110,9 +110,14 @@ def test_an_early_end_cuts_the_file_and_other_settings_begin_again(tmp_path: Pat
     assert extract(videos, size=32)[0].startswith("0 done, 1 kept")
     assert extract(videos, size=48)[0].startswith("1 done")
     record = tmp_path / "face_crops" / f"{NAME}.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), "frames": 5}))
-    with pytest.raises(DataError, match=r"the crops are \(4, 48, 48\) uint8, not \(5, 48, 48\)"):
+    whole = record.read_text()
+    record.write_text(json.dumps({**json.loads(whole), "frames": 5}))
+    with pytest.raises(DataError, match=r"frame_numbers is int64 \(4,\), not int or uint \(5,\)"):
         read_face_crops(tmp_path / "face_crops", NAME)
+    record.write_text(whole.replace('"size": 48', '"size": 47'))
+    with pytest.raises(DataError, match=r"the array is uint8 \(4, 48, 48\), not uint \(4, 47, 47\)"):
+        read_face_crops(tmp_path / "face_crops", NAME)
+    record.write_text(whole)
     record.with_suffix(".npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match=r"cannot be read.*extract_face_crops\.py again"):
         read_face_crops(tmp_path / "face_crops", NAME)

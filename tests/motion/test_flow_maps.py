@@ -239,5 +239,5 @@ def test_a_foreign_record_is_named(tmp_path, still):
     path = tmp_path / "flow_maps" / f"{NAME}.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"frames": 9}))
-    with pytest.raises(DataError, match=r"maps is \(8, 42, 42, 3\), not \(9, 42, 42, 3\)"):
+    with pytest.raises(DataError, match=r"frame_numbers is int64 \(8,\), not int or uint \(9,\)"):
         read_flow_maps(tmp_path / "flow_maps", NAME)

@@ -302,4 +302,50 @@ def test_submission_names_intervals_outside_their_video(tmp_path, monkeypatch, c
     assert not (tmp_path / "s.zip").exists()
     (tmp_path / "videos.csv").write_text("subject,frames\n1,2\n")
     assert run_program(monkeypatch, "test/make_spotting_submission.py", *words) == 1
-    assert "row 2: there is no video" in capsys.readouterr().err
+    assert "the table has no column video" in capsys.readouterr().err
+
+
+def test_a_damaged_line_of_a_log_is_reported(tmp_path):
+    lines = ["2", "006_1 - - 277 377 FP", "006_1 398 532 - 12 FN", "006_1 100 180 101 178 T", "006_1 100 180"]
+    run, problems = read(tmp_path, "\n".join([*lines, "TP: 1 FP: 1 FN: 1"]), "log.txt")
+    assert intervals_of(run) == {"samm_lv/006/006_1": [(277, 377, "micro", "")]}
+    assert [problem.row for problem in problems] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("", "is empty"), ("\n \n", "is empty"), ("vid,pred_on", "has no column")]
+)
+def test_a_table_without_its_columns_is_no_run_without_intervals(text, words, tmp_path):
+    with pytest.raises(DataError, match=words):
+        read(tmp_path, text)
+    assert intervals_of(read(tmp_path, "video,onset,offset\n")[0]) == {}
+
+
+def test_a_quote_that_is_never_closed_takes_no_other_row(tmp_path):
+    run, problems = read(tmp_path, 'video,onset,offset\n006_1,"10,20\n006_1,30,40\n')
+    assert intervals_of(run) == {"samm_lv/006/006_1": [(30, 40, "micro", "")]} and [p.row for p in problems] == [2]
+
+
+def test_a_number_is_no_type(tmp_path):
+    run, problems = read(tmp_path, "video,onset,offset,type\n006_1,10,20,1\n006_1,30,40,-\n")
+    assert intervals_of(run) == {"samm_lv/006/006_1": [(30, 40, "micro", "")]}
+    assert "'1' is neither" in str(next(iter(problems)))
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "words"),
+    [
+        ("videos.csv", "video,frames,fps\n006_1,0,200\n", "row 2: the video has 0 frames"),
+        ("videos.csv", "video,frames,fps\n006_1,-5,200\n", r"row 2: the frames is '-5', no frame number"),
+        ("videos.csv", "video,frames,fps\n006_1,100,0\n", "row 2: the fps is 0"),
+        ("events.csv", "video,onset,offset\n006_1,-4,9\n", "row 2: the onset is '-4', no frame number"),
+        ("events.csv", "video,onset,offset\n006_1,4,1e300\n", "row 2: the offset is '1e300', no frame number"),
+    ],
+)
+def test_numbers_of_the_ground_truth_are_those_of_frames(table, text, words, tmp_path):
+    (tmp_path / "events.csv").write_text("video,onset,offset\n006_1,10,20\n")
+    (tmp_path / "videos.csv").write_text("video,frames,fps\n006_1,1000,200\n")
+    assert read_truth(tmp_path / "events.csv", tmp_path / "videos.csv")[0].length == 1000
+    (tmp_path / table).write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_truth(tmp_path / "events.csv", tmp_path / "videos.csv")

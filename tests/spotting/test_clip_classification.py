@@ -11,7 +11,7 @@ from megc.clips import write_clips as write_clips_file
 from megc.csv_tables import read_table
 from megc.problems import DataError, Problems
 from megc.spotting import clip_classification
-from megc.spotting.clip_classification import classify_clips, recalls_with_intervals
+from megc.spotting.clip_classification import _resume, classify_clips, recalls_with_intervals
 from megc.spotting.clip_dataset import crop_square
 from megc.spotting.clip_lists import ClipListSource, export_clip_lists, read_clip_list
 from megc.spotting.settings import ClassifyClipsSettings, ExportClipListsSettings
@@ -120,3 +120,21 @@ def test_lists_of_clips_share_no_person(tmp_path):
     assert subjects == {side: set(names) for side, names in split.items()}
     assert sum(map(len, subjects.values())) == 12 and all(subjects.values())
     assert len(json.loads((tmp_path / "lists" / "classes.json").read_text())) == 2
+
+
+def test_what_a_killed_run_left_counts_up_to_the_first_damaged_line(tmp_path):
+    part, rows = tmp_path / "predictions.part.jsonl", [[0.5, 0.5], [0.25, 0.75], [1.0, 0.0]]
+    lines = [json.dumps("key"), *map(json.dumps, rows)]
+    for damaged, count in (("[0.25, 0.", 1), ("[0.25]", 1), ('[0.25, "x"]', 1), ("[0.25, 0.75]", 3), ("\udcff", 1)):
+        text = "".join(f"{line}\n" for line in [*lines[:2], damaged, lines[3]])
+        part.write_bytes(text.encode(errors="surrogateescape"))
+        assert _resume(part, "key", 2) == rows[:count]
+        assert part.read_text().count("\n") == 1 + count
+    assert _resume(part, "other", 2) == [] and part.read_text() == '"other"\n'
+
+
+def test_a_class_of_many_digits_is_refused(tmp_path):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "a.csv").write_text("clip 99999999999\n")
+    with pytest.raises(DataError, match="is not a path and a class"):
+        read_clip_list(tmp_path / "a.csv")
