@@ -17,7 +17,7 @@ from megc.ablation.arm_tables import (
 )
 from megc.ablation.arms import Chain, chains
 from megc.ablation.flags import check_keys
-from megc.ablation.settings import HERE, CrossValidateSettings, Execution, RunGridSettings
+from megc.ablation.settings import HERE, NO_ARM, CrossValidateSettings, Execution, RunGridSettings
 from megc.ablation.spec import Grid, read_grid
 from megc.ablation.steps import KINDS, Step, command_line, step_folder, steps_in_order
 from megc.ablation.workflow import Outcome, find_finished, run_steps
@@ -43,7 +43,7 @@ class GridOutputs:
 
 
 def _plan_chains(grid: Grid, only: Sequence[str], execution: Execution) -> list[Chain]:
-    check_keys(grid.file, "--only", only, grid.arms)
+    check_keys(grid.file, "--only", [name for name in only if name != NO_ARM], grid.arms)
     check_keys(grid.file, "--redo", execution.redo, KINDS)
     check_keys(grid.file, "--keep", execution.keep, KINDS)
     return chains(grid, tuple(only))

@@ -13,6 +13,8 @@ from megc.splits import PROTOCOLS
 from megc.vqa.settings import CLIP_KINDS
 
 LOCAL = "local"
+NO_ARM = "none"
+_ONLY = f"these arms and the baselines; `{NO_ARM}`: the baselines alone"
 # without `analysis`, which no answered test set has yet
 _COMPARED = tuple(name for name in OPTIONS if name != "analysis")
 REASONING_ARMS = (*((name,) for name in _COMPARED), ("joint", "compose"), _COMPARED)
@@ -45,7 +47,7 @@ class RunGridSettings:
     """ablation/run_grid.py: the grid, what of it, and where its steps and tables go."""
 
     grid: Path = option(Path("ablation/grid.yaml"), "arms, protocol and seeds")
-    only: tuple[str, ...] = option((), "these arms and the baselines", metavar="ARM")
+    only: tuple[str, ...] = option((), _ONLY, metavar="ARM")
     changes: tuple[str, ...] = option(
         (), "replace a default, as train.max_steps=50", flag="set", metavar="KEY=VALUE", repeat=True
     )
@@ -75,7 +77,7 @@ class CrossValidateSettings:
     changes: tuple[str, ...] = option(
         (), "replace a default, as train.max_steps=50", flag="set", metavar="KEY=VALUE", repeat=True
     )
-    only: tuple[str, ...] = option((), "these arms and the baselines", metavar="ARM")
+    only: tuple[str, ...] = option((), _ONLY, metavar="ARM")
     execution: Execution = field(default_factory=Execution)
     dry_run: bool = option(False, "say what is done and what is missing, with its commands, and stop")
     table: Path = option(Path("result/real_casme2.csv"), "the pooled table")

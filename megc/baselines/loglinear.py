@@ -44,13 +44,19 @@ def fit_weights(
     first = np.asarray(start, float)
     counts = np.ones(len(examples)) if importance is None else np.asarray(importance, float)
 
+    tables = []  # of examples with equally many labels: terms (examples, labels, opinions), true labels, counts
+    for labels in sorted({len(terms) for terms, _ in examples}):
+        rows = [row for row, (terms, _) in enumerate(examples) if len(terms) == labels]
+        truths = np.eye(labels)[[examples[row][1] for row in rows]]
+        tables.append((np.stack([examples[row][0] for row in rows]), truths, counts[rows]))
+
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         away = weights - first
         total, slope = ridge * float(away @ away), 2 * ridge * away
-        for (terms, truth), count in zip(examples, counts, strict=True):
-            chances = pool_opinions(terms, weights)
-            total -= count * float(chances[truth])
-            slope += count * (terms.T @ np.exp(chances) - terms[truth])
+        for terms, truths, count in tables:
+            chances = log_softmax(terms @ weights, axis=1)
+            total -= float(count @ (chances * truths).sum(axis=1))
+            slope += np.einsum("e,el,elo->o", count, np.exp(chances) - truths, terms)
         return total, slope
 
     if not examples:

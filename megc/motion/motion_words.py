@@ -125,8 +125,8 @@ def describe_picture(picture: np.ndarray, encoding: str, scale: float) -> str:
     sentence says so. Raises ValueError for an encoding whose colours are no signed channels.
     """
     if encoding not in PICTURE_ENCODINGS:
-        known = ", ".join(PICTURE_ENCODINGS)
-        raise ValueError(f"a picture drawn as {encoding} cannot be put into words without its field; known: {known}")
+        encodings = ", ".join(PICTURE_ENCODINGS)
+        raise ValueError(f"a picture drawn as {encoding} has no words without its field: draw it as {encodings}")
     centred = centre_picture(picture) if encoding == "uv-strain-minmax" else picture
     motion = (centred[..., :2].astype(np.float32) - GREY) / (255 - GREY)
     vectors = region_vectors(motion, picture_landmarks(picture.shape))

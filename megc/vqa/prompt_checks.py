@@ -108,7 +108,7 @@ def _check_renderer(file: Path | str, prompt: Mapping, problems: Problems) -> bo
 def _check_texts(file: Path | str, records: Sequence[dict], prompt: Mapping, problems: Problems) -> None:
     """Report rows whose pictures are not what their prompt calls them, and flow pictures with another legend."""
     names = [name for name in prompt["images"] if name != VIDEO]
-    videos = [prompt.get("video_frames", 8)] * (VIDEO in prompt["images"])  # frames of each
+    videos = [prompt.get("video_frames", 8)] if VIDEO in prompt["images"] else []  # frames of each
     seen: dict[str, Mapping[str, str]] = {}
     for record in records:
         if len(record["images"]) != len(names):

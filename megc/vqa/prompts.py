@@ -72,7 +72,7 @@ class PromptSettings:
     encoding: str = DEFAULT_ENCODING
     scale: float = SCALE  # pixels at full brightness, on an aligned crop
     hierarchy: bool = False  # name the coarse class
-    name_dataset: bool = False  # and its fine classes, in structured prompts: labels mean other things elsewhere
+    name_dataset: bool = False  # and its fine classes: labels mean other things elsewhere
     motion_words: bool = False  # say which regions of the face move, where to and how far
     video_frames: int = 8  # of the video, where there is one among the pictures
     # what clips of a coarse class look like: (dataset or "" for any, coarse class, text); `labels.coarse_statistics`
@@ -146,8 +146,12 @@ def shared_text(dataset: str, settings: PromptSettings, motion: str = "") -> str
     if settings.motion_words and not motion:
         raise ValueError("the prompt needs the clip's motion in words")
     if not settings.structured:
-        tags = "".join(map(_tag_of, settings.images))
-        return "\n".join(filter(None, (tags, motion if settings.motion_words else "")))
+        parts = ["".join(map(_tag_of, settings.images))]
+        if settings.motion_words:
+            parts.append(motion)
+        if settings.name_dataset:
+            parts.append(dataset_part(dataset))
+        return "\n".join(filter(None, parts))
     lines = [
         f"Picture {number}: {_tag_of(name)} {_PICTURE[name].format(frames=settings.video_frames)}."
         for number, name in enumerate(settings.images, start=1)

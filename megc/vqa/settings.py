@@ -79,8 +79,6 @@ class BuildSettings:
         if self.prompt and others != (DEFAULT_IMAGES, False, True, None, None, False, False, 8):
             flags = "--images, --bare, --no-legend, --encoding, --scale, --name-dataset, --motion-words"
             raise ValueError(f"--prompt says how to ask: leave out {flags}, --video-frames")
-        if self.bare and self.name_dataset:
-            raise ValueError("--bare asks the question alone: leave out --name-dataset")
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,14 @@ def test_seeds_are_pooled_by_clip(data: Path, programs: Path) -> None:
     assert overall["clips"] == len({record["clip"] for record in records}) and overall["seeds"] == 2
 
 
+def test_the_baselines_alone_make_a_table(data: Path, programs: Path) -> None:
+    build(data)
+    run_grid(kfold(data), outputs(data), Problems(), only=("none",), resamples=20)
+    assert set(read_table(data / "pooled.csv")["arm"]) == {"prior only", "prior sampled", "flow probe"}
+    with pytest.raises(DataError, match="nobody"):
+        show_grid(kfold(data), outputs(data), only=("nobody",))
+
+
 def test_two_sources_of_data_are_refused() -> None:
     with pytest.raises(ValueError, match="give one of --rows, --annotations and --clips, not --rows and --clips"):
         CrossValidateSettings(rows=(Path("a"),), clips=Path("b"))

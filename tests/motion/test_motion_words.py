@@ -114,7 +114,7 @@ def test_a_stretched_picture_says_that_its_strengths_are_relative() -> None:
         assert "right inner brow down and inwards 1.0;" in minmax and "lower lip still" in minmax
     still = describe_picture(draw_flow(0 * field, "uv-strain-centred"), "uv-strain-centred", 3.0)
     assert still == f"{LEAD}, {RELATIVE}: the whole face still."
-    with pytest.raises(ValueError, match="drawn as colour cannot be put into words"):
+    with pytest.raises(ValueError, match="drawn as colour has no words"):
         describe_picture(draw_flow(field, "colour"), "colour", 3.0)
 
 
