@@ -151,14 +151,14 @@ def play_long(jpegs: Sequence[bytes], minutes: float, train: Sequence[SpottingVi
     """Extract and spot a long video; its figures."""
     count = round(minutes * 60 * FPS)
     numbers = np.arange(1, count + 1)
+    with TemporaryDirectory() as folder:  # first: what training takes is no growth with the length of the video
+        train_spotter("flow", FlowSpotterSettings(), train, Path(folder))
+        spotter = load_spotter(Path(folder))
     play = LongPlay(jpegs, count)
     flow, faults, warnings = measure_video(play.frames(), numbers, (numbers - 1) / FPS, RegionFlowSettings(), "long")
     if faults:
         raise RuntimeError(faults[0])
     video = Video("casme3/long/long", "casme3", "long", "long", FPS, "", count)
-    with TemporaryDirectory() as folder:
-        train_spotter("flow", FlowSpotterSettings(), train, Path(folder))
-        spotter = load_spotter(Path(folder))
     before = resident_size()
     start = time.process_time()
     spotted = spotter.spot(MeasuredVideo(video, Path(), Path(), flow))
