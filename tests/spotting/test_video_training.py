@@ -50,7 +50,7 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path):
     clips, out = write_clips(tmp_path, 4), tmp_path / "out"
     with pytest.raises(ValueError, match="--mask part_window"):
         train(video_settings(clips, task="pretrain", architecture="lgi_former", mask="tube"), video_arguments(out))
-    with pytest.raises(DataError, match="image_size 40 is no multiple of 16"):
+    with pytest.raises(DataError, match="image_size 40 is no multiple of patch_size 16"):
         train(video_settings(clips, image_size=40), video_arguments(out))
     with pytest.raises(DataError, match="is trained on too"):
         train(video_settings(clips, eval_file=str(clips)), video_arguments(out, eval_strategy="steps", eval_steps=3))

@@ -22,7 +22,7 @@ from megc.spotting.interval_clips import (
     place_clips,
     training_clips,
 )
-from megc.spotting.kind_settings import VlmSettings
+from megc.spotting.kind_settings import FlowSpotterSettings, VlmSettings
 from megc.spotting.settings import IndexIntervalsSettings
 from megc.spotting.spotters import SpottingVideo
 from megc.spotting.vlm import Verdict, best_threshold, give_verdict, probabilities
@@ -159,7 +159,7 @@ def test_the_threshold_keeps_what_gives_the_best_f1(tmp_path: Path) -> None:
 class Proposer:
     """A spotter that proposes both events, and a false alarm."""
 
-    SETTINGS, NEEDS = VlmSettings, ()
+    SETTINGS, NEEDS = FlowSpotterSettings, ()
 
     def train(self, videos: object, settings: object, out: Path) -> None:
         (out / "trained").touch()
