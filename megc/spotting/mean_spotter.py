@@ -341,5 +341,7 @@ def load(folder: Path) -> MeanSpotter:
             of_part = resolve_inside(folder, part.folder)
         except ValueError as error:
             raise DataError(folder / _MODEL_NAME, f"parts.{kind}.folder", str(error), fix) from error
+        if not of_part.is_dir():
+            raise DataError(folder / _MODEL_NAME, f"parts.{kind}.folder", f"there is no folder {part.folder!r}", fix)
         networks[kind] = load_network(_new_network(part.stage, len(part.emotions), settings), of_part)
     return MeanSpotter(settings, parts, networks)

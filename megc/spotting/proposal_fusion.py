@@ -321,6 +321,9 @@ def load(folder: Path) -> FusedSpotter:
         folders = [resolve_inside(folder, name) for name in record.members]
     except ValueError as error:
         raise DataError(folder / _RECORD, "members", str(error), _FIX) from error
+    for name, member in zip(record.members, folders, strict=True):
+        if not (member / RECORD_NAME).is_file():
+            raise DataError(folder / _RECORD, "members", f"there is no spotter in {name!r}", _FIX)
     members = tuple(load_spotter(member) for member in folders)
     trees = read_arrays(folder / _TREES, trees_of_arrays, _FIX) if record.signal else None
     return FusedSpotter(members, trees, record, settings.overlap)
