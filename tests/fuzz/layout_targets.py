@@ -243,7 +243,7 @@ def _meaning(key: str, cell: object) -> object:
         digits = re.sub(r"\.0+(?!\d)|[^\d+]", "", text)
         return re.sub(r"\d", lambda match: str(int(match[0])), digits) or None  # ٤ is a 4
     if key == "emotion":
-        return {"sad": "sadness", "happy": "happiness"}.get(text, text)  # CAS(ME)³'s words for them
+        return {"sad": "sadness", "happy": "happiness", "other": "others"}.get(text, text)  # as sheets write them
     return text
 
 
