@@ -18,6 +18,7 @@ from megc.problems import DataError
 from megc.scoring.runs import MOTION, Reference, Run
 from megc.scoring.settings import CARDS
 from megc.scoring.vqa_metrics import CLASS_KINDS, is_invalid, is_right
+from megc.vqa.instructions import PROMPT_FILE
 
 THUMBNAIL = 160  # pixels wide
 CHOICES = 3  # of the allowed answers, the likeliest, with their probabilities
@@ -40,12 +41,13 @@ def make_thumbnail(path: Path) -> str | None:
     return data_uri(out.getvalue(), "jpeg")
 
 
-def _encoding(picture: Path) -> tuple[str, float] | None:
-    """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it, which
-    build_instructions.py writes for pictures of other projects too."""
+def _encoding(picture: Path, root: Path) -> tuple[str, float] | None:
+    """Encoding and scale of a motion picture: of its own metadata, else of the `prompt.json` above it up to the folder
+    `root` of its questions, which build_instructions.py writes for pictures of other projects too."""
     beside = (
-        read_checked(FlowRecord, folder / "prompt.json", missing={}, fix="build the instructions again")
+        read_checked(FlowRecord, folder / PROMPT_FILE, missing={}, fix="build the instructions again")
         for folder in picture.parents
+        if folder == root or root in folder.parents
     )
     for settings in chain([drawn_with(picture)], beside):
         if settings.get("encoding") in ENCODINGS:
@@ -56,9 +58,11 @@ def _encoding(picture: Path) -> tuple[str, float] | None:
 def make_legend(references: Sequence[Reference]) -> dict | None:
     """Words and wheel that explain the motion pictures, by the encoding of the first one; None where there is no
     motion picture or nothing tells how it was drawn."""
-    pictures = (path for reference in references for caption, path in reference.images if caption == MOTION)
-    path = next(pictures, None)
-    encoding = _encoding(path) if path else None  # name and scale
+    pictures = (
+        (path, reference.folder) for reference in references for caption, path in reference.images if caption == MOTION
+    )
+    first = next(pictures, None)
+    encoding = _encoding(*first) if first else None  # name and scale
     if encoding is None:
         return None
     return {"text": legend_text(*encoding), "uri": data_uri(png_bytes(legend_image(*encoding)), "png")}

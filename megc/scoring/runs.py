@@ -1,5 +1,6 @@
 """Reference answers and the answers of runs, joined on the row's identity."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +31,9 @@ _DETAILS = ("votes", "agreement", "margin", "choices")
 
 @dataclass(frozen=True)
 class Reference:
-    """A question with its true answer. `images` are the clip's pictures by caption (none: no names), `row` is the
-    ME-VQA row, by which predictions are joined: ids of several question files may clash."""
+    """A question with its true answer. `images` are the clip's pictures by caption (none: no names), all below
+    `folder`, that of the question file; `row` is the ME-VQA row, by which predictions are joined: ids of several
+    question files may clash."""
 
     id: str
     clip: str
@@ -41,6 +43,7 @@ class Reference:
     kind: str
     answer: str
     images: tuple[tuple[str, Path], ...] = ()
+    folder: Path = field(default=Path(), compare=False, repr=False)
     row: dict = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -205,7 +208,9 @@ def _reference(path: Path, line: int, record: dict, prompt: Mapping) -> Referenc
         pictures = dict(zip(names, paths, strict=True))
         images = tuple({**_key_frames(pictures, origin["clip"]), **pictures}.items())  # in the order of time
         words = {"question": row["question"], "kind": kind, "answer": answer}
-        reference = Reference(row_id(row), **origin, **words, images=images, row=row)
+        reference = Reference(
+            row_id(row), **origin, **words, images=images, folder=Path(os.path.abspath(path.parent)), row=row
+        )
     except KeyError as error:
         raise DataError(path, line, f"the row has no {error}", "give rows in the challenge's format") from error
     except ValueError as error:
