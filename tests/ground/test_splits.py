@@ -32,7 +32,7 @@ def test_a_share_keeps_the_same_test_people_and_fewer_to_learn_from() -> None:
         # a person's clips and long videos stay together: 8 people, rounded up
         assert [len({person_key(name) for name in f.train}) for f in (half, third, least)] == [4, 3, 1]
         assert len(half.train) == 8 and half.hash != whole.hash
-    with pytest.raises(ValueError, match="share of 1.5"):
+    with pytest.raises(ValueError, match="training subjects; give one above 0"):
         make_folds(records, "kfold", folds=5, share=1.5)
 
 
