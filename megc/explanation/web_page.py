@@ -299,8 +299,11 @@ def build_page(demo: WebDemo) -> gr.Blocks:
         left.upload.upload(lambda: None, outputs=left.clip, **at_once)
         left.clip.input(lambda: None, outputs=left.upload, **at_once)
         left.stop.click(demo.stop, **at_once)
-        right.event.input(demo.show_event, right.event, right.result, **at_once)
-        left.reason.input(demo.reason, [left.reason, right.event], [right.result, left.report], **one_by_one)
+        # two clicks in a row: gradio would drop the second one while the first is at work
+        newest = {"trigger_mode": "always_last"}
+        right.event.input(demo.show_event, right.event, right.result, **at_once, **newest)
+        options = [left.reason, right.event]
+        left.reason.input(demo.reason, options, [right.result, left.report], **one_by_one, **newest)
         for line, asks in ((right.question, right.question.submit), (right.challenge, right.challenge.select)):
             asks(demo.chat, [line, right.chat, right.event], [line, right.chat, left.report], **one_by_one)
         page.unload(demo.end)
