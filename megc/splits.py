@@ -104,14 +104,21 @@ def subjects_in(records: Iterable[dict]) -> set[str]:
 
 
 def make_folds(
-    records: list[dict], protocol: str, folds: int = 5, test_fraction: float = 0.25, seed: int = 0
+    records: list[dict], protocol: str, folds: int = 5, test_fraction: float = 0.25, seed: int = 0, share: float = 1
 ) -> list[Fold]:
     """Folds over the subjects of instruction records; a person's subjects in several datasets stay together.
 
     `holdout`: one fold, `test_fraction` of each dataset's people; `kfold`: `folds` folds of about equally many
     records; `loso`: a fold a person; `cross-dataset`: a fold a dataset, tested on it and trained on the others, where
-    datasets of the same people count as one. Raises ValueError when there are too few people or datasets.
+    datasets of the same people count as one. A `share` below 1 keeps that share of each fold's training people, for
+    learning curves: those of a smaller share are among those of a larger one. Raises ValueError when there are too
+    few people or datasets.
     """
+    whole = _whole_folds(records, protocol, folds, test_fraction, seed)
+    return whole if share == 1 else [_with_share(fold, share, seed) for fold in whole]
+
+
+def _whole_folds(records: list[dict], protocol: str, folds: int, test_fraction: float, seed: int) -> list[Fold]:
     import numpy as np  # here, not above: commands read PROTOCOLS for their --help
     from sklearn.model_selection import GroupKFold, LeaveOneGroupOut
 
@@ -139,6 +146,18 @@ def make_folds(
         fold = _fold(f"fold{number}", names, people[test_rows])
         by_fold.append(replace(fold, name=fold.test[0]) if protocol == "loso" else fold)
     return by_fold
+
+
+def _with_share(fold: Fold, share: float, seed: int) -> Fold:
+    """The fold with a share of its training people, rounded up, in an order drawn with the seed."""
+    import numpy as np
+
+    if not 0 < share <= 1:
+        raise ValueError(f"a share of {share:g} of the training subjects; give one above 0, up to 1")
+    people = sorted({person_key(name) for name in fold.train})
+    order = np.random.default_rng(seed).permutation(len(people))
+    kept = {people[index] for index in order[: math.ceil(share * len(people))]}
+    return replace(fold, train=tuple(name for name in fold.train if person_key(name) in kept))
 
 
 def _hold_out(people: Sequence[str], dataset: str, fraction: float, seed: int) -> list[str]:

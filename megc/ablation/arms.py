@@ -200,6 +200,7 @@ def _split_command(part: Part, file: str, train: str, test: str, inner: int | No
     values = (grid.protocol, grid.folds, part.fold) if inner is None else ("kfold", grid.inner_folds, inner)
     words = [f"--{name}={value}" for name, value in zip(("protocol", "folds", "fold"), values, strict=True)]
     files = ("--instructions", StepFile(file), "--train", StepFile(train), "--test", StepFile(test))
+    words += [f"--share={grid.share:g}"] if inner is None and grid.share < 1 else []
     return ("train/set_train_dataset.py", *files, *words, f"--seed={grid.split_seed}")
 
 

@@ -191,7 +191,9 @@ def cross_validate(settings: CrossValidateSettings, problems: Problems) -> str:
     sources = (settings.rows, settings.annotations, settings.clips, settings.flow_dir)
     changes = data_changes(settings.work, problems, *sources, settings.dataset)
     changes += [f"data.kinds={json.dumps(settings.kinds)}"] if settings.kinds else []
-    changes += [f"{key}={value}" for key in ("protocol", "folds") if (value := getattr(settings, key)) is not None]
+    changes += [
+        f"{key}={value}" for key in ("protocol", "folds", "share") if (value := getattr(settings, key)) is not None
+    ]
     grid = read_grid(settings.grid, [*changes, *settings.changes])
     folds = settings.table.with_name(f"{settings.table.stem}_folds.csv")
     return _run_or_show(settings, grid, GridOutputs(settings.work, folds, settings.table), problems)

@@ -74,6 +74,7 @@ class CrossValidateSettings:
     grid: Path = option(Path("ablation/real_casme2.yaml"), "arms, seeds and how they are trained")
     protocol: Literal[PROTOCOLS] | None = option(None, "how subjects are split (default: as the grid file says)")
     folds: int | None = option(None, "number of folds of kfold (default: as the grid file says)")
+    share: float | None = option(None, "share of each fold's training subjects to learn from, for learning curves")
     changes: tuple[str, ...] = option(
         (), "replace a default, as train.max_steps=50", flag="set", metavar="KEY=VALUE", repeat=True
     )

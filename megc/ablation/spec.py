@@ -62,7 +62,18 @@ ARM_KEYS = (
     "answer",
     "then",
 )
-GRID_KEYS = ("full", "protocol", "folds", "split_seed", "inner_folds", "seeds", "baselines", "defaults", "arms")
+GRID_KEYS = (
+    "full",
+    "protocol",
+    "folds",
+    "split_seed",
+    "share",
+    "inner_folds",
+    "seeds",
+    "baselines",
+    "defaults",
+    "arms",
+)
 REFERENCES = ("train_of", "after")  # sections that name another arm; the first wins
 ZERO_SHOT = "none"
 INNER = "inner"  # an ensemble of the arm's model and those that each leave out a fold of the training subjects
@@ -126,6 +137,7 @@ class GridFile(ClosedContract):
     protocol: Literal[PROTOCOLS] = "holdout"
     folds: Annotated[int, Field(ge=2, le=1000)] = 5
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    share: Annotated[float, Field(gt=0, le=1)] = 1
     inner_folds: Annotated[int, Field(ge=0, le=1000)] = 0
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0]  # noqa: RUF012
     baselines: BaselinesFile | None = None
@@ -161,6 +173,7 @@ class Grid:
     protocol: str = "holdout"
     folds: int = 5
     split_seed: int = 0
+    share: float = 1
     inner_folds: int = 0
     seeds: tuple[int, ...] = (0,)
     baselines: Mapping[str, object] | None = None

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from megc.baselines.settings import SOURCES
+from megc.baselines.settings import SOURCES, TRUE_UNITS
 from megc.files import read_picture, resolve_inside
 from megc.motion.colour import SIGNED
 from megc.motion.flow_files import read_flow
 from megc.motion.flow_pictures import mirror_picture
 from megc.problems import DataError
 from megc.vqa.instructions import picture_names, read_prompt
+from megc.vqa.labels import record_labels
 
 FLOW_GRID, PICTURE_GRID = 8, 7
 
@@ -33,12 +34,16 @@ def read_features(
     picture itself (`picture`, 0 to 1, 7 x 7 cells of three channels). `picture-centred` takes the median of each
     channel away first: where pictures are stretched clip by clip, still skin has another colour in each, and most of
     the skin is still. With `mirrored` two vectors (2, features): of the motion as it is and of its mirror image.
+    `true-units` reads no picture but the true action units, a 1 for each that the clip shows: how well emotions are
+    told from these says how far the sheet's labels agree with each other.
 
-    Raises DataError for a clip without its file and for mirrored pictures whose colours have no sign, ValueError for
+    Raises DataError for a clip without its file, and for mirrored pictures whose colours have no sign; ValueError for
     another source.
     """
     if source not in SOURCES:
         raise ValueError(f"no features from {source!r}: choose from {', '.join(SOURCES)}")
+    if source == TRUE_UNITS:
+        return _true_units(records, 2 if mirrored else 1)
     prompt = read_prompt(file)
     if mirrored and source != "flow" and prompt.get("encoding") not in SIGNED:
         fix = f"build the instructions with --encoding {' or '.join(SIGNED)} (--centre), or leave the mirror out"
@@ -49,6 +54,14 @@ def read_features(
             path = _flow_path(record, prompt, file)
             features[record["clip"]] = _pooled_flow(path, record["id"], source, mirrored)
     return features
+
+
+def _true_units(records: Sequence[dict], views: int) -> dict[str, np.ndarray]:
+    """Action units of each clip by FACS number, (100,), or (views, 100): the mirror image shows the same ones."""
+    features = {record["clip"]: np.zeros(100) for record in records}
+    for labels in record_labels(records):
+        features[labels.clip][list(labels.units)] = 1
+    return {clip: np.tile(units, (views, 1)) if views > 1 else units for clip, units in features.items()}
 
 
 def _flow_path(record: dict, prompt: Mapping, file: Path | str) -> Path:

@@ -10,7 +10,8 @@ BASELINES = ("prior", "prior-sampled", "flow-probe")
 MIRRORED_PROBE = "mirrored-probe"  # the flow probe, of each clip's motion and of its mirror image
 PROBES = ("flow-probe", MIRRORED_PROBE)
 LONG_BASELINES = ("prior-ordinals",)  # of questions on long videos only
-SOURCES = ("flow", "picture", "picture-centred")
+TRUE_UNITS = "true-units"  # no picture: what a sheet's emotions can be told from its action units
+SOURCES = ("flow", "picture", "picture-centred", TRUE_UNITS)
 DRAWS = 100  # the mean over them is known to a tenth of what one set varies by
 
 
@@ -28,7 +29,8 @@ class BaselineSettings:
     out: Path | None = option(None, "predictions (default: result/demo/<baseline>/predictions.jsonl)")
     features: Literal[SOURCES] = option(
         "flow",
-        "the probe reads the .npy field beside the flow picture, the picture, or the picture less its median colour",
+        "the probe reads the .npy field beside the flow picture, the picture, or the picture less its median colour; "
+        "true-units: the clip's true action units, a measure of the labels, not a method",
     )
     leave_one_subject_out: bool = option(
         False, "answer each subject of --test from its other subjects; --train is not read"

@@ -16,7 +16,7 @@ from megc.motion.flow_files import FlowRecord
 from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError, Problem, Problems
 from megc.records import check_record
-from megc.splits import Fold, make_folds, select_records, subject_key, write_folds
+from megc.splits import Fold, make_folds, record_subjects, select_records, subject_key, write_folds
 from megc.vqa.clip_pictures import clip_source, flat_source, link_into
 from megc.vqa.instructions import (
     PROMPT_FILE,
@@ -298,7 +298,7 @@ def write_split(settings: SplitSettings, problems: Problems) -> str:
         raise ValueError("the instructions, the training side and the test side must be different files")
     # 1. the fold, over the subjects of all files together
     files = {path: read_records(path) for path in settings.instructions}
-    options = {"folds": settings.folds, "test_fraction": settings.test_fraction, "seed": settings.seed}
+    options = {name: getattr(settings, name) for name in ("folds", "test_fraction", "seed", "share")}
     folds = make_folds([record for records in files.values() for record in records], settings.protocol, **options)
     if not 0 <= settings.fold < len(folds):
         what = f"{settings.protocol} gives folds 0 to {len(folds) - 1}"
@@ -326,9 +326,8 @@ def write_split(settings: SplitSettings, problems: Problems) -> str:
             write_folds(path.with_suffix(".split.json"), folds, frozen)
             clips, subjects = ({key(record) for record in records} for key in (itemgetter("clip"), subject_key))
             lines.append(f"{path}: {len(records)} questions on {len(clips)} clips of {len(subjects)} subjects")
-    everything = [record for records in files.values() for record in records]
-    apart = len(everything) - len(select_records(everything, fold.train)) - len(select_records(everything, fold.test))
-    if apart:
+    faces = (record_subjects(record) for records in files.values() for record in records)
+    if apart := sum(not (subjects.isdisjoint(fold.train) or subjects.isdisjoint(fold.test)) for subjects in faces):
         lines.append(f"{apart} questions on mixed pictures of subjects of both sides are on neither side")
     return "\n".join([*lines, f"split {fold.name} ({settings.protocol}), hash {fold.hash}"])
 

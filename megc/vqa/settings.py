@@ -135,6 +135,7 @@ class SplitSettings:
     fold: int = option(0, "which fold to write, from 0")
     test_fraction: float = option(0.25, "share of subjects that holdout keeps")
     seed: int = option(0, "of the draw of subjects")
+    share: float = option(1.0, "share of the training subjects to keep, for learning curves")
     hierarchy: Literal[HIERARCHIES] | None = option(
         None,
         "two stages: training prompts name the clip's coarse class (statistics: and what training clips of that class "

@@ -7,6 +7,7 @@ from PIL import Image
 
 from megc.baselines.features import pool_cells, read_features
 from megc.problems import DataError
+from megc.vqa.labels import record_labels
 
 
 def test_pooling_by_hand():
@@ -44,3 +45,14 @@ def test_files_without_flow_are_named(tmp_path):
         read_features([{**records[0], "images": ["frames/casme2/sub01/a/apex.png"]}], tmp_path / "instructions.jsonl")
     with pytest.raises(ValueError, match="no features from 'video'"):
         read_features(records, tmp_path / "instructions.jsonl", "video")
+
+
+def test_true_units_are_read_from_the_answers_and_no_picture(tmp_path):
+    records = [*clip_records("sub01", "a", "disgust"), *clip_records("sub02", "b", "happiness")]
+    truth = {label.clip: label.units for label in record_labels(records)}
+    for mirrored in (False, True):
+        features = read_features(records, tmp_path / "instructions.jsonl", "true-units", mirrored)
+        assert features.keys() == truth.keys() and all(truth.values())
+        for clip, units in truth.items():
+            rows = np.atleast_2d(features[clip])
+            assert len(rows) == 1 + mirrored and all(sorted(np.flatnonzero(row)) == sorted(units) for row in rows)

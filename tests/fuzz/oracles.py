@@ -186,7 +186,7 @@ def judge_labels(case: Case) -> str:
     return "" if len(case.reading) == len(clips) else f"{len(case.reading)} clips of {len(clips)}"
 
 
-GRID_DEFAULTS = {"protocol": "holdout", "folds": 5, "split_seed": 0, "inner_folds": 0, "seeds": [0]}
+GRID_DEFAULTS = {"protocol": "holdout", "folds": 5, "split_seed": 0, "share": 1, "inner_folds": 0, "seeds": [0]}
 
 
 def judge_grid(case: Case) -> str:

@@ -66,7 +66,7 @@ def view_submitted(root: Path, problems: Problems) -> list:
 
 def view_grid(root: Path, problems: Problems) -> dict:
     grid = read_grid(root / "grid.yaml")
-    settings = [grid.protocol, grid.folds, grid.split_seed, grid.inner_folds, list(grid.seeds), grid.full]
+    settings = [grid.protocol, grid.folds, grid.split_seed, grid.share, grid.inner_folds, list(grid.seeds), grid.full]
     return {"settings": settings, "arms": sorted(grid.arms), "hashes": sorted(arm.hash for arm in grid.arms.values())}
 
 

@@ -22,6 +22,20 @@ def test_no_subject_on_both_sides(data: Path, protocol: str) -> None:
     assert [fold.hash for fold in make_folds(records, protocol, folds=3)] == [fold.hash for fold in folds]
 
 
+def test_a_share_keeps_the_same_test_people_and_fewer_to_learn_from() -> None:
+    records = records_of(*(f"samm/{n:03d}" for n in range(6, 16)), *(f"samm_lv/{n:03d}" for n in range(6, 16)))
+    folds = {share: make_folds(records, "kfold", folds=5, share=share) for share in (1, 0.5, 0.3, 0.01)}
+    assert folds[1] == make_folds(records, "kfold", folds=5)
+    for whole, half, third, least in zip(*folds.values(), strict=True):
+        assert whole.test == half.test == third.test
+        assert set(least.train) < set(third.train) < set(half.train) < set(whole.train)
+        # a person's clips and long videos stay together: 8 people, rounded up
+        assert [len({person_key(name) for name in f.train}) for f in (half, third, least)] == [4, 3, 1]
+        assert len(half.train) == 8 and half.hash != whole.hash
+    with pytest.raises(ValueError, match="training subjects; give one above 0"):
+        make_folds(records, "kfold", folds=5, share=1.5)
+
+
 def records_of(*subjects: str) -> list[dict]:
     """Three records of each `dataset/subject`."""
     pairs = [subject.split("/") for subject in subjects for _ in range(3)]

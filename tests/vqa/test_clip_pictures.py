@@ -248,7 +248,12 @@ def test_a_video_of_other_frames_than_the_clip_has_is_refused(data: Path) -> Non
 def test_splits_keep_videos_and_the_doctor_looks_at_their_frames(data: Path) -> None:
     add_samples(data, 8)
     build(data, images=("flow", "video"))
-    names = {"train": data.parent / "train.jsonl", "test": None}
+    above, contents = data, list(data.iterdir())
+    data = above / "set"
+    data.mkdir()
+    for path in contents:
+        path.rename(data / path.name)
+    names = {"train": above / "train.jsonl", "test": None}
     write_split(SplitSettings((data / "instructions.jsonl",), **names), Problems())
     records = read_records(names["train"])
     assert records[0]["videos"][0][7] == f"{data.name}/frames/{records[0]['clip']}/sample8.png"
