@@ -73,8 +73,6 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
     data, train = outcome.results[chain.data], outcome.results.get(chain.train) if chain.train else None
     model_answers = outcome.results.get(chain.model_answers) if chain.model_answers else None
     values = score_run(references, scored.run, PROFILE)
-    splits = (read_split(data.folder / f"{name}.jsonl") for name in ("test", "plain_test"))
-    split = next(filter(None, splits), {})
     records = next(iter(read_jsonl(data.folder / "test.jsonl")))[1]
     return {
         "arm": chain.arm,
@@ -84,7 +82,7 @@ def _arm_row(grid: Grid, scored: Scored, outcome: Outcome) -> dict:
         "commit": answers.commit,
         "config_hash": chain.settings,
         "prompt_hash": records["prompt"],
-        "split_hash": split.get("hash", ""),
+        "split_hash": read_split(data.folder / "test.jsonl").get("hash", ""),
         "data_hash": sha256_of(data.outputs["train.jsonl"], data.outputs["test.jsonl"]),
         "checkpoint_hash": train.outputs["checkpoint"] if train else "",
         "profile": PROFILE,

@@ -124,7 +124,7 @@ def baseline_chains(part: Part) -> list[Chain]:
 
 
 def _baseline_arm(grid: Grid) -> Arm:
-    sections = {**grid.defaults.sections, "evidence": None, "augment": None}
+    sections = {**grid.defaults.sections, "augment": None}
     settings = dict((grid.baselines or {}).get("data") or {})
     return Arm("baselines", merge(sections, {"data": {"images": ["flow"], "hierarchy": None, **settings}}))
 
@@ -151,16 +151,12 @@ def data_step(part: Part, arm: Arm) -> Step:
     inputs = _picture_inputs(part, arm)
     others = {key: value for key, value in settings.items() if key not in (*_PATHS, "hierarchy")}
     words = tuple(word for key, paths in inputs.items() for word in (f"--{key}", *paths))
-    with_evidence = bool(arm.sections.get("evidence"))
-    file_names = tuple(f"plain_{side}.jsonl" if with_evidence else f"{side}.jsonl" for side in ("train", "test"))
     build = (PROGRAMS["data"], *as_flags(PROGRAMS["data"], others), *words, "--out", StepFile("instructions.jsonl"))
-    split = _split_command(part, "instructions.jsonl", *file_names)
+    split = _split_command(part, "instructions.jsonl", "train.jsonl", "test.jsonl")
     if hierarchy := settings.get("hierarchy"):  # the split knows which subjects show their true classes
         split += ("--hierarchy", hierarchy)
     commands = [build, split]
     makes = ["train.jsonl", "test.jsonl"]
-    if with_evidence:
-        commands += _evidence_commands(part.grid, *file_names)
     for inner in used_inner_folds(part.grid, *part.grid.arms.values()):
         parts = [f"inner{inner}_{name}.jsonl" for name in ("train", "test")]
         commands.append(_split_command(part, "train.jsonl", *parts, inner=inner))
@@ -206,16 +202,6 @@ def _split_command(part: Part, file: str, train: str, test: str, inner: int | No
     files = ("--instructions", StepFile(file), "--train", StepFile(train), "--test", StepFile(test))
     words += [f"--share={grid.share:g}"] if inner is None and grid.share < 1 else []
     return ("train/set_train_dataset.py", *files, *words, f"--seed={grid.split_seed}")
-
-
-def _evidence_commands(grid: Grid, train: str, test: str) -> list[tuple[Argument, ...]]:
-    """Commands that write the flow probe's probabilities into the prompts."""
-    files = ("--train", StepFile(train), "--test", StepFile(test))
-    write = ("data_process/add_evidence.py", *files, "--evidence", StepFile("evidence.jsonl"))
-    return [
-        (PROGRAMS["baselines"], *_baseline_flags(grid), *files, "--evidence", StepFile("evidence.jsonl")),
-        (*write, "--out-train", StepFile("train.jsonl"), "--out-test", StepFile("test.jsonl")),
-    ]
 
 
 # Training
@@ -339,7 +325,7 @@ def _training_arm(grid: Grid, arm: Arm) -> Arm:
 
 
 def _prompt_sections(arm: Arm) -> list:
-    return [arm.sections.get(name) for name in ("data", "frames", "flow", "evidence")]
+    return [arm.sections.get(name) for name in ("data", "frames", "flow")]
 
 
 def after_steps(part: Part, arm: Arm, data: Step, answers: Step) -> Step:

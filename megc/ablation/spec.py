@@ -53,7 +53,6 @@ ARM_KEYS = (
     "frames",
     "flow",
     "augment",
-    "evidence",
     "pretrain",
     "model",
     "after",
@@ -112,7 +111,6 @@ class ArmFile(ClosedContract):
     frames: Flags | None = None
     flow: Flags | None = None
     augment: Flags | None = None
-    evidence: bool | None = None
     pretrain: PretrainFile | None = None
     model: str | None = None
     after: ArmName | None = None

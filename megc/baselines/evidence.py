@@ -1,16 +1,18 @@
-"""Evidence of the flow probe: its calibrated probabilities of each clip, for a language model to weigh.
+"""Evidence of the flow probe: its probabilities of each clip, which fusion weighs against a language model's answers.
 
 A clip's evidence never comes from its own subject. Test clips are read by a probe of all training subjects, training
-clips by probes of the other folds, so that a model trained with evidence meets the same quality in training as in the
-test. Calibration (one exponent for the probe, one for the training frequencies) is fitted on out-of-fold
+clips by probes of the other folds, so that weights fitted on training evidence meet the same quality in the test.
+Calibration (one exponent for the probe, one for the training frequencies) is fitted on out-of-fold
 probabilities of training subjects.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -19,9 +21,10 @@ from megc.baselines.features import read_features
 from megc.baselines.loglinear import fit_weights, log_chances, pool_opinions
 from megc.baselines.probe import Probe
 from megc.baselines.settings import MIRRORED_PROBE, PROBES, BaselineSettings
-from megc.facs import unit_name
-from megc.files import write_json, write_jsonl
-from megc.problems import Problems
+from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, unit_name, unit_number
+from megc.files import read_jsonl, write_json, write_jsonl
+from megc.problems import DataError, Problems, excerpt
+from megc.records import Contract, Share, check_record
 from megc.splits import make_folds, person_key, select_records, subject_key
 from megc.vqa.instructions import answer_of
 from megc.vqa.labels import ClipLabels, record_labels, smoothed_share
@@ -34,6 +37,30 @@ UNCHANGED = dict.fromkeys((*KINDS, "units"), START)
 
 ClipChances = dict[str, dict]  # kind: probability of each label; `units`: of each FACS number, or name once calibrated
 Features = Mapping[str, np.ndarray]
+
+
+def _check_units(chances: dict[str, float]) -> dict[str, float]:
+    if strange := [name for name in chances if unit_number(name) is None]:
+        raise ValueError(f"{excerpt(strange[0])} is no action unit")
+    return chances
+
+
+class Chances(Contract):
+    """Probabilities of a clip's classes, side and action units by name."""
+
+    coarse: dict[Literal[COARSE_EMOTIONS], Share]
+    fine: dict[Literal[*FINE_TO_COARSE], Share]
+    units: Annotated[dict[str, Share], AfterValidator(_check_units)]
+    side: dict[Literal["left", "right"], Share] = Field(default_factory=dict)
+
+
+class EvidenceRow(Chances):
+    """A row of evidence: calibrated probabilities, and as `raw` those of the probe itself. `part`: `train` or `test`,
+    the side that the clip is on."""
+
+    clip: str
+    part: str
+    raw: Chances | None = None
 
 
 class LabelShares:
@@ -205,6 +232,23 @@ def write_evidence(
     write_json(Path(out).with_suffix(".run.json"), settings)
     parts = Counter(row["part"] for row in rows)
     return f"{out}: evidence of {parts['train']} clips from other folds, of {parts['test']} from all training subjects"
+
+
+def read_evidence(path: Path | str, part: str | None = None) -> dict[str, dict]:
+    """Evidence rows by clip, all or those of a part (`train`, `test`).
+
+    Raises DataError for a line that is no evidence, and for a file without a row.
+    """
+    line, evidence, fix = 0, {}, "write it with test/answer_baselines.py --evidence"
+    for line, row in read_jsonl(path):
+        check_record(EvidenceRow, row, path, line, fix)
+        if part in (None, row["part"]):
+            if row["clip"] in evidence:
+                raise DataError(path, line, f"second evidence of {row['clip']}", "keep one of the two rows")
+            evidence[row["clip"]] = row
+    if not line:
+        raise DataError(path, None, "no row in the file", fix)
+    return evidence
 
 
 def answer_or_write_evidence(settings: BaselineSettings, _problems: Problems) -> str:

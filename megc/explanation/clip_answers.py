@@ -326,13 +326,13 @@ def _write_questions(file: Path, records: list[dict], prompt: PromptSettings) ->
 
 
 def _prompt_of(model: str, info: dict) -> PromptSettings:
-    """The prompt that a checkpoint was trained with. Raises DataError for one with evidence of the probe in it."""
+    """The prompt that a checkpoint was trained with. Raises DataError where its record has the hash alone."""
     record = info.get("prompt")
     if record:
         return PromptSettings.from_record(record)
     if info.get("prompt_hash"):
-        what = "was trained with a prompt that its megc.json does not hold, such as one with the probe's evidence"
-        raise DataError(model, None, what, "give a checkpoint that was trained without evidence")
+        what = "was trained with a prompt that its megc.json does not hold"
+        raise DataError(model, None, what, f"train it again with the {PROMPT_FILE} of the rows beside them")
     return PromptSettings()
 
 

@@ -15,7 +15,6 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from typing_extensions import TypedDict  # that of Python 3.11 is none to pydantic
 
 from megc.clips import Video
 from megc.files import read_checked, write_json
@@ -60,10 +59,8 @@ class FaceCrops:
     segments: np.ndarray
 
 
-class CropRecipe(TypedDict):
+class CropRecipe(ClosedContract):
     """All that decides what a crop shows, to be kept with what learns from them."""
-
-    __pydantic_config__ = ClosedContract.model_config
 
     version: int
     size: Annotated[int, Field(ge=1, le=4096)]
@@ -135,7 +132,7 @@ def _paths(out: Path, video_id: str) -> tuple[Path, Path, Path]:
 
 def crop_recipe(settings: FaceCropSettings) -> CropRecipe:
     """All that decides what a crop shows. Rates and windows do not: models resample in time."""
-    return {"version": VERSION, "size": settings.size, "colour": settings.colour, "alignment": "following"}
+    return CropRecipe(version=VERSION, size=settings.size, colour=settings.colour, alignment="following")
 
 
 def read_crops_record(out: Path, video_id: str) -> FaceCropsRecord:
@@ -152,8 +149,8 @@ def read_face_crops(out: Path, video_id: str) -> tuple[FaceCrops, FaceCropsRecor
     record = read_crops_record(out, video_id)
     shapes = {name: ((record.frames,), kinds) for name, kinds in _KINDS.items()}
     values = read_frame_arrays(arrays_path, shapes, record, video_id, _AGAIN)
-    size = record.recipe["size"]
-    shape = (record.frames, size, size, 3) if record.recipe["colour"] else (record.frames, size, size)
+    size = record.recipe.size
+    shape = (record.frames, size, size, 3) if record.recipe.colour else (record.frames, size, size)
     pixels = open_frame_array(pixels_path, shape, "u", video_id, _AGAIN)
     if pixels.dtype != np.uint8:
         raise DataError(pixels_path, video_id, f"the crops are {pixels.dtype}, not uint8", _AGAIN)

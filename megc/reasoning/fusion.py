@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from megc.baselines.evidence import LabelShares
+from megc.baselines.evidence import LabelShares, read_evidence
 from megc.baselines.loglinear import Gain, fit_second_opinion, log_chances, pool_opinions
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
@@ -25,7 +25,6 @@ from megc.files import lock_folder, write_json, write_jsonl
 from megc.problems import DataError, Problems
 from megc.reasoning.settings import FuseSettings
 from megc.splits import person_key, shared_subjects, subject_key, subjects_in
-from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
 from megc.vqa.labels import PRETENDED_CLIPS, read_answers, record_labels, smoothed_share
 from megc.vqa.questions import (

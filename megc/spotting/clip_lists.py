@@ -109,7 +109,7 @@ def crop_recipes(clips: Sequence[LabelledClip], name: str) -> list[dict]:
 
 def _crop_recipe(path: Path) -> dict:
     if path.suffix == CROPS_SUFFIX:
-        return read_crops_record(path.parent, path.stem).recipe
+        return read_crops_record(path.parent, path.stem).recipe.model_dump()
     if not path.is_dir():
         return {}
     picture = next((file for file in sorted(path.iterdir()) if file.suffix.lower() in (".jpg", ".png")), None)

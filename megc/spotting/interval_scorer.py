@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
-from typing_extensions import TypedDict  # that of Python 3.11 is none to pydantic
 
 from megc.clips import Video
 from megc.records import ClosedContract
@@ -25,13 +24,15 @@ _INNER_FOLDS = 3
 NEVER = 2.0  # threshold that no probability reaches
 
 
-class TypeThresholds(TypedDict):
+class TypeThresholds(ClosedContract):
     """The least score of an interval by its type, as files of spotters have it."""
-
-    __pydantic_config__ = ClosedContract.model_config
 
     micro: float
     macro: float
+
+    def select(self, rows: Iterable[SpottedInterval]) -> list[SpottedInterval]:
+        """The intervals of at least the score of their type."""
+        return [row for row in rows if row.score >= getattr(self, row.type)]
 
 
 def _trees(seed: int) -> ExtraTreesClassifier:

@@ -290,7 +290,7 @@ class FusedSpotter:
         if self.trees is not None:
             joined = _add_signal(joined, self.trees)
         rows = keep_likely(joined, np.array(self.record.weights), self.record.offset, self.overlap)
-        return [row for row in rows if row.score >= self.record.thresholds[row.type]]
+        return self.record.thresholds.select(rows)
 
 
 def class_of(interval: SpottedInterval, proposals: Sequence[SpottedInterval]) -> tuple[str, str]:

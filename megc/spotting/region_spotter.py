@@ -111,11 +111,11 @@ class RegionSpotter:
 
     settings: RegionSettings
     networks: tuple[RegionNetwork, ...]
-    thresholds: dict[str, float]
+    thresholds: TypeThresholds
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals with type, score and emotion, in order of onset."""
-        return [row for row in self.propose(video) if row.score >= self.thresholds[row.type]]
+        return self.thresholds.select(self.propose(video))
 
     def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
         """The same, with those below the thresholds."""

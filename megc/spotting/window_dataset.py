@@ -46,13 +46,14 @@ class WindowVideo:
 def open_video(item: SpottingVideo, settings: WindowSettings, crop: dict | None = None) -> tuple[WindowVideo, dict]:
     """The crops of a video and their recipe. Raises DataError where the recipe is not `crop`, if that is given."""
     crops, record = item.face_crops()
-    if crop and record.recipe != crop and not settings.allow_mismatch:
-        names = sorted(name for name in {*crop, *record.recipe} if crop.get(name) != record.recipe.get(name))
-        what = f"its crops differ from those the spotter was trained on ({', '.join(names)}): {record.recipe}"
+    recipe = record.recipe.model_dump()
+    if crop and recipe != crop and not settings.allow_mismatch:
+        names = sorted(name for name in {*crop, *recipe} if crop.get(name) != recipe.get(name))
+        what = f"its crops differ from those the spotter was trained on ({', '.join(names)}): {recipe}"
         fix = f"run data_process/extract_face_crops.py so that they are {crop}, or train with allow_mismatch"
         raise DataError(item.inputs / "face_crops", item.video.id, what, fix)
     pictures = WindowPictures(crops, settings.inputs == "differences", settings.inner)
-    return WindowVideo(item.video, crops, pictures), record.recipe
+    return WindowVideo(item.video, crops, pictures), recipe
 
 
 def encoder_config(settings: WindowSettings, size: int) -> VideoConfig:

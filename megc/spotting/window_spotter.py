@@ -142,12 +142,12 @@ class WindowSpotter:
 
     def scores(self, video: SpottingVideo) -> tuple[ScoredWindows, list[SpottedInterval]]:
         """Windows and intervals as `spot_windows` gives them. Raises DataError for crops of another recipe."""
-        item, _ = open_video(video, self.settings, self.model.crop)
+        item, _ = open_video(video, self.settings, self.model.crop.model_dump())
         return spot_windows(self.networks, item, self.settings)
 
     def spot(self, video: SpottingVideo) -> list[SpottedInterval]:
         """Intervals with type and score, in order of onset. Raises DataError for crops of another recipe."""
-        return [row for row in self.propose(video) if row.score >= self.model.thresholds[row.type]]
+        return self.model.thresholds.select(self.propose(video))
 
     def propose(self, video: SpottingVideo) -> list[SpottedInterval]:
         """The same, with those below the thresholds."""
@@ -240,6 +240,6 @@ def load(folder: Path) -> WindowSpotter:
     """The spotter of a folder. Raises DataError for one that is not whole."""
     settings = read_spotter_settings(folder)
     model = WindowModel(**read_checked(WindowModel, folder / _MODEL_NAME, fix="train the spotter again"))
-    size = model.crop["size"]
+    size = model.crop.size
     networks = load_members(lambda: _new_network(settings, size, 0), folder, model.members, folder / _MODEL_NAME)
     return WindowSpotter(settings, networks, model)

@@ -22,7 +22,6 @@ from megc.vqa.prompts import (
     PromptRecord,
     PromptSettings,
     build_messages,
-    evidence_hash,
     prompt_hash,
 )
 from megc.vqa.questions import LONG_KINDS, parse
@@ -360,9 +359,8 @@ def picture_names(record: dict, prompt: Mapping) -> list[str]:
     `flow` or `flow_centred` is the flow, and any other is named after its file.
     """
     images = record.get("images", ())
-    hashes = (prompt["hash"], evidence_hash(prompt["hash"])) if "hash" in prompt else ()
     names = [name for name in prompt.get("images", ()) if name != VIDEO]  # its frames are no pictures of their own
-    if record.get("prompt") in hashes and len(names) == len(images):
+    if record.get("prompt") == prompt.get("hash") and len(names) == len(images):
         return names
     paths = map(PurePosixPath, images)
     return ["flow" if _FLOW_FOLDERS & set(path.parts[:-1]) else path.stem for path in paths]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from megc.motion.settings import DEFAULT_ENCODING, SCALE
 from megc.problems import DataError
-from megc.vqa.prompts import evidence_hash
 from megc.vqa.settings import DEFAULT_IMAGES
 
 ANYWAY = "or say that the difference is meant: --allow_mismatch"
@@ -25,32 +24,15 @@ def check_prompt(checkpoint: Path | str, trained: Mapping, prompt_hash: str, rec
     if trained_hash is None or trained_hash == prompt_hash:
         return
     what = f"prompt_hash is {prompt_hash}, but the checkpoint was trained with {trained_hash}"
-    # what is known of the questions' prompt: its own record, or that of the prompt that evidence was added to
-    near = (
-        record
-        for record in records
-        if record.get("hash") in (prompt_hash, trained_hash) or _has_evidence(record, prompt_hash)
-    )
-    record, prompt = next(near, None), trained.get("prompt")
-    if record and evidence_hash(record["hash"]) == trained_hash:
-        what += ", which holds evidence of the flow"
-        fix = f"run data_process/add_evidence.py on them and ask its --out, {ANYWAY}"
-    elif prompt and _has_evidence(prompt, prompt_hash):
-        what += ": they hold evidence of the flow, which it never saw"
-        fix = f"ask the file that add_evidence.py was given, {ANYWAY}"
-    elif prompt:
-        present = record and record.get("hash") == prompt_hash  # the record of the questions' prompt
-        lines = prompt_differences(record, prompt) if present else describe_prompt(prompt)
+    prompt = trained.get("prompt")
+    if prompt:
+        record = next((each for each in records if each.get("hash") == prompt_hash), None)
+        lines = prompt_differences(record, prompt) if record else describe_prompt(prompt)
         what += f": {'; '.join(lines)}"
         fix = f"build the rows as it was trained with `{build_command(checkpoint, prompt)}`, {ANYWAY}"
     else:
         fix = f"build the rows with the settings of its training data, {ANYWAY}"
     raise DataError(checkpoint, None, what, fix)
-
-
-def _has_evidence(record: Mapping, hash_: str) -> bool:
-    """Whether a hash is that of the record's prompt with a sentence of evidence in it."""
-    return evidence_hash(record.get("hash", "")) == hash_
 
 
 def prompt_differences(prompt: Mapping, trained: Mapping) -> list[str]:

@@ -17,7 +17,7 @@ from megc.vqa.clip_pictures import picture_motion
 from megc.vqa.instructions import PROMPT_FILE, read_prompt, read_prompts
 from megc.vqa.mismatch import check_prompt
 from megc.vqa.picture_checks import Recipes, compare_recipes, picture_path
-from megc.vqa.prompts import PromptRecord, PromptSettings, evidence_hash, prompt_hash
+from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash
 from megc.vqa.settings import IMAGES, VIDEO
 
 _BUILD = "build the instructions again with data_process/build_instructions.py"
@@ -49,7 +49,7 @@ def check_prompts(file: Path | str, records: Sequence[dict], problems: Problems)
         problems.add(Problem(str(file), None, what, fix, "prompt"))
     prompts = _read_all_prompts(file, ours, problems)
     for hash_ in hashes:
-        prompt = next((each for each in prompts if hash_ in (each["hash"], evidence_hash(each["hash"]))), None)
+        prompt = next((each for each in prompts if each["hash"] == hash_), None)
         if prompt is None:
             _report_unknown(file, hash_, prompts, problems)
             continue

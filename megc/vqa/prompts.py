@@ -234,11 +234,6 @@ def prompt_hash(settings: PromptSettings) -> str:
     return sha256_of(*parts)
 
 
-def evidence_hash(hash_: str) -> str:
-    """Hash of the prompt `hash_` with a sentence of evidence of the flow in it (see `evidence_prompt`)."""
-    return sha256_of(hash_, "evidence")
-
-
 def challenge_texts(settings: PromptSettings) -> list[str]:
     """The different prompts and answers of clip questions on any action unit and class, sorted: a vocabulary."""
     names = [unit_name(unit) for unit in ME_VQA_UNITS]

@@ -124,17 +124,6 @@ class CheckSettings:
 
 
 @dataclass(frozen=True)
-class EvidencePromptSettings:
-    """data_process/add_evidence.py: both sides, the evidence of their clips, and the files to write."""
-
-    train: Path = option(_TRAIN, "instructions to train on")
-    test: Path = option(_TEST, "instructions to answer")
-    evidence: Path = option(Path("dataset/evidence.jsonl"), "of answer_baselines.py --evidence")
-    out_train: Path = option(Path("dataset/train_evidence.jsonl"), "training file to write")
-    out_test: Path = option(Path("dataset/test_evidence.jsonl"), "test file to write")
-
-
-@dataclass(frozen=True)
 class SplitSettings:
     """train/set_train_dataset.py: instruction files and how subjects are split. A side of None is not written."""
 

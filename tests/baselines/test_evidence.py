@@ -4,9 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from flow_set import features_of, make_set, split_by_subject
+from flow_set import features_of, make_set, split_by_subject, store, with_prompts
+from programs import run_program
 
-from megc.baselines.evidence import gather_evidence
+from megc.baselines.evidence import gather_evidence, read_evidence
+from megc.files import write_jsonl
+from megc.problems import DataError
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import parse
 
@@ -49,3 +52,37 @@ def test_no_clip_sees_a_label_of_its_own_subject():
     assert before != after
     with pytest.raises(ValueError, match="needs two at least"):
         gather_evidence([r for r in train if r["subject"] == "sub01"], test, features_of(flows))
+
+
+def test_the_program_writes_what_fusion_reads(tmp_path, monkeypatch):
+    records, flows = make_set(5)
+    store(tmp_path, with_prompts(records), flows)
+    for name, side in zip(("train", "test"), split_by_subject(records, "sub03"), strict=True):
+        write_jsonl(tmp_path / f"{name}.jsonl", side)
+    both = ("--train", tmp_path / "train.jsonl", "--test", tmp_path / "test.jsonl")
+    file = tmp_path / "evidence.jsonl"
+    assert run_program(monkeypatch, "test/answer_baselines.py", *both, "--evidence", file) == 0
+    train, test = read_evidence(file, "train"), read_evidence(file, "test")
+    assert len(train) == 12 and {row["subject"] for row in train.values()} == {"sub01", "sub02", "sub03"}
+    assert len(test) == 8 and {row["subject"] for row in test.values()} == {"sub04", "sub05"}
+    assert read_evidence(file) == train | test
+    assert sum(test["casme2/sub04/EP00"]["raw"]["fine"].values()) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "row 2: second evidence of casme2/sub01/a"),
+        ({"coarse": None}, "row 2: coarse is None, not an object"),
+        ({"units": {"tail wagger": 0.5}}, "'tail wagger' is no action unit"),
+        ({"fine": {"disgust": 1.5}}, "fine.disgust is 1.5"),
+    ],
+)
+def test_a_row_that_is_no_evidence_is_named(tmp_path, change, words):
+    row = {"clip": "casme2/sub01/a", "part": "test", "coarse": {"negative": 1.0}, "fine": {}, "units": {}}
+    write_jsonl(tmp_path / "evidence.jsonl", [row, {**row, **change}])
+    with pytest.raises(DataError, match=words):
+        read_evidence(tmp_path / "evidence.jsonl")
+    write_jsonl(tmp_path / "evidence.jsonl", [])
+    with pytest.raises(DataError, match=r"no row in the file; .*answer_baselines\.py --evidence"):
+        read_evidence(tmp_path / "evidence.jsonl")

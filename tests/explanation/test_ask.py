@@ -27,11 +27,13 @@ from programs import run_program
 from servers import ModelServer, serving
 
 from megc.clips import Video
-from megc.explanation.clip_answers import clean_question, is_free
+from megc.explanation.clip_answers import ClipAnswerer, clean_question, is_free
 from megc.explanation.clip_sources import folder_name
+from megc.explanation.settings import ModelSettings
 from megc.facs import ActionUnit
+from megc.files import write_json
 from megc.motion.flow import optical_flow
-from megc.problems import Problems
+from megc.problems import DataError, Problems
 from megc.scoring.interval_files import VideoIndex, read_run
 from megc.vqa.questions import question_rows
 
@@ -242,6 +244,12 @@ def test_what_cannot_be_answered_is_named(tmp_path, images, checkpoint, monkeypa
         assert "Traceback" not in text and "moov" not in text and "/sources/" not in text
     code, text = ask(monkeypatch, capsys, "checkpoints/never", tmp_path, tmp_path / "wall.avi")
     assert code == 1 and "there is no such checkpoint" in text and "bash demo.sh" in text
+
+
+def test_a_checkpoint_that_does_not_hold_its_prompt_is_refused(tmp_path):
+    write_json(tmp_path / "megc.json", {"kind": "trained", "prompt_hash": "0123456789abcdef", "prompt": None})
+    with pytest.raises(DataError, match=r"megc\.json does not hold; train it again with the prompt\.json"):
+        ClipAnswerer(ModelSettings(model=str(tmp_path)))
 
 
 @pytest.mark.slow

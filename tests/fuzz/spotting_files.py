@@ -76,7 +76,7 @@ def write_face_crops(root: Path) -> None:
     numbers = np.arange(1, FRAMES + 1)
     arrays = {"frame_numbers": numbers, "times": (numbers - 1) / FPS, "segments": np.zeros(FRAMES, np.int32)}
     write_arrays(path.with_suffix(".npz"), arrays)
-    recipe = crop_recipe(FaceCropSettings(size=CROP))
+    recipe = crop_recipe(FaceCropSettings(size=CROP)).model_dump()
     record = {"key": "test", "video": VIDEO.id, "fps": FPS, "recipe": recipe, "frames": FRAMES, "measured": FRAMES}
     write_json(path.with_suffix(".json"), {**record, "segments": 1, "faults": [], "warnings": []})
 
@@ -144,7 +144,7 @@ def write_recogniser(folder: Path) -> None:
 
 def write_window_spotter(folder: Path) -> None:
     _write_network(folder / "member0", window_spotter._new_network(WINDOWS, CROP, 0))
-    crop = crop_recipe(FaceCropSettings(size=CROP))
+    crop = crop_recipe(FaceCropSettings(size=CROP)).model_dump()
     write_json(folder / "windows.json", {"members": 1, "thresholds": THRESHOLDS, "crop": crop})
     _finish(folder, "windows", WINDOWS)
 

@@ -48,9 +48,9 @@ from whole_files import (
 )
 
 from megc.answers.predictions import _read as read_kept_predictions
+from megc.baselines.evidence import read_evidence
 from megc.clips import clip_to_row, read_clips, read_videos, write_videos
 from megc.files import write_jsonl
-from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import read_records
 from megc.vqa.labels import read_answers
 

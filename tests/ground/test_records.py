@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from megc.baselines.evidence import read_evidence
 from megc.clips import read_clips
 from megc.files import read_rows
 from megc.problems import DataError, Problems
 from megc.reasoning.agreement import reason_file
 from megc.scoring.runs import read_references, read_run
-from megc.vqa.evidence_prompt import read_evidence
 from megc.vqa.instructions import PictureSource, build_records, read_records
 from megc.vqa.labels import read_answers, read_labels
 from megc.vqa.prompts import PromptSettings

@@ -54,7 +54,7 @@ def test_the_first_crop_is_the_square_of_the_aligned_one(tmp_path: Path, still: 
     transform = align_transform(FaceFinder().find(still[0], "portrait").landmarks)
     square = crop_frame(to_grey(still[0]), transform)[56:].astype(int)
     assert np.abs(crops.pixels[0] - square).max() <= 1, "transforms are rounded otherwise"
-    assert (record.recipe["size"], record.measured, record.segments) == (CROP_WIDTH, 6, 1)
+    assert (record.recipe.size, record.measured, record.segments) == (CROP_WIDTH, 6, 1)
     assert isinstance(crops.pixels, np.memmap) and crops.frame_numbers.tolist() == list(range(9, 15))
     # a smaller one shows the same, smaller
     extract(videos, "small", size=70)

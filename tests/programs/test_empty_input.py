@@ -73,11 +73,6 @@ COMMANDS = {
         "--train empty.jsonl --out out.jsonl",
         "build_instructions.py",
     ),
-    "nothing to tell": (
-        "data_process/add_evidence.py",
-        "--train empty.jsonl --test empty.jsonl --evidence empty.jsonl --out-train out --out-test out2",
-        "build_instructions.py",
-    ),
     "a demo of no clips": (
         "data_process/make_demo_dataset.py",
         "--clips 0 --out out",

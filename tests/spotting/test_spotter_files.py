@@ -99,7 +99,7 @@ def test_a_spotter_whose_files_do_not_fit_is_refused(settings, thresholds, words
 
 def test_a_whole_spotter_is_loaded(tmp_path):
     folder = write_region_spotter(tmp_path / "spotter", {}, {"micro": 0.25, "macro": 0.5})
-    assert load_spotter(folder).thresholds == {"micro": 0.25, "macro": 0.5}
+    assert load_spotter(folder).thresholds.model_dump() == {"micro": 0.25, "macro": 0.5}
 
 
 def test_a_changed_byte_of_trees_is_found_and_older_files_are_read(tmp_path):

@@ -22,7 +22,7 @@ from megc.vqa.instructions import (
     row_clip,
     write_records,
 )
-from megc.vqa.prompts import PromptSettings, evidence_hash, prompt_record
+from megc.vqa.prompts import PromptSettings, prompt_record
 
 
 def test_test_rows_of_2025_name_their_video() -> None:
@@ -80,7 +80,6 @@ def test_pictures_are_named_by_the_prompt_of_their_record() -> None:
     record = {"prompt": "a", "images": ["x/1.png", "x/2.png"]}
     prompt = {"hash": "a", "images": ["apex", "flow"]}
     assert picture_names(record, prompt) == ["apex", "flow"]
-    assert picture_names({**record, "prompt": evidence_hash("a")}, prompt) == ["apex", "flow"]
     assert picture_names({**record, "prompt": "b"}, prompt) == ["1", "2"]  # of another project, or another prompt
     foreign = {"prompt": "b", "images": ["flow/casme2/sub01/a.png", "frames/casme2/sub01/a/onset.png"]}
     assert picture_names(foreign, {}) == ["flow", "onset"]

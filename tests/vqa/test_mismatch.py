@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from megc.files import sha256_of, write_json
+from megc.files import write_json
 from megc.problems import DataError
 from megc.vqa.build import prompt_settings
 from megc.vqa.instructions import read_prompts
@@ -50,13 +50,6 @@ def test_what_is_not_known_is_not_made_up() -> None:
     assert "another version" in prompt_differences(prompt_record(ASKED), {**prompt_record(ASKED), "hash": "other"})[0]
     check_prompt("mine", {}, "0123456789abcdef", [])  # a checkpoint that does not say
     check_prompt("mine", {"prompt_hash": "aa"}, "aa", [])
-
-
-def test_evidence_that_is_told_on_one_side_only_is_named() -> None:
-    record, told = prompt_record(ASKED), sha256_of(prompt_hash(ASKED), "evidence")
-    assert "ask the file that add_evidence.py was given" in check(ASKED, told, [record])
-    with pytest.raises(DataError, match=r"holds evidence of the flow; run data_process/add_evidence\.py"):
-        check_prompt("mine", {"prompt_hash": told}, prompt_hash(ASKED), [record])
 
 
 def test_the_command_asks_as_the_checkpoint_was_trained(tmp_path: Path) -> None:
