@@ -13,7 +13,7 @@ from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -54,7 +54,7 @@ PRIOR, RATE_PRIOR = "prior emotion", "prior rate"
 class PartRow(ClosedContract):
     """A part of an arm: the yaml file of a spotter or refiner, and settings that go before the file's."""
 
-    config: str
+    config: Annotated[str, Field(pattern=r"^[^\x00]+$")]  # a zero byte is in no path
     set: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -150,6 +150,7 @@ def test_names_are_escaped_in_the_report(folder):
         (ARMS.replace("config", "file"), (), "config"),
         ("arms:\n  none: []\n", (), "has no spotter"),
         ("arms: {}\n", (), "there is no arm"),
+        ('arms:\n  x: [{config: "a\\0b.yaml"}]\n', (), "config"),
         ("main: fused\n" + ARMS, (), "no arm of this name"),
     ],
 )
