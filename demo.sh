@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh
 PATH=$(cd "${VENV:-.venv}" && pwd)/bin:$PATH
-workers=$(nproc)
+workers=$(env -u OMP_NUM_THREADS nproc) # which would otherwise count the threads of one program
 
 step() {
   printf '\n\033[1m== %s\033[0m\n' "$*"

@@ -12,8 +12,8 @@
 `prior`: what was right most often; `prior-sampled`: the labels of a training clip, drawn for each clip, which go
 together (its score is the mean over --draws); `flow-probe`: regressions on the pooled flow;
 `mirrored-probe`: the same, learnt from mirror images too. Score the answers with
-test/score_answers.py. --evidence writes the flow probe's (or mirrored probe's) probabilities of each clip instead, its
-own and calibrated ones: those of training clips from other subjects only.
+test/score_answers.py. --evidence writes the flow probe's (or mirrored probe's) probabilities of each clip instead:
+those of training clips from other subjects only.
 """
 
 from megc.baselines.settings import BaselineSettings

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from megc.baselines.evidence import LabelShares, read_evidence
+from megc.baselines.evidence import KINDS, read_evidence
 from megc.baselines.loglinear import Gain, fit_second_opinion, log_chances, pool_opinions
 from megc.baselines.prior import Prior
 from megc.baselines.probe import likeliest_list
@@ -26,7 +26,7 @@ from megc.problems import DataError, Problems
 from megc.reasoning.settings import FuseSettings
 from megc.splits import person_key, shared_subjects, subject_key, subjects_in
 from megc.vqa.instructions import answer_of, read_records, record_key, row_clip, row_id, row_key
-from megc.vqa.labels import PRETENDED_CLIPS, read_answers, record_labels, smoothed_share
+from megc.vqa.labels import PRETENDED_CLIPS, ClipLabels, read_answers, record_labels, smoothed_share
 from megc.vqa.questions import (
     COMPOSED,
     Question,
@@ -79,6 +79,25 @@ def unit_shares(row: Mapping | None) -> dict[int, float]:
         for unit in filter(None, numbers):
             units[unit] += weight
     return {unit: smoothed_share(units[unit], total) for unit in (*units, 0)}
+
+
+class LabelShares:
+    """How frequent each label is among training clips, smoothed (see `labels.smoothed_share`)."""
+
+    def __init__(self, labels: Sequence[ClipLabels]) -> None:
+        self.clips = len(labels)
+        answers = {kind: [getattr(label, kind) for label in labels] for kind in KINDS}
+        self.counts = {kind: Counter(filter(None, answers[kind])) for kind in KINDS}
+        self.units = Counter(unit for label in labels for unit in label.units)
+
+    def share_of_label(self, kind: str, label: str) -> float:
+        """Share of a label among the clips that have one of its kind (`coarse`, `fine`, `side`)."""
+        counts = self.counts[kind]
+        return smoothed_share(counts[label], counts.total(), max(len(counts), 1))
+
+    def share_of_unit(self, unit: int) -> float:
+        """Share of the clips that show an action unit."""
+        return smoothed_share(self.units[unit], self.clips)
 
 
 @dataclass(frozen=True)
@@ -302,9 +321,9 @@ def fuse_files(
     fusion, words = Fusion(training), "no --fit file: model and probe weigh the same"
     if fit:
         held = [row for path in fit for row in read_answers(path, _ANSWER)]
-        fusion = fusion.fit(held, probe_chances(fit_evidence or evidence, "train"))
+        fusion = fusion.fit(held, read_evidence(fit_evidence or evidence, "train"))
         words = f"the model's weights fitted on {len(held)} held-out answers of {', '.join(map(str, fit))}"
-    fused = fuse_rows(rows, probe_chances(evidence, "test"), fusion)
+    fused = fuse_rows(rows, read_evidence(evidence, "test"), fusion)
     weights = {kind: dict(zip(OPINIONS, fusion.weights_for(kind), strict=True)) for kind in FUSED}
     files = {"predictions": predictions, "evidence": evidence, "train": train, "fit_evidence": fit_evidence}
     settings = {name: str(path) for name, path in files.items() if path} | {"fit": [str(path) for path in fit]}
@@ -319,12 +338,6 @@ def fuse_files(
         more = f"; held-out gain {gain.gain:+.4f} nats, standard error {gain.error:.4f}" if gain else ""
         lines.append(f"{kind}: {', '.join(f'{name} {weight:.2f}' for name, weight in pool.items())}{more}")
     return "\n".join([words, *lines, f"{out / 'predictions.jsonl'}: {len(fused)} fused answers"])
-
-
-def probe_chances(evidence: Path, part: str) -> dict[str, dict]:
-    """The probe's own probabilities by clip: calibrated ones have the training frequencies in them, which costs macro
-    scores; those of evidence that has no others."""
-    return {clip: row.get("raw") or row for clip, row in read_evidence(evidence, part).items()}
 
 
 def fuse_answers(settings: FuseSettings, _problems: Problems) -> str:

@@ -1,4 +1,4 @@
-"""Evidence of the flow: calibrated, and never of a clip’s own subject."""
+"""Evidence of the flow: probabilities, and never of a clip’s own subject."""
 
 import json
 
@@ -14,7 +14,7 @@ from megc.vqa.instructions import answer_of
 from megc.vqa.questions import parse
 
 
-def test_evidence_is_calibrated_and_tells_the_class():
+def test_evidence_is_of_probabilities_and_tells_the_class():
     records, flows = make_set(10)
     train, test = split_by_subject(records, "sub08")
     rows = gather_evidence(train, test, features_of(flows), folds=3)
@@ -23,7 +23,7 @@ def test_evidence_is_calibrated_and_tells_the_class():
     for part in ("train", "test"):
         found = [row for row in rows if row["part"] == part]
         assert np.mean([max(row["fine"], key=row["fine"].get) == truth[row["clip"]] for row in found]) > 0.9
-        assert np.mean([row["fine"][truth[row["clip"]]] for row in found]) > 0.6
+        assert np.mean([row["fine"][truth[row["clip"]]] for row in found]) > 0.5
     for row in rows:
         for kind in ("coarse", "fine", "side"):
             assert sum(row[kind].values()) == pytest.approx(1, abs=1e-4)
@@ -66,7 +66,7 @@ def test_the_program_writes_what_fusion_reads(tmp_path, monkeypatch):
     assert len(train) == 12 and {row["subject"] for row in train.values()} == {"sub01", "sub02", "sub03"}
     assert len(test) == 8 and {row["subject"] for row in test.values()} == {"sub04", "sub05"}
     assert read_evidence(file) == train | test
-    assert sum(test["casme2/sub04/EP00"]["raw"]["fine"].values()) == pytest.approx(1, abs=1e-4)
+    assert sum(test["casme2/sub04/EP00"]["fine"].values()) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,7 @@ def test_the_program_writes_what_fusion_reads(tmp_path, monkeypatch):
         ({"coarse": None}, "row 2: coarse is None, not an object"),
         ({"units": {"tail wagger": 0.5}}, "'tail wagger' is no action unit"),
         ({"fine": {"disgust": 1.5}}, "fine.disgust is 1.5"),
+        ({"raw": {"coarse": {"negative": 1.0}}}, r"raw is .* write it with test/answer_baselines\.py --evidence"),
     ],
 )
 def test_a_row_that_is_no_evidence_is_named(tmp_path, change, words):

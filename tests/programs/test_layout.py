@@ -29,7 +29,7 @@ README_BYTES, README_LINES = 8000, 130
 # Files of the package under 60 lines, each with the reason why it is no part of a neighbour.
 SHORT_FILES = {
     "answers/pictures.py": "blanking is a control, no part of answering",
-    "baselines/loglinear.py": "the optimiser that fusion and evidence share",
+    "baselines/loglinear.py": "the optimiser of fusion, tested by itself",
     "commits.py": "five rooms name a commit and may not import one another",
     "csv_tables.py": "all tables are written by it, from four rooms",
     "interrupts.py": "every program imports it first, and nothing else with it",

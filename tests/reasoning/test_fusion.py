@@ -142,7 +142,7 @@ def test_a_model_that_adds_nothing_leaves_the_probes_answers_alone():
     known, asked = sides(records, "sub10")
     features = {clip: features_of(flows)[clip] for clip in flows}
     answers = answer_with_probe(known, asked, features)
-    evidence = {row["clip"]: row["raw"] for row in gather_evidence(known, asked, features)}
+    evidence = {row["clip"]: row for row in gather_evidence(known, asked, features)}
     fusion = Fusion(known).fit(predictions_of(known, 0, 3), evidence)
     assert [fusion.weights_for(kind)[0] for kind in ("coarse", "fine", "units")] == [0, 0, 0]
     fused = fuse_rows(predictions_of(asked, 0, 5), evidence, fusion)
