@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 bash setup_venv.sh
 PATH=$(cd "${VENV:-.venv}" && pwd)/bin:$PATH
-workers=$(nproc)
+workers=$(env -u OMP_NUM_THREADS nproc) # which would otherwise count the threads of one program
 python data_process/make_demo_dataset.py --workers "$workers"
 python data_process/index_clips.py
 python data_process/extract_frames.py --workers "$workers"
