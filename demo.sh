@@ -44,7 +44,7 @@ step python data_process/compute_flow.py --workers "$workers"
 step python data_process/build_instructions.py --images flow
 step python train/set_train_dataset.py
 step python data_process/check_dataset.py
-step torchrun --nproc_per_node 2 train.py --config train/tiny.yaml --per_device_train_batch_size 4 "$@"
+step env OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 train.py --config train/tiny.yaml --per_device_train_batch_size 4 "$@"
 step python test/generate_answers.py --threads 1 --out result/demo/tiny
 step python test/generate_answers.py --threads 1 --blank flow --out result/demo/blank-flow
 step python test/answer_baselines.py --baseline prior --out result/demo/prior/predictions.jsonl
