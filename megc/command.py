@@ -223,6 +223,7 @@ _LIBRARY_WARNINGS = (
     ".*(all_gather_into_tensor|reduce_scatter_tensor)",  # torch has renamed what DeepSpeed calls
     "'future.no_silent_downcasting' is deprecated",  # gradio, of pandas
     "The copy keyword is deprecated and will be removed",  # the same
+    "The least populated class in y has only",  # scikit-learn: rare emotions are not in every fold of subjects
 )
 
 
