@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megc.ablation.flags import TRAIN, as_flags
 from megc.ablation.program_code import REPOSITORY
-from megc.ablation.spec import INNER, PROGRAMS, ZERO_SHOT, Arm, Grid, merge
+from megc.ablation.spec import PROGRAMS, ZERO_SHOT, Arm, Grid, merge
 from megc.ablation.steps import ALL_GPUS, Argument, InputFile, OutputOf, SpeedFlag, Step, StepFile
 from megc.baselines.settings import MIRRORED_PROBE
 from megc.clips import read_clips
@@ -23,6 +23,7 @@ MIRRORED = {MIRRORED_PROBE: "flow probe, mirrored"}  # where the grid's baseline
 _PATHS = ("clips", "rows", "frames", "flow", "flow-dir")  # flags of build_instructions.py that name inputs
 _SPEED = ("workers", "threads", "batch-size", "device")  # flags that change speed, not results
 ANSWERS = "predictions.jsonl"
+INNER_TRAIN, INNER_TEST = "inner0_train.jsonl", "inner0_test.jsonl"  # the training subjects, split once more
 _PROCESSES = re.compile(r"(?:nproc[-_]per[-_]node|num[-_]gpus|num[-_]processes)[= ]+(\d+)")  # in `launch`
 
 
@@ -144,8 +145,8 @@ def _both_sides(data: Step) -> tuple[Argument, ...]:
 def data_step(part: Part, arm: Arm) -> Step:
     """Build the instructions and split them; pictures are made first where the arm says how.
 
-    Makes train.jsonl and test.jsonl; inner<n>_train.jsonl and inner<n>_test.jsonl of the inner folds that some arm
-    uses; with augmentation the training sides again as augmented_….jsonl.
+    Makes train.jsonl and test.jsonl; INNER_TRAIN and INNER_TEST where the grid has inner folds; with augmentation the
+    training sides again as augmented_….jsonl.
     """
     settings = arm.section("data")
     inputs = _picture_inputs(part, arm)
@@ -157,10 +158,9 @@ def data_step(part: Part, arm: Arm) -> Step:
         split += ("--hierarchy", hierarchy)
     commands = [build, split]
     makes = ["train.jsonl", "test.jsonl"]
-    for inner in used_inner_folds(part.grid, *part.grid.arms.values()):
-        parts = [f"inner{inner}_{name}.jsonl" for name in ("train", "test")]
-        commands.append(_split_command(part, "train.jsonl", *parts, inner=inner))
-        makes += parts
+    if part.grid.inner_folds:
+        commands.append(_split_command(part, "train.jsonl", INNER_TRAIN, INNER_TEST, inner=0))
+        makes += [INNER_TRAIN, INNER_TEST]
     if augment := arm.section("augment"):
         flags = as_flags(PROGRAMS["augment"], augment)
         for side in [name for name in makes if "train" in name]:
@@ -189,12 +189,6 @@ def _picture_inputs(part: Part, arm: Arm) -> dict[str, list[Argument]]:
     return inputs
 
 
-def used_inner_folds(grid: Grid, *arms: Arm) -> range:
-    """Numbers of the inner folds that arms train on: all of an ensemble of them, else the first."""
-    every = any(arm.sections.get("ensemble") == INNER for arm in arms)
-    return range(grid.inner_folds if every else min(grid.inner_folds, 1))
-
-
 def _split_command(part: Part, file: str, train: str, test: str, inner: int | None = None) -> tuple[Argument, ...]:
     grid = part.grid
     values = (grid.protocol, grid.folds, part.fold) if inner is None else ("kfold", grid.inner_folds, inner)
@@ -208,22 +202,11 @@ def _split_command(part: Part, file: str, train: str, test: str, inner: int | No
 
 
 def member_models(part: Part, arm: Arm, side: str = "train.jsonl") -> list[Argument]:
-    """The checkpoints that answer together, trained on `side` of the arm's data: one, or those of an ensemble. A
-    number is one of as many seeds; `inner` adds the models that each leave out an inner fold, to the test side."""
-    ensemble = arm.sections.get("ensemble")
-    seeds = range(part.seed * ensemble, (part.seed + 1) * ensemble) if isinstance(ensemble, int) else [part.seed]
-    models = [trained_model(replace(part, seed=seed), arm, side) for seed in seeds]
-    if ensemble == INNER and side == "train.jsonl":
-        _require_inner_folds(part, arm, "ensemble")
-        folds = used_inner_folds(part.grid, arm)
-        models += [trained_model(part, arm, f"inner{inner}_train.jsonl") for inner in folds]
-    return models
-
-
-def _require_inner_folds(part: Part, arm: Arm, key: str) -> None:
-    least = 2 if arm.sections.get("ensemble") == INNER else 1
-    if part.grid.inner_folds < least:
-        raise DataError(part.grid.file, f"arms: {arm.name}: {key}", "needs inner folds", "set inner_folds: 4")
+    """The checkpoints that answer together, trained on `side` of the arm's data: one, or an ensemble's, of as many
+    seeds."""
+    size = arm.sections.get("ensemble")
+    seeds = range(part.seed * size, (part.seed + 1) * size) if size else [part.seed]
+    return [trained_model(replace(part, seed=seed), arm, side) for seed in seeds]
 
 
 def trained_model(part: Part, arm: Arm, side: str = "train.jsonl") -> Argument:
@@ -349,7 +332,7 @@ def fuse_step(part: Part, arm: Arm, settings: Mapping, data: Step, answers: Step
     """Fusion of the answers of a step with the flow probe's evidence.
 
     With `fit: true` the weights are fitted on answers to a fold of the training subjects, by a model that is
-    trained in the same way on the others, for an ensemble of inner folds to all of them; nothing of the test subjects
+    trained in the same way on the others; nothing of the test subjects
     is read. With `mirrored: true` the evidence is the mirrored probe's.
     """
     settings = dict(settings)
@@ -358,11 +341,10 @@ def fuse_step(part: Part, arm: Arm, settings: Mapping, data: Step, answers: Step
     command: tuple[Argument, ...] = (PROGRAMS["fuse"], "--predictions", OutputOf(answers, ANSWERS))
     command += ("--train", OutputOf(data, "train.jsonl"), "--evidence", evidence)
     if fit:
-        _require_inner_folds(part, arm, "fit")
-        command += ("--fit",)
-        for inner in used_inner_folds(part.grid, arm):
-            models = member_models(part, arm, f"inner{inner}_train.jsonl")
-            command += (OutputOf(answer_step(part, arm, data, models, f"inner{inner}_test.jsonl"), ANSWERS),)
+        if not part.grid.inner_folds:
+            raise DataError(part.grid.file, f"arms: {arm.name}: fit", "needs inner folds", "set inner_folds: 4")
+        held_out = answer_step(part, arm, data, member_models(part, arm, INNER_TRAIN), INNER_TEST)
+        command += ("--fit", OutputOf(held_out, ANSWERS))
     command += (*as_flags(PROGRAMS["fuse"], settings), "--out", StepFile("."))
     return part.step("fuse", arm.name, command, makes=(ANSWERS,))
 

@@ -76,7 +76,6 @@ GRID_KEYS = (
 )
 REFERENCES = ("train_of", "after")  # sections that name another arm; the first wins
 ZERO_SHOT = "none"
-INNER = "inner"  # an ensemble of the arm's model and those that each leave out a fold of the training subjects
 
 
 def _as_flag(value: object) -> object:
@@ -116,7 +115,7 @@ class ArmFile(ClosedContract):
     after: ArmName | None = None
     train: Literal[ZERO_SHOT] | Flags | None = None
     train_of: ArmName | None = None
-    ensemble: Literal[INNER] | Annotated[int, Field(ge=2, le=100)] | None = None
+    ensemble: Annotated[int, Field(ge=2, le=100)] | None = None
     answer: Flags | None = None
     then: list[dict[Literal["reason", "fuse"], Flags | None]] | None = None
 

@@ -157,28 +157,14 @@ def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:
     )
 
 
-def test_an_ensemble_of_inner_folds_answers_together_and_is_weighed_on_what_each_left_out(data: Path) -> None:
-    arms = {"one": {}, "all": {"train_of": "one", "ensemble": "inner", "then": [{"fuse": {"fit": True}}]}}
-    with pytest.raises(DataError, match="all: ensemble: needs inner folds"):
-        chains(grid_of(data, arms, inner_folds=1))
-    grid = grid_of(data, arms, inner_folds=3)
-    chain = next(chain for chain in chains(grid) if chain.arm == "all")
-    answers = words(chain.model_answers)
-    assert answers.count("train-inner/checkpoint") == 3 and answers.count("train/checkpoint") == 1
-    steps = steps_in_order([chain.answers])
-    held_out = [words(step) for step in steps if step.kind == "answer-inner"]
-    asked = [next(word for word in step if "_test.jsonl" in word) for step in held_out]
-    assert asked == [f"data/inner{n}_test.jsonl" for n in range(3)]
-    trained = {step.identity: words(step) for step in steps if step.kind == "train-inner"}
-    assert sorted(word for step in trained.values() for word in step if "inner" in word) == [
-        f"data/inner{n}_train.jsonl" for n in range(3)
-    ]
-    fuse = words(chain.answers)
-    assert fuse[fuse.index("--fit") + 1 :].count("answer-inner/predictions.jsonl") == 3
-
-
 def test_an_ensemble_of_seeds_shares_its_trainings(data: Path) -> None:
     arms = {"one": {}, "three": {"train_of": "one", "ensemble": 3}}
+    fused = {"fused": {**arms["three"], "then": [{"fuse": {"fit": True}}]}}
+    (chain,) = (chain for chain in chains(grid_of(data, arms | fused, inner_folds=2)) if chain.arm == "fused")
+    steps = steps_in_order([chain.answers])
+    assert words(chain.model_answers).count("train/checkpoint") == 3
+    (held_out,) = (words(step) for step in steps if step.kind == "answer-inner")
+    assert held_out.count("train-inner/checkpoint") == 3 and "data/inner0_test.jsonl" in held_out
     found = chains(grid_of(data, arms))
     kinds = [step.kind for step in steps_in_order([chain.answers for chain in found])]
     assert kinds.count("train") == 3, "the first of the three is the arm's own"

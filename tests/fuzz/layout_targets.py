@@ -209,7 +209,8 @@ def _cell_fault(change: Change, lost: list[dict], new: list[dict]) -> str:
         return "" if right or key in notes or (key == "apex" and new[0]["apex_estimated"]) else f"{key} is {values}"
     if key == "units":
         digits = {
-            int(text) for text in re.findall(r"(?<![\d.])\d+", re.sub(r"\.0+(?!\d)", "", str(change.after or "")))
+            int(text)
+            for text in re.findall(r"(?<!\d)(?<!\d\.)\d+", re.sub(r"\.0+(?!\d)", "", str(change.after or "")))
         }
         numbers = {unit["number"] for unit in new[0]["action_units"]}
         return "" if digits == numbers or "unit" in notes else f"units are {numbers}"

@@ -59,7 +59,8 @@ def _emotion_note(cell: object, emotion: str) -> str:
         return f"no emotion in the sheet, {emotion} by the name"
     word = text_of(cell)
     # a number too, which some copies have in place of a word: how they count is not known
-    return "" if word.casefold()[:2] == emotion[:2] else f"emotion {word} in the sheet, {emotion} by the name"
+    is_short = emotion.startswith(word.casefold().rstrip(" .") or "?")
+    return "" if is_short else f"emotion {word} in the sheet, {emotion} by the name"
 
 
 def _names_of(row: Row) -> EventNames:
