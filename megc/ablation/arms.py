@@ -159,7 +159,7 @@ def data_step(part: Part, arm: Arm) -> Step:
     commands = [build, split]
     makes = ["train.jsonl", "test.jsonl"]
     if part.grid.inner_folds:
-        commands.append(_split_command(part, "train.jsonl", INNER_TRAIN, INNER_TEST, inner=0))
+        commands.append(_split_command(part, "train.jsonl", INNER_TRAIN, INNER_TEST, inner=True))
         makes += [INNER_TRAIN, INNER_TEST]
     if augment := arm.section("augment"):
         flags = as_flags(PROGRAMS["augment"], augment)
@@ -189,12 +189,12 @@ def _picture_inputs(part: Part, arm: Arm) -> dict[str, list[Argument]]:
     return inputs
 
 
-def _split_command(part: Part, file: str, train: str, test: str, inner: int | None = None) -> tuple[Argument, ...]:
+def _split_command(part: Part, file: str, train: str, test: str, inner: bool = False) -> tuple[Argument, ...]:
     grid = part.grid
-    values = (grid.protocol, grid.folds, part.fold) if inner is None else ("kfold", grid.inner_folds, inner)
+    values = (grid.protocol, grid.folds, part.fold) if not inner else ("kfold", grid.inner_folds, 0)
     words = [f"--{name}={value}" for name, value in zip(("protocol", "folds", "fold"), values, strict=True)]
     files = ("--instructions", StepFile(file), "--train", StepFile(train), "--test", StepFile(test))
-    words += [f"--share={grid.share:g}"] if inner is None and grid.share < 1 else []
+    words += [f"--share={grid.share:g}"] if not inner and grid.share < 1 else []
     return ("train/set_train_dataset.py", *files, *words, f"--seed={grid.split_seed}")
 
 

@@ -22,7 +22,7 @@ from megc.baselines.settings import MIRRORED_PROBE, PROBES, BaselineSettings
 from megc.facs import COARSE_EMOTIONS, FINE_TO_COARSE, unit_name, unit_number
 from megc.files import read_jsonl, write_json, write_jsonl
 from megc.problems import DataError, Problems, excerpt
-from megc.records import Contract, Share, check_record
+from megc.records import ClosedContract, Share, check_record
 from megc.splits import make_folds, person_key, select_records, subject_key
 from megc.vqa.instructions import answer_of
 from megc.vqa.questions import Question, allowed_answers
@@ -40,17 +40,18 @@ def _check_units(chances: dict[str, float]) -> dict[str, float]:
     return chances
 
 
-class EvidenceRow(Contract):
+class EvidenceRow(ClosedContract):
     """A row of evidence: the probe's probabilities of a clip's classes, side and action units by name. `part`: `train`
     or `test`, the side that the clip is on."""
 
     clip: str
+    dataset: str
+    subject: str
     part: str
     coarse: dict[Literal[COARSE_EMOTIONS], Share]
     fine: dict[Literal[*FINE_TO_COARSE], Share]
     units: Annotated[dict[str, Share], AfterValidator(_check_units)]
     side: dict[Literal["left", "right"], Share] = Field(default_factory=dict)
-    raw: None = None  # of earlier versions, whose other probabilities were calibrated
 
 
 def name_chances(chances: ClipChances, dataset: str) -> ClipChances:

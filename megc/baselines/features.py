@@ -37,13 +37,13 @@ def read_features(
     `true-units` reads no picture but the true action units, a 1 for each that the clip shows: how well emotions are
     told from these says how far the sheet's labels agree with each other.
 
-    Raises DataError for a clip without its file, and for mirrored pictures whose colours have no sign; ValueError for
-    another source.
+    Raises DataError for a clip without its file or its true units, and for mirrored pictures whose colours have no
+    sign; ValueError for another source.
     """
     if source not in SOURCES:
         raise ValueError(f"no features from {source!r}: choose from {', '.join(SOURCES)}")
     if source == TRUE_UNITS:
-        return _true_units(records, 2 if mirrored else 1)
+        return _true_units(records, file, 2 if mirrored else 1)
     prompt = read_prompt(file)
     if mirrored and source != "flow" and prompt.get("encoding") not in SIGNED:
         fix = f"build the instructions with --encoding {' or '.join(SIGNED)} (--centre), or leave the mirror out"
@@ -56,11 +56,14 @@ def read_features(
     return features
 
 
-def _true_units(records: Sequence[dict], views: int) -> dict[str, np.ndarray]:
+def _true_units(records: Sequence[dict], file: Path | str, views: int) -> dict[str, np.ndarray]:
     """Action units of each clip by FACS number, (100,), or (views, 100): the mirror image shows the same ones."""
     features = {record["clip"]: np.zeros(100) for record in records}
     for labels in record_labels(records):
         features[labels.clip][list(labels.units)] = 1
+    if unlabelled := [clip for clip, units in features.items() if not units.any()]:
+        fix = "true-units takes answered questions with a list of action units for each clip"
+        raise DataError(file, unlabelled[0], f"{len(unlabelled)} clip(s) without true action units", fix)
     return {clip: np.tile(units, (views, 1)) if views > 1 else units for clip, units in features.items()}
 
 

@@ -8,6 +8,7 @@ from flow_set import features_of, make_set, split_by_subject, store, with_prompt
 from programs import run_program
 
 from megc.baselines.evidence import gather_evidence, read_evidence
+from megc.baselines.probe import Probe
 from megc.files import write_jsonl
 from megc.problems import DataError
 from megc.vqa.instructions import answer_of
@@ -23,8 +24,12 @@ def test_evidence_is_of_probabilities_and_tells_the_class():
     for part in ("train", "test"):
         found = [row for row in rows if row["part"] == part]
         assert np.mean([max(row["fine"], key=row["fine"].get) == truth[row["clip"]] for row in found]) > 0.9
-        assert np.mean([row["fine"][truth[row["clip"]]] for row in found]) > 0.5
+    probe = Probe(train, features_of(flows))
     for row in rows:
+        if row["part"] == "test":
+            chances = probe.class_chances("fine", features_of(flows)[row["clip"]])
+            assert row["fine"] == pytest.approx(chances, abs=1e-3)
+            assert [*row["fine"]] == sorted(row["fine"], key=lambda name: (-row["fine"][name], name))
         for kind in ("coarse", "fine", "side"):
             assert sum(row[kind].values()) == pytest.approx(1, abs=1e-4)
         assert all(0 <= p <= 1 for p in row["units"].values()) and "lip corner puller" in row["units"]
@@ -76,11 +81,12 @@ def test_the_program_writes_what_fusion_reads(tmp_path, monkeypatch):
         ({"coarse": None}, "row 2: coarse is None, not an object"),
         ({"units": {"tail wagger": 0.5}}, "'tail wagger' is no action unit"),
         ({"fine": {"disgust": 1.5}}, "fine.disgust is 1.5"),
-        ({"raw": {"coarse": {"negative": 1.0}}}, r"raw is .* write it with test/answer_baselines\.py --evidence"),
+        ({"raw": {"coarse": {"negative": 1.0}}}, r"row 2: .*raw.*write it with test/answer_baselines\.py --evidence"),
     ],
 )
 def test_a_row_that_is_no_evidence_is_named(tmp_path, change, words):
-    row = {"clip": "casme2/sub01/a", "part": "test", "coarse": {"negative": 1.0}, "fine": {}, "units": {}}
+    origin = {"clip": "casme2/sub01/a", "dataset": "casme2", "subject": "sub01"}
+    row = {**origin, "part": "test", "coarse": {"negative": 1.0}, "fine": {}, "units": {}}
     write_jsonl(tmp_path / "evidence.jsonl", [row, {**row, **change}])
     with pytest.raises(DataError, match=words):
         read_evidence(tmp_path / "evidence.jsonl")

@@ -56,3 +56,6 @@ def test_true_units_are_read_from_the_answers_and_no_picture(tmp_path):
         for clip, units in truth.items():
             rows = np.atleast_2d(features[clip])
             assert len(rows) == 1 + mirrored and all(sorted(np.flatnonzero(row)) == sorted(units) for row in rows)
+    blind = [{**record, "messages": record["messages"][:2]} for record in records[:7]]
+    with pytest.raises(DataError, match=r"row casme2/sub01/a: 1 clip\(s\) without true action units"):
+        read_features([*blind, *records[7:]], tmp_path / "instructions.jsonl", "true-units")

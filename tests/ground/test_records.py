@@ -40,7 +40,8 @@ CLIP = {
     "onset": 1, "apex": 5, "offset": 9, "apex_estimated": False, "action_units": [{"number": 4, "side": None}],
     "fine": "disgust", "coarse": "negative", "notes": ["n"],
 }  # fmt: skip
-EVIDENCE = {"clip": "casme2/sub01/a", "part": "test", "coarse": {"negative": 0.5}, "fine": {}, "units": {}, "side": {}}
+EVIDENCE = {"clip": "casme2/sub01/a", "dataset": "casme2", "subject": "sub01", "part": "test"}
+EVIDENCE |= {"coarse": {"negative": 0.5}, "fine": {}, "units": {}, "side": {}}
 
 
 def _places(value, place=()):

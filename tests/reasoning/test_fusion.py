@@ -41,8 +41,9 @@ def evidence_of(records, skill, seed=0):
     for clip in dict.fromkeys(record["clip"] for record in records):
         classes = believed(rng, FINE[int(clip[-1])], skill)  # make_set numbers the clips of a subject by class
         units = {unit_name(unit): classes[fine] for fine in FINE for unit in UNITS[fine]}
-        found[clip] = {"clip": clip, "part": "test", "coarse": coarse_of(classes), "fine": classes, "side": {}}
-        found[clip]["units"] = units
+        origin = dict(zip(("dataset", "subject"), clip.split("/")[:2], strict=True))
+        found[clip] = {"clip": clip, **origin, "part": "test", "coarse": coarse_of(classes), "fine": classes}
+        found[clip] |= {"side": {}, "units": units}
     return found
 
 

@@ -156,15 +156,16 @@ def test_thumbnails_are_small_and_gone_pictures_are_said_so(demo):
     assert make_page(demo).count("not found") == 2
 
 
-def test_legend_of_other_pictures_comes_from_the_prompt_record(demo, monkeypatch):
+def test_legend_of_other_pictures_comes_from_the_prompt_record(tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    demo = make_demo(tmp_path / "set")
     monkeypatch.chdir(demo)
     references = read_references("test.jsonl", Problems())
     for _, path in references[0].images:
         Image.new("RGB", (28, 28)).save(path)  # no metadata, as in pictures of other projects
     # what lies above the questions' folder is of something else
-    (demo.parent / "prompt.json").write_text('{"encoding": "uv-strain-minmax", "scale": 3.0}')
+    (tmp_path / "prompt.json").write_text('{"encoding": "uv-strain-minmax", "scale": 3.0}')
     assert make_legend(references) is None
-    (demo.parent / "prompt.json").unlink()
     (demo / "prompt.json").write_text('{"encoding": "uv-strain-minmax", "scale": 3.0}')
     assert "relative to the strongest" in make_legend(references)["text"]
     assert make_legend([]) is None
