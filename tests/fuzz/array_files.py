@@ -152,7 +152,7 @@ def _judge_pixels(case: Case) -> str:
         return f"pixels {values.dtype} {values.shape}, or some that are no number"
     try:
         stored = np.load(io.BytesIO(case.damaged.content), allow_pickle=False)
-    except Exception as error:
+    except Exception as error:  # whatever NumPy says of a file that is none
         return f"accepted, though NumPy says {type(error).__name__}"
     return "" if np.array_equal(stored, values, equal_nan=values.dtype.kind == "f") else "other values than the file's"
 

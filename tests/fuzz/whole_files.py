@@ -148,7 +148,8 @@ def write_submission(root: Path) -> None:
 def write_evidence(root: Path) -> None:
     row = {"coarse": {"negative": 0.7, "positive": 0.3}, "fine": {"disgust": 0.6, "fear": 0.4},
            "units": {"brow lowerer": 0.8, "dimpler": 0.1}, "side": {"left": 0.5, "right": 0.5}}  # fmt: skip
-    rows = [{"clip": f"casme2/sub0{n}/a", "part": "test" if n % 2 else "train", **row} for n in range(1, 5)]
+    origins = [{"clip": f"casme2/sub0{n}/a", "dataset": "casme2", "subject": f"sub0{n}"} for n in range(1, 5)]
+    rows = [{**origin, "part": ("train", "test")[n % 2], **row} for n, origin in enumerate(origins, start=1)]
     write_jsonl(root / "evidence.jsonl", rows)
 
 
