@@ -25,6 +25,7 @@ _MOST = 3  # faults of one record that a message lists
 
 Name = str | int  # the early 2025 test writes subjects as numbers
 FrameNumber = Annotated[int, Field(ge=0, le=10**9)]
+FrameCount = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

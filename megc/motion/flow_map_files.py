@@ -28,6 +28,7 @@ from megc.motion.video_measurements import (
     write_frame_array,
 )
 from megc.problems import DataError, Problems
+from megc.records import FrameCount
 
 VERSION = 1  # of what is written; a change makes every video be done again
 _AGAIN = "run data_process/extract_flow_maps.py again"
@@ -48,7 +49,7 @@ class FlowMapsRecord(MeasurementRecord):
 
     face_width: Annotated[float, Field(gt=0)]
     channels: list[str]
-    placements: Annotated[int, Field(ge=1)]
+    placements: FrameCount
     settings: dict[str, Any]
 
 

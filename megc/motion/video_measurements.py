@@ -32,7 +32,7 @@ from megc.motion.parallel import format_counts, run_on_clips
 from megc.motion.region_stream import sample_frames
 from megc.motion.settings import LongVideoSettings, in_shard, lock_name
 from megc.problems import DataError, Problem, Problems, excerpt
-from megc.records import Contract
+from megc.records import Contract, FrameCount
 
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, RuntimeError, MemoryError, SyntaxError, TokenError),
@@ -149,9 +149,9 @@ class MeasurementRecord(Contract):
     key: str
     video: str
     fps: Annotated[float, Field(gt=0)]
-    frames: Annotated[int, Field(ge=1)]
-    measured: Annotated[int, Field(ge=1)]
-    segments: Annotated[int, Field(ge=1)]
+    frames: FrameCount
+    measured: FrameCount
+    segments: FrameCount
     faults: list[str]
     warnings: list[str]
 

@@ -89,8 +89,10 @@ def classify_clips(settings: ClassifyClipsSettings, problems: Problems) -> str:
 def _resume(part: Path, key: str, classes: int) -> list[list[float]]:
     """Probabilities that a killed run with the same `key` left, after which the file goes on; else it begins anew.
 
-    A line that is cut or damaged ends them: what is behind it is computed again.
+    A line that is cut or damaged ends them: what is behind it is computed again. Raises DataError for a folder.
     """
+    if part.is_dir():
+        raise DataError(part, None, "a folder in the place of a file", "delete it, or choose another --out")
     part.parent.mkdir(parents=True, exist_ok=True)
     lines = part.read_text(encoding="utf-8", errors="replace").split("\n")[:-1] if part.is_file() else []
     head, rows = json.dumps(key), []
