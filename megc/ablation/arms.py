@@ -96,10 +96,12 @@ class Part:
 
 
 def arm_chain(part: Part, arm: Arm) -> Chain:
-    """The chain of an arm that a model answers."""
-    data, models = data_step(part, arm), member_models(part, arm)
-    model_answers = answer_step(part, arm, data, models, "test.jsonl")
-    answers = after_steps(part, arm, data, model_answers)
+    """The chain of an arm that a model answers, or the models of all seeds together: these have one answer, whichever
+    the seed."""
+    steps_part = replace(part, seed=part.grid.seeds[0]) if arm.sections.get("ensemble") else part
+    data, models = data_step(steps_part, arm), member_models(steps_part, arm)
+    model_answers = answer_step(steps_part, arm, data, models, "test.jsonl")
+    answers = after_steps(steps_part, arm, data, model_answers)
     train = models[0].step if isinstance(models[0], OutputOf) else None
     return Chain(arm.name, part.fold, part.seed, arm.hash, data, answers, train, model_answers)
 
@@ -202,10 +204,9 @@ def _split_command(part: Part, file: str, train: str, test: str, inner: bool = F
 
 
 def member_models(part: Part, arm: Arm, side: str = "train.jsonl") -> list[Argument]:
-    """The checkpoints that answer together, trained on `side` of the arm's data: one, or an ensemble's, of as many
+    """The checkpoints that answer together, trained on `side` of the arm's data: one, or an ensemble's, of all
     seeds."""
-    size = arm.sections.get("ensemble")
-    seeds = range(part.seed * size, (part.seed + 1) * size) if size else [part.seed]
+    seeds = part.grid.seeds if arm.sections.get("ensemble") else [part.seed]
     return [trained_model(replace(part, seed=seed), arm, side) for seed in seeds]
 
 

@@ -115,7 +115,7 @@ class ArmFile(ClosedContract):
     after: ArmName | None = None
     train: Literal[ZERO_SHOT] | Flags | None = None
     train_of: ArmName | None = None
-    ensemble: Annotated[int, Field(ge=2, le=100)] | None = None
+    ensemble: bool | None = None
     answer: Flags | None = None
     then: list[dict[Literal["reason", "fuse"], Flags | None]] | None = None
 

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from megc.answers.settings import OPEN, WORDINGS
+from megc.answers.settings import OPEN
 from megc.model.samples import Sample
-from megc.problems import DataError, Problems
-from megc.vqa.instructions import question_of, word_question
-from megc.vqa.prompts import PromptSettings, prompt_hash
+from megc.problems import Problems
+from megc.vqa.instructions import question_of
 from megc.vqa.questions import Question, normalise_answer, parse
 
 
@@ -157,37 +156,3 @@ class Ensemble:
             for number, more in zip(left, answers, strict=True):
                 votes[number] = None if more is None else [*votes[number], *more]
         return votes
-
-
-class RewordedAnswerer:
-    """An answerer whose questions get other prompt settings (the same pictures in the same order)."""
-
-    def __init__(self, answerer: Answerer, settings: PromptSettings) -> None:
-        self.answerer, self.settings = answerer, settings
-
-    def answer(self, samples: Sequence[Sample], problems: Problems) -> list[list[Answer] | None]:
-        """Votes of each sample; None for a question that cannot be worded otherwise."""
-        reworded: dict[int, Sample] = {}
-        for number, sample in enumerate(samples):
-            with problems.collect():
-                reworded[number] = reword(sample, self.settings)
-        votes = dict(zip(reworded, self.answerer.answer(list(reworded.values()), problems), strict=True))
-        return [votes.get(number) for number in range(len(samples))]
-
-
-def reword(sample: Sample, settings: PromptSettings) -> Sample:
-    """The sample with the prompt of `settings`. Raises DataError for a question that is not the challenge's."""
-    record = sample.record
-    try:
-        messages = word_question(record, settings)
-    except ValueError as error:
-        fix = "correct the question, or leave out --vote-prompts"
-        raise DataError("--vote-prompts", record["id"], f"cannot be worded otherwise ({error})", fix) from error
-    return replace(sample, record={**record, "messages": messages, "prompt": prompt_hash(settings)})
-
-
-def change_wording(settings: PromptSettings, name: str) -> PromptSettings:
-    """The settings in the wording `name`, with the same pictures. Raises ValueError for none of WORDINGS."""
-    if name not in WORDINGS:
-        raise ValueError(f"unknown wording {name!r}; known: {', '.join(WORDINGS)}")
-    return replace(settings, structured=name == "structured")

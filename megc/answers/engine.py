@@ -1,6 +1,5 @@
 """A checkpoint in memory as an answerer: every kind of question in its mode, with shared prompt prefixes."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,14 +27,13 @@ from megc.answers.writing import UnitList, make_unit_list, start_answers, write_
 from megc.model.attention import check_answering_attention
 from megc.model.checkpoint import LoadedCheckpoint
 from megc.model.packing import PositionIds
-from megc.model.samples import Sample, chat_messages, shifted
+from megc.model.samples import Sample, chat_messages
 from megc.model.visuals import TEXT, token_kinds, visual_grid
 from megc.motion.flow_pictures import mirror_picture
 from megc.problems import Problems
 from megc.vqa.questions import MIRRORED, Question
 
-# a clip's pictures, their shift (down, right) in pixels, and whether they are mirrored
-PictureView = tuple[tuple[Path, ...], tuple[int, int], bool]
+PictureView = tuple[tuple[Path, ...], bool]  # a clip's pictures, and whether they are mirrored
 
 
 @dataclass
@@ -98,7 +96,7 @@ class ModelAnswerer:
             self._answer_batch(batch, views)
         votes: list[list[Answer] | None] = [None] * len(samples)
         for pending in questions:
-            answers = [mirror_answer(answer) for answer in pending.answers] if pending.view[2] else pending.answers
+            answers = [mirror_answer(answer) for answer in pending.answers] if pending.view[1] else pending.answers
             votes[pending.number] = [*(votes[pending.number] or []), *answers]
         return votes
 
@@ -110,37 +108,26 @@ class ModelAnswerer:
     def _read_pictures(
         self, samples: Sequence[Sample], problems: Problems
     ) -> tuple[list[PendingQuestion], dict[PictureView, list[np.ndarray]]]:
-        """The questions of the samples, and the pictures of every view of them. Where votes see other pictures, a vote
-        is a question."""
+        """The questions of the samples, and the pictures of every view of them. Where votes see mirrored pictures, a
+        vote is a question."""
         questions: list[PendingQuestion] = []
-        unmoved: dict[tuple[Path, ...], list[np.ndarray]] = {}
+        stored: dict[tuple[Path, ...], list[np.ndarray]] = {}
         views: dict[PictureView, list[np.ndarray]] = {}
         for number, sample in enumerate(samples):
             with problems.collect():
-                if sample.pictures not in unmoved:
-                    unmoved[sample.pictures] = self.pictures.read(sample)
+                if sample.pictures not in stored:
+                    stored[sample.pictures] = self.pictures.read(sample)
                 question = parse_question(sample)
                 count = self.decoding.count_votes(question.kind)
                 votes = tuple(range(self.first_vote, self.first_vote + count))
-                for group in [(vote,) for vote in votes] if self.decoding.changes_pictures else [votes]:
-                    shift = self._draw_shift(sample, group[0])
+                for group in [(vote,) for vote in votes] if self.decoding.mirror else [votes]:
                     mirrored = self.decoding.mirror and (group[0] - self.first_vote) % 2 == 1
-                    view = (sample.pictures, shift, mirrored)
+                    view = (sample.pictures, mirrored)
                     if view not in views:
-                        pictures = unmoved[sample.pictures]
-                        pictures = [mirror_picture(picture) for picture in pictures] if mirrored else pictures
-                        views[view] = [shifted(picture, *shift) for picture in pictures]
+                        pictures = stored[sample.pictures]
+                        views[view] = [mirror_picture(picture) for picture in pictures] if mirrored else pictures
                     questions.append(PendingQuestion(number, sample, question, view, group))
         return questions, views
-
-    def _draw_shift(self, sample: Sample, vote: int) -> tuple[int, int]:
-        """By how many pixels (down, right) a vote's pictures are moved; the same for all questions on a clip."""
-        most = self.decoding.jitter
-        if not most or vote == self.first_vote:
-            return 0, 0
-        digest = hashlib.sha256(f"jitter\n{self.decoding.seed}\n{vote}\n{sample.clip}".encode()).digest()
-        down, right = np.random.default_rng(list(digest)).integers(-most, most + 1, 2).tolist()
-        return down, right
 
     def _add_prompts(self, questions: Sequence[PendingQuestion], views: dict[PictureView, list[np.ndarray]]) -> None:
         """Give each question its prompt in tokens, with position ids."""

@@ -12,15 +12,13 @@ from megc.vqa.questions import TEMPLATES, Question, allowed_answers
 from megc.vqa.settings import INTERVAL_KIND
 
 Blank = Literal["none", "flow", "frames", "all"]
-Wording = Literal["structured", "bare"]
 MODES = ("choices", "greedy", "sample")
 BLANKS: tuple[str, ...] = get_args(Blank)
-WORDINGS: tuple[str, ...] = get_args(Wording)
 OPEN = "open"  # kind of a question in words other than the challenge's
 
 _HIDDEN = "***"
 # Recorded with every run, since they decide its answers; constants, so that hashes of earlier runs stay what they are.
-_FIXED = {"repetition_penalty": 1.0, "choice_score": "sum"}
+_FIXED = {"repetition_penalty": 1.0, "choice_score": "sum", "jitter": 0}
 
 
 def parse_decode(words: tuple[str, ...]) -> dict[str, str]:
@@ -69,11 +67,6 @@ class Decoding:
     constrain_units: bool = option(
         True, "keep lists of action units to known names, as many as the wording of the question asks for"
     )
-    jitter: int = option(
-        0,
-        "pixels by which pictures move from vote to vote, whatever the mode; the first vote sees them unmoved",
-        aliases=("vote-jitter",),
-    )
     mirror: bool = option(
         False, "every second vote sees the flow picture mirrored, whatever the mode; left and right change places back"
     )
@@ -83,8 +76,6 @@ class Decoding:
             raise ValueError("--votes and --max-new-tokens must be 1 or more")
         if not (self.temperature > 0 and 0 < self.top_p <= 1 and self.top_k >= 0):
             raise ValueError("--temperature must be positive, --top-p in (0, 1], --top-k 0 or more")
-        if self.jitter < 0:
-            raise ValueError("--jitter must be 0 or more")
         if self.mirror and self.votes < 2:
             raise ValueError("--mirror needs --votes 2 or more: every second one sees the mirrored picture")
         parse_decode(self.decode)
@@ -101,13 +92,8 @@ class Decoding:
         return self.modes.get(kind, "greedy" if self.votes == 1 else "sample")
 
     def count_votes(self, kind: str) -> int:
-        """Number of votes on a question: without other pictures, only samples differ from each other."""
-        return self.votes if self.changes_pictures or self.mode(kind) == "sample" else 1
-
-    @property
-    def changes_pictures(self) -> bool:
-        """Whether votes see different pictures."""
-        return bool(self.jitter or self.mirror)
+        """Number of votes on a question: without mirrored pictures, only samples differ from each other."""
+        return self.votes if self.mirror or self.mode(kind) == "sample" else 1
 
     def allowed(self, question: Question, dataset: str) -> tuple[str, ...] | None:
         """The answers that a question may have; None for lists, sentences and unknown questions."""
@@ -126,9 +112,8 @@ class Decoding:
             del settings["mirror"]
         modes = set(self.modes.values())
         # a setting that changes no answer must not start a new run
-        unused = [] if "sample" in modes else ["temperature", "top_p", "top_k"]
-        unused += [] if "sample" in modes or self.jitter else ["seed"]
-        unused += [] if "sample" in modes or self.changes_pictures else ["votes"]
+        unused = [] if "sample" in modes else ["temperature", "top_p", "top_k", "seed"]
+        unused += [] if "sample" in modes or self.mirror else ["votes"]
         unused += [] if "choices" in modes else ["choice_score"]
         return {name: value for name, value in settings.items() if name not in unused}
 
@@ -209,7 +194,6 @@ class RunSettings:
     out: Path = option(Path("result/demo/tiny"), "folder of predictions.jsonl and run.json")
     decoding: Decoding = field(default_factory=Decoding)
     models: tuple[str, ...] = option((), "several checkpoints that vote together, in place of --model")
-    vote_prompts: tuple[Wording, ...] = option((), "votes in each of these prompts")
     batch_size: int = option(16, "questions at once; does not change the answers")
     blank: Blank = option("none", "pictures to replace by neutral ones, as a control")
     min_pixels: int | None = option(None, "fewest of a picture (default: as the checkpoint was trained)")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from megc.answers.answerer import Answerer, Ensemble, RewordedAnswerer, change_wording
+from megc.answers.answerer import Answerer, Ensemble
 from megc.answers.engine import ModelAnswerer
 from megc.answers.pictures import Pictures
 from megc.answers.server import ServedAnswerer
@@ -82,7 +82,7 @@ def read_questions(settings: RunSettings, problems: Problems) -> Questions:
     prompts = read_prompts(settings.questions[0], samples[0].pictures)
     hierarchical = is_hierarchical(samples[0].record)
     prompt_settings = None
-    if settings.blank != "none" or settings.vote_prompts or hierarchical or settings.decoding.mirror:
+    if settings.blank != "none" or hierarchical or settings.decoding.mirror:
         trained = read_training_info(settings.voters[0]).get("prompt")
         prompt_settings = find_prompt(prompt, [trained, *prompts], settings.questions[0])
         _check_blank(settings, prompt_settings)
@@ -234,7 +234,7 @@ def load_checkpoints(settings: RunSettings, questions: Questions) -> AnswerSetup
 def combine_answerers(
     settings: RunSettings, loaded: Sequence[LoadedCheckpoint], prompt: PromptSettings | None
 ) -> Answerer:
-    """What answers: a model, or several models, each in each of the wordings; each with votes of its own.
+    """What answers: a model, or several models, each with votes of its own.
 
     In a hierarchy each of them goes by its own coarse answer.
     """
@@ -242,15 +242,10 @@ def combine_answerers(
     answerers: list[Answerer] = []
     for checkpoint in loaded:
         pictures = Pictures(checkpoint.processor, settings.blank, prompt)
-        for name in settings.vote_prompts or (None,):
-            # numbers of votes go on from answerer to answerer: equal numbers would draw equal answers
-            first_vote = len(answerers) * decoding.votes
-            model = ModelAnswerer(checkpoint, pictures, decoding, settings.batch_size, first_vote)
-            wording = change_wording(prompt, name) if name else prompt
-            if wording and wording.hierarchy:
-                answerers.append(TwoStage(model, wording))
-            else:
-                answerers.append(RewordedAnswerer(model, wording) if name else model)
+        # numbers of votes go on from answerer to answerer: equal numbers would draw equal answers
+        first_vote = len(answerers) * decoding.votes
+        model = ModelAnswerer(checkpoint, pictures, decoding, settings.batch_size, first_vote)
+        answerers.append(TwoStage(model, prompt) if prompt and prompt.hierarchy else model)
     return answerers[0] if len(answerers) == 1 else Ensemble(answerers)
 
 
@@ -264,7 +259,7 @@ def _hashed_settings(settings: RunSettings, loaded: Sequence[LoadedCheckpoint], 
     return {
         "checkpoints": [_hash_checkpoint(*pair) for pair in zip(settings.voters, loaded, strict=True)],
         "prompt": prompt,
-        "vote_prompts": list(settings.vote_prompts),
+        "vote_prompts": [],  # constant, so that hashes of earlier runs stay what they are
         "min_pixels": [low for low, _ in budgets],
         "max_pixels": [high for _, high in budgets],
         "dtype": [str(checkpoint.model.dtype).removeprefix("torch.") for checkpoint in loaded],
@@ -291,8 +286,6 @@ def connect_endpoint(settings: RunSettings, questions: Questions) -> AnswerSetup
     """
     local = {
         "--models": settings.models,
-        "--vote-prompts": settings.vote_prompts,
-        "--jitter": settings.decoding.jitter,
         "--mirror": settings.decoding.mirror,
     }
     if flags := [flag for flag, value in local.items() if value]:

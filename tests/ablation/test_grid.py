@@ -158,18 +158,19 @@ def test_fitted_fusion_reads_training_subjects_only(data: Path) -> None:
 
 
 def test_an_ensemble_of_seeds_shares_its_trainings(data: Path) -> None:
-    arms = {"one": {}, "three": {"train_of": "one", "ensemble": 3}}
+    arms = {"one": {}, "three": {"train_of": "one", "ensemble": True}}
     fused = {"fused": {**arms["three"], "then": [{"fuse": {"fit": True}}]}}
-    (chain,) = (chain for chain in chains(grid_of(data, arms | fused, inner_folds=2)) if chain.arm == "fused")
+    grid = grid_of(data, arms | fused, inner_folds=2, seeds=[0, 1, 2])
+    chain, *others = (chain for chain in chains(grid) if chain.arm == "fused")
+    assert [other.answers for other in others] == [chain.answers] * 2, "whichever the seed, one answer"
     steps = steps_in_order([chain.answers])
     assert words(chain.model_answers).count("train/checkpoint") == 3
     (held_out,) = (words(step) for step in steps if step.kind == "answer-inner")
     assert held_out.count("train-inner/checkpoint") == 3 and "data/inner0_test.jsonl" in held_out
-    found = chains(grid_of(data, arms))
-    kinds = [step.kind for step in steps_in_order([chain.answers for chain in found])]
-    assert kinds.count("train") == 3, "the first of the three is the arm's own"
+    kinds = [step.kind for step in steps_in_order([chain.answers for chain in chains(grid)])]
+    assert kinds.count("train") == kinds.count("train-inner") == 3, "they are those of the single models"
     with pytest.raises(DataError, match="ensemble"):
-        grid_of(data, {"a": {"ensemble": 1}})
+        grid_of(data, {"a": {"ensemble": 3}})
 
 
 def test_the_mirrored_probe_is_a_row_and_the_evidence_of_arms_that_say_so(data: Path) -> None:

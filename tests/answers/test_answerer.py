@@ -2,11 +2,10 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from answer_files import GREEDY, answer, write_questions
+from answer_files import answer, write_questions
 from PIL import Image
 
 from megc.answers.answerer import Answer, Vote, majority_vote, make_prediction, mean_likelihood
@@ -113,29 +112,6 @@ def test_checkpoints_vote_together_and_their_likelihoods_are_mixed(checkpoint, o
     sampled = [row["votes"][2:] for row, first in zip(both, one, strict=True) if not first["choices"]]
     alone = [second["votes"] for second in two if not second["choices"]]
     assert sampled != alone  # votes of their own numbers, not those of the first checkpoint
-
-
-def test_wordings_vote_together(checkpoint, questions, tmp_path):
-    """`bare` is the questions' own prompt, so that its votes are those of a plain run."""
-    usual, _ = answer(checkpoint, questions, tmp_path / "usual")
-    rows, _ = answer(checkpoint, questions, tmp_path / "both", vote_prompts=("bare", "structured"))
-    assert [row["votes"][0] for row in rows] == [row["answer"] for row in usual]
-    assert all(len(row["votes"]) == 2 for row in rows)
-    assert any(row["votes"][0] != row["votes"][1] for row in rows)
-    assert run_hash(tmp_path / "both") != run_hash(tmp_path / "usual")
-
-
-def test_moved_pictures_vote_and_the_first_vote_sees_them_where_they_are(checkpoint, questions, tmp_path):
-    usual, _ = answer(checkpoint, questions, tmp_path / "usual")
-    jitter = replace(GREEDY, votes=4, jitter=6)
-    rows, _ = answer(checkpoint, questions, tmp_path / "moved", jitter, batch_size=5)
-    assert [row["votes"][0] for row in rows] == [row["answer"] for row in usual]
-    assert {len(row["votes"]) for row in rows} == {4}
-    assert any(len(set(row["votes"])) > 1 for row in rows)
-    small = answer(checkpoint, questions, tmp_path / "small", jitter, batch_size=1)[0]
-    assert [row["votes"] for row in small] == [row["votes"] for row in rows]
-    seed = answer(checkpoint, questions, tmp_path / "seed", replace(jitter, seed=5))[0]
-    assert [row["votes"] for row in seed] != [row["votes"] for row in rows]
 
 
 def test_a_mirrored_vote_is_the_answer_to_the_mirrored_picture_with_sides_exchanged(checkpoint, tmp_path):

@@ -34,7 +34,6 @@ def test_each_kind_of_question_has_its_mode():
         {"top_p": 0.0},
         {"top_k": -1},
         {"max_new_tokens": 0},
-        {"jitter": -1},
         {"decode": ("units=choices",)},
         {"decode": ("mood=greedy",)},
     ],

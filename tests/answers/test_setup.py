@@ -70,8 +70,8 @@ def test_a_server_that_is_not_there_is_one_error(checkpoint, questions, tmp_path
 
 
 def test_what_needs_the_model_in_memory_is_refused_with_an_endpoint(checkpoint, questions, tmp_path):
-    with pytest.raises(DataError, match="--vote-prompts needs the model in memory"):
-        answer(checkpoint, questions, tmp_path, endpoint=Endpoint("http://127.0.0.1:9/v1"), vote_prompts=("bare",))
+    with pytest.raises(DataError, match="--models needs the model in memory"):
+        answer(checkpoint, questions, tmp_path, endpoint=Endpoint("http://127.0.0.1:9/v1"), models=(str(checkpoint),))
 
 
 def test_a_video_is_not_sent_to_a_server(checkpoint, tmp_path):
@@ -118,7 +118,7 @@ def test_questions_of_a_hierarchy_are_asked_in_two_stages_without_the_true_class
     assert answer_of(read_records(questions)[0]) == "the truth"
 
 
-def test_each_wording_of_a_hierarchy_goes_by_its_own_coarse_answer(checkpoint, questions, tmp_path):
+def test_each_model_of_a_hierarchy_goes_by_its_own_coarse_answer(checkpoint, questions, tmp_path):
     hierarchy(questions, "surprise")
-    rows, problems = answer(checkpoint, questions, tmp_path / "out", GREEDY, vote_prompts=("bare", "structured"))
+    rows, problems = answer(checkpoint, questions, tmp_path / "out", GREEDY, models=(str(checkpoint),) * 2)
     assert problems == [] and all(len(row["votes"]) == 2 for row in rows)

@@ -157,7 +157,7 @@ def plain_likelihood(loaded, sample, text):
     return float(logits[torch.arange(start - 1, end - 1), ids[start:end]].sum())
 
 
-def test_votes_see_the_moved_video_and_a_blank_one_is_grey(checkpoint, tmp_path):
+def test_a_video_can_be_moved_and_a_blank_one_is_grey(checkpoint, tmp_path):
     file = write_video_questions(tmp_path / "data")
     usual, _ = answer(checkpoint, file, tmp_path / "usual", Decoding(max_new_tokens=4))
     blank, problems = answer(checkpoint, file, tmp_path / "blank", Decoding(max_new_tokens=4), blank="frames")
