@@ -1,8 +1,8 @@
 """Reason over stored answers: make a clip's answers agree with each other and with what is known.
 
-    python test/reason_answers.py --reason joint compose
-    python test/reason_answers.py --predictions result/test_7b/predictions.jsonl --train dataset/train_dataset.jsonl \
-        --reason number shown learnt-rules joint compose --out result/test_7b_reasoned
+    python test/reason_answers.py --reason shown joint compose
+    python test/reason_answers.py --predictions result/test_7b/predictions.jsonl \
+        --reason number shown joint compose --train dataset/train_dataset.jsonl --out result/test_7b_reasoned
 
 Works on any predictions in the challenge's format; likelihoods and votes are used where rows have them.
 """

@@ -12,7 +12,7 @@ from megc.csv_tables import write_table
 from megc.files import write_text
 from megc.problems import DataError, Problem, Problems
 from megc.reasoning.agreement import reason_over_rows
-from megc.reasoning.rules import Knowledge
+from megc.reasoning.knowledge import Knowledge
 from megc.scoring.consistency import CHECKS, count_consistent_clips
 from megc.scoring.evaluation import ENDS, PairedDifference, compare_runs
 from megc.scoring.runs import Reference, ReferenceIndex, Run, read_reference_files, refuse_other_questions

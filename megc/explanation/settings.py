@@ -9,7 +9,7 @@ from megc.command import option
 
 _CLIPS = Path("dataset/demo/clips.jsonl")
 # of reasoning.settings.OPTIONS those that one clip can be reasoned over with: no training answers, no prose
-REASONS = ("snap", "number", "shown", "rules", "joint", "compose")
+REASONS = ("snap", "number", "shown", "joint", "compose")
 LONGEST_CLIP = 4.0  # seconds; what is longer holds more than an expression, and is spotted first
 
 

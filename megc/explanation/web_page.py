@@ -36,7 +36,6 @@ REASON_LABELS = {
     "compose": "sentence composed of the other answers",
     "shown": "yes/no and list of action units agree",
     "number": "as many action units as asked for",
-    "rules": "published rules of action units and emotions",
     "snap": "nearest of the allowed answers",
 }
 _STYLES = """

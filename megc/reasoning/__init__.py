@@ -1,1 +1,1 @@
-"""Stored predictions to better ones: rules, agreement, fusion. No torch in here."""
+"""Stored predictions to better ones: agreement, fusion. No torch in here."""

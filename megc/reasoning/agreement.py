@@ -1,4 +1,4 @@
-"""Reconcile a clip's answers with each other, with the wording of its questions, with rules and training labels.
+"""Reconcile a clip's answers with each other, with the wording of its questions, with training labels.
 
 Works on stored predictions, rows of the challenge's format, so that it takes any model's answers and every option
 can be switched on its own. Options run in the order of OPTIONS, whatever order they are given in. No option makes an
@@ -16,8 +16,8 @@ from megc.commits import answer_commits, commit
 from megc.facs import FINE_TO_COARSE
 from megc.files import lock_folder, sha256_of, write_json, write_jsonl
 from megc.problems import DataError, Problems
+from megc.reasoning.knowledge import Knowledge
 from megc.reasoning.nearest import nearest_answer, nearest_units
-from megc.reasoning.rules import RULES, Knowledge, Rules, read_rules
 from megc.reasoning.settings import OPTIONS, ReasonSettings
 from megc.reasoning.unit_lists import Evidence, log_odds, match_count, reconcile_yes_no
 from megc.splits import shared_subjects, subject_key
@@ -35,8 +35,6 @@ from megc.vqa.questions import (
     split_long,
 )
 
-NEED_TRAINING = ("learnt-rules",)
-
 
 def order_options(names: Iterable[str]) -> tuple[str, ...]:
     """The options of these names in the order they run. Raises ValueError for an unknown name."""
@@ -44,20 +42,6 @@ def order_options(names: Iterable[str]) -> tuple[str, ...]:
     if unknown := sorted(names - OPTIONS.keys()):
         raise ValueError(f"unknown option {', '.join(unknown)}; known: {', '.join(OPTIONS)}")
     return tuple(name for name in OPTIONS if name in names)
-
-
-def _check_training(options: Iterable[str], knowledge: Knowledge | Path | str | None) -> None:
-    if knowledge is None and (lacking := [name for name in options if name in NEED_TRAINING]):
-        raise ValueError(f"{', '.join(lacking)} needs the training answers (--train)")
-
-
-def read_knowledge(options: Iterable[str], train: Path | str | None) -> Knowledge | None:
-    """Labels of the training side in the file `train`; None without one.
-
-    Raises DataError for a bad file, and ValueError for an option that needs one.
-    """
-    _check_training(options, train)
-    return Knowledge.from_file(train) if train else None
 
 
 @dataclass
@@ -68,7 +52,6 @@ class _Clip:
     rows: list[dict] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     units: list[int] = field(default_factory=list)
-    scores: dict[str, float] = field(default_factory=dict)  # of the fine classes, where reasoning weighed them
 
     def answered(self, *kinds: str) -> list[tuple[dict, Question]]:
         """Answered rows of these kinds, with their questions."""
@@ -121,17 +104,15 @@ def reason_over_rows(
     rows: Sequence[dict],
     options: Iterable[str],
     knowledge: Knowledge | None = None,
-    rules: Rules | None = None,
 ) -> list[dict]:
     """Copies of prediction rows with their answers reasoned over, in order; the original answer stays as `raw`.
 
     `options` are names of OPTIONS. `choices` (log-likelihoods of the allowed answers) and `votes` are used where
-    a row has them. A row that has `raw` already is reasoned over from there. `knowledge` is of training subjects;
-    `rules` are those of `read_rules`. Raises ValueError for an unknown option, for an option that needs
-    knowledge and has none, for a subject of `rows` among the training subjects, and for an unknown question.
+    a row has them. A row that has `raw` already is reasoned over from there. `knowledge` is of training subjects.
+    Raises ValueError for an unknown option, for a subject of `rows` among the training subjects, and for an unknown
+    question.
     """
     options = order_options(options)
-    _check_training(options, knowledge)
     copies = [{**row, "answer": row.get("raw", row.get("answer", ""))} for row in rows]
     copies = [{**row, "raw": row["answer"]} for row in copies]
     for row in copies:
@@ -149,13 +130,12 @@ def reason_over_rows(
         clip.rows.append(row)
         clip.questions.append(parse(row["question"]))
     # clip by clip: no answer depends on another clip of the test set
-    rules = read_rules() if rules is None and "rules" in options else rules
     for clip in clips.values():
-        _reason(clip, options, knowledge, rules)
+        _reason(clip, options, knowledge)
     return copies
 
 
-def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None, rules: Rules | None) -> None:
+def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None) -> None:
     """Apply the options to the rows of a clip: wording first, then action units, classes, and last the sentence."""
     clip.units = _listed_units(clip)
     before, evidence = list(clip.units), _collect_evidence(clip, knowledge)
@@ -169,10 +149,6 @@ def _reason(clip: _Clip, options: Sequence[str], knowledge: Knowledge | None, ru
             row["answer"] = "yes" if question.unit in clip.units else "no"
     if clip.units != before:  # an untouched list keeps its spelling
         clip.set_answers("units", join_units(clip.units))
-    if "rules" in options:
-        _add_to_fine_scores(clip, rules.evidence(clip.units, _fine_classes(clip)))
-    if "learnt-rules" in options:
-        _add_to_fine_scores(clip, knowledge.evidence(clip.dataset, clip.units, _fine_classes(clip)))
     if "joint" in options:
         _choose_jointly(clip)
     if {"compose", "analysis"} & set(options):
@@ -237,18 +213,6 @@ def _snap(clip: _Clip) -> None:
             row["answer"] = compose_long(join_units(units), fine, coarse)
 
 
-def _fine_classes(clip: _Clip) -> tuple[str, ...]:
-    return next((clip.allowed(*pair) for pair in clip.answered("fine")), ())
-
-
-def _add_to_fine_scores(clip: _Clip, evidence: dict[str, float]) -> None:
-    """Add evidence to the clip's fine classes and answer with the best; of equals, the answer that was there."""
-    for row, question in clip.answered("fine") if clip.units else ():
-        scores = clip.scores or clip.log_shares(row, question)
-        clip.scores = {name: score + evidence[name] for name, score in scores.items()}
-        clip.set_answers("fine", _best(clip.scores, clip.class_named("fine")))
-
-
 def _best(scores: dict[str, float], present: str | None) -> str:
     return max(scores, key=lambda name: (scores[name], name == present))
 
@@ -256,8 +220,7 @@ def _best(scores: dict[str, float], present: str | None) -> str:
 def _choose_jointly(clip: _Clip) -> None:
     """The fine class that is likeliest together with its coarse class; where only texts are known, the fine one's."""
     for row, question in clip.answered("fine"):
-        scores = clip.scores or clip.log_shares(row, question)
-        scores = {name: score for name, score in scores.items() if name in FINE_TO_COARSE}
+        scores = {name: score for name, score in clip.log_shares(row, question).items() if name in FINE_TO_COARSE}
         coarse = next(iter(clip.answered("coarse")), None)
         if coarse and _is_weighed(row) and _is_weighed(coarse[0]):
             shares = clip.log_shares(*coarse)
@@ -296,7 +259,7 @@ def reason_file(
     if target.resolve() == Path(predictions).resolve():
         raise DataError(target, None, "would be written over itself", "choose another --out")
     rows = read_answers(predictions, "answer questions with test/generate_answers.py")
-    knowledge = read_knowledge(options, train)
+    knowledge = Knowledge.from_file(train) if train else None
     try:
         reasoned = reason_over_rows(rows, options, knowledge)
     except (ValueError, KeyError) as error:
@@ -305,7 +268,6 @@ def reason_file(
     settings = {
         "reason": list(options),
         "predictions": sha256_of(Path(predictions).read_bytes()),
-        "rules": sha256_of(RULES.read_bytes()) if "rules" in options else None,
         "knowledge": knowledge.hash if knowledge else None,
     }
     run_info = {

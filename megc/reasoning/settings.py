@@ -10,8 +10,6 @@ OPTIONS = {
     "snap": "an answer outside the allowed ones becomes the nearest of them",
     "number": "one action unit where the question speaks of one, several where it speaks of several",
     "shown": "yes/no answers and the list of action units agree; the surer of the two is kept",
-    "rules": "published rules from action units to the fine class weigh in on it",
-    "learnt-rules": "how the training clips of each fine class show the action units weighs in on it",
     "joint": "fine and coarse class are chosen together, so that one implies the other",
     "compose": "the composed sentence, and an analysis that says next to nothing, repeat the clip's own answers",
     "analysis": "every analysis (MEGC 2026) is composed of the clip's own answers, also one that is prose already",
@@ -25,7 +23,7 @@ class ReasonSettings:
 
     predictions: Path = option(_PREDICTIONS, "rows with answers")
     reason: tuple[Literal[*OPTIONS], ...] = option(
-        ("joint", "compose"),
+        ("shown", "joint", "compose"),
         f"what to apply; always in this order: {'; '.join(f'{name}: {text}' for name, text in OPTIONS.items())}",
     )
     train: Path | None = option(None, "answered rows of training subjects, to learn from")

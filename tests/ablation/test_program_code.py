@@ -112,7 +112,7 @@ def test_a_changed_constant_changes_the_keys_that_rest_on_it(room: str, copied: 
 
 
 def test_data_files_count_for_the_programs_that_import_their_room(copied: Copy) -> None:
-    before, expected = copied.hashes(), {"rules.json": ("reasoning", "reason"), "mean_face.json": ("motion", "frames")}
+    before, expected = copied.hashes(), {"mean_face.json": ("motion", "frames"), "layouts.yaml": ("synthesis", "make")}
     for name, (room, section) in expected.items():
         file = copied.root / "megc" / room / name
         original = file.read_bytes()

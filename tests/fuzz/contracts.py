@@ -142,14 +142,6 @@ MEGC = {
     "weights_hash?": OPTIONAL_TEXT,
 }
 RUN = {"hash?": "text", "commits?": ("list", "text", 0), "settings?": ("map", "any")}
-RULES = {
-    "rules": (
-        "list",
-        {"units": ("list", ("between", 1, 99), 1), "without?": ("list", ("between", 1, 99), 0), "fine": ("or", *FINE)},
-        0,
-    ),
-    "strength": "number",
-}
 POINT = ("list", "number", 2)
 KEY_FRAME = {"wanted": FRAME, "used": FRAME, "file": "text"}
 ALIGN = {

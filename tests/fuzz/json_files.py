@@ -9,10 +9,8 @@ from damages import damage_json
 from oracles import MISSING, Target, reads_as, value_of
 from readers import (
     if_present,
-    plain_rules,
     plain_stage,
     view_flow_json,
-    view_rules,
     view_stage,
     view_state,
     view_vocabulary,
@@ -29,7 +27,6 @@ from megc.model.weights import base_of, weight_files, weights_hash
 from megc.motion.keyframes import check_align
 from megc.planning.dry_run import ARCHITECTURES, public_architecture
 from megc.problems import Problems
-from megc.reasoning.rules import RULES
 from megc.scoring.runs import read_references, read_runs
 from megc.synthesis.demo_set import write_demo_record
 from megc.synthesis.settings import DemoSettings
@@ -183,14 +180,6 @@ JSON_TARGETS = [
         reads_as(
             value_of(contracts.RUN, lambda value: sorted(set(filter(None, value.get("commits", [])))) or MISSING)
         ),
-    ),
-    Target(
-        "rules.json",
-        "rules.json",
-        lambda root: (root / "rules.json").write_bytes(RULES.read_bytes()) and None,
-        damage_json,
-        view_rules,
-        reads_as(value_of(contracts.RULES, plain_rules)),
     ),
     Target(
         "vocabulary.json",

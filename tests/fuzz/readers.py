@@ -14,7 +14,6 @@ from megc.model.samples import vocabulary_beside
 from megc.planning.fit import stage_of
 from megc.problems import DataError, Problems
 from megc.reasoning.agreement import reason_file
-from megc.reasoning.rules import read_rules
 from megc.scoring.runs import read_references, read_run
 from megc.training.resume import TrainerState, has_state
 from megc.training.settings import SftSettings, read_config
@@ -68,19 +67,6 @@ def view_grid(root: Path, problems: Problems) -> dict:
     grid = read_grid(root / "grid.yaml")
     settings = [grid.protocol, grid.folds, grid.split_seed, grid.share, grid.inner_folds, list(grid.seeds), grid.full]
     return {"settings": settings, "arms": sorted(grid.arms), "hashes": sorted(arm.hash for arm in grid.arms.values())}
-
-
-def view_rules(root: Path, problems: Problems) -> list:
-    rules = read_rules(root / "rules.json")
-    found = [[sorted(rule.units), sorted(rule.without), rule.fine] for rule in rules.rules]
-    return [sorted(found), rules.strength]
-
-
-def plain_rules(record: dict) -> list:
-    found = [
-        [sorted(set(rule["units"])), sorted(set(rule.get("without", []))), rule["fine"]] for rule in record["rules"]
-    ]
-    return [sorted(found), float(record["strength"])]
 
 
 def view_flow_json(root: Path, problems: Problems) -> list:

@@ -16,7 +16,6 @@ from megc.model.samples import vocabulary_beside
 from megc.motion.keyframes import read_align
 from megc.planning.fit import stage_of
 from megc.problems import DataError, Problems
-from megc.reasoning.rules import read_rules
 from megc.scoring.answer_cards import make_legend
 from megc.scoring.runs import read_references, read_runs
 from megc.training.settings import read_config
@@ -144,7 +143,6 @@ USERS = {
     "vocabulary": ("vocabulary.json", lambda root: vocabulary_beside(root / "train.jsonl")),
     "record of a checkpoint": ("megc.json", read_training_info),
     "DeepSpeed": ("zero.json", lambda root: stage_of(str(root / "zero.json"))),
-    "rules": ("rules.json", lambda root: read_rules(root / "rules.json")),
     "grid": ("grid.yaml", lambda root: read_grid(root / "grid.yaml")),
     "settings": ("tiny.yaml", lambda root: read_config(root / "tiny.yaml", set())),
     "settings of a grid": ("tiny.yaml", lambda root: plan_yaml(root / "tiny.yaml")),

@@ -14,12 +14,12 @@ from megc.facs import FINE_EMOTIONS, FINE_TO_COARSE, ME_VQA_UNITS
 from megc.problems import DataError
 from megc.reasoning import agreement
 from megc.reasoning.agreement import order_options, reason_file, reason_over_rows
+from megc.reasoning.knowledge import Knowledge
 from megc.reasoning.nearest import nearest_answer, nearest_units
-from megc.reasoning.rules import Knowledge, read_rules
 from megc.reasoning.settings import OPTIONS
 from megc.reasoning.unit_lists import Evidence, match_count, reconcile_yes_no
 from megc.scoring.vqa_metrics import is_invalid
-from megc.vqa.labels import ClipLabels
+from megc.vqa.labels import PRETENDED_CLIPS, PRETENDED_SHOWN, ClipLabels
 from megc.vqa.questions import Question, allowed_answers, compose_long, join_units, parse, question_text, split_long
 
 
@@ -90,12 +90,12 @@ def random_clip(draw, clip):
 def test_no_option_makes_an_answer_that_is_not_allowed_and_classes_agree():
     """Over random predictions and random subsets of the options, applied together."""
     draw = random.Random(0)
-    rules, changed, sentences = read_rules(), 0, 0
+    changed, sentences = 0, 0
     for number in range(400):
         rows = random_clip(draw, number)
         options = draw.sample(list(OPTIONS), draw.randint(1, len(OPTIONS)))
         before = json.dumps(rows)
-        made = reason_over_rows(rows, options, KNOWN, rules)
+        made = reason_over_rows(rows, options, KNOWN)
         assert json.dumps(rows) == before  # pure
         assert [one["raw"] for one in made] == [one["answer"] for one in rows]
         for one in made:
@@ -112,7 +112,7 @@ def test_no_option_makes_an_answer_that_is_not_allowed_and_classes_agree():
             if sentence and fine:
                 sentences += 1
                 assert sentence[1:] == (fine, FINE_TO_COARSE[fine])
-        assert reason_over_rows(made, options, KNOWN, rules) == made  # again from the original answers
+        assert reason_over_rows(made, options, KNOWN) == made  # again from the original answers
     assert changed > 500 and sentences > 50
 
 
@@ -204,42 +204,18 @@ def test_agreeing_never_breaks_the_number_that_the_wording_gives():
         assert (len(match_count(units, not many, Evidence(trained=True))) > 1) != many
 
 
-def test_published_rules_weigh_in_on_the_fine_class():
-    shares = logs(disgust=0.5, happiness=0.3, repression=0.1, surprise=0.1)
-    rows = [row("fine", "disgust", choices=shares), row("units", "lip corner puller", many=False)]
-    assert answers(reason_over_rows(rows, ["rules"]))[("fine", None)] == "happiness"  # 0.3 e > 0.5
-    rules = read_rules()
-    assert rules.evidence([4, 7], ["repression", "fear"]) == {"repression": 1.0, "fear": 0.0}  # the longer rule
-    assert rules.evidence([4, 5], ["fear", "surprise"]) == {"fear": 1.0, "surprise": 0.0}
-    assert rules.evidence([5], ["surprise"]) == {"surprise": 1.0}
-    assert rules.evidence([4], ["disgust", "happiness"]) == {"disgust": 0.0, "happiness": 0.0}  # no fear to choose
-
-
-def test_learnt_rules_are_bayes_with_half_a_clip():
-    """By hand for two clips of two classes and one action unit each."""
-    known = Knowledge(labels(((4,), "disgust"), ((12,), "happiness")))
-    found = known.evidence("casme2", [12], ["disgust", "happiness", "surprise"])
-    here, absent, base = 1.5 / 2, 0.5 / 2, 1.5 / 3
-    assert found["happiness"] == pytest.approx(math.log(here * (1 - absent)) - 2 * math.log(base))
-    assert found["disgust"] == pytest.approx(math.log(absent * (1 - here)) - 2 * math.log(base))
-    assert found["surprise"] == 0.0
-    shares = logs(disgust=0.6, happiness=0.3, repression=0.05, surprise=0.05)
-    rows = [row("fine", "disgust", choices=shares), row("units", "lip corner puller", many=False)]
-    assert answers(reason_over_rows(rows, ["learnt-rules"], known))[("fine", None)] == "happiness"
-
-
 def test_a_dataset_learns_from_its_own_clips_where_it_has_some():
-    classes = ["anger", "disgust"]
-    own, all_of_them = (KNOWN.evidence(name, [4, 7], classes) for name in ("samm", "casme3"))
-    assert own["anger"] > own["disgust"] == 0.0 and all_of_them["disgust"] > 0.0
+    """By hand: of samm's clips with several units one shows 4, and 7 too; `base`: 7's share of its five clips."""
+    base = (1 + PRETENDED_SHOWN) / (5 + PRETENDED_CLIPS)
+    own = KNOWN.unit_support("samm", 7, [4], many=True)
+    assert own == pytest.approx(math.log((1 + base) / (1 + PRETENDED_CLIPS)))
+    assert KNOWN.unit_support("casme3", 7, [4], many=True) > own, "all clips, of which four have both"
 
 
 def test_nothing_is_learnt_from_a_test_subject():
     known = Knowledge(labels(((4,), "disgust"), subject="7"))
     with pytest.raises(ValueError, match="casme2/7 is among the training subjects"):
         reason_over_rows([row("fine", "disgust")], ["joint"], known)
-    with pytest.raises(ValueError, match="learnt-rules needs the training answers"):
-        reason_over_rows([row("fine", "disgust")], ["learnt-rules"])
 
 
 @pytest.mark.parametrize(
@@ -299,9 +275,6 @@ def test_faults_name_the_file(tmp_path):
     (tmp_path / "p.jsonl").write_text(json.dumps(row("coarse", "negative") | {"question": "Who is it?"}))
     with pytest.raises(DataError, match=r"p\.jsonl.*not a question of the challenge"):
         reason_file(tmp_path / "p.jsonl", tmp_path / "out", ["joint"])
-    (tmp_path / "rules.json").write_text('{"strength": 1, "rules": [{"units": [4], "fine": "boredom"}]}')
-    with pytest.raises(DataError, match=r"rules\[0\].fine is 'boredom', not one of 'anger'"):
-        read_rules(tmp_path / "rules.json")
 
 
 def test_the_room_imports_no_torch():

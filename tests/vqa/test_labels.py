@@ -55,5 +55,5 @@ def test_smoothing_pretends_one_clip_that_all_labels_share() -> None:
 
 
 def test_the_side_is_no_part_of_what_names_a_stored_run() -> None:
-    """`rules.Knowledge.hash` is of the repr: a label more must not make reasoned answers look like another run's."""
+    """`Knowledge.hash` is of the repr: a label more must not make reasoned answers look like another run's."""
     assert "side" not in repr(ClipLabels("casme2/sub01/EP02", "casme2", "sub01", side="left"))
