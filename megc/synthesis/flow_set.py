@@ -1,11 +1,12 @@
 """A set of synthetic flow pictures with questions on their action units, to pretrain on before real clips.
 
-The action units are drawn without regard to any dataset's statistics, and no question asks for an emotion: what is
-learnt is where each action unit moves the skin, and nothing about the people or labels that a model is tested on.
+Action units are drawn without regard to any dataset's labels, and no question asks for an emotion: what is learnt is
+where each action unit moves the skin, and nothing about the people or labels that a model is tested on.
 
-A field is what a flow method would see of an expression on a crop from brows to chin: the action units' fields
-(`unit_fields.unit_field`), what is left of head motion, blinks, and noise that is smooth like a flow method's. No
-frame is drawn, so a clip costs a few milliseconds.
+A field is what a flow method would see of an expression on a crop from above the brows to below the chin: the action
+units' fields (`unit_fields.unit_field`), what is left of head motion, blinks, and noise that is smooth like a flow
+method's. No frame is drawn, so a clip costs a few milliseconds. Crop, grain of the noise and spread of the strain are
+those of public pictures of 16 people (SMIC); `benchmarks/synthetic_pictures.py` compares the two.
 """
 
 from collections.abc import Sequence
@@ -33,14 +34,21 @@ KINDS = ("units", "side", "shown")  # of questions: all that action units alone 
 _NUMBERS = ((1, 0.45), (2, 0.35), (3, 0.15), (4, 0.05))  # action units a clip, and their shares
 _ONE_SIDED = 0.3  # share of clips with a one-sided unit
 _SIDED_UNITS = (1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 20)
-_LIDS = 43  # its field, as a blink that has nothing to do with the expression
+_LIDS, _BLINKS = 43, 0.35  # field of a blink that has nothing to do with the expression, and the share with one
+_EYES, _EYES_TO_MOUTH = 0.27, 0.38  # of the crop's height: where the eyes are, and how far below them the mouth is
+_GRAINS = ((0.02, 0.6), (0.04, 1.0), (0.12, 1.0))  # of the noise: size in shares of the picture, and strength
+_GATHERING = (1.3, 1.9)  # exponents of the strain
 DRAWN_UNITS = tuple(unit for unit in ME_VQA_UNITS if unit in ANCHORS)
+_UPPER = {1, 2, 4, 5, 6, 7, 9}  # at brows, eyes and nose
+# the upper half of the face moves as often as the lower one, which has more units
+_HALVES = np.array([sum((unit in _UPPER) == (other in _UPPER) for other in DRAWN_UNITS) for unit in DRAWN_UNITS])
 
 
 def draw_units(rng: np.random.Generator) -> tuple[ActionUnit, ...]:
-    """One to four different action units in random order, each as likely as any other; some on one side only."""
+    """One to four different action units in random order, in both halves of the face alike and in each half all alike;
+    some on one side only."""
     counts, shares = zip(*_NUMBERS, strict=True)
-    numbers = rng.choice(DRAWN_UNITS, rng.choice(counts, p=shares), replace=False)
+    numbers = rng.choice(DRAWN_UNITS, rng.choice(counts, p=shares), replace=False, p=0.5 / _HALVES)
     side = rng.choice(["left", "right"]) if rng.random() < _ONE_SIDED else None
     return tuple(ActionUnit(int(n), str(side) if side and n in _SIDED_UNITS else None) for n in numbers)
 
@@ -48,13 +56,15 @@ def draw_units(rng: np.random.Generator) -> tuple[ActionUnit, ...]:
 def sample_field(units: Sequence[ActionUnit], size: int, rng: np.random.Generator) -> np.ndarray:
     """A field (size, size, 2) of an expression with these units on a new face, in arbitrary units (peak about 1).
 
-    The crop reaches from the brows to the lower lip with random margins. Raises KeyError for a unit without a field.
+    The crop reaches from brow to brow and from above the brows to below the chin, with random margins. Raises
+    KeyError for a unit without a field.
     """
     points = face_shape(rng)
-    low, high = points[17:60].min(0), points[17:60].max(0)
-    margin = rng.uniform((-0.02, 0.0), (0.06, 0.09), (2, 2))
-    low, high = low - margin[0], high + margin[1]
-    axes = [np.linspace(low[axis], high[axis], size) for axis in (0, 1)]
+    brows, eyes, mouth = points[17:27, 0], points[36:48, 1].mean(), points[[48, 54], 1].mean()
+    height = (mouth - eyes) / rng.normal(_EYES_TO_MOUTH, 0.02)
+    top = eyes - height * rng.normal(_EYES, 0.025)
+    left, right = (brows.min(), brows.max()) + rng.uniform(-0.02, 0.06, 2) * (-1, 1)
+    axes = [np.linspace(left, right, size), np.linspace(top, top + height, size)]
     grid = np.stack(np.meshgrid(*axes), -1).astype(np.float32)
     identity = int(rng.integers(2**31))
     reach = float(rng.uniform(1.0, 1.6))  # flow methods spread a motion over the smooth skin around it
@@ -62,7 +72,7 @@ def sample_field(units: Sequence[ActionUnit], size: int, rng: np.random.Generato
     for unit in units:
         strength = rng.uniform(0.45, 1.0)
         field += np.float32(strength) * unit_field(points, reach, unit.number, unit.side, grid, identity, 1.3)
-    if rng.random() < 0.2:
+    if rng.random() < _BLINKS:
         field += np.float32(rng.uniform(-0.6, 0.6)) * unit_field(points, 1.0, _LIDS, None, grid, identity)
     affine = rng.normal(0, 0.15, (2, 2)) * rng.random()
     field += (grid - grid.mean((0, 1))) @ affine.T.astype(np.float32)
@@ -71,12 +81,22 @@ def sample_field(units: Sequence[ActionUnit], size: int, rng: np.random.Generato
 
 
 def _noise(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise of two grains, each of 1.5 to 8 per cent of a full unit's peak."""
+    """Noise of several grains, each of 1.5 to 7 per cent of a full unit's peak, times its strength."""
     total = np.zeros((size, size, 2), np.float32)
-    for grain in (0.04, 0.12):
+    for grain, strength in _GRAINS:
         noise = cv2.GaussianBlur(rng.standard_normal((size, size, 2)).astype(np.float32), (0, 0), grain * size)
-        total += noise / noise.std() * np.float32(np.exp(rng.uniform(np.log(0.015), np.log(0.08))))
+        total += noise / noise.std() * np.float32(strength * np.exp(rng.uniform(np.log(0.015), np.log(0.07))))
     return total
+
+
+def draw_field(field: np.ndarray, encoding: str, rng: np.random.Generator) -> np.ndarray:
+    """Picture (uint8 RGB) of a field (H, W, 2). Strain that is stretched picture by picture gathers at few places, as
+    in flow with sharp edges (total variation), which the public pictures are of."""
+    picture = draw_flow(field, encoding)
+    if encoding.startswith("uv-strain-"):
+        strain = picture[..., 2] / np.float32(255)
+        picture[..., 2] = np.rint(255 * strain ** rng.uniform(*_GATHERING))
+    return picture
 
 
 def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
@@ -98,7 +118,7 @@ def write_flow_set(out: Path, settings: FlowSetSettings) -> str:
         name = f"S{number:06d}"
         clip = Clip(f"synthetic/flow/{name}", "synthetic", "flow", name, 0.0, "", 0, 0, 0, action_units=units)
         questions = question_rows(clip, settings.seed, KINDS, settings.pairs)
-        picture = draw_flow(sample_field(units, settings.size, rng), settings.encoding)
+        picture = draw_field(sample_field(units, settings.size, rng), settings.encoding, rng)
         write_bytes(find(questions[0], "flow"), png_bytes(picture))
         if prompt.motion_words:
             motion[clip.name] = describe_picture(picture, prompt.encoding, prompt.scale)

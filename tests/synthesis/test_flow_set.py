@@ -1,5 +1,9 @@
 """Synthetic flow fields to pretrain on: motion where the labels say, the same for the same seed, askable."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +13,7 @@ from megc.model.samples import vocabulary_beside
 from megc.motion.colour import centre_picture, draw_flow
 from megc.motion.flow_pictures import centre_folder
 from megc.problems import DataError
-from megc.synthesis.flow_set import DRAWN_UNITS, draw_units, sample_field, write_flow_set
+from megc.synthesis.flow_set import DRAWN_UNITS, draw_field, draw_units, sample_field, write_flow_set
 from megc.synthesis.settings import FlowSetSettings
 from megc.vqa.instructions import answer_of, question_of, read_records
 from megc.vqa.questions import Question, parse, question_text, split_units
@@ -24,10 +28,10 @@ def test_motion_is_where_the_action_unit_is():
     smile -= np.median(smile, axis=(0, 1))
     brow = mean_field((ActionUnit(1),))
     brow -= np.median(brow, axis=(0, 1))
-    assert np.abs(smile[14:]).sum() > 3 * np.abs(smile[:10]).sum()
+    assert np.abs(smile[12:22]).sum() > 3 * np.abs(smile[:10]).sum()
     assert np.abs(brow[:10]).sum() > 3 * np.abs(brow[16:]).sum()
     assert brow[:6, 8:20, 1].mean() < -0.1  # upwards
-    assert smile[18:, :10, 0].mean() < -0.05 < 0.05 < smile[18:, 18:, 0].mean()  # outwards
+    assert smile[16:22, :10, 0].mean() < -0.05 < 0.05 < smile[16:22, 18:, 0].mean()  # outwards
 
 
 def test_one_sided_unit_moves_the_subjects_own_half():
@@ -36,11 +40,35 @@ def test_one_sided_unit_moves_the_subjects_own_half():
     assert left[:, 14:].sum() > 2 * left[:, :14].sum()  # the subject's left is on the picture's right
 
 
-def test_units_are_drawn_evenly():
+def test_both_halves_of_the_face_are_drawn_alike_and_evenly():
     rng = np.random.default_rng(0)
-    drawn = [unit.number for _ in range(4000) for unit in draw_units(rng)]
-    shares = np.array([drawn.count(unit) for unit in DRAWN_UNITS]) / len(drawn)
-    assert shares.min() > 0.7 / len(DRAWN_UNITS) and shares.max() < 1.3 / len(DRAWN_UNITS)
+    drawn = [unit.number for _ in range(6000) for unit in draw_units(rng)]
+    upper = [unit for unit in DRAWN_UNITS if unit <= 9]
+    for half in (upper, [unit for unit in DRAWN_UNITS if unit > 9]):
+        shares = np.array([drawn.count(unit) for unit in half]) / len(drawn)
+        assert 0.45 < shares.sum() < 0.55
+        assert shares.min() > 0.35 / len(half) and shares.max() < 0.65 / len(half)
+
+
+def test_strain_gathers_at_few_places():
+    rng = np.random.default_rng(0)
+    field = sample_field((ActionUnit(4),), 28, rng)
+    plain = draw_flow(field, "uv-strain-centred")
+    picture = draw_field(field, "uv-strain-centred", rng)
+    assert (picture[..., :2] == plain[..., :2]).all() and picture[..., 2].max() == 255
+    assert picture[..., 2].mean() < 0.8 * plain[..., 2].mean()
+    assert (draw_field(field, "colour", rng) == draw_flow(field, "colour")).all()
+
+
+def test_a_wave_is_found_in_its_band(tmp_path):
+    """A real picture that is one wave of three cycles has all of its energy in k3."""
+    wave = np.rint(128 + 100 * np.cos(2 * np.pi * 3 * np.arange(28) / 28)).astype(np.uint8)
+    picture = np.dstack([np.tile(wave, (28, 1)), np.tile(wave[:, None], (1, 28)), np.zeros((28, 28), np.uint8)])
+    Image.fromarray(picture).save(tmp_path / "wave.png")
+    command = [sys.executable, "benchmarks/synthetic_pictures.py", "--real", str(tmp_path), "--count", "3"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    real, synthetic = (line for line in done.stdout.splitlines() if "pictures" in line)
+    assert real.startswith("real: 1 pictures") and "k3=1.000" in real and "k3=1.000" not in synthetic
 
 
 def test_set_is_askable_and_repeatable(tmp_path):
