@@ -184,7 +184,7 @@ def _collect_evidence(clip: _Clip, knowledge: Knowledge | None) -> Evidence:
         shares = clip.log_shares(row, question)
         if shares.keys() == {"yes", "no"}:
             yes_no[question.unit] += shares["yes"] - shares["no"]
-    if knowledge is None:
+    if knowledge is None or not knowledge.labels:
         return Evidence(listed, dict(yes_no))
 
     def training(unit: int, others: Sequence[int], many: bool) -> float:

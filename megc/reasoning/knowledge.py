@@ -14,23 +14,25 @@ from megc.vqa.labels import ANY, PRETENDED_CLIPS, PRETENDED_SHOWN, ClipLabels, r
 class Knowledge:
     """Frequencies of action units in training clips, by dataset; for a dataset without clips, in all of them.
 
-    `labels`: training subjects only. Raises ValueError where none has action units.
+    `labels`: training subjects only. Where none has action units, as in a dataset of coarse classes, nothing is
+    learnt.
     """
 
     def __init__(self, labels: Iterable[ClipLabels]) -> None:
+        labels = tuple(labels)
+        self.subjects = frozenset(label.subject_key for label in labels)
         self.labels = tuple(label for label in labels if label.units)
-        self.subjects = frozenset(label.subject_key for label in self.labels)
-        if not self.labels:
-            raise ValueError("no training clip with action units")
 
     @classmethod
     def from_file(cls, path: Path | str) -> "Knowledge":
-        """Of an answered JSONL: instruction records of the training side, or ME-VQA rows. Raises DataError."""
-        labels = read_labels(path)
-        try:
-            return cls(labels)
-        except ValueError as error:
-            raise DataError(path, None, str(error), "give the answered rows of the training subjects") from error
+        """Of an answered JSONL: instruction records of the training side, or ME-VQA rows. Raises DataError for a bad
+        file, and for one without an answer."""
+        knowledge = cls(read_labels(path))
+        if not knowledge.subjects:
+            raise DataError(
+                path, None, "no answered row in the file", "give the answered rows of the training subjects"
+            )
+        return knowledge
 
     @property
     def hash(self) -> str:

@@ -212,6 +212,20 @@ def test_a_dataset_learns_from_its_own_clips_where_it_has_some():
     assert KNOWN.unit_support("casme3", 7, [4], many=True) > own, "all clips, of which four have both"
 
 
+def test_training_rows_of_coarse_classes_alone_teach_nothing(tmp_path):
+    """As with SMIC; a file without answers is refused, and a test subject among them too."""
+    rows = [row("coarse", "negative", subject="8")]
+    (tmp_path / "train.jsonl").write_text(json.dumps(rows[0]))
+    known = Knowledge.from_file(tmp_path / "train.jsonl")
+    asked = [row("shown", "yes", unit=4), row("units", "brow lowerer", many=False)]
+    assert reason_over_rows(asked, list(OPTIONS), known) == reason_over_rows(asked, list(OPTIONS))
+    with pytest.raises(ValueError, match="casme2/8 is among the training subjects"):
+        reason_over_rows(rows, ["joint"], known)
+    (tmp_path / "asked.jsonl").write_text(json.dumps({**rows[0], "answer": None}))
+    with pytest.raises(DataError, match=r"asked\.jsonl: no answered row"):
+        Knowledge.from_file(tmp_path / "asked.jsonl")
+
+
 def test_nothing_is_learnt_from_a_test_subject():
     known = Knowledge(labels(((4,), "disgust"), subject="7"))
     with pytest.raises(ValueError, match="casme2/7 is among the training subjects"):
