@@ -178,13 +178,15 @@ def read_frame_arrays(
     return arrays
 
 
-def open_frame_array(path: Path, shape: tuple[int, ...], kinds: str, video_id: str, fix: str) -> np.ndarray:
-    """The array of a .npy, as a memory map. Raises DataError as `read_frame_arrays` does."""
+def open_frame_array(
+    path: Path, shape: tuple[int, ...], kinds: str, video_id: str, fix: str, name: str = "the array"
+) -> np.ndarray:
+    """The array of a .npy, as a memory map; messages call it `name`. Raises DataError as `read_frame_arrays` does."""
     with reading_arrays(path, video_id, fix):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("an archive, not one array")
-    check_array("the array", array, shape, kinds, path, video_id, fix)
+    check_array(name, array, shape, kinds, path, video_id, fix)
     return array
 
 

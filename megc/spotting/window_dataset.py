@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from megc.clips import Video
 from megc.motion.face_crops import FaceCrops
-from megc.problems import DataError
+from megc.problems import DataError, excerpt
 from megc.records import check_record
 from megc.spotting.kind_settings import WindowSettings
 from megc.spotting.masking import draw_mask, normalise_frames
@@ -49,8 +49,9 @@ def open_video(item: SpottingVideo, settings: WindowSettings, crop: dict | None 
     recipe = record.recipe.model_dump()
     if crop and recipe != crop and not settings.allow_mismatch:
         names = sorted(name for name in {*crop, *recipe} if crop.get(name) != recipe.get(name))
-        what = f"its crops differ from those the spotter was trained on ({', '.join(names)}): {recipe}"
-        fix = f"run data_process/extract_face_crops.py so that they are {crop}, or train with allow_mismatch"
+        pairs = [f"{name} is {excerpt(recipe.get(name))} for {excerpt(crop.get(name))}" for name in names]
+        what = f"its crops differ from those the spotter was trained on: {', '.join(pairs)}"
+        fix = "run data_process/extract_face_crops.py with the settings of training, or train with allow_mismatch"
         raise DataError(item.inputs / "face_crops", item.video.id, what, fix)
     pictures = WindowPictures(crops, settings.inputs == "differences", settings.inner)
     return WindowVideo(item.video, crops, pictures), recipe
