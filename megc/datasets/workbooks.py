@@ -24,7 +24,8 @@ _AGAIN = "unpack or download it again"
 # (NotImplementedError), a set encryption bit (RuntimeError), and paths or offsets that make no sense.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 # What openpyxl raises for parts that are whole but not what they should be: it does not check them itself, and
-# XML parsers raise SyntaxErrors. xlrd raises the same for .xls, and struct.error where a record is cut.
+# XML parsers raise SyntaxErrors. xlrd raises the same for .xls, struct.error where a record is cut, and MemoryError
+# where a damaged record claims a size that no file of _MOST_XLS_BYTES can have.
 _WORKBOOK_ERRORS = (SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError, *_ZIP_ERRORS)
 _XLS_ERRORS = (struct.error, AssertionError, MemoryError, *_WORKBOOK_ERRORS)
 _FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")  # in the XML of a sheet

@@ -151,7 +151,7 @@ def read_face_crops(out: Path, video_id: str) -> tuple[FaceCrops, FaceCropsRecor
     values = read_frame_arrays(arrays_path, shapes, record, video_id, _AGAIN)
     size = record.recipe.size
     shape = (record.frames, size, size, 3) if record.recipe.colour else (record.frames, size, size)
-    name = "the array, by frames, recipe.size and recipe.colour of the record,"
+    name = "the array (its shape by frames, recipe.size and recipe.colour of the record)"
     pixels = open_frame_array(pixels_path, shape, "u", video_id, _AGAIN, name)
     if pixels.dtype != np.uint8:
         raise DataError(pixels_path, video_id, f"the crops are {pixels.dtype}, not uint8", _AGAIN)

@@ -41,14 +41,16 @@ _GATHERING = (1.3, 1.9)  # exponents of the strain
 DRAWN_UNITS = tuple(unit for unit in ME_VQA_UNITS if unit in ANCHORS)
 _UPPER = {1, 2, 4, 5, 6, 7, 9}  # at brows, eyes and nose
 # the upper half of the face moves as often as the lower one, which has more units
-_HALVES = np.array([sum((unit in _UPPER) == (other in _UPPER) for other in DRAWN_UNITS) for unit in DRAWN_UNITS])
+_UNITS_OF_HALF = np.array(
+    [sum((unit in _UPPER) == (other in _UPPER) for other in DRAWN_UNITS) for unit in DRAWN_UNITS]
+)
 
 
 def draw_units(rng: np.random.Generator) -> tuple[ActionUnit, ...]:
     """One to four different action units in random order, in both halves of the face alike and in each half all alike;
     some on one side only."""
     counts, shares = zip(*_NUMBERS, strict=True)
-    numbers = rng.choice(DRAWN_UNITS, rng.choice(counts, p=shares), replace=False, p=0.5 / _HALVES)
+    numbers = rng.choice(DRAWN_UNITS, rng.choice(counts, p=shares), replace=False, p=0.5 / _UNITS_OF_HALF)
     side = rng.choice(["left", "right"]) if rng.random() < _ONE_SIDED else None
     return tuple(ActionUnit(int(n), str(side) if side and n in _SIDED_UNITS else None) for n in numbers)
 

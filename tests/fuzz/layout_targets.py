@@ -38,7 +38,8 @@ KEYS |= {f"{point}{nth}": f"{point}{nth}" for point in ("onset", "offset") for n
 class Change:
     """What was done to a sheet: a kind of damage, the row of the spreadsheet program, the column's key, its cells.
 
-    `is_read` False: the row is of a macro-expression, of which no clip is made.
+    `is_read` False: the row is of a macro-expression, of which no clip is made; `macros`: how many of these there
+    were before.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Change:
     before: object = None
     after: object = None
     is_read: bool = True
+    macros: int = 0
 
 
 # ---- sheets
@@ -87,7 +89,8 @@ def _damage_sheet(layout: Layout, sheet: SheetFile, reading: str, draw: Draw, da
         cells[index][column] = after
         listed = [row for row in rows if row.kind in form.kinds]
         is_read = reading == "event" or listed[index - first].kind == "micro"
-        change = Change("cell", index + 1, keys[column], before, after, is_read)
+        macros = sum(row.kind == "macro" for row in listed)
+        change = Change("cell", index + 1, keys[column], before, after, is_read, macros)
     elif kind == "drop":
         del cells[index]
     elif kind == "repeat":
@@ -183,9 +186,13 @@ def _sheet_oracle(span: int, case: Case) -> str:
         return ""
     if change.kind == "repeat":
         return "a row that stands twice, without a word"
-    if not new and change.key in TYPE_KEYS and _meaning("type", change.after) in MACRO:
+    if lost and not new and change.key in TYPE_KEYS and _meaning("type", change.after) in MACRO:
         # such a row is no clip by design, and the reading counts them
-        counted = any("rows are macro-expressions" in problem.what for problem in case.problems.warnings)
+        told_count = f"{change.macros + 1} of "
+        counted = any(
+            problem.what.startswith(told_count) and "rows are macro-expressions" in problem.what
+            for problem in case.problems.warnings
+        )
         return "" if counted else "a macro-expression that is not counted"
     return _cell_fault(change, lost, new)
 
