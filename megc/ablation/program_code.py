@@ -1,7 +1,7 @@
 """The code behind a program of a grid: every module of the package that it imports, and the data files beside them.
 
-The key of a step holds `code_hash` of its programs, so that a changed constant, or a changed `rules.json`, makes the
-step be done again. Comments, docstrings and layout do not count.
+The key of a step holds `code_hash` of its programs, so that a changed constant, or a changed `mean_face.json`, makes
+the step be done again. Comments, docstrings and layout do not count.
 """
 
 import ast
@@ -75,7 +75,7 @@ def _imports(script: Path) -> Iterator[str]:
 
 
 def files_of_modules(modules: Collection[str]) -> list[Path]:
-    """Source files of the modules, and the data files (`rules.json`, …) in the folders that they lie in."""
+    """Source files of the modules, and the data files (`mean_face.json`, …) in the folders that they lie in."""
     files = {_source(module) for module in modules}
     for folder in {file.parent for file in files}:
         files.update(file for file in folder.iterdir() if file.is_file() and _is_data(file))

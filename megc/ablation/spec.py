@@ -74,6 +74,7 @@ GRID_KEYS = (
     "defaults",
     "arms",
 )
+QUESTIONS = ("frames", "flow", "data")  # sections that make the questions and their pictures
 REFERENCES = ("train_of", "after")  # sections that name another arm; the first wins
 ZERO_SHOT = "none"
 
@@ -195,10 +196,11 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     values = {key: value for key, value in content.items() if key not in ("arms", "defaults", "full")}
     values["seeds"] = tuple(values.get("seeds", (0,)))
     defaults = _checked(file, "defaults", content.get("defaults") or {})
-    arms = {}
-    for name, sections in content["arms"].items():
-        merged = merge(defaults, _checked(file, f"arms: {name}", {} if sections is None else sections))
-        arms[str(name)] = Arm(str(name), merged)
+    sections = {
+        str(name): _checked(file, f"arms: {name}", {} if values is None else values)
+        for name, values in content["arms"].items()
+    }
+    arms = {name: Arm(name, merge(defaults, of_arm)) for name, of_arm in sections.items()}
     baselines = _check_settings(file, "baselines", "baselines", values.get("baselines") or {})
     if isinstance(baselines.get("data"), Mapping):
         baselines["data"] = _check_settings(file, "baselines: data", "data", baselines["data"])
@@ -207,6 +209,7 @@ def read_grid(file: Path, changes: Sequence[str] = ()) -> Grid:
     full = next(iter(arms)) if content.get("full") is None else str(content["full"])  # an arm may be called 0
     check_keys(file, "full", [full], arms)
     _check_references(file, arms, _reference(Arm("defaults", defaults)))
+    arms = {name: Arm(name, merge(defaults, _with_questions(sections, name, arms))) for name in sections}
     return Grid(file, arms, full, **values, defaults=Arm("defaults", defaults))
 
 
@@ -317,6 +320,22 @@ def _check_references(file: Path, arms: Mapping[str, Arm], default: tuple[str, s
                 what = f"{' → '.join([*seen, other])} is a circle of {' and '.join(dict.fromkeys(fields))}"
                 raise DataError(file, part, what, "train one of them afresh")
             seen.append(other)
+
+
+def _with_questions(written: Mapping[str, dict], name: str, arms: Mapping[str, Arm]) -> dict:
+    """Sections of an arm; one with `train_of` is asked as the other arm was trained, but for settings of its own.
+
+    `written`: the sections of all arms as the file has them, `arms`: over the defaults. The null of a setting is kept:
+    it takes a default away.
+    """
+    sections = dict(written[name])
+    if other := arms[name].sections.get("train_of"):
+        trained = _with_questions(written, other, arms)
+        for part in QUESTIONS:
+            own, of_other = sections.get(part, {}), trained.get(part)
+            if own is not None and of_other is not None:
+                sections[part] = {**of_other, **own}
+    return sections
 
 
 def _reference(arm: Arm) -> tuple[str, str] | None:

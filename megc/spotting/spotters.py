@@ -13,6 +13,7 @@ and `train_spotter` writes `spotter.json` beside what `train` wrote, last, so th
 import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -156,13 +157,20 @@ def check_settings(kind: str, values: dict, file: Path | str) -> Any:
             raise DataError(file, key, f"the kind {kind} has no such setting", did_you_mean(str(key), sorted(names)))
     checked = check_record(settings, values, file, None, f"see the settings of {kind} in train/README.md")
     for name, inner_kind, inner in _inner_settings(checked):
-        try:
+        with _inside(name, file):
             check_settings(inner_kind, inner if isinstance(inner, dict) else read_changes(inner, file), file)
-        except DataError as error:
-            inside = error.problem
-            row = name if inside.row is None else f"{name}, {inside.row}"
-            raise DataError(file, row, inside.what, inside.fix) from error
     return checked
+
+
+@contextmanager
+def _inside(name: str, file: Path | str) -> Iterator[None]:
+    """Put the key `name` before the row of a DataError: the settings that it is about lie under that key."""
+    try:
+        yield
+    except DataError as error:
+        inside = error.problem
+        row = name if inside.row is None else f"{name}, {inside.row}"
+        raise DataError(file, row, inside.what, inside.fix) from error
 
 
 def _inner_settings(settings: Any) -> Iterator[tuple[str, str, dict | Sequence[str]]]:
@@ -228,7 +236,8 @@ def read_spotter_record(folder: Path) -> SpotterRecord:
 def read_spotter_settings(folder: Path) -> Any:
     """The settings dataclass of a spotter's folder. Raises DataError where they are missing or damaged."""
     record = read_spotter_record(folder)
-    return check_settings(record.kind, record.settings, folder / RECORD_NAME)
+    with _inside("settings", folder / RECORD_NAME):
+        return check_settings(record.kind, record.settings, folder / RECORD_NAME)
 
 
 def load_spotter(folder: Path) -> Spotter | Refiner:

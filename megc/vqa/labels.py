@@ -42,7 +42,7 @@ class ClipLabels:
     units: tuple[int, ...] = ()
     fine: str = ""
     coarse: str = ""
-    side: str = field(default="", repr=False)  # stored runs are named after a hash of the repr: see rules.Knowledge
+    side: str = field(default="", repr=False)  # stored runs are named after a hash of the repr: see Knowledge.hash
 
     @property
     def subject_key(self) -> str:

@@ -124,6 +124,22 @@ def test_arms_share_data_and_training(data: Path) -> None:
     assert kinds.count("data") == 2 and kinds.count("train") == 3, "bare data, and three trainings"
 
 
+def test_an_arm_is_asked_as_the_arm_was_trained_whose_checkpoint_it_takes(data: Path) -> None:
+    arms = {
+        "full": {"data": {"images": ["flow", "apex"], "bare": None}, "flow": {"encoding": "uv-strain"}},
+        "votes": {"train_of": "full", "answer": {"votes": 5, "decode": "sample"}},
+        "votes on flow": {"train_of": "votes", "data": {"images": ["flow"]}},
+        "votes, flow as ever": {"train_of": "votes", "flow": None},
+    }
+    grid = grid_of(data, arms, ("data.bare=true",))
+    full, votes, on_flow, as_ever = (grid.arms[name] for name in arms)
+    assert votes.section("data") == full.section("data") and "bare" not in votes.section("data")
+    assert on_flow.section("data") == {**full.section("data"), "images": ["flow"]}
+    assert on_flow.section("flow") == full.section("flow") != as_ever.section("flow")
+    asked = [words(steps_of(grid, name)["answer"]) for name in ("votes", "votes on flow")]
+    assert ["--allow-mismatch" in command for command in asked] == [False, True]
+
+
 def test_pretraining_is_shared_by_folds_and_seeds(data: Path) -> None:
     arms = {"a": {"pretrain": {"make": {"clips": 10}, "train": {"max_steps": 5}}}}
     grid = grid_of(data, arms, protocol="kfold", folds=2, seeds=[0, 1])

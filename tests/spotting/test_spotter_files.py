@@ -88,7 +88,7 @@ def test_a_spotter_of_settings_with_lists_is_known_again(tmp_path):
         ({}, {"micro": 0.5}, r"decoding\.json.*thresholds has no macro"),
         ({}, {"micro": 0.5, "macro": 0.5, "none": 1.0}, r"decoding\.json.*no key 'thresholds\.none'"),
         ({"width": 0}, {"micro": 0.5, "macro": 0.5}, r"spotter\.json.*width is 0"),
-        ({"colour": 1}, {"micro": 0.5, "macro": 0.5}, r"spotter\.json, row colour.*no such setting"),
+        ({"colour": 1}, {"micro": 0.5, "macro": 0.5}, r"spotter\.json, row settings, colour.*no such setting"),
         ({"width": 8}, {"micro": 0.5, "macro": 0.5}, r"member0.*has the shape.*train the spotter again"),
     ],
 )
