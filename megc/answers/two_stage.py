@@ -47,7 +47,6 @@ class TwoStage:
         samples = without_coarse(samples, self._settings)
         # 1. the coarse question of each clip that has no answer yet
         firsts = {sample.clip: sample for sample in reversed(samples)}
-        firsts |= {sample.clip: sample for sample in samples if self._is_first(sample)}
         new = [self._coarse_question(firsts[clip]) for clip in firsts if clip not in self._coarse]
         answers = self._answerer.answer(new, problems) if new else []
         self._coarse |= {sample.clip: votes for sample, votes in zip(new, answers, strict=True) if votes}
@@ -55,30 +54,25 @@ class TwoStage:
         second = {
             number: replace(sample, record=with_coarse(sample.record, self._coarse_class(sample), self._settings))
             for number, sample in enumerate(samples)
-            if sample.clip in self._coarse and not self._is_first(sample)
+            if sample.clip in self._coarse and not _is_coarse(sample)
         }
         answers = self._answerer.answer(list(second.values()), problems) if second else []
         votes = dict(zip(second, answers, strict=True))
         # 3. a clip's own coarse question has the first stage's votes
         for number, sample in enumerate(samples):
-            if self._is_first(sample):
+            if _is_coarse(sample):
                 votes[number] = self._coarse.get(sample.clip)
         return [votes.get(number) for number in range(len(samples))]
 
     def _coarse_class(self, sample: Sample) -> str:
         """The coarse class that the first stage's votes make, one of the three."""
-        if self._settings.stage == "units":
-            return make_prediction(sample, self._coarse[sample.clip])["answer"]
         return nearest_answer(make_prediction(sample, self._coarse[sample.clip])["answer"], COARSE_EMOTIONS, "coarse")
 
-    def _is_first(self, sample: Sample) -> bool:
-        return question_kind(sample.record) == self._settings.stage
-
     def _coarse_question(self, sample: Sample) -> Sample:
-        if self._settings.stage == "units" and self._is_first(sample):
-            record = {**sample.record, "id": f"{sample.clip}/units"}
-            return replace(sample, record=with_coarse(record, "", self._settings))
-        row = {**sample.record["row"], "question": question_text(Question(self._settings.stage, many=True if self._settings.stage == "units" else None))}
-        record = {**sample.record, "id": f"{sample.clip}/{self._settings.stage}", "row": row}
+        row = {**sample.record["row"], "question": question_text(Question("coarse"))}
+        record = {**sample.record, "id": f"{sample.clip}/coarse", "row": row}
         return replace(sample, record=with_coarse(record, "", self._settings))
 
+
+def _is_coarse(sample: Sample) -> bool:
+    return question_kind(sample.record) == "coarse"

@@ -21,7 +21,6 @@ from megc.vqa.instructions import (
     read_record_picture,
     read_records,
     read_split,
-    with_coarse,
     write_records,
 )
 from megc.vqa.prompts import PromptSettings
@@ -47,7 +46,6 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
         what = f"pictures are {prompt.get('images')} in the encoding {prompt.get('encoding')}"
         raise DataError(train, None, what, f"augment flow pictures alone, drawn as {' or '.join(SIGNED)}")
     words = PromptSettings.from_record(prompt) if prompt.get("motion_words") else None
-    stages = PromptSettings.from_record(prompt) if prompt.get("stage") == "units" else None
     records = read_records(train)
     augmented = list(records)
     groups = [list(group) for _, group in groupby(records, key=lambda record: record["clip"])]
@@ -55,7 +53,7 @@ def augment_file(train: Path, out: Path, settings: AugmentSettings) -> str:
     for group, picture in tqdm(zip(groups, pictures, strict=True), desc="augmenting", unit="clip", disable=None):
         for number in range(settings.copies):
             augmented += _copy_clip(group, picture, number, settings, out.parent, words)
-    augmented += _mix_clips(groups, pictures, settings, out, read_split(train).get("test", ()), words, stages)
+    augmented += _mix_clips(groups, pictures, settings, out, read_split(train).get("test", ()), words)
     write_records(out, augmented)
     copy_side_files(train, out)
     return (
@@ -111,7 +109,6 @@ def _mix_clips(
     out: Path,
     kept: Collection[str],
     words: PromptSettings | None,
-    stages: PromptSettings | None = None,
 ) -> list[dict]:
     """Questions on the classes of mixed pictures: a weighted mean of clips that share their class shares it too.
 
@@ -141,7 +138,6 @@ def _mix_clips(
             record = by_kind[chosen[0]].get(kind)
             if record:
                 identity = {"id": f"{record['id']}~mixed{number}", "clip": f"{record['clip']}~mixed{number}"}
-                record = with_coarse(record, "", stages) if stages else record  # units of its clips may differ
                 mixed.append({**record, **identity, "images": [image], "sources": sources})
         records += _tell_motion(mixed, picture, words)
     return records

@@ -38,7 +38,7 @@ from megc.vqa.instructions import (
 from megc.vqa.labels import coarse_statistics, record_labels
 from megc.vqa.long_questions import videos_rows
 from megc.vqa.prompts import PromptRecord, PromptSettings, prompt_hash, prompt_record
-from megc.vqa.questions import CLIP_KINDS, as_analysis, join_units, question_rows
+from megc.vqa.questions import CLIP_KINDS, as_analysis, question_rows
 from megc.vqa.settings import BuildSettings, SplitSettings
 
 LINKS = ("frames", "flow*")  # to pictures elsewhere, beside the instructions
@@ -357,9 +357,8 @@ def _in_two_stages(
         fix = "build all of them with the same settings"
         raise DataError(", ".join(map(str, files)), None, "are asked with different prompts", fix)
     statistics = coarse_statistics(labels) if hierarchy == "statistics" else ()
-    stage = "units" if hierarchy == "units" else "coarse"
-    prompt = replace(prompts.pop(), hierarchy=True, statistics=statistics, stage=stage)
-    classes = {label.clip: join_units(list(label.units)) if stage == "units" else label.coarse for label in labels}  # test clips are not in it: their class stays empty
+    prompt = replace(prompts.pop(), hierarchy=True, statistics=statistics)
+    classes = {label.clip: label.coarse for label in labels}  # test clips are not in it: their class stays empty
     hash_ = prompt_hash(prompt)
     two_stages = {
         file: [with_coarse({**record, "prompt": hash_}, classes.get(record["clip"], ""), prompt) for record in records]

@@ -71,8 +71,7 @@ class PromptSettings:
     legend: bool = True
     encoding: str = DEFAULT_ENCODING
     scale: float = SCALE  # pixels at full brightness, on an aligned crop
-    hierarchy: bool = False  # name the coarse class, or what `stage` names
-    stage: str = "coarse"  # kind of the question that comes first
+    hierarchy: bool = False  # name the coarse class
     name_dataset: bool = False  # and its fine classes: labels mean other things elsewhere
     motion_words: bool = False  # say which regions of the face move, where to and how far
     video_frames: int = 8  # of the video, where there is one among the pictures
@@ -92,7 +91,7 @@ class PromptSettings:
     @property
     def single_stage(self) -> "PromptSettings":
         """The same without a hierarchy."""
-        return replace(self, hierarchy=False, statistics=(), stage="coarse")
+        return replace(self, hierarchy=False, statistics=())
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "statistics", tuple(tuple(line) for line in self.statistics))  # from JSON: lists
@@ -112,7 +111,6 @@ class PromptRecord(Contract):
     encoding: str
     scale: Annotated[float, Field(gt=0, le=1e4)]
     hierarchy: bool = False
-    stage: str = "coarse"
     name_dataset: bool = False
     motion_words: bool = False
     video_frames: Annotated[int, Field(ge=2, le=1000)] = 8
@@ -170,8 +168,6 @@ def shared_text(dataset: str, settings: PromptSettings, motion: str = "") -> str
 
 def coarse_part(coarse: str, dataset: str, settings: PromptSettings) -> str:
     """The line of a hierarchy: the clip's coarse class and, with statistics, what training clips of it look like."""
-    if settings.stage == "units":
-        return f"The action units are {coarse}."
     texts = {(name, of_class): text for name, of_class, text in settings.statistics}
     text = texts.get((dataset, coarse)) or texts.get(("", coarse))  # a dataset that training lacks: all of them
     return f"The coarse expression class is {coarse}." + (f" Training clips of that class: {text}." if text else "")
@@ -183,7 +179,7 @@ def question_part(question: Question, dataset: str, settings: PromptSettings, co
     `coarse`: the class that a hierarchy names, in all questions but the coarse one.
     """
     text = question_text(question)
-    if settings.hierarchy and coarse and question.kind != settings.stage:
+    if settings.hierarchy and coarse and question.kind != "coarse":
         text = f"{text}\n{coarse_part(coarse, dataset, settings)}"
     if not settings.structured:
         return text
@@ -219,7 +215,6 @@ def build_messages(
 def _used_settings(settings: PromptSettings) -> dict:
     """The settings without those that are not in use, so that prompts made before there were any keep their hash."""
     unused = () if settings.hierarchy else ("hierarchy", "statistics")
-    unused += ("stage",) if settings.stage == "coarse" else ()
     unused += tuple(name for name in ("name_dataset", "motion_words") if not getattr(settings, name))
     unused += () if VIDEO in settings.images else ("video_frames",)
     return {name: value for name, value in asdict(settings).items() if name not in unused}

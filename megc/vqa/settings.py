@@ -14,7 +14,7 @@ VIDEO = "video"  # the samples as one video
 IMAGES = (*DEFAULT_IMAGES, "magnified", *SAMPLES, VIDEO)
 CLIP_KINDS = ("coarse", "fine", "units", "side", "shown", "long")  # of questions on a clip, in the organisers' order
 INTERVAL_KIND = "interval_type"  # of questions on an interval of a long video: ours, for ME-STR
-HIERARCHIES = ("coarse", "statistics", "units")
+HIERARCHIES = ("coarse", "statistics")
 
 _DEMO = Path("dataset/demo")
 _TRAIN = Path("dataset/train_dataset.jsonl")
