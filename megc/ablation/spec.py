@@ -332,9 +332,9 @@ def _with_questions(written: Mapping[str, dict], name: str, arms: Mapping[str, A
     if other := arms[name].sections.get("train_of"):
         trained = _with_questions(written, other, arms)
         for part in QUESTIONS:
-            own, of_other = sections.get(part, {}), trained.get(part)
-            if own is not None and of_other is not None:
-                sections[part] = {**of_other, **own}
+            settings, of_other = sections.get(part, {}), trained.get(part)
+            if settings is not None and of_other is not None:
+                sections[part] = {**of_other, **settings}
     return sections
 
 
